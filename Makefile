@@ -1,0 +1,99 @@
+# Ferry's commands. Each installs what it needs into .venv, once; `make` alone lists them.
+
+VENV := .venv
+BIN := $(VENV)/bin
+# The first Python that is new enough; another one: make demo PYTHON=/path/to/python
+NEW_ENOUGH := import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))
+PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
+	"$$p" -c '$(NEW_ENOUGH)' 2>/dev/null && echo "$$p" && break; done)
+PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --quiet
+# Toolchain tests run on the CPU; where pip can choose, the CPU build of torch is smaller by gigabytes.
+TORCH := torch==2.13.0
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: images k8s-check help demo test test-serving check lint types proto proto-check format bench clean
+
+help: ## List these commands
+	@echo "Ferry: make COMMAND"
+	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-16s %s\n", $$1, $$2 }'
+
+demo: $(VENV)/local.stamp ## Recognise the sample photos with a temporary cluster; annotated pictures go to out/
+	$(BIN)/ferry predict samples --annotate out
+
+test: $(VENV)/toolchain.stamp check ## Lint, types, contract and all tests (installs torch)
+	$(BIN)/python -m pytest
+
+test-serving: $(VENV)/dev.stamp ## The tests that need no torch
+	$(BIN)/python -m pytest -m "not toolchain"
+
+check: lint types proto-check
+
+lint: $(VENV)/dev.stamp ## Code style, and the contract: its style, and nothing in it breaks its callers
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/buf lint protos
+	@for ref in main origin/main; do \
+		commit=$$(git rev-parse --quiet --verify "$$ref^{commit}" 2>/dev/null) || continue; \
+		git cat-file -e "$$commit:protos" 2>/dev/null || continue; \
+		echo "$(BIN)/buf breaking protos --against $$ref"; \
+		exec $(BIN)/buf breaking protos --against ".git#ref=$$commit,subdir=protos"; \
+	done; echo "buf breaking: no branch main to compare the contract with; not checked"
+
+types: $(VENV)/dev.stamp ## Check types
+	$(BIN)/mypy
+
+proto: $(VENV)/dev.stamp ## Generate ferry/v1 from protos/
+	$(BIN)/python protos/generate.py
+
+proto-check: $(VENV)/dev.stamp
+	$(BIN)/python protos/generate.py --check
+
+format: $(VENV)/dev.stamp ## Format the code
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(VENV)/toolchain.stamp ## Measure speed and memory, as ratios taken in one run
+	$(BIN)/python -m benchmarks
+
+REGISTRY ?= localhost/ferry
+VERSION ?= $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+BUILDER ?= $(shell for b in docker podman buildah; do command -v $$b >/dev/null 2>&1 && echo $$b && break; done)
+IMAGES := gateway ensembler detector classifier models redis
+
+images: ## Build the images with docker, podman or buildah (REGISTRY=, VERSION=, BUILDER=)
+	@test -n "$(BUILDER)" || { echo "install docker, podman or buildah, or name one: make images BUILDER=..." >&2; exit 1; }
+	@for image in $(IMAGES); do \
+		echo "building $(REGISTRY)/$$image:$(VERSION)"; \
+		$(BUILDER) build $(BUILD_FLAGS) --file deploy/images/Dockerfile --target $$image \
+			--tag $(REGISTRY)/$$image:$(VERSION) . || exit 1; \
+	done
+
+k8s-check: $(VENV)/dev.stamp ## Build and check every overlay, rule and dashboard (needs kubectl or kustomize; promtool where present)
+	$(BIN)/python -m pytest tests/deploy
+
+clean: ## Remove what was made, .venv excepted
+	rm -rf out build dist .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
+
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { echo "Ferry needs Python 3.11 or newer with its venv module; install it" \
+		"(Debian, Ubuntu: apt install python3-venv), or name one: make $(MAKECMDGOALS) PYTHON=/path/to/python" >&2; exit 1; }
+	@"$(PYTHON)" -c '$(NEW_ENOUGH)' || { echo "$(PYTHON) is older than 3.11, or lacks its venv module" >&2; exit 1; }
+	"$(PYTHON)" -m venv $(VENV)
+
+$(VENV)/local.stamp: pyproject.toml | $(BIN)/python
+	@echo "installing what serving needs into $(VENV) (once, a minute or a few)"
+	$(PIP_INSTALL) --editable '.[local]'
+	@touch $@
+
+$(VENV)/dev.stamp: pyproject.toml | $(BIN)/python
+	@echo "installing what serving and its tests need into $(VENV) (once, a minute or a few)"
+	$(PIP_INSTALL) --editable '.[local,dev]'
+	@touch $@ $(VENV)/local.stamp
+
+$(VENV)/toolchain.stamp: pyproject.toml | $(BIN)/python
+	@echo "installing everything into $(VENV), torch included (once, some minutes)"
+	$(PIP_INSTALL) $(TORCH)
+	$(PIP_INSTALL) --editable '.[toolchain,dev]'
+	@touch $@ $(VENV)/dev.stamp $(VENV)/local.stamp
