@@ -1,0 +1,146 @@
+"""The client for asyncio."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable
+from types import TracebackType
+from typing import Self, TypeAlias, Unpack
+
+import grpc
+
+import ferry
+from ferry.client import calls, convert
+from ferry.client.calls import DEFAULT_TIMEOUT, BatchItem, Call
+from ferry.client.images import Image
+from ferry.client.options import Options
+from ferry.client.results import ClusterStatus, Recognition
+from ferry.transport import channel_options, target
+from ferry.v1 import gateway_pb2, gateway_pb2_grpc
+
+Stub: TypeAlias = "gateway_pb2_grpc.ExpressionRecognitionAsyncStub"
+
+
+class AsyncClient:
+    """Calls a Ferry cluster. Belongs to one event loop; one per loop is enough.
+
+    Example:
+        >>> async with AsyncClient("localhost:50051") as client:
+        ...     for face in (await client.recognize("photo.jpg")).faces:
+        ...         print(face.expression, face.confidence)
+    """
+
+    def __init__(
+        self,
+        address: str = "localhost:50051",
+        *,
+        timeout: float = DEFAULT_TIMEOUT,
+        credentials: grpc.ChannelCredentials | None = None,
+        metadata: Iterable[tuple[str, str]] = (),
+    ) -> None:
+        """
+        Args:
+            address: the gateway, `host:port`; every address behind the name is used.
+            timeout: seconds for one call, unless the call says otherwise.
+            credentials: for TLS; without, the connection is not encrypted.
+            metadata: goes with every call.
+        """
+        self.address = address
+        self.timeout = timeout
+        self._metadata = tuple(metadata)
+        self._credentials = credentials
+        self._opened: tuple[grpc.aio.Channel, Stub] | None = None
+
+    async def recognize(self, image: Image, *, timeout: float | None = None, **options: Unpack[Options]) -> Recognition:
+        """Recognises the expressions of all faces in one image.
+
+        Args:
+            image: a path, the bytes of an encoded image, or a file opened in binary mode.
+            timeout: seconds.
+            options: see `Options`.
+
+        Raises:
+            FerryError: or one of its kinds, such as InvalidImageError.
+        """
+        message, call = await asyncio.to_thread(calls.request, image, options), self._call(timeout)
+        try:
+            answer = await self._stub.Recognize(message, timeout=call.timeout, metadata=call.metadata)
+            return convert.recognition(answer)
+        except grpc.RpcError as error:
+            raise call.error(error) from error
+
+    async def recognize_batch(
+        self, images: Iterable[Image], *, timeout: float | None = None, **options: Unpack[Options]
+    ) -> AsyncIterator[BatchItem]:
+        """Recognises many images, as many as you like; one that fails has its error in the place of an answer.
+
+        Args:
+            images: as for `recognize`; taken from the iterable as they are sent.
+            timeout: seconds for each 16 images.
+            options: see `Options`; the same for all images.
+
+        Yields:
+            Position of the image, from 0, and its answer or error, in the order in which they are ready.
+        """
+        remaining = calls.chunks(images, options)
+        while (chunk := await asyncio.to_thread(next, remaining, None)) is not None:
+            for item in chunk.results:
+                yield item
+            while chunk.waiting:
+                call = self._call(timeout)
+                stream = self._stub.RecognizeBatch(chunk.message(), timeout=call.timeout, metadata=call.metadata)
+                try:
+                    async for response in stream:
+                        for item in chunk.accept(response, call):
+                            yield item
+                    error = calls.incomplete(call)
+                except grpc.RpcError as failure:
+                    error = call.error(failure)
+                finally:
+                    stream.cancel()
+                for item in chunk.end(error):
+                    yield item
+
+    async def status(self, *, timeout: float | None = None) -> ClusterStatus:
+        """Which variants, models and pipelines serve at present.
+
+        Raises:
+            FerryError: or one of its kinds.
+        """
+        call = self._call(timeout)
+        try:
+            message = gateway_pb2.GetStatusRequest()
+            return convert.status(await self._stub.GetStatus(message, timeout=call.timeout, metadata=call.metadata))
+        except grpc.RpcError as error:
+            raise call.error(error) from error
+
+    async def close(self) -> None:
+        """Closes the connections; calls in flight are cancelled."""
+        if self._opened is not None:
+            channel, _ = self._opened
+            self._opened = None
+            await channel.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    def _call(self, timeout: float | None) -> Call:
+        return Call(self.address, self.timeout if timeout is None else timeout, self._metadata)
+
+    @property
+    def _stub(self) -> Stub:
+        # A channel belongs to the loop that is running when it is made, so it is made with the first call.
+        if self._opened is None:
+            where, options = target(self.address), channel_options(f"ferry-client/{ferry.__version__}")
+            channel = (
+                grpc.aio.insecure_channel(where, options)
+                if self._credentials is None
+                else grpc.aio.secure_channel(where, self._credentials, options)
+            )
+            self._opened = channel, gateway_pb2_grpc.ExpressionRecognitionStub(channel)
+        return self._opened[1]

@@ -1,0 +1,123 @@
+"""What both clients share: requests, deadlines, metadata, and the bookkeeping of a batch. All but the waiting."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterable, Iterator
+from typing import TypeAlias
+
+import grpc
+
+from ferry.client import convert, errors
+from ferry.client.errors import FerryError, InvalidImageError, UnavailableError
+from ferry.client.images import LARGEST_IMAGE_BYTES, Image, read
+from ferry.client.options import Options, to_proto
+from ferry.client.results import Recognition
+from ferry.v1 import gateway_pb2
+
+DEFAULT_TIMEOUT = 30.0
+"""Seconds for one call."""
+CHUNK_IMAGES = 16
+"""Most images of a batch that travel in one call."""
+
+BatchItem: TypeAlias = tuple[int, Recognition | FerryError]
+"""Position of an image in its batch, and what became of it."""
+
+
+class Call:
+    """One call: its deadline in seconds, its request id, its metadata, and what its failure means."""
+
+    def __init__(self, address: str, timeout: float, metadata: Iterable[tuple[str, str]]) -> None:
+        if not timeout > 0:
+            raise ValueError(f"timeout must be more than 0 seconds, not {timeout}")
+        self.address = address
+        self.timeout = timeout
+        self.request_id = secrets.token_hex(16)
+        self.metadata = (*metadata, ("x-request-id", self.request_id))
+
+    def error(self, error: grpc.RpcError) -> FerryError:
+        """The failure of this call, as the caller should see it."""
+        return errors.from_rpc(error, self.address, self.request_id)
+
+
+def request(image: Image, options: Options) -> gateway_pb2.RecognizeRequest:
+    """The message for one image; see `images.read` and `options.to_proto` for what it raises."""
+    return gateway_pb2.RecognizeRequest(
+        image=read(image), options=to_proto(options), bypass_cache=options.get("bypass_cache", False)
+    )
+
+
+def incomplete(call: Call) -> FerryError:
+    """What it means when a batch ends without an answer for every image."""
+    return FerryError("the gateway left this image out of its answers", code="INTERNAL", request_id=call.request_id)
+
+
+class Chunk:
+    """Some images of a batch, and which of them wait for an answer."""
+
+    def __init__(self) -> None:
+        self.results: list[BatchItem] = []
+        """What is known without asking: the errors of images that could not be read."""
+        self._waiting: dict[int, gateway_pb2.RecognizeRequest] = {}
+        self._sent: list[int] = []
+        self._bytes = 0
+        self._progress = False
+
+    def has_room(self, message: gateway_pb2.RecognizeRequest) -> bool:
+        """True when `message` can travel with those that are here."""
+        return not self._waiting or (
+            len(self._waiting) < CHUNK_IMAGES and self._bytes + len(message.image) <= LARGEST_IMAGE_BYTES
+        )
+
+    def add(self, index: int, message: gateway_pb2.RecognizeRequest) -> None:
+        """Puts the image at `index` of the batch into the chunk."""
+        self._waiting[index] = message
+        self._bytes += len(message.image)
+
+    @property
+    def waiting(self) -> bool:
+        """True while an image has no answer."""
+        return bool(self._waiting)
+
+    def message(self) -> gateway_pb2.RecognizeBatchRequest:
+        """The request for the images that wait."""
+        self._sent = list(self._waiting)
+        self._progress = False
+        return gateway_pb2.RecognizeBatchRequest(requests=self._waiting.values())
+
+    def accept(self, response: gateway_pb2.RecognizeBatchResponse, call: Call) -> Iterator[BatchItem]:
+        """The result in `response`, with its index in the batch; nothing for an index that does not wait."""
+        index = self._sent[response.index] if response.index < len(self._sent) else -1
+        if self._waiting.pop(index, None) is None:
+            return
+        self._progress = True
+        if response.HasField("response"):
+            yield index, convert.recognition(response.response)
+        else:
+            yield index, errors.from_item(response.error, call.request_id)
+
+    def end(self, error: FerryError) -> Iterator[BatchItem]:
+        """What the end of a call means for the images that still wait: `error`, or nothing yet when a replica was
+        lost on the way, because they are then asked for again (gRPC repeats a call only before its first answer)."""
+        if isinstance(error, UnavailableError) and self._progress:
+            return
+        failed, self._waiting = list(self._waiting), {}
+        for index in failed:
+            yield index, error
+
+
+def chunks(images: Iterable[Image], options: Options) -> Iterator[Chunk]:
+    """Splits a batch; reads images only as chunks are taken, so that a long batch never lies in memory whole."""
+    to_proto(options)
+    chunk = Chunk()
+    for index, image in enumerate(images):
+        try:
+            message = request(image, options)
+        except InvalidImageError as error:
+            chunk.results.append((index, error))
+            continue
+        if not chunk.has_room(message):
+            yield chunk
+            chunk = Chunk()
+        chunk.add(index, message)
+    yield chunk

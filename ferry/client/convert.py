@@ -1,0 +1,116 @@
+"""From the messages of the contract to plain data. The only place that knows both."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+
+from ferry.client.results import (
+    Box,
+    CacheStatus,
+    ClusterStatus,
+    Face,
+    ModelOpinion,
+    ModelVersion,
+    PipelineModel,
+    Recognition,
+    Size,
+    Timings,
+    VariantStatus,
+)
+from ferry.v1 import ensembler_pb2, gateway_pb2, types_pb2
+
+_EXPRESSIONS: dict[int, str] = {
+    number: name.removeprefix("EXPRESSION_").lower() for name, number in types_pb2.Expression.items()
+}
+
+
+def recognition(message: gateway_pb2.RecognizeResponse) -> Recognition:
+    """The answer for one image."""
+    times = message.timings
+    return Recognition(
+        faces=tuple(map(_face, message.faces)),
+        image_size=Size(message.image_size.width, message.image_size.height),
+        models=tuple(map(_model, message.models)),
+        timings=Timings(
+            total_ms=times.total_ms,
+            ensembler_ms=times.ensembler_ms,
+            detector_ms=times.detector_ms,
+            classifiers_ms=times.classifiers_ms,
+            decode_ms=times.decode_ms,
+            queue_ms=times.queue_ms,
+            compute_ms=times.compute_ms,
+        ),
+        cached=message.cached,
+        degraded=message.degraded,
+        variant=message.variant,
+        fingerprint=message.fingerprint,
+        request_id=message.request_id,
+    )
+
+
+def status(message: gateway_pb2.GetStatusResponse) -> ClusterStatus:
+    """What serves at present."""
+    return ClusterStatus(
+        ferry_version=message.ferry_version,
+        uptime=message.uptime.ToMilliseconds() / 1000,
+        variants=tuple(map(_variant, message.variants)),
+        cache=CacheStatus(
+            enabled=message.cache.enabled,
+            redis_available=message.cache.redis_available,
+            memory_entries=message.cache.memory_entries,
+            memory_bytes=message.cache.memory_bytes,
+        ),
+    )
+
+
+def _face(message: types_pb2.Face) -> Face:
+    box = message.box
+    return Face(
+        box=Box(box.x_min, box.y_min, box.x_max, box.y_max),
+        score=message.detection_score,
+        expression=_expression(message.expression),
+        confidence=message.confidence,
+        probabilities=_probabilities(message.probabilities),
+        models=tuple(map(_opinion, message.predictions)),
+        degraded=message.degraded,
+        missing_models=tuple(message.missing_models),
+    )
+
+
+def _opinion(message: types_pb2.ModelPrediction) -> ModelOpinion:
+    return ModelOpinion(
+        model=_model(message.model),
+        expression=_expression(message.expression),
+        confidence=message.confidence,
+        probabilities=_probabilities(message.probabilities),
+        weight=message.weight,
+    )
+
+
+def _model(message: types_pb2.ModelVersion) -> ModelVersion:
+    return ModelVersion(message.name, message.version, message.digest)
+
+
+def _variant(message: gateway_pb2.VariantStatus) -> VariantStatus:
+    return VariantStatus(
+        name=message.name,
+        traffic_share=message.traffic_share,
+        healthy=message.healthy,
+        fingerprint=message.fingerprint,
+        models=tuple(map(_entry, message.entries)),
+    )
+
+
+def _entry(message: ensembler_pb2.RecipeEntry) -> PipelineModel:
+    model = message.model
+    return PipelineModel(model.name, model.version, model.digest, message.weight, message.available)
+
+
+def _probabilities(entries: Iterable[types_pb2.ExpressionProbability]) -> Mapping[str, float]:
+    return MappingProxyType({_expression(entry.expression): entry.probability for entry in entries})
+
+
+def _expression(number: int) -> str:
+    # A newer cluster may know expressions that this client does not.
+    return _EXPRESSIONS.get(number, f"expression_{number}")

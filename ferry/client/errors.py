@@ -1,0 +1,111 @@
+"""What can go wrong with a call: a few errors, each with what the caller needs to go on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import grpc
+from google.protobuf.message import DecodeError
+from google.rpc import error_details_pb2, status_pb2
+
+from ferry.v1 import gateway_pb2
+
+_STATUS_DETAILS_KEY = "grpc-status-details-bin"
+
+
+class FerryError(Exception):
+    """A call that has no answer; the base of those below.
+
+    Attributes:
+        code: name of the gRPC status, such as `INTERNAL`.
+        request_id: names the call in the cluster's logs; empty where the call never left this process.
+    """
+
+    def __init__(self, message: str, *, code: str = "UNKNOWN", request_id: str = "") -> None:
+        super().__init__(message)
+        self.code = code
+        self.request_id = request_id
+
+
+class InvalidRequestError(FerryError):
+    """The request is wrong, and stays wrong when repeated. `field` says where, such as `options.max_faces`."""
+
+    def __init__(self, message: str, *, field: str, code: str = "INVALID_ARGUMENT", request_id: str = "") -> None:
+        super().__init__(message, code=code, request_id=request_id)
+        self.field = field
+
+
+class InvalidImageError(InvalidRequestError):
+    """The image cannot be read: broken, too large, or not an image."""
+
+
+class OverloadedError(FerryError):
+    """The cluster has no room now. `retry_after` seconds is a fair time to come back."""
+
+    def __init__(
+        self, message: str, *, retry_after: float, code: str = "RESOURCE_EXHAUSTED", request_id: str = ""
+    ) -> None:
+        super().__init__(message, code=code, request_id=request_id)
+        self.retry_after = retry_after
+
+
+class DeadlineError(FerryError):
+    """The time was up before there was an answer."""
+
+
+class UnavailableError(FerryError):
+    """No gateway answers at the address, or the models behind it do not."""
+
+
+def from_rpc(error: grpc.RpcError, address: str, request_id: str) -> FerryError:
+    """The error that a failed call to the gateway at `address` means."""
+    code: grpc.StatusCode = error.code()
+    message: str = error.details() or code.name
+    details = _details(error.trailing_metadata() or ())
+    if code is grpc.StatusCode.UNAVAILABLE and details is None:
+        return UnavailableError(
+            f"no gateway answers at {address}; start a cluster with `ferry serve`, or give the address of a running "
+            f"one ({message})",
+            code=code.name,
+            request_id=request_id,
+        )
+    field, retry_after = "", 1.0
+    for detail in () if details is None else details.details:
+        bad_request, retry_info = error_details_pb2.BadRequest(), error_details_pb2.RetryInfo()
+        if detail.Unpack(bad_request) and bad_request.field_violations:
+            field = bad_request.field_violations[0].field
+        elif detail.Unpack(retry_info):
+            retry_after = retry_info.retry_delay.ToMilliseconds() / 1000
+    return _make(code, message, field=field, retry_after=retry_after, request_id=request_id)
+
+
+def from_item(error: gateway_pb2.ItemError, request_id: str) -> FerryError:
+    """The error of one image of a batch."""
+    code = next((c for c in grpc.StatusCode if c.value[0] == error.code), grpc.StatusCode.UNKNOWN)
+    return _make(code, error.message or code.name, field=error.field, retry_after=1.0, request_id=request_id)
+
+
+def _make(code: grpc.StatusCode, message: str, *, field: str, retry_after: float, request_id: str) -> FerryError:
+    match code:
+        case grpc.StatusCode.INVALID_ARGUMENT:
+            kind = InvalidImageError if field.rpartition(".")[2] == "image" else InvalidRequestError
+            return kind(message, field=field, request_id=request_id)
+        case grpc.StatusCode.RESOURCE_EXHAUSTED:
+            return OverloadedError(message, retry_after=retry_after, request_id=request_id)
+        case grpc.StatusCode.DEADLINE_EXCEEDED:
+            return DeadlineError(message, code=code.name, request_id=request_id)
+        case grpc.StatusCode.UNAVAILABLE:
+            return UnavailableError(message, code=code.name, request_id=request_id)
+        case _:
+            return FerryError(message, code=code.name, request_id=request_id)
+
+
+def _details(metadata: Iterable[Any]) -> status_pb2.Status | None:
+    for key, value in metadata:
+        if key == _STATUS_DETAILS_KEY and isinstance(value, bytes):
+            try:
+                return status_pb2.Status.FromString(value)
+            except DecodeError:
+                return None
+    return None

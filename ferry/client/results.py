@@ -1,0 +1,164 @@
+"""What Ferry answers, as plain data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """A rectangle in pixels of the upright image (EXIF orientation applied); origin top left."""
+
+    x_min: float
+    y_min: float
+    x_max: float
+    y_max: float
+
+    @property
+    def width(self) -> float:
+        """Pixels."""
+        return self.x_max - self.x_min
+
+    @property
+    def height(self) -> float:
+        """Pixels."""
+        return self.y_max - self.y_min
+
+    @property
+    def xyxy(self) -> tuple[float, float, float, float]:
+        """Left, top, right, bottom."""
+        return (self.x_min, self.y_min, self.x_max, self.y_max)
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """Width and height in pixels."""
+
+    width: int
+    height: int
+
+
+@dataclass(frozen=True, slots=True)
+class ModelVersion:
+    """A model version, exactly."""
+
+    name: str
+    version: str
+    digest: str
+    """SHA-256 of everything that decides the model's answer, 64 hexadecimal digits."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelOpinion:
+    """What one model says of one face."""
+
+    model: ModelVersion
+    expression: str
+    confidence: float
+    """Probability of `expression`, in [0, 1]."""
+    probabilities: Mapping[str, float]
+    """By expression; they sum to 1."""
+    weight: float
+    """Share of the vote; the shares of all opinions on a face sum to 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class Face:
+    """One face and its expression."""
+
+    box: Box
+    score: float
+    """How sure the detector is that this is a face, in [0, 1]."""
+    expression: str
+    """angry, disgust, fear, happy, neutral, sad or surprised, by the vote of the models."""
+    confidence: float
+    """Probability of `expression`, in [0, 1]."""
+    probabilities: Mapping[str, float]
+    """By expression; they sum to 1."""
+    models: tuple[ModelOpinion, ...]
+    """What each model said."""
+    degraded: bool
+    """True when a model did not answer for this face; the others' weights were renormalised."""
+    missing_models: tuple[str, ...]
+    """Names of the models that did not answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Timings:
+    """Where the time went, in milliseconds. Stages overlap, so they need not add up."""
+
+    total_ms: float
+    ensembler_ms: float
+    detector_ms: float
+    classifiers_ms: float
+    decode_ms: float
+    queue_ms: float
+    compute_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class Recognition:
+    """The faces of one image."""
+
+    faces: tuple[Face, ...]
+    """By descending detection score; empty when there is no face."""
+    image_size: Size
+    """Of the upright image."""
+    models: tuple[ModelVersion, ...]
+    """Every model that took part."""
+    timings: Timings
+    cached: bool
+    """True when the answer came from the result cache."""
+    degraded: bool
+    """True when a model did not answer for some face."""
+    variant: str
+    """The variant that answered, such as `stable`."""
+    fingerprint: str
+    """SHA-256 of the pipeline that made the answer."""
+    request_id: str
+    """Names this answer in logs and feedback."""
+
+
+@dataclass(frozen=True, slots=True)
+class PipelineModel:
+    """A model in the recipe of a variant."""
+
+    name: str
+    version: str
+    """Empty while the model has not been reached."""
+    digest: str
+    weight: float
+    available: bool
+
+
+@dataclass(frozen=True, slots=True)
+class VariantStatus:
+    """One variant of the pipeline."""
+
+    name: str
+    traffic_share: float
+    healthy: bool
+    fingerprint: str
+    models: tuple[PipelineModel, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CacheStatus:
+    """The result cache."""
+
+    enabled: bool
+    redis_available: bool
+    memory_entries: int
+    memory_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterStatus:
+    """What serves at present."""
+
+    ferry_version: str
+    uptime: float
+    """Seconds this gateway has been up."""
+    variants: tuple[VariantStatus, ...]
+    cache: CacheStatus

@@ -1,0 +1,126 @@
+"""The client for ordinary code."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from types import TracebackType
+from typing import Self, Unpack
+
+import grpc
+
+import ferry
+from ferry.client import calls, convert
+from ferry.client.calls import DEFAULT_TIMEOUT, BatchItem, Call
+from ferry.client.images import Image
+from ferry.client.options import Options
+from ferry.client.results import ClusterStatus, Recognition
+from ferry.transport import channel_options, target
+from ferry.v1 import gateway_pb2, gateway_pb2_grpc
+
+
+class Client:
+    """Calls a Ferry cluster. Safe to share between threads; one per process is enough.
+
+    Example:
+        >>> with Client("localhost:50051") as client:
+        ...     for face in client.recognize("photo.jpg").faces:
+        ...         print(face.expression, face.confidence)
+    """
+
+    def __init__(
+        self,
+        address: str = "localhost:50051",
+        *,
+        timeout: float = DEFAULT_TIMEOUT,
+        credentials: grpc.ChannelCredentials | None = None,
+        metadata: Iterable[tuple[str, str]] = (),
+    ) -> None:
+        """
+        Args:
+            address: the gateway, `host:port`; every address behind the name is used.
+            timeout: seconds for one call, unless the call says otherwise.
+            credentials: for TLS; without, the connection is not encrypted.
+            metadata: goes with every call.
+        """
+        self.address = address
+        self.timeout = timeout
+        self._metadata = tuple(metadata)
+        where, options = target(address), channel_options(f"ferry-client/{ferry.__version__}")
+        self._channel = (
+            grpc.insecure_channel(where, options)
+            if credentials is None
+            else grpc.secure_channel(where, credentials, options)
+        )
+        self._stub = gateway_pb2_grpc.ExpressionRecognitionStub(self._channel)
+
+    def recognize(self, image: Image, *, timeout: float | None = None, **options: Unpack[Options]) -> Recognition:
+        """Recognises the expressions of all faces in one image.
+
+        Args:
+            image: a path, the bytes of an encoded image, or a file opened in binary mode.
+            timeout: seconds.
+            options: see `Options`.
+
+        Raises:
+            FerryError: or one of its kinds, such as InvalidImageError.
+        """
+        message, call = calls.request(image, options), self._call(timeout)
+        try:
+            return convert.recognition(self._stub.Recognize(message, timeout=call.timeout, metadata=call.metadata))
+        except grpc.RpcError as error:
+            raise call.error(error) from error
+
+    def recognize_batch(
+        self, images: Iterable[Image], *, timeout: float | None = None, **options: Unpack[Options]
+    ) -> Iterator[BatchItem]:
+        """Recognises many images, as many as you like; one that fails has its error in the place of an answer.
+
+        Args:
+            images: as for `recognize`; taken from the iterable as they are sent.
+            timeout: seconds for each 16 images.
+            options: see `Options`; the same for all images.
+
+        Yields:
+            Position of the image, from 0, and its answer or error, in the order in which they are ready.
+        """
+        for chunk in calls.chunks(images, options):
+            yield from chunk.results
+            while chunk.waiting:
+                call = self._call(timeout)
+                stream = self._stub.RecognizeBatch(chunk.message(), timeout=call.timeout, metadata=call.metadata)
+                try:
+                    for response in stream:
+                        yield from chunk.accept(response, call)
+                    yield from chunk.end(calls.incomplete(call))
+                except grpc.RpcError as error:
+                    yield from chunk.end(call.error(error))
+                finally:
+                    stream.cancel()
+
+    def status(self, *, timeout: float | None = None) -> ClusterStatus:
+        """Which variants, models and pipelines serve at present.
+
+        Raises:
+            FerryError: or one of its kinds.
+        """
+        call = self._call(timeout)
+        try:
+            message = gateway_pb2.GetStatusRequest()
+            return convert.status(self._stub.GetStatus(message, timeout=call.timeout, metadata=call.metadata))
+        except grpc.RpcError as error:
+            raise call.error(error) from error
+
+    def close(self) -> None:
+        """Closes the connections; calls in flight are cancelled."""
+        self._channel.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _call(self, timeout: float | None) -> Call:
+        return Call(self.address, self.timeout if timeout is None else timeout, self._metadata)

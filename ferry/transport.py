@@ -1,0 +1,87 @@
+"""How a gRPC channel to a Ferry service is made: name resolution, balancing, keepalive, retries, sizes.
+
+Used by the public client and by every service that calls another one.
+"""
+
+from __future__ import annotations
+
+import json
+from ipaddress import ip_address
+
+MAX_MESSAGE_BYTES = 64 << 20
+"""Largest message in either direction: a batch of images, or the crops of 256 faces."""
+
+RETRY_ATTEMPTS = 3
+
+_SCHEMES = ("ipv4:", "ipv6:", "unix:", "unix-abstract:", "dns:///")
+
+SERVICE_CONFIG = json.dumps(
+    {
+        "loadBalancingConfig": [{"round_robin": {}}],
+        "methodConfig": [
+            {
+                "name": [{}],
+                "retryPolicy": {
+                    "maxAttempts": RETRY_ATTEMPTS,
+                    "initialBackoff": "0.05s",
+                    "maxBackoff": "0.5s",
+                    "backoffMultiplier": 2,
+                    # RESOURCE_EXHAUSTED is not here: the one who sheds load says itself when to come back.
+                    "retryableStatusCodes": ["UNAVAILABLE"],
+                },
+            }
+        ],
+        # The budget: each failure costs a token, each success gives a tenth back; below half, no retries.
+        "retryThrottling": {"maxTokens": 100, "tokenRatio": 0.1},
+    },
+    separators=(",", ":"),
+)
+
+
+def channel_options(user_agent: str) -> list[tuple[str, int | str]]:
+    """Options for `grpc.insecure_channel` and its siblings, sync and aio.
+
+    A replica that hangs without closing its connection is found by the ping timeout (about two seconds); a new
+    replica is found because servers bound the age of connections and names are resolved anew at most once a second.
+    """
+    return [
+        ("grpc.service_config", SERVICE_CONFIG),
+        ("grpc.enable_retries", 1),
+        ("grpc.primary_user_agent", user_agent),
+        ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+        ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+        ("grpc.keepalive_time_ms", 1000),
+        ("grpc.keepalive_timeout_ms", 1000),
+        ("grpc.http2.ping_timeout_ms", 1000),
+        ("grpc.http2.max_pings_without_data", 0),
+        ("grpc.dns_min_time_between_resolutions_ms", 1000),
+        ("grpc.initial_reconnect_backoff_ms", 100),
+        ("grpc.min_reconnect_backoff_ms", 100),
+        ("grpc.max_reconnect_backoff_ms", 2000),
+        # Own subchannels: two clients in one process must not share a connection, nor its failures.
+        ("grpc.use_local_subchannel_pool", 1),
+    ]
+
+
+def target(address: str) -> str:
+    """The gRPC target for `address`, over whose every address calls are balanced.
+
+    Args:
+        address: `host:port` (every replica behind the name), several `ip:port` separated by commas (replicas on one
+            machine), or a target with its scheme, which passes unchanged.
+
+    Raises:
+        ValueError: a list that holds a host name, or both IPv4 and IPv6.
+    """
+    if "://" in address or address.startswith(_SCHEMES):
+        return address
+    if "," not in address:
+        return f"dns:///{address}"
+    parts = [part.strip().replace("localhost:", "127.0.0.1:") for part in address.split(",")]
+    try:
+        versions = {ip_address(part.rpartition(":")[0].strip("[]")).version for part in parts}
+    except ValueError:
+        versions = set()
+    if len(versions) != 1:
+        raise ValueError(f"a list of addresses is ip:port,ip:port with IPs of one kind, not {address!r}")
+    return f"ipv{versions.pop()}:{','.join(parts)}"
