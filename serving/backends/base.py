@@ -1,0 +1,46 @@
+"""What a backend is: something that runs one model file on one kind of hardware."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+Rows = npt.NDArray[np.float32]
+Outputs = dict[str, npt.NDArray[np.float32]]
+
+
+class ModelLoadError(Exception):
+    """A model file that cannot be loaded; the message says which and why."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(f"cannot load {path}: {reason}")
+        self.path = path
+        self.reason = reason
+
+
+class Backend(ABC):
+    """A loaded model.
+
+    Attributes:
+        name: such as `onnxruntime`.
+        precision: of the arithmetic, such as `fp32` or `bf16`.
+        device: such as `cpu` or `cuda`.
+    """
+
+    name: str
+    precision: str
+    device: str = "cpu"
+
+    @abstractmethod
+    def run(self, rows: Rows) -> Outputs:
+        """Runs the model once. Safe to call from several threads.
+
+        Args:
+            rows: float32 [N, ...], as the model's manifest describes it.
+
+        Returns:
+            Output name to float32 [N, ...].
+        """

@@ -1,0 +1,62 @@
+"""ONNX Runtime: CPU, and CUDA or TensorRT where the installed build has them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+
+from serving.backends.base import Backend, ModelLoadError, Outputs, Rows
+
+
+def gpu_available() -> bool:
+    """Whether this ONNX Runtime can use a GPU."""
+    return "CUDAExecutionProvider" in ort.get_available_providers()
+
+
+class OnnxRuntimeBackend(Backend):
+    """One inference session."""
+
+    name = "onnxruntime"
+
+    def __init__(self, path: Path, *, threads: int, device: str = "cpu") -> None:
+        """
+        Args:
+            path: the .onnx file.
+            threads: intra-op threads, 1 or more. ONNX Runtime itself would count the host's cores.
+            device: `cpu` or `cuda`.
+
+        Raises:
+            ModelLoadError: it is no model that ONNX Runtime can load.
+        """
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        # Idle threads must not burn the CPU that the services beside this one need.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        # Batches of every size are run: a block kept for each size's memory pattern doubles a detector's memory.
+        options.enable_mem_pattern = False
+        self.device = device
+        self.precision = "fp32"
+        try:
+            self._session = ort.InferenceSession(str(path), options, providers=_providers(device))
+        except Exception as error:
+            raise ModelLoadError(path, str(error)) from error
+        inputs = self._session.get_inputs()
+        if len(inputs) != 1:
+            raise ModelLoadError(path, f"has {len(inputs)} inputs where Ferry feeds one")
+        self._input = inputs[0].name
+        self._outputs = [output.name for output in self._session.get_outputs()]
+
+    def run(self, rows: Rows) -> Outputs:
+        values = self._session.run(self._outputs, {self._input: rows})
+        return {name: np.asarray(value, np.float32) for name, value in zip(self._outputs, values, strict=True)}
+
+
+def _providers(device: str) -> list[str | tuple[str, dict[str, str]]]:
+    """Providers for `device`, best first. CUDA's default search for convolutions costs 100s of ms per new shape."""
+    if device != "cuda":
+        return ["CPUExecutionProvider"]
+    return [("CUDAExecutionProvider", {"cudnn_conv_algo_search": "HEURISTIC"}), "CPUExecutionProvider"]

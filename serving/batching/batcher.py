@@ -1,0 +1,284 @@
+"""The micro-batcher: requests of different callers share one model run.
+
+An idle model never waits: what arrives runs at once, and whatever arrives meanwhile forms the next batch. A busy
+model may wait up to `max_wait` for its next batch to fill. Requests whose caller has gone or whose deadline has
+passed are dropped before a run, never after; a run that fails is repeated one request at a time, so that only the
+request that broke it fails.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+from opentelemetry import trace
+from opentelemetry.context import Context
+
+from serving.errors import DeadlineError, OverloadedError, ServiceError, UnavailableError
+from serving.telemetry import metrics, tracing
+
+log = logging.getLogger(__name__)
+
+Rows = npt.NDArray[np.float32]
+Outputs = Mapping[str, npt.NDArray[np.float32]]
+Run = Callable[[Rows], Outputs]
+
+
+@dataclass(frozen=True, slots=True)
+class BatchPolicy:
+    """The bounds of a micro-batcher.
+
+    Attributes:
+        max_batch: rows in one run.
+        max_wait: seconds that a busy model's next batch may wait to fill; an idle model never waits.
+        max_queue: requests that may wait; one more is refused.
+        concurrency: runs at the same time.
+    """
+
+    max_batch: int = 16
+    max_wait: float = 0.0
+    max_queue: int = 256
+    concurrency: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class BatchResult:
+    """The rows of one request, and what they cost.
+
+    Attributes:
+        outputs: output name to float32 [n, ...], in the order of the request's rows.
+        queue_seconds: wait in the queue, of a split request all its waits together.
+        compute_seconds: duration of the run, or runs.
+    """
+
+    outputs: Outputs
+    queue_seconds: float
+    compute_seconds: float
+
+
+@dataclass(slots=True, eq=False)
+class _Item:
+    rows: Rows
+    deadline: float
+    future: asyncio.Future[BatchResult]
+    enqueued: float
+    span: trace.SpanContext
+    queue_seconds: float = field(default=0.0)
+
+
+class MicroBatcher:
+    """Batches for one model version. Bound to the event loop that calls `start`."""
+
+    def __init__(self, run: Run, policy: BatchPolicy, *, model: str, version: str) -> None:
+        """
+        Args:
+            run: float32 [N, ...] to outputs by name, each with N rows; called on a worker thread.
+            policy: the bounds.
+            model: name, for metrics and spans.
+            version: version, for metrics and spans.
+        """
+        self._run = run
+        self._policy = policy
+        self._model = model
+        self._version = version
+        self._queue: deque[_Item] = deque()
+        self._arrived = asyncio.Event()
+        self._workers: list[asyncio.Task[None]] = []
+        self._executing = 0
+        self._closed = False
+        self._executor = ThreadPoolExecutor(policy.concurrency, thread_name_prefix=f"run-{model}")
+        self._recent_run_seconds = 0.05
+        self._in_flight = metrics.IN_FLIGHT.labels(model)
+        self._queue_histogram = metrics.QUEUE_SECONDS.labels(model, version)
+        self._compute_histogram = metrics.COMPUTE_SECONDS.labels(model, version)
+        self._size_histogram = metrics.BATCH_SIZE.labels(model, version)
+
+    def start(self) -> None:
+        """Starts the workers on the running event loop."""
+        self._workers = [asyncio.create_task(self._work()) for _ in range(self._policy.concurrency)]
+
+    @property
+    def pending(self) -> int:
+        """Requests queued or executing."""
+        return len(self._queue) + self._executing
+
+    async def submit(self, rows: Rows, deadline: float) -> BatchResult:
+        """Runs `rows` as part of some batch.
+
+        More than `max_batch` rows are split over several runs, one after another, so that a large request takes one
+        place in the queue and others run between its parts.
+
+        Args:
+            rows: float32 [n, ...], n >= 1; the caller has checked the shape of a row.
+            deadline: time.monotonic() seconds after which the answer is of no use.
+
+        Raises:
+            OverloadedError: the queue is full.
+            DeadlineError: the deadline passed before the run.
+            UnavailableError: the batcher is closing.
+            ServiceError: the run failed for these rows.
+        """
+        if len(self._queue) >= self._policy.max_queue:
+            backlog = len(self._queue) / self._policy.concurrency * self._recent_run_seconds
+            raise OverloadedError(f"the queue of {self._model} is full", retry_after=min(max(backlog, 0.05), 5.0))
+        limit = self._policy.max_batch
+        if len(rows) <= limit:
+            return await self._submit(rows, deadline)
+        results = [await self._submit(rows[start : start + limit], deadline) for start in range(0, len(rows), limit)]
+        return BatchResult(
+            {name: np.concatenate([r.outputs[name] for r in results]) for name in results[0].outputs},
+            sum(r.queue_seconds for r in results),
+            sum(r.compute_seconds for r in results),
+        )
+
+    async def _submit(self, rows: Rows, deadline: float) -> BatchResult:
+        if self._closed:
+            raise UnavailableError(f"{self._model} {self._version} is being replaced; try again")
+        item = _Item(
+            rows,
+            deadline,
+            asyncio.get_running_loop().create_future(),
+            time.monotonic(),
+            trace.get_current_span().get_span_context(),
+        )
+        self._queue.append(item)
+        self._in_flight.inc()
+        self._arrived.set()
+        try:
+            return await item.future
+        finally:
+            self._in_flight.dec()
+            if item.future.cancelled():
+                self._forget(item)
+
+    def _forget(self, item: _Item) -> None:
+        """A cancelled request leaves the queue at once, so that it takes nobody's place."""
+        try:
+            self._queue.remove(item)
+        except ValueError:
+            return  # already in a run: its rows are computed and dropped
+
+    async def _work(self) -> None:
+        was_busy = False
+        while True:
+            while not self._queue:
+                if self._closed:
+                    return
+                was_busy = False
+                self._arrived.clear()
+                await self._arrived.wait()
+            if was_busy:
+                await self._fill()
+            batch = self._take()
+            if batch:
+                self._executing += len(batch)
+                try:
+                    await self._execute(batch)
+                finally:
+                    self._executing -= len(batch)
+            was_busy = True
+
+    async def _fill(self) -> None:
+        """Waits until the next batch is full or its oldest request has waited `max_wait`."""
+        while self._queue and not self._closed:
+            wait = self._queue[0].enqueued + self._policy.max_wait - time.monotonic()
+            if wait <= 0 or sum(len(item.rows) for item in self._queue) >= self._policy.max_batch:
+                return
+            self._arrived.clear()
+            try:
+                async with asyncio.timeout(wait):
+                    await self._arrived.wait()
+            except TimeoutError:
+                return
+
+    def _take(self) -> list[_Item]:
+        """The next batch: whole requests in order of arrival, without those that nobody waits for."""
+        batch: list[_Item] = []
+        rows = 0
+        now = time.monotonic()
+        while self._queue and rows + len(self._queue[0].rows) <= self._policy.max_batch:
+            item = self._queue.popleft()
+            if self._is_over(item):
+                continue
+            item.queue_seconds = now - item.enqueued
+            self._queue_histogram.observe(item.queue_seconds)
+            batch.append(item)
+            rows += len(item.rows)
+        return batch
+
+    def _is_over(self, item: _Item) -> bool:
+        """Whether nobody waits for the item any more; tells its caller where that is because its time was up."""
+        if not item.future.done() and item.deadline <= time.monotonic():
+            item.future.set_exception(DeadlineError(f"the time was up in the queue of {self._model}"))
+        return item.future.done()
+
+    async def _execute(self, batch: list[_Item]) -> None:
+        links = [trace.Link(item.span) for item in batch if item.span.is_valid]
+        started = time.monotonic()
+        with tracing.tracer.start_as_current_span("model run", _parent(links), links=links) as span:
+            span.set_attributes({"ferry.model": self._model, "ferry.version": self._version})
+            try:
+                rows, outputs = await asyncio.get_running_loop().run_in_executor(
+                    self._executor, self._run_rows, [item.rows for item in batch]
+                )
+            except Exception as error:
+                span.set_status(trace.StatusCode.ERROR, type(error).__name__)
+                failure: Exception | None = error
+            else:
+                span.set_attribute("ferry.batch_size", rows)
+                failure = None
+        if failure is not None:
+            await self._recover(batch, failure)
+            return
+        seconds = time.monotonic() - started
+        self._recent_run_seconds = 0.8 * self._recent_run_seconds + 0.2 * seconds
+        self._compute_histogram.observe(seconds)
+        self._size_histogram.observe(rows)
+        start = 0
+        for item in batch:
+            end = start + len(item.rows)
+            if not item.future.done():
+                mine = {name: values[start:end] for name, values in outputs.items()}
+                item.future.set_result(BatchResult(mine, item.queue_seconds, seconds))
+            start = end
+
+    def _run_rows(self, parts: list[Rows]) -> tuple[int, Outputs]:
+        """On a worker thread: one run over all parts; its number of rows and its outputs."""
+        rows = parts[0] if len(parts) == 1 else np.concatenate(parts)
+        outputs = self._run(rows)
+        if any(len(values) != len(rows) for values in outputs.values()):
+            raise RuntimeError("the model returned another number of rows than it was given")
+        return len(rows), outputs
+
+    async def _recover(self, batch: list[_Item], failure: Exception) -> None:
+        """After a failed run: alone, a request fails; in company, each is tried alone."""
+        if len(batch) > 1:
+            log.warning("a run of %d requests failed; repeating them one by one", len(batch), exc_info=failure)
+            for item in batch:
+                if not self._is_over(item):
+                    await self._execute([item])
+            return
+        log.error("a run of %s %s failed", self._model, self._version, exc_info=failure)
+        if not batch[0].future.done():
+            batch[0].future.set_exception(ServiceError(f"{self._model} could not process this input"))
+
+    async def close(self) -> None:
+        """Takes nothing new, finishes what is queued, then releases the threads."""
+        self._closed = True
+        self._arrived.set()
+        await asyncio.gather(*self._workers)
+        self._executor.shutdown(wait=False)
+
+
+def _parent(links: list[trace.Link]) -> Context:
+    """The run belongs to the trace of its first sampled request, so that it is kept where that request is kept."""
+    sampled = [link.context for link in links if link.context.trace_flags.sampled]
+    parents = sampled or [link.context for link in links]
+    return trace.set_span_in_context(trace.NonRecordingSpan(parents[0]), Context()) if parents else Context()

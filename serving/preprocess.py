@@ -1,0 +1,48 @@
+"""From uint8 crops to a classifier's input tensor, by its manifest."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from serving.images.crop import RESAMPLING
+from serving.repository.manifest import Color, InputSpec
+
+
+def to_grey(rgb: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """Luma of ITU-R BT.601 in 16-bit fixed point, rounded; grey pixels stay exactly what they are.
+
+    Args:
+        rgb: uint8 [..., 3].
+
+    Returns:
+        uint8 [...].
+    """
+    r, g, b = (rgb[..., i].astype(np.uint32) for i in range(3))
+    return ((19595 * r + 38470 * g + 7471 * b + 32768) >> 16).astype(np.uint8)
+
+
+def prepare(crops: npt.NDArray[np.uint8], spec: InputSpec) -> npt.NDArray[np.float32]:
+    """Colour rule, then resize rule, then normalisation.
+
+    Args:
+        crops: uint8 [N, height, width, 3], RGB.
+        spec: the model's input as its manifest gives it.
+
+    Returns:
+        float32 [N, C, spec.height, spec.width], contiguous.
+    """
+    pixels = to_grey(crops) if spec.color is Color.GREY else crops
+    if pixels.shape[1:3] != (spec.height, spec.width):
+        filter_ = RESAMPLING[spec.resize]
+        resized = [np.asarray(Image.fromarray(p).resize((spec.width, spec.height), filter_)) for p in pixels]
+        pixels = np.stack(resized) if resized else np.empty((0, spec.height, spec.width, *pixels.shape[3:]), np.uint8)
+    planes = pixels[:, None] if spec.color is Color.GREY else pixels.transpose(0, 3, 1, 2)
+    std = np.asarray(spec.std, np.float32).reshape(1, -1, 1, 1)
+    mean = np.asarray(spec.mean, np.float32).reshape(1, -1, 1, 1)
+    rows = np.empty(planes.shape, np.float32)
+    np.multiply(planes, 1 / (255 * std), out=rows, dtype=np.float32)
+    if mean.any():
+        rows -= mean / std
+    return rows

@@ -1,0 +1,159 @@
+"""The life of a service process: start, load, SERVING, SIGTERM, drain, exit 0.
+
+One process, one event loop. The port opens at once with health NOT_SERVING, so that a probe sees a service that
+loads and not one that is dead; calls are answered UNAVAILABLE until `Service.start` has returned.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import sys
+import time
+from abc import ABC, abstractmethod
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+from prometheus_client import start_http_server
+
+from ferry.transport import MAX_MESSAGE_BYTES
+from serving.memory import release_promptly
+from serving.rpc.interceptor import CallInterceptor
+from serving.settings import ServiceSettings
+from serving.telemetry import logs, tracing
+
+log = logging.getLogger(__name__)
+
+
+class Service(ABC):
+    """What a service gives to the lifecycle."""
+
+    name: str
+    """Short name in logs and traces, such as `detector`."""
+    grpc_services: tuple[str, ...]
+    """Full names of its gRPC services, for health and reflection."""
+
+    @abstractmethod
+    def register(self, server: grpc.aio.Server) -> None:
+        """Adds the servicers. Called before `start`."""
+
+    async def start(self) -> None:  # noqa: B027
+        """Loads and warms whatever calls need."""
+
+    async def stop(self) -> None:  # noqa: B027
+        """Releases it. Called when no call is in flight any more."""
+
+
+class Server:
+    """A running service; `run` is what processes use, the rest is for tests and embedding."""
+
+    def __init__(self, service: Service, settings: ServiceSettings) -> None:
+        self.service = service
+        self.settings = settings
+        self.port = 0
+        self._interceptor = CallInterceptor(settings.default_timeout, settings.max_timeout)
+        self._health = health.aio.HealthServicer()
+        self._server: grpc.aio.Server | None = None
+
+    async def start(self) -> None:
+        """Listens, loads, then says SERVING.
+
+        Raises:
+            OSError: the address is taken or not ours.
+            Exception: whatever `Service.start` raises; the port is closed again.
+        """
+        self._server = grpc.aio.server(interceptors=(self._interceptor,), options=self._options())
+        self.service.register(self._server)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        reflection.enable_server_reflection(
+            (*self.service.grpc_services, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server
+        )
+        await self._set_health(health_pb2.HealthCheckResponse.NOT_SERVING)
+        address = f"{self.settings.host}:{self.settings.port}"
+        try:
+            self.port = self._server.add_insecure_port(address)
+        except RuntimeError as error:
+            raise OSError(f"cannot listen on {address}: {error}") from error
+        await self._server.start()
+        try:
+            await self.service.start()
+        except BaseException:
+            await self._server.stop(None)
+            raise
+        self._interceptor.ready = True
+        await self._set_health(health_pb2.HealthCheckResponse.SERVING)
+
+    async def stop(self) -> None:
+        """NOT_SERVING, a short wait, no new calls, in-flight calls finish within the grace, resources released."""
+        if self._server is None:
+            return
+        await self._health.enter_graceful_shutdown()
+        await asyncio.sleep(self.settings.drain_delay)
+        await self._server.stop(self.settings.grace)
+        await self.service.stop()
+
+    async def _set_health(self, status: int) -> None:
+        for name in ("", *self.service.grpc_services):
+            await self._health.set(name, status)
+
+    def _options(self) -> list[tuple[str, int]]:
+        age_ms = int(self.settings.max_connection_age * 1000)
+        return [
+            ("grpc.so_reuseport", 0),
+            ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+            ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+            ("grpc.max_metadata_size", 16 << 10),
+            ("grpc.max_connection_age_ms", age_ms),
+            ("grpc.max_connection_age_grace_ms", int(self.settings.max_timeout * 1000)),
+            # Callers ping once a second while a call is open (ferry.transport).
+            ("grpc.http2.min_recv_ping_interval_without_data_ms", 500),
+            ("grpc.keepalive_permit_without_calls", 1),
+        ]
+
+
+async def _run(service: Service, settings: ServiceSettings) -> None:
+    started = time.monotonic()
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for sig in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(sig, stop.set)
+    server = Server(service, settings)
+    starting = asyncio.create_task(server.start())
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    if not starting.done():
+        starting.cancel()
+        await asyncio.gather(starting, return_exceptions=True)
+        return
+    starting.result()
+    log.info("serving", extra={"port": server.port, "seconds_to_serving": round(time.monotonic() - started, 3)})
+    await stopping
+    log.info("draining")
+    await server.stop()
+    log.info("stopped")
+
+
+def _serve_metrics(settings: ServiceSettings) -> None:
+    try:
+        start_http_server(settings.metrics_port, addr=settings.host.strip("[]"))
+    except OSError as error:
+        address = f"{settings.host}:{settings.metrics_port}"
+        raise OSError(f"cannot serve metrics on {address}: {error.strerror or error}") from error
+
+
+def run(service: Service, settings: ServiceSettings) -> None:
+    """Runs `service` until SIGTERM or SIGINT; exits with 0 after a clean drain, 1 where it could not start."""
+    release_promptly()
+    logs.configure(service.name, settings.log_level)
+    tracing.configure(service.name, settings.otlp_endpoint, settings.trace_sample_ratio)
+    try:
+        if settings.metrics_port:
+            _serve_metrics(settings)
+        asyncio.run(_run(service, settings))
+    except Exception as error:
+        log.error("cannot start: %s", error, exc_info=settings.log_level == "debug")
+        sys.exit(1)
+    finally:
+        tracing.shutdown()

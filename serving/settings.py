@@ -1,0 +1,88 @@
+"""Typed settings from environment variables (`FERRY_...`) and flags, checked at start.
+
+Each service subclasses ServiceSettings. A flag beats a variable, a variable beats the default.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, CliApp, SettingsConfigDict, SettingsError
+
+Port = Annotated[int, Field(ge=0, le=65535)]
+Seconds = Annotated[float, Field(gt=0, le=86400, allow_inf_nan=False)]
+
+
+class ServiceSettings(BaseSettings):
+    """What every service has."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="FERRY_",
+        extra="ignore",
+        frozen=True,
+        cli_kebab_case=True,
+        cli_implicit_flags=True,
+        cli_avoid_json=True,
+        cli_hide_none_type=True,
+        protected_namespaces=(),
+    )
+
+    host: str = Field(default="127.0.0.1", description="address to listen on; 0.0.0.0 or [::] in a container")
+    port: Port = Field(default=0, description="gRPC port")
+    metrics_port: Port = Field(default=0, description="Prometheus metrics over HTTP; 0: none")
+    log_level: str = Field(default="info", pattern="^(debug|info|warning|error)$")
+    default_timeout: Seconds = Field(default=30.0, description="seconds for a call without a deadline")
+    max_timeout: Seconds = Field(default=300.0, description="seconds no call may exceed")
+    drain_delay: Annotated[float, Field(ge=0, le=300)] = Field(
+        default=0.0, description="seconds between NOT_SERVING and the end of listening, for endpoints to be removed"
+    )
+    grace: Seconds = Field(default=20.0, description="seconds in-flight calls have to finish after SIGTERM")
+    max_connection_age: Seconds = Field(
+        default=60.0, description="seconds after which a caller's connection is renewed, so that it finds new replicas"
+    )
+    otlp_endpoint: str | None = Field(default=None, description="OTLP/gRPC address for traces; none: tracing is off")
+    trace_sample_ratio: Annotated[float, Field(ge=0, le=1)] = Field(default=0.1, description="share of traces kept")
+
+
+class ModelServiceSettings(ServiceSettings):
+    """What services that run models have besides."""
+
+    models_dir: Path = Field(default=Path("models"), description="the model repository")
+    backend: str = Field(
+        default="auto", pattern="^(auto|onnxruntime|openvino)$", description="auto: the fastest as measured"
+    )
+    optimized: bool = Field(default=False, description="allow reduced precision where tuning found it faster")
+    threads: int = Field(default=0, ge=0, le=1024, description="threads of one model run; 0: the CPUs of the cgroup")
+    max_batch: int = Field(default=16, ge=1, le=1024, description="rows of one model run")
+    max_wait_ms: Annotated[float, Field(ge=0, le=1000)] = Field(
+        default=0.0, description="how long a busy model waits for a batch to fill; an idle one never waits"
+    )
+    max_queue: int = Field(default=256, ge=1, le=65536, description="requests waiting for a model run")
+    reload_interval: Annotated[float, Field(ge=0, le=3600)] = Field(
+        default=10.0, description="seconds between looks for new model versions; 0: never"
+    )
+
+
+SettingsT = TypeVar("SettingsT", bound=BaseSettings)
+
+
+def load(cls: type[SettingsT], arguments: list[str] | None = None) -> SettingsT:
+    """Settings from flags and environment; where they do not fit, prints why, field by field, and exits with 2.
+
+    Args:
+        cls: the settings class.
+        arguments: flags; by default those of the process.
+    """
+    try:
+        return CliApp.run(cls, cli_args=sys.argv[1:] if arguments is None else arguments)
+    except ValidationError as error:
+        for problem in error.errors():
+            field = ".".join(str(part) for part in problem["loc"]) or "settings"
+            variable, flag = f"FERRY_{field.upper()}", f"--{field.replace('_', '-')}"
+            print(f"{flag} (or {variable}): {problem['msg']}, got {problem.get('input')!r}", file=sys.stderr)
+    except SettingsError as error:
+        print(f"settings: {error}", file=sys.stderr)
+    raise SystemExit(2)

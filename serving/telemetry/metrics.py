@@ -1,0 +1,46 @@
+"""Every Prometheus metric of Ferry, in one place: dashboards, alerts and the HPA depend on these names."""
+
+from __future__ import annotations
+
+from prometheus_client import Counter, Gauge, Histogram
+
+_LATENCY = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+_FAST = (0.0001, 0.00025, 0.0005, *_LATENCY)
+
+RPC_SECONDS = Histogram(
+    "rpc_server_call_duration_seconds",
+    "Time from the arrival of a call to its end.",
+    ("rpc_service", "rpc_method", "grpc_status"),
+    buckets=_FAST,
+)
+IN_FLIGHT = Gauge("ferry_inference_in_flight", "Requests queued for or executing in a model.", ("model",))
+QUEUE_SECONDS = Histogram(
+    "ferry_inference_queue_seconds",
+    "Wait of a request in the micro-batcher's queue.",
+    ("model", "version"),
+    buckets=_FAST,
+)
+COMPUTE_SECONDS = Histogram(
+    "ferry_inference_compute_seconds", "Duration of a model run.", ("model", "version"), buckets=_LATENCY
+)
+BATCH_SIZE = Histogram(
+    "ferry_inference_batch_size",
+    "Rows in a model run.",
+    ("model", "version"),
+    buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256),
+)
+PREDICTIONS = Counter("ferry_predictions_total", "Faces answered.", ("variant", "expression"))
+PREDICTION_SECONDS = Histogram(
+    "ferry_prediction_latency_seconds",
+    "Time from the gateway's receipt of an image to its answer.",
+    ("variant", "cache"),
+    buckets=_FAST,
+)
+CACHE_REQUESTS = Counter("ferry_cache_requests_total", "Look-ups in the result cache.", ("tier", "result"))
+DEGRADED = Counter("ferry_degraded_total", "Answers that a model is missing from.", ("model",))
+REJECTED = Counter("ferry_rejected_total", "Requests refused before any work was done.", ("reason",))
+MODEL_INFO = Gauge(
+    "ferry_model_info",
+    "1 for every model version being served.",
+    ("model", "version", "digest", "backend", "precision"),
+)
