@@ -1,0 +1,105 @@
+"""The classifier as a service: crops in, probabilities and, if asked, embeddings out, for any model served."""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import grpc
+import numpy as np
+import numpy.typing as npt
+
+from ferry.v1 import classifier_pb2, classifier_pb2_grpc
+from services.classifier.probabilities import probabilities
+from services.classifier.settings import ClassifierSettings
+from services.classifier.views import VIEWS, make_views, mean_over_views
+from serving.budget import Budget
+from serving.cpu import available_cpus
+from serving.errors import InvalidArgumentError, ServiceError
+from serving.model_host import ModelHost
+from serving.preprocess import prepare
+from serving.repository.manifest import InputSpec, Task
+from serving.repository.policy import parse_policies
+from serving.repository.repository import ModelRepository
+from serving.rpc.context import deadline_after
+from serving.server import Service
+from serving.tensors import from_tensor, to_tensor
+
+MAX_CROPS = 256
+MIN_SIDE = 8
+MAX_SIDE = 512
+
+
+class ClassifierService(Service, classifier_pb2_grpc.ClassifierServicer):
+    """Serves ferry.v1.Classifier."""
+
+    name = "classifier"
+    grpc_services = ("ferry.v1.Classifier",)
+
+    def __init__(self, settings: ClassifierSettings) -> None:
+        self._settings = settings
+        policies = parse_policies(settings.models)
+        self.name = f"classifier-{policies[0].name}"
+        self._host = ModelHost(ModelRepository(settings.models_dir), policies, Task.CLASSIFY, settings)
+        self._held = Budget(settings.crop_budget * 1_000_000, settings.max_queue, "requests")
+        self._pool = ThreadPoolExecutor(available_cpus(), thread_name_prefix="prepare")
+
+    def register(self, server: grpc.aio.Server) -> None:
+        classifier_pb2_grpc.add_ClassifierServicer_to_server(self, server)
+
+    async def start(self) -> None:
+        await self._host.start()
+
+    async def stop(self) -> None:
+        await self._host.stop()
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    async def Classify(  # noqa: N802
+        self,
+        request: classifier_pb2.ClassifyRequest,
+        context: grpc.aio.ServicerContext[classifier_pb2.ClassifyRequest, classifier_pb2.ClassifyResponse],
+    ) -> classifier_pb2.ClassifyResponse:
+        crops = _crops(request)
+        augment = request.test_time_augmentation
+        with self._host.use(request.model_name, request.model_version) as model:
+            manifest = model.manifest
+            async with self._held.hold(crops.nbytes * (len(VIEWS) if augment else 1)):
+                loop = asyncio.get_running_loop()
+                rows = await loop.run_in_executor(self._pool, _rows, crops, manifest.input, augment)
+                run = await model.batcher.submit(rows, deadline_after(self._settings.max_timeout))
+            shares = mean_over_views(probabilities(run.outputs, manifest), len(crops))
+            if not np.isfinite(shares).all():
+                raise ServiceError(f"{manifest.name} {manifest.version} gave no finite probabilities")
+            embedding = manifest.output.embedding if request.include_embeddings else None
+            return classifier_pb2.ClassifyResponse(
+                probabilities=to_tensor(shares),
+                # The first view is the crop itself.
+                embeddings=None if embedding is None else to_tensor(run.outputs[embedding][: len(crops)]),
+                model=model.version(),
+                queue_ms=run.queue_seconds * 1000,
+                compute_ms=run.compute_seconds * 1000,
+            )
+
+
+def _crops(request: classifier_pb2.ClassifyRequest) -> npt.NDArray[np.uint8]:
+    """The request's crops, uint8 [N, H, W, 3].
+
+    Raises:
+        InvalidArgumentError: shape, type or number do not fit.
+    """
+    crops: npt.NDArray[Any] = from_tensor(request.crops, "crops")
+    if crops.dtype != np.uint8 or crops.ndim != 4 or crops.shape[3] != 3:
+        raise InvalidArgumentError("crops", f"must be uint8 [N, H, W, 3], not {crops.dtype} {list(crops.shape)}")
+    if not 1 <= len(crops) <= MAX_CROPS:
+        raise InvalidArgumentError("crops", f"must hold 1 to {MAX_CROPS} crops, not {len(crops)}")
+    if not all(MIN_SIDE <= side <= MAX_SIDE for side in crops.shape[1:3]):
+        raise InvalidArgumentError("crops", f"must have sides of {MIN_SIDE} to {MAX_SIDE} pixels")
+    return crops
+
+
+def _rows(crops: npt.NDArray[np.uint8], spec: InputSpec, augment: bool) -> npt.NDArray[np.float32]:
+    """Model input, float32 [views * N, C, height, width], all crops of the first view first."""
+    if not augment:
+        return prepare(crops, spec)
+    return prepare(make_views(crops).reshape(-1, *crops.shape[1:]), spec)

@@ -1,0 +1,86 @@
+"""From pixels to faces around one run of the model: input tensors before it, faces after it. Pure functions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from services.detector.decode import decode
+from services.detector.letterbox import Geometry, letterbox
+from services.detector.nms import suppress
+from serving.preprocess import prepare
+from serving.repository.manifest import DetectionSpec, Manifest
+
+MIN_FACE_SIDE = 1.0
+"""Boxes thinner than this many pixels of the image, after clipping to it, are no faces."""
+
+
+@dataclass(frozen=True, eq=False)
+class DetectedFace:
+    """One face: box float32 [4] (x1, y1, x2, y2, pixels of the upright image, inside it), score in (0, 1].
+
+    probabilities: float32 [7] in Ferry's order, sums to 1; None if the model has no opinion on expression.
+    """
+
+    box: npt.NDArray[np.float32]
+    score: float
+    probabilities: npt.NDArray[np.float32] | None
+
+
+def prepare_images(
+    images: Sequence[npt.NDArray[np.uint8]], manifest: Manifest
+) -> tuple[npt.NDArray[np.float32], list[Geometry]]:
+    """Input for one run over several images of any size.
+
+    Args:
+        images: uint8 [height, width, 3] each, RGB, upright.
+        manifest: of the detector.
+
+    Returns:
+        float32 [N, C, height, width] as the manifest's input says, and one geometry per image for `find_faces`.
+
+    Raises:
+        ValueError: an image is not uint8 [height, width, 3].
+    """
+    spec = manifest.input
+    frames = np.empty((len(images), spec.height, spec.width, 3), np.uint8)
+    geometries = []
+    for i, image in enumerate(images):
+        frames[i], geometry = letterbox(image, spec.width, spec.height, spec.resize)
+        geometries.append(geometry)
+    return prepare(frames, spec), geometries
+
+
+def find_faces(
+    raw: npt.NDArray[np.float32],
+    geometry: Geometry,
+    manifest: Manifest,
+    max_faces: int = 64,
+    score_threshold: float | None = None,
+) -> list[DetectedFace]:
+    """Faces of one image, surest first.
+
+    Args:
+        raw: float32 [4 + labels, anchors], this image's row of the model's output.
+        geometry: what `prepare_images` gave for it.
+        manifest: of the detector.
+        max_faces: at most this many are returned.
+        score_threshold: in place of the manifest's, in (0, 1].
+
+    Raises:
+        ValueError: the output's shape does not fit the manifest.
+    """
+    rules = manifest.detection or DetectionSpec()
+    threshold = rules.score_threshold if score_threshold is None else score_threshold
+    found = decode(raw, manifest, threshold)
+    boxes = geometry.to_image(found.boxes)
+    solid = np.flatnonzero(((boxes[:, 2:] - boxes[:, :2]) >= MIN_FACE_SIDE).all(axis=1))
+    kept = solid[suppress(boxes[solid], found.scores[solid], rules.iou_threshold, max_faces)]
+    faces = []
+    for i in kept:
+        opinion = found.probabilities[i]
+        faces.append(DetectedFace(boxes[i], float(found.scores[i]), opinion if np.isfinite(opinion).all() else None))
+    return faces

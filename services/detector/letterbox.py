@@ -1,0 +1,65 @@
+"""Fits an image into a model's fixed input, keeping its proportions, and takes boxes back out again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from serving.images.crop import RESAMPLING
+
+PAD_VALUE = 114
+"""Grey level of the padding; Ultralytics trains with it."""
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Where an image lies in the letterboxed input: input pixel = image pixel * scale + pad, per axis."""
+
+    width: int
+    height: int
+    scale_x: float
+    scale_y: float
+    pad_x: int
+    pad_y: int
+
+    def to_image(self, boxes: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Boxes (x1, y1, x2, y2) from input pixels to pixels of the image, clipped to it: float32 [N, 4]."""
+        shift = np.array([self.pad_x, self.pad_y, self.pad_x, self.pad_y], np.float32)
+        scale = np.array([self.scale_x, self.scale_y, self.scale_x, self.scale_y], np.float32)
+        limit = np.array([self.width, self.height, self.width, self.height], np.float32)
+        return np.asarray(np.clip((boxes - shift) / scale, 0, limit), np.float32)
+
+
+def letterbox(
+    image: npt.NDArray[np.uint8], width: int, height: int, resize: str = "bilinear"
+) -> tuple[npt.NDArray[np.uint8], Geometry]:
+    """Scales an image to touch the frame from inside, centred, on grey.
+
+    Args:
+        image: uint8 [h, w, 3], RGB.
+        width, height: the frame, pixels.
+        resize: a name of `serving.images.crop.RESAMPLING`; antialiased when it shrinks.
+
+    Returns:
+        uint8 [height, width, 3] and the geometry that leads back.
+
+    Raises:
+        ValueError: the image is not uint8 [h, w, 3] with at least one pixel.
+    """
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
+        raise ValueError(f"expected uint8 [height, width, 3] with pixels, got {image.dtype} {list(image.shape)}")
+    image_height, image_width = image.shape[:2]
+    scale = min(width / image_width, height / image_height)
+    inner_width = min(max(round(image_width * scale), 1), width)
+    inner_height = min(max(round(image_height * scale), 1), height)
+    pad_x, pad_y = (width - inner_width) // 2, (height - inner_height) // 2
+    if (inner_width, inner_height) != (image_width, image_height):
+        inner = Image.fromarray(image).resize((inner_width, inner_height), RESAMPLING[resize], reducing_gap=2.0)
+        image = np.asarray(inner)
+    frame = np.full((height, width, 3), PAD_VALUE, np.uint8)
+    frame[pad_y : pad_y + inner_height, pad_x : pad_x + inner_width] = image
+    geometry = Geometry(image_width, image_height, inner_width / image_width, inner_height / image_height, pad_x, pad_y)
+    return frame, geometry

@@ -1,0 +1,163 @@
+"""The services behind the ensembler: one stub a model, and which version of it was heard of last."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from dataclasses import dataclass
+
+import grpc
+import numpy as np
+import numpy.typing as npt
+
+from ferry.v1 import classifier_pb2, classifier_pb2_grpc, detector_pb2, detector_pb2_grpc, types_pb2
+from services.ensembler.checks import NonsenseError, check_crops, checked_probabilities
+from services.ensembler.recipe import ModelEntry
+from serving.errors import DeadlineError, ServiceError, UnavailableError, UpstreamError
+from serving.rpc.upstream import call, open_channel
+
+log = logging.getLogger(__name__)
+
+COMPLAINT_SECONDS = 10.0
+"""A model that keeps failing is logged at most this often; ferry_degraded_total counts every time."""
+
+_STILL_THERE = {grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.INVALID_ARGUMENT}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Judgement:
+    """What one classifier said of all faces: probabilities float32 [N, 7], rows sum to 1; times in milliseconds."""
+
+    model: types_pb2.ModelVersion
+    probabilities: npt.NDArray[np.float32]
+    queue_ms: float
+    compute_ms: float
+
+
+class Upstream:
+    """What is known of one model.
+
+    Attributes:
+        entry: its place in the recipe.
+        model: the version that answered last; None before the first answer.
+        available: whether it answered last.
+        heard_at: time.monotonic() of the last answer.
+    """
+
+    def __init__(self, entry: ModelEntry) -> None:
+        self.entry = entry
+        self.model: types_pb2.ModelVersion | None = None
+        self.available = False
+        self.heard_at = -math.inf
+        self._asked_at = -math.inf
+        self._complained_at = -math.inf
+        self._channel: grpc.aio.Channel | None = None
+
+    def open(self) -> grpc.aio.Channel:
+        """Connects; to be called on the event loop."""
+        self._channel = open_channel(self.entry.address, "ensembler")
+        return self._channel
+
+    async def close(self) -> None:
+        if self._channel is not None:
+            await self._channel.close()
+
+    def heard(self, model: types_pb2.ModelVersion, asked_at: float) -> None:
+        """The model answered a question of time.monotonic() `asked_at`."""
+        if not self.available:
+            log.info("%s is available", self.entry.name, extra={"version": model.version, "digest": model.digest})
+        self.available = True
+        self.heard_at = time.monotonic()
+        # The answer to an older question says nothing about the present: a slow one must not undo a rollout.
+        if asked_at >= self._asked_at:
+            self._asked_at = asked_at
+            if self.model != model:
+                # A copy: a part of a message keeps the whole of it, crops included, in memory.
+                self.model = types_pb2.ModelVersion()
+                self.model.CopyFrom(model)
+
+    def failed(self, error: ServiceError | NonsenseError) -> None:
+        """The model did not answer. Overload, bad input and a caller without time are not its absence."""
+        if isinstance(error, UpstreamError):
+            absent = error.code not in _STILL_THERE
+        else:
+            absent = not isinstance(error, DeadlineError)
+        if absent:
+            self.lost(error)
+
+    def lost(self, reason: Exception) -> None:
+        """The model is not there, or not right."""
+        self.available = False
+        self.complain(reason)
+
+    def complain(self, reason: Exception) -> None:
+        """Logs that the model did not answer, unless that was said a moment ago."""
+        now = time.monotonic()
+        if now - self._complained_at >= COMPLAINT_SECONDS:
+            self._complained_at = now
+            log.warning("%s did not answer: %s", self.entry.name, reason)
+
+
+class DetectorModel(Upstream):
+    """The detector."""
+
+    def connect(self) -> None:
+        self._stub = detector_pb2_grpc.DetectorStub(self.open())
+
+    async def detect(self, request: detector_pb2.DetectRequest) -> detector_pb2.DetectResponse:
+        """Faces and, where `request.crop_size` is not 0, their crops, checked in shape.
+
+        Raises:
+            ServiceError: as serving.rpc.upstream.call; the detector's own errors keep their status and details.
+        """
+        request.model_name, request.model_version = self.entry.name, self.entry.version
+        asked_at = time.monotonic()
+        try:
+            response = await call(self._stub.Detect, request, upstream=self.entry.name, timeout=self.entry.timeout)
+            if request.crop_size and response.detections:
+                check_crops(response.crops, len(response.detections), request.crop_size)
+        except ServiceError as error:
+            self.failed(error)
+            raise
+        except NonsenseError as error:
+            self.failed(error)
+            raise UnavailableError(f"{self.entry.name} gave an answer that cannot be used: {error}") from error
+        self.heard(response.model, asked_at)
+        return response
+
+
+class ClassifierModel(Upstream):
+    """A classifier."""
+
+    def connect(self) -> None:
+        self._stub = classifier_pb2_grpc.ClassifierStub(self.open())
+
+    async def classify(self, crops: types_pb2.Tensor, augment: bool, timeout: float) -> Judgement:
+        """Its judgement of every crop.
+
+        Args:
+            crops: uint8 [N, size, size, 3], passed on as it is.
+            augment: average over views.
+            timeout: seconds; the recipe's own, where shorter, counts.
+
+        Raises:
+            ServiceError: as serving.rpc.upstream.call.
+            NonsenseError: shape or values of the answer cannot be.
+        """
+        request = classifier_pb2.ClassifyRequest(
+            crops=crops,
+            model_name=self.entry.name,
+            model_version=self.entry.version,
+            test_time_augmentation=augment,
+        )
+        asked_at = time.monotonic()
+        timeout = min(timeout, self.entry.timeout)
+        try:
+            response = await call(self._stub.Classify, request, upstream=self.entry.name, timeout=timeout)
+            probabilities = checked_probabilities(response.probabilities, crops.shape[0])
+        except (ServiceError, NonsenseError) as error:
+            self.failed(error)
+            raise
+        self.heard(response.model, asked_at)
+        return Judgement(response.model, probabilities, response.queue_ms, response.compute_ms)

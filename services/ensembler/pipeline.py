@@ -1,0 +1,158 @@
+"""Detect, classify in parallel, vote; and what the answer says when a model is missing."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+
+import numpy as np
+
+from ferry.v1 import detector_pb2, ensembler_pb2, types_pb2
+from services.ensembler.answer import add_faces
+from services.ensembler.checks import detector_opinions
+from services.ensembler.fan_out import ask_all
+from services.ensembler.fingerprint import fingerprint
+from services.ensembler.models import ClassifierModel, DetectorModel, Judgement
+from services.ensembler.recipe import Recipe, Vote
+from services.ensembler.vote import hard_vote, shares, soft_vote
+from serving.errors import InvalidArgumentError, UnavailableError
+
+_VOTES = {types_pb2.VOTE_SOFT: Vote.SOFT, types_pb2.VOTE_HARD: Vote.HARD}
+_TO_CONTRACT = {vote: value for value, vote in _VOTES.items()}
+
+
+class Pipeline:
+    """The recipe at work."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        self.recipe = recipe
+        self.detector = DetectorModel(recipe.detector)
+        self.classifiers = [ClassifierModel(entry) for entry in recipe.classifiers]
+        self._weights = np.array(recipe.weights, np.float64)
+
+    def connect(self) -> None:
+        """Opens the channels; to be called on the event loop."""
+        for model in self.models:
+            model.connect()
+
+    async def close(self) -> None:
+        await asyncio.gather(*(model.close() for model in self.models))
+
+    @property
+    def models(self) -> tuple[DetectorModel | ClassifierModel, ...]:
+        """The detector, then the classifiers in the recipe's order."""
+        return (self.detector, *self.classifiers)
+
+    async def recognize(
+        self, image: bytes, options: ensembler_pb2.RecognizeOptions
+    ) -> ensembler_pb2.EnsemblerRecognizeResponse:
+        """Faces with fused expressions.
+
+        Raises:
+            InvalidArgumentError: an unknown vote.
+            ServiceError: the detector refused or failed, or no model had an opinion on some face.
+        """
+        vote = self._vote(options.vote)
+        started = time.monotonic()
+        detected = await self._detect(image, options)
+        seen = time.monotonic()
+        response = ensembler_pb2.EnsemblerRecognizeResponse(
+            image_size=detected.image_size,
+            models=[detected.model],
+            timings=types_pb2.Timings(
+                detector_ms=(seen - started) * 1000,
+                decode_ms=detected.decode_ms,
+                queue_ms=detected.queue_ms,
+                compute_ms=detected.compute_ms,
+            ),
+        )
+        if not detected.detections:
+            response.fingerprint = self._fingerprint([None] * len(self.classifiers), detected.model)
+            return response
+        augment = options.test_time_augmentation or self.recipe.test_time_augmentation
+        judgements = await ask_all(self.classifiers, detected.crops, augment)
+        response.timings.classifiers_ms = (time.monotonic() - seen) * 1000
+        self._fuse(response, detected, judgements, vote)
+        return response
+
+    async def _detect(self, image: bytes, options: ensembler_pb2.RecognizeOptions) -> detector_pb2.DetectResponse:
+        return await self.detector.detect(
+            detector_pb2.DetectRequest(
+                image=image,
+                max_faces=options.max_faces,
+                min_score=options.min_detection_score,
+                min_face_size=options.min_face_size,
+                crop_size=self.recipe.crop_size,
+                crop_margin=self.recipe.crop_margin,
+            )
+        )
+
+    def _fuse(
+        self,
+        response: ensembler_pb2.EnsemblerRecognizeResponse,
+        detected: detector_pb2.DetectResponse,
+        judgements: Sequence[Judgement | None],
+        vote: Vote,
+    ) -> None:
+        """Fills in faces, models, timings, degradation and fingerprint."""
+        own = detector_opinions(detected.detections)
+        silent = np.full_like(own, np.nan)
+        opinions = np.stack([*(silent if given is None else given.probabilities for given in judgements), own])
+        share = shares(opinions, self._weights)
+        if not (share.sum(axis=0) > 0).all():
+            raise UnavailableError("no model could judge the faces; try again in a moment")
+        versions = [None if given is None else given.model for given in judgements]
+        missing = [model.entry.name for model, given in zip(self.classifiers, judgements, strict=True) if given is None]
+        add_faces(
+            response,
+            detections=detected.detections,
+            fused=(hard_vote if vote is Vote.HARD else soft_vote)(opinions, self._weights),
+            opinions=opinions,
+            share=share,
+            versions=[*versions, detected.model],
+            missing=missing,
+        )
+        response.degraded = bool(missing)
+        response.fingerprint = self._fingerprint(versions, detected.model)
+        timings = response.timings
+        for given in judgements:
+            if given is not None:
+                response.models.append(given.model)
+                timings.queue_ms = max(timings.queue_ms, given.queue_ms)
+                timings.compute_ms = max(timings.compute_ms, given.compute_ms)
+
+    def _vote(self, vote: types_pb2.Vote.ValueType) -> Vote:
+        if vote == types_pb2.VOTE_UNSPECIFIED:
+            return self.recipe.vote
+        try:
+            return _VOTES[vote]
+        except KeyError:
+            raise InvalidArgumentError("options.vote", "must be UNSPECIFIED, SOFT or HARD") from None
+
+    def _fingerprint(
+        self, answered: Sequence[types_pb2.ModelVersion | None], detector: types_pb2.ModelVersion | None
+    ) -> str:
+        """By the versions that made this answer, since replicas differ while a new version is rolled out.
+
+        A classifier that was not asked or did not answer counts as the version heard of last: an answer without
+        faces does not depend on it, and a degraded one is never cached, it names the pipeline it falls short of.
+        """
+        versions = [given or model.model for given, model in zip(answered, self.classifiers, strict=True)]
+        return fingerprint(self.recipe, [*versions, detector])
+
+    def describe(self) -> ensembler_pb2.GetPipelineResponse:
+        """What stands behind the recipe as far as is known."""
+        weights = (self.recipe.detector_weight, *(entry.weight for entry in self.recipe.classifiers))
+        return ensembler_pb2.GetPipelineResponse(
+            entries=[
+                ensembler_pb2.RecipeEntry(
+                    model=model.model or types_pb2.ModelVersion(name=model.entry.name),
+                    weight=weight,
+                    available=model.available,
+                )
+                for model, weight in zip(self.models, weights, strict=True)
+            ],
+            fingerprint=self._fingerprint([None] * len(self.classifiers), self.detector.model),
+            vote=_TO_CONTRACT[self.recipe.vote],
+        )
