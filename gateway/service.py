@@ -1,0 +1,145 @@
+"""The gateway as a service: what callers of Ferry talk to."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from typing import Any, NoReturn, TypeAlias
+
+import grpc
+
+import ferry
+from ferry.v1 import gateway_pb2, gateway_pb2_grpc
+from gateway.admission import Admission
+from gateway.batch import recognize_batch
+from gateway.cache.breaker import Breaker
+from gateway.cache.memory import MemoryCache
+from gateway.cache.redis import RedisCache
+from gateway.cache.result_cache import ResultCache
+from gateway.in_flight import InFlight
+from gateway.recognizer import Recognizer
+from gateway.settings import GatewaySettings
+from gateway.variant import Variant
+from serving.errors import UnimplementedError
+from serving.server import Service
+
+# A string: the class is generic in its stubs only.
+Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
+
+
+class GatewayService(Service, gateway_pb2_grpc.ExpressionRecognitionServicer):
+    """Serves ferry.v1.ExpressionRecognition."""
+
+    name = "gateway"
+    grpc_services = ("ferry.v1.ExpressionRecognition",)
+
+    def __init__(self, settings: GatewaySettings) -> None:
+        self._settings = settings
+        self._started = time.monotonic()
+        self._admission = Admission(settings)
+        self._in_flight = InFlight(settings.max_concurrency, settings.max_in_flight_bytes)
+        self._cache = _cache(settings) if settings.cache_enabled else None
+        self._variants = (
+            Variant(
+                "stable",
+                1.0,
+                settings.ensembler_address,
+                timeout=settings.max_timeout,
+                interval=settings.pipeline_interval,
+                max_age=settings.pipeline_max_age,
+            ),
+        )
+        self._recognizer = Recognizer(self._admission, self._variants, self._cache)
+
+    def register(self, server: grpc.aio.Server) -> None:
+        gateway_pb2_grpc.add_ExpressionRecognitionServicer_to_server(self, server)
+
+    async def start(self) -> None:
+        if self._cache is not None:
+            await self._cache.start()
+        for variant in self._variants:
+            await variant.start()
+
+    async def stop(self) -> None:
+        for variant in self._variants:
+            await variant.stop()
+        if self._cache is not None:
+            await self._cache.stop()
+        self._admission.close()
+
+    async def Recognize(  # noqa: N802
+        self, request: gateway_pb2.RecognizeRequest, context: Context
+    ) -> gateway_pb2.RecognizeResponse:
+        with self._in_flight.hold(1, len(request.image)):
+            return await self._recognizer.recognize(request)
+
+    async def RecognizeBatch(  # noqa: N802
+        self, request: gateway_pb2.RecognizeBatchRequest, context: Context
+    ) -> AsyncIterator[gateway_pb2.RecognizeBatchResponse]:
+        images = len(request.requests)
+        self._admission.check_batch(images)
+        concurrency = min(images, self._settings.batch_concurrency)
+        size = sum(len(item.image) for item in request.requests)
+        answers = recognize_batch(request.requests, self._recognizer.recognize, concurrency)
+        with self._in_flight.hold(concurrency, size):
+            async with aclosing(answers):
+                async for answer in answers:
+                    yield answer
+
+    async def GetStatus(  # noqa: N802
+        self, request: gateway_pb2.GetStatusRequest, context: Context
+    ) -> gateway_pb2.GetStatusResponse:
+        cache = self._cache
+        status = gateway_pb2.GetStatusResponse(
+            ferry_version=ferry.__version__,
+            variants=[
+                gateway_pb2.VariantStatus(
+                    name=variant.name,
+                    traffic_share=variant.traffic_share,
+                    entries=variant.entries,
+                    fingerprint=variant.fingerprint,
+                    healthy=variant.healthy,
+                )
+                for variant in self._variants
+            ],
+            cache=gateway_pb2.CacheStatus(
+                enabled=cache is not None,
+                redis_available=cache is not None and cache.redis_available,
+                memory_entries=0 if cache is None else cache.entries,
+                memory_bytes=0 if cache is None else cache.size,
+            ),
+        )
+        status.uptime.FromMilliseconds(int((time.monotonic() - self._started) * 1000))
+        return status
+
+    # The rest of the contract has its place; a caller learns at once that this version does not fill it.
+
+    def RecognizeStream(self, request_iterator: Any, context: Context) -> NoReturn:  # noqa: N802
+        raise UnimplementedError("RecognizeStream is not served by this version; send frames with Recognize")
+
+    async def SubmitJob(self, request: gateway_pb2.SubmitJobRequest, context: Context) -> NoReturn:  # noqa: N802
+        raise UnimplementedError("jobs are not served by this version; use Recognize or RecognizeBatch")
+
+    async def GetJob(self, request: gateway_pb2.GetJobRequest, context: Context) -> NoReturn:  # noqa: N802
+        raise UnimplementedError("jobs are not served by this version; use Recognize or RecognizeBatch")
+
+    async def CancelJob(self, request: gateway_pb2.CancelJobRequest, context: Context) -> NoReturn:  # noqa: N802
+        raise UnimplementedError("jobs are not served by this version; use Recognize or RecognizeBatch")
+
+    async def SubmitFeedback(  # noqa: N802
+        self, request: gateway_pb2.SubmitFeedbackRequest, context: Context
+    ) -> NoReturn:
+        raise UnimplementedError("feedback is not taken by this version")
+
+
+def _cache(settings: GatewaySettings) -> ResultCache:
+    redis = None
+    if settings.redis_url is not None:
+        redis = RedisCache(
+            settings.redis_url,
+            timeout=settings.redis_timeout,
+            connections=settings.redis_connections,
+            breaker=Breaker(settings.redis_failures, settings.redis_retry_interval),
+        )
+    return ResultCache(MemoryCache(settings.cache_bytes, settings.cache_entries), redis, settings.cache_ttl)

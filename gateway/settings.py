@@ -1,0 +1,48 @@
+"""Settings of the gateway."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from serving.images.header import MAX_IMAGE_BYTES, MAX_MEGAPIXELS
+from serving.settings import Port, Seconds, ServiceSettings
+
+
+class GatewaySettings(ServiceSettings):
+    """Admits, caches and routes images. Every flag can also be set as FERRY_<NAME>."""
+
+    port: Port = Field(default=50051, description="gRPC port")
+    ensembler_address: str = Field(default="127.0.0.1:50052", min_length=1, description="host:port of the ensembler")
+    pipeline_interval: Seconds = Field(default=2.0, description="seconds between looks at the pipeline's fingerprint")
+    pipeline_max_age: Seconds = Field(
+        default=60.0, description="seconds without word from the ensembler after which nothing is taken from the cache"
+    )
+
+    cache_enabled: bool = Field(default=True, description="keep answers, for identical images and options")
+    cache_ttl: Seconds = Field(default=3600.0, description="seconds an answer is kept, give or take 10 %")
+    cache_bytes: int = Field(default=64 << 20, ge=1 << 16, le=1 << 36, description="answers in memory, bytes")
+    cache_entries: int = Field(default=65536, ge=1, le=1 << 24, description="answers in memory")
+
+    redis_url: str | None = Field(
+        default=None,
+        pattern=r"^(redis|rediss|unix)://",
+        description="redis://host:port/db, rediss:// (TLS) or unix:///path; none: answers are kept in memory only",
+    )
+    redis_timeout: Seconds = Field(default=0.05, description="seconds to connect, to send and to read, each")
+    redis_connections: int = Field(default=16, ge=1, le=1024, description="connections to Redis")
+    redis_failures: int = Field(default=5, ge=1, le=1000, description="failures in a row after which Redis is left out")
+    redis_retry_interval: Seconds = Field(default=2.0, description="seconds until a Redis left out is tried again")
+
+    max_image_bytes: int = Field(default=MAX_IMAGE_BYTES, ge=1, le=60 << 20, description="bytes of an encoded image")
+    max_megapixels: Annotated[float, Field(gt=0, le=1000, allow_inf_nan=False)] = Field(
+        default=MAX_MEGAPIXELS, description="width * height / 10^6 of an image"
+    )
+    max_faces: int = Field(default=256, ge=1, le=256, description="largest options.max_faces")
+    max_batch_images: int = Field(default=256, ge=1, le=256, description="images in one RecognizeBatch")
+    batch_concurrency: int = Field(default=16, ge=1, le=256, description="images of one batch worked on at once")
+    max_concurrency: int = Field(default=256, ge=1, le=65536, description="images worked on at once, over all calls")
+    max_in_flight_bytes: int = Field(
+        default=512 << 20, ge=1 << 20, le=1 << 36, description="bytes of images held at once, over all calls"
+    )
