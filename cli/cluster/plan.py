@@ -1,0 +1,158 @@
+"""From settings to the processes of a cluster: names, ports, flags, and the order in which they stop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from cli.cluster import ports
+from cli.cluster.errors import ClusterError
+from cli.cluster.health import is_serving
+from cli.cluster.process import ProcessSpec
+from cli.cluster.recipe import recipe
+from cli.cluster.settings import ClusterSettings
+from cli.cluster.valkey import valkey_spec
+
+LOOPBACK = "127.0.0.1"
+GATEWAY, ENSEMBLER, MODELS, CACHE = range(4)
+"""Stages: who calls stops before who is called."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Slot:
+    """A process-to-be with its ports."""
+
+    service: str
+    replica: int
+    port: int
+    metrics_port: int
+
+    @property
+    def name(self) -> str:
+        return self.service if self.replica == 1 else f"{self.service}-{self.replica}"
+
+    @property
+    def address(self) -> str:
+        return f"{LOOPBACK}:{self.port}"
+
+
+def plan(settings: ClusterSettings, folder: Path) -> list[ProcessSpec]:
+    """The processes of the cluster, the gateway first.
+
+    Args:
+        settings: see there.
+        folder: an existing private folder for the recipe and the embedded Valkey's socket.
+
+    Raises:
+        ClusterError: a model or a port is missing.
+    """
+    check_models(settings)
+    slots = _slots(settings)
+    addresses = {
+        service: ",".join(slot.address for slot in slots if slot.service == service)
+        for service in {slot.service for slot in slots}
+    }
+    recipe_path = folder / "recipe.json"
+    classifier_addresses = {name: addresses[f"classifier-{name}"] for name in settings.classifiers}
+    recipe_path.write_text(recipe(settings, addresses["detector"], classifier_addresses))
+
+    cache_flags, specs = _cache(settings, folder)
+    flags: dict[str, tuple[int, str, list[str]]] = {
+        "gateway": (GATEWAY, "gateway", ["--ensembler-address", addresses["ensembler"], *cache_flags]),
+        "ensembler": (ENSEMBLER, "services.ensembler", ["--recipe", str(recipe_path)]),
+        "detector": (MODELS, "services.detector", ["--model", settings.detector, *_model_flags(settings)]),
+    }
+    for name in settings.classifiers:
+        model_flags = ["--models", name, *_model_flags(settings)]
+        flags[f"classifier-{name}"] = (MODELS, "services.classifier", model_flags)
+    return [_spec(settings, slot, *flags[slot.service]) for slot in slots] + specs
+
+
+def check_models(settings: ClusterSettings) -> None:
+    """
+    Raises:
+        ClusterError: a model that the cluster needs is not in the repository.
+    """
+    for name in (settings.detector, *settings.classifiers):
+        if not (settings.models_dir / name).is_dir():
+            raise ClusterError(
+                f"there is no model {name!r} in {settings.models_dir}; say where the models are with "
+                "--models-dir, or make one (`ferry models --help`)"
+            )
+
+
+def _slots(settings: ClusterSettings) -> list[_Slot]:
+    classifiers = [f"classifier-{name}" for name in settings.classifiers]
+    counts = {
+        "gateway": 1,
+        "ensembler": settings.replicas_of("ensembler"),
+        "detector": settings.replicas_of("detector"),
+        **{f"classifier-{name}": settings.replicas_of(name, classifier=True) for name in settings.classifiers},
+    }
+    wanted = [(service, 1) for service in ("gateway", "ensembler", "detector", *classifiers)]
+    wanted += [(service, replica) for service, count in counts.items() for replica in range(2, count + 1)]
+    n = len(wanted)
+    free = iter(ports.free(2 * n) if 0 in {settings.port, settings.metrics_port} else [])
+    grpc_ports = _ports(settings.host, settings.port, n, "--port", free.__next__)
+    # Without fixed ports for the services there is none for their metrics: two clusters may run side by side.
+    first_metrics = 0 if settings.port == 0 else settings.metrics_port
+    metrics_ports = _ports(LOOPBACK, first_metrics, n, "--metrics-port", free.__next__)
+    return [
+        _Slot(service, replica, port, metrics_port)
+        for (service, replica), port, metrics_port in zip(wanted, grpc_ports, metrics_ports, strict=True)
+    ]
+
+
+def _ports(host: str, first: int, count: int, option: str, next_free: Callable[[], int]) -> list[int]:
+    return ports.following(host, first, count, option) if first else [next_free() for _ in range(count)]
+
+
+def _cache(settings: ClusterSettings, folder: Path) -> tuple[list[str], list[ProcessSpec]]:
+    """The gateway's flags, and the embedded Valkey where there is one."""
+    if not settings.cache:
+        return ["--no-cache-enabled"], []
+    if settings.redis_url is not None:
+        return ["--cache-enabled", "--redis-url", settings.redis_url], []
+    if not settings.embedded_redis:
+        return ["--cache-enabled"], []
+    valkey = valkey_spec(folder, CACHE)
+    return ["--cache-enabled", "--redis-url", valkey.address], [valkey]
+
+
+def _model_flags(settings: ClusterSettings) -> list[str]:
+    flags = ["--models-dir", str(settings.models_dir.resolve())]
+    if settings.optimized:
+        flags.append("--optimized")
+    if settings.batch_size is not None:
+        flags += ["--max-batch", str(settings.batch_size)]
+    if settings.threads is not None:
+        flags += ["--threads", str(settings.threads)]
+    return flags
+
+
+def _spec(settings: ClusterSettings, slot: _Slot, stage: int, module: str, flags: list[str]) -> ProcessSpec:
+    host = settings.host if stage == GATEWAY else LOOPBACK
+    common = {
+        "--host": host,
+        "--port": slot.port,
+        "--metrics-port": slot.metrics_port,
+        "--log-level": settings.log_level,
+        "--grace": settings.grace,
+    }
+    arguments = [str(text) for pair in common.items() for text in pair]
+    reachable = f"{connectable(host)}:{slot.port}"
+    return ProcessSpec(
+        slot.name,
+        ("-m", module, *arguments, *flags),
+        partial(is_serving, reachable),
+        stage,
+        reachable,
+        f"{connectable(host)}:{slot.metrics_port}",
+    )
+
+
+def connectable(host: str) -> str:
+    """The address under which a server that listens on `host` is reached from this machine."""
+    return {"0.0.0.0": LOOPBACK, "[::]": "[::1]", "::": "[::1]"}.get(host, host)  # noqa: S104

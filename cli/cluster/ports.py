@@ -1,0 +1,61 @@
+"""Ports for the processes of a cluster."""
+
+from __future__ import annotations
+
+import random
+import socket
+
+from cli.cluster.errors import ClusterError
+
+# Below the range from which Linux takes the ports of outgoing connections (32768 and up), so that nothing else takes
+# a port between its choice here and the start of the service.
+_FREE_RANGE = range(20_000, 32_000)
+
+
+def is_free(host: str, port: int) -> bool:
+    """True when a server could listen on `host:port` now."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host.strip("[]"), port))
+        except OSError:
+            return False
+        return True
+
+
+def free(count: int) -> list[int]:
+    """`count` different ports on which nothing listens.
+
+    Raises:
+        ClusterError: there are not that many.
+    """
+    found: list[int] = []
+    for port in random.sample(_FREE_RANGE, len(_FREE_RANGE)):
+        if len(found) == count:
+            return found
+        if is_free("127.0.0.1", port):
+            found.append(port)
+    raise ClusterError(f"there are no {count} free ports in {_FREE_RANGE.start} to {_FREE_RANGE.stop - 1}")
+
+
+def following(host: str, first: int, count: int, option: str) -> list[int]:
+    """`first` and the `count - 1` ports after it, all free.
+
+    Args:
+        host: where the first of them is listened on; the others on 127.0.0.1.
+        option: the flag that chooses `first`, for the error.
+
+    Raises:
+        ClusterError: one is taken or does not exist.
+    """
+    ports = list(range(first, first + count))
+    if ports[-1] > 65535:
+        raise ClusterError(f"{count} ports from {first} on do not exist; choose a lower {option}")
+    for index, port in enumerate(ports):
+        if not is_free(host if index == 0 else "127.0.0.1", port):
+            raise ClusterError(
+                f"port {port} is taken, perhaps by another cluster; stop it, or choose other ports with {option} "
+                "(--port 0 takes free ones)"
+            )
+    return ports

@@ -1,0 +1,79 @@
+"""What a local cluster consists of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+
+DEFAULT_CLASSIFIERS: Mapping[str, float] = MappingProxyType({"efficientnet": 0.4, "arcface": 0.4})
+DEFAULT_DETECTOR_WEIGHT = 0.2
+MAX_REPLICAS = 32
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterSettings:
+    """Frozen; checked when it is made.
+
+    Attributes:
+        host: address on which the gateway listens; everything else listens on 127.0.0.1.
+        port: the gateway's port; the others follow. 0: free ports for all, metrics included.
+        metrics_port: the gateway's metrics port; the others follow. 0: free ports.
+        models_dir: the model repository.
+        detector: name of the detector model.
+        detector_weight: the detector's weight in the vote; 0: it only finds faces.
+        classifiers: weight in the vote by name of the model; one service each.
+        vote: `soft` or `hard`.
+        replicas: processes by service: `ensembler`, `detector`, `classifier` (all of them) or one model's name.
+        optimized: allow reduced precision where tuning found it faster.
+        cache: whether answers are cached.
+        redis_url: a Redis for the cache; None: an embedded Valkey, unless `embedded_redis` is False.
+        embedded_redis: False: without a `redis_url` the cache lives in the gateway's memory only.
+        batch_size: rows of one model run; None: the services' own default.
+        threads: threads of one model run; None: the services' own default.
+        log_dir: where each process's log goes; None: a temporary folder, removed after a clean end.
+        log_level: debug, info, warning or error.
+        startup_timeout: seconds until everything must be SERVING.
+        grace: seconds in-flight calls have to finish when the cluster stops.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 50051
+    metrics_port: int = 9090
+    models_dir: Path = Path("models")
+    detector: str = "detector"
+    detector_weight: float = DEFAULT_DETECTOR_WEIGHT
+    classifiers: Mapping[str, float] = field(default_factory=lambda: DEFAULT_CLASSIFIERS)
+    vote: str = "soft"
+    replicas: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
+    optimized: bool = False
+    cache: bool = True
+    redis_url: str | None = None
+    embedded_redis: bool = True
+    batch_size: int | None = None
+    threads: int | None = None
+    log_dir: Path | None = None
+    log_level: str = "info"
+    startup_timeout: float = 120.0
+    grace: float = 20.0
+
+    def __post_init__(self) -> None:
+        """
+        Raises:
+            ValueError: a value that makes no cluster; says which and what is allowed.
+        """
+        if not self.classifiers:
+            raise ValueError("a cluster needs a classifier")
+        if self.vote not in {"soft", "hard"}:
+            raise ValueError(f"vote is soft or hard, not {self.vote!r}")
+        known = {"ensembler", "detector", "classifier", *self.classifiers}
+        for service, count in self.replicas.items():
+            if service not in known:
+                raise ValueError(f"there are no replicas of {service!r}; choose from {', '.join(sorted(known))}")
+            if not 1 <= count <= MAX_REPLICAS:
+                raise ValueError(f"replicas of {service}: 1 to {MAX_REPLICAS}, not {count}")
+
+    def replicas_of(self, service: str, *, classifier: bool = False) -> int:
+        """How many processes of `service`; for a classifier, its own number comes before that of all classifiers."""
+        return self.replicas.get(service, self.replicas.get("classifier", 1) if classifier else 1)

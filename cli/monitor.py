@@ -1,0 +1,119 @@
+"""`ferry monitor`: a live view of a local cluster, from its Prometheus endpoints."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+from rich.box import SIMPLE_HEAD
+from rich.console import Group, RenderableType
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from cli.figures import ClusterFigures, figures
+from cli.output import JsonOption, answers, errors, print_json
+from cli.scrape import scrape
+
+_ENDPOINTS = 16
+"""How many ports are looked at: the services of a cluster and some replicas."""
+
+
+def monitor(
+    metrics_port: Annotated[
+        int, typer.Option(min=1, max=65535, help="The gateway's Prometheus port; those after it are read too.")
+    ] = 9090,
+    interval: Annotated[float, typer.Option(min=0.2, max=60, help="Seconds between two looks.")] = 2.0,
+    once: Annotated[
+        bool, typer.Option("--once", help="Print the figures since the start of each process, and end.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Watch a cluster of this machine: calls, latencies, batches, queues, cache hits and model versions.
+
+    With --json, prints one JSON document for each look (with --once: a single one). Ctrl-C ends it.
+    """
+    ports = range(metrics_port, min(metrics_port + _ENDPOINTS, 65536))
+    before = scrape(ports)
+    if not before:
+        errors.print(
+            f"error: no Ferry service answers on the metrics ports {ports.start} to {ports.stop - 1}; start a "
+            "cluster with `ferry serve`, or name its port with --metrics-port",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )
+        raise typer.Exit(1)
+    if once:
+        _print(figures(before), as_json)
+        return
+    try:
+        if as_json:
+            while True:
+                time.sleep(interval)
+                now = scrape(ports)
+                _print(figures(now, before), as_json)
+                before = now
+        with Live(render(figures(before)), console=answers, screen=True, auto_refresh=False) as live:
+            while True:
+                time.sleep(interval)
+                now = scrape(ports)
+                live.update(render(figures(now, before)), refresh=True)
+                before = now
+    except KeyboardInterrupt:
+        return
+
+
+def _print(seen: ClusterFigures, as_json: bool) -> None:
+    if as_json:
+        print_json(asdict(seen))
+    else:
+        answers.print(render(seen))
+
+
+def render(seen: ClusterFigures) -> RenderableType:
+    """The figures as tables."""
+    live = seen.seconds > 0
+    rate = "per s" if live else "total"
+    calls = Table(
+        "service", "port", rate, "errors", "p50 ms", "p95 ms", title="calls", title_justify="left", box=SIMPLE_HEAD
+    )
+    for call in seen.calls:
+        calls.add_row(
+            f"{call.service}.{call.method}",
+            call.endpoint.rpartition(":")[2],
+            _number(call.requests_per_second),
+            _number(call.errors_per_second),
+            _number(call.p50_ms),
+            _number(call.p95_ms),
+        )
+    columns = ("model", "port", "backend", f"runs {rate}", "batch", "in flight", "queue ms", "p95", "run ms")
+    models = Table(*columns, title="models", title_justify="left", box=SIMPLE_HEAD)
+    for model in seen.models:
+        models.add_row(
+            f"{model.model} {model.version}",
+            model.endpoint.rpartition(":")[2],
+            f"{model.backend} {model.precision}",
+            _number(model.runs_per_second),
+            _number(model.mean_batch_size),
+            str(model.in_flight),
+            _number(model.mean_queue_ms),
+            _number(model.p95_queue_ms),
+            _number(model.mean_compute_ms),
+        )
+    for table in (calls, models):
+        for column in table.columns[2 if table is calls else 3 :]:
+            column.justify = "right"
+    share = "no look-ups" if seen.cache_hit_share is None else f"{seen.cache_hit_share:.1%} hits"
+    span = f"over {seen.seconds:.1f} s" if live else "since the start"
+    return Group(Text(f"cache: {share}; faces: {seen.faces:.0f}; {span}"), calls, models)
+
+
+def _number(value: float | None) -> str:
+    if value is None:
+        return "-"
+    if value >= 100 or value == int(value):
+        return f"{value:.0f}"
+    return f"{value:.1f}" if value >= 10 else f"{value:.2f}"

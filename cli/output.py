@@ -1,0 +1,28 @@
+"""Where the commands print: answers to standard output, everything else to standard error."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+_PIPE_WIDTH = 140
+"""Columns for a table that goes into a file or another program."""
+
+answers = Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else _PIPE_WIDTH)
+errors = Console(stderr=True)
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+AddressOption = Annotated[
+    str, typer.Option(envvar="FERRY_ADDRESS", metavar="HOST:PORT", help="The gateway of the cluster.")
+]
+DEFAULT_ADDRESS = "localhost:50051"
+
+
+def print_json(value: Any) -> None:
+    """`value` as JSON on standard output, one document, never wrapped or coloured."""
+    print(json.dumps(value, indent=2, default=dict), flush=True)

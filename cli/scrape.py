@@ -1,0 +1,122 @@
+"""Reads the Prometheus endpoints of a local cluster and turns them into figures."""
+
+from __future__ import annotations
+
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from prometheus_client.parser import text_string_to_metric_families
+
+Labels = tuple[tuple[str, str], ...]
+_MARKER = "rpc_server_call_duration_seconds"
+_LIMIT = 8 << 20
+_TIMEOUT = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Histogram:
+    """Cumulative counts by upper bound, as Prometheus exports them."""
+
+    buckets: tuple[tuple[float, float], ...]
+    """(upper bound, observations up to it), by rising bound; the last bound is infinite."""
+    total: float
+    """Sum of the observations."""
+
+    @property
+    def count(self) -> float:
+        return self.buckets[-1][1] if self.buckets else 0.0
+
+    @property
+    def mean(self) -> float | None:
+        """None without observations."""
+        return self.total / self.count if self.count else None
+
+    def quantile(self, q: float) -> float | None:
+        """Linear within a bucket, as Prometheus' histogram_quantile; the last finite bound for what lies above it."""
+        if not self.count:
+            return None
+        rank, lower, below = q * self.count, 0.0, 0.0
+        for upper, up_to in self.buckets:
+            if up_to >= rank and up_to > below:
+                return lower if upper == float("inf") else lower + (upper - lower) * (rank - below) / (up_to - below)
+            if upper != float("inf"):
+                lower, below = upper, up_to
+        return lower
+
+    def since(self, earlier: Histogram | None) -> Histogram:
+        """What was observed after `earlier`; everything where the process has started again in between."""
+        if earlier is None or earlier.count > self.count:
+            return self
+        before = dict(earlier.buckets)
+        buckets = tuple((bound, count - before.get(bound, 0.0)) for bound, count in self.buckets)
+        return Histogram(buckets, self.total - earlier.total)
+
+    def plus(self, other: Histogram) -> Histogram:
+        """Both together; they must have the same bounds."""
+        if not self.buckets:
+            return other
+        counts = dict(other.buckets)
+        buckets = tuple((bound, count + counts.get(bound, 0.0)) for bound, count in self.buckets)
+        return Histogram(buckets, self.total + other.total)
+
+
+@dataclass(frozen=True, slots=True)
+class Scrape:
+    """What one endpoint said at one moment."""
+
+    endpoint: str
+    when: float
+    """time.monotonic() seconds."""
+    values: Mapping[str, Mapping[Labels, float]]
+    """Counters and gauges by sample name and sorted labels."""
+    histograms: Mapping[str, Mapping[Labels, Histogram]]
+
+
+def scrape(ports: Sequence[int], host: str = "127.0.0.1") -> list[Scrape]:
+    """What the Ferry services among `ports` export now; ports where none answers are left out."""
+    with ThreadPoolExecutor(len(ports)) as pool:
+        found = pool.map(lambda port: _fetch(f"{host}:{port}"), ports)
+        return [parse(endpoint, text) for endpoint, text in found if _MARKER in text]
+
+
+def parse(endpoint: str, text: str) -> Scrape:
+    """Reads the Prometheus text format.
+
+    Raises:
+        ValueError: it is not in that format.
+    """
+    values: dict[str, dict[Labels, float]] = {}
+    buckets: dict[str, dict[Labels, list[tuple[float, float]]]] = {}
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            labels = dict(sample.labels)
+            bound = labels.pop("le", None)
+            key = tuple(sorted(labels.items()))
+            if family.type == "histogram" and bound is not None:
+                buckets.setdefault(family.name, {}).setdefault(key, []).append((float(bound), sample.value))
+            else:
+                values.setdefault(sample.name, {})[key] = sample.value
+    histograms = {
+        name: {
+            key: Histogram(tuple(sorted(counts)), values.get(f"{name}_sum", {}).get(key, 0.0))
+            for key, counts in series.items()
+        }
+        for name, series in buckets.items()
+    }
+    return Scrape(endpoint, time.monotonic(), values, histograms)
+
+
+def _fetch(endpoint: str) -> tuple[str, str]:
+    try:
+        with _DIRECT.open(f"http://{endpoint}/metrics", timeout=_TIMEOUT) as answer:
+            return endpoint, answer.read(_LIMIT).decode(errors="replace")
+    except (OSError, urllib.error.URLError, ValueError):
+        return endpoint, ""
+
+
+# No proxy between this command and its own machine.
+_DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))

@@ -1,0 +1,46 @@
+"""`ferry status`: what a cluster serves at present."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import typer
+from rich.table import Table
+
+from cli.output import DEFAULT_ADDRESS, AddressOption, JsonOption, answers, print_json
+from ferry.client import Client, ClusterStatus
+
+
+def status(address: AddressOption = DEFAULT_ADDRESS, as_json: JsonOption = False) -> None:
+    """Show variants, models, versions and the cache of a running cluster.
+
+    Exits with 1 when no cluster answers, or when a model of a variant is missing.
+    """
+    with Client(address, timeout=5) as client:
+        answer = client.status()
+    if as_json:
+        print_json({"address": address, **asdict(answer)})
+    else:
+        _show(address, answer)
+    if not all(variant.healthy for variant in answer.variants):
+        raise typer.Exit(1)
+
+
+def _show(address: str, answer: ClusterStatus) -> None:
+    answers.print(f"Ferry {answer.ferry_version} at {address}, up {answer.uptime:.0f} s", highlight=False)
+    for variant in answer.variants:
+        health = "healthy" if variant.healthy else "NOT healthy"
+        title = f"variant {variant.name}: {health}, {variant.traffic_share:.0%} of the traffic"
+        table = Table("model", "version", "weight", "state", "digest", title=title, title_justify="left")
+        for model in variant.models:
+            state = "available" if model.available else "does not answer"
+            table.add_row(model.name, model.version or "?", f"{model.weight:g}", state, model.digest[:12])
+        answers.print(table)
+    cache = answer.cache
+    if not cache.enabled:
+        answers.print("cache: off")
+        return
+    redis = "Redis answers" if cache.redis_available else "without Redis"
+    answers.print(
+        f"cache: {cache.memory_entries} answers, {cache.memory_bytes / 1e6:.1f} MB in memory; {redis}", highlight=False
+    )
