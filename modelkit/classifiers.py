@@ -1,0 +1,216 @@
+"""Training, export and publishing of the two expression classifiers, each a step of its own."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from tqdm import tqdm
+
+from modelkit.architectures import Symmetric
+from modelkit.data import DataError, read_expressions
+from modelkit.evaluate import classify, report
+from modelkit.export import export, softmax
+from modelkit.golden import golden_crops
+from modelkit.manifests import LOGITS, classifier_manifest, input_spec
+from modelkit.metrics import confusion_matrix, expression_metrics, fit_temperature
+from modelkit.publish import PublishError, publish
+from modelkit.recipes import RECIPES, Recipe
+from modelkit.record import draw_confusion, draw_curves, training_record
+from modelkit.selection import Selection, select
+from modelkit.trainer import Trainer, answer
+from serving.backends import load_backend
+from serving.expressions import EXPRESSIONS
+from serving.preprocess import prepare
+from serving.repository.repository import ModelRepository, StoredModel
+
+REPORTED = "public_test"
+TAUGHT_FILE = "taught.npz"
+MODEL_FILE, RECORD_FILE, CURVES_FILE, CONFUSION_FILE = "model.onnx", "record.json", "curves.png", "confusion.png"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A training run in its work folder.
+
+    Attributes:
+        recipe: every setting.
+        data: see `modelkit.data.find_parquet`.
+        folder: `<work dir>/<name>`.
+        device: `auto`, `cpu` or `cuda`.
+        initial: safetensors file to start from.
+    """
+
+    recipe: Recipe
+    data: Path
+    folder: Path
+    device: str = "auto"
+    initial: Path | None = None
+
+    def selection(self) -> Selection:
+        """Training data, without near-duplicates of the reported split."""
+        return select(self.data, REPORTED, self.folder.parent)
+
+    def trainer(self, selection: Selection) -> Trainer:
+        """The run as its last checkpoint left it."""
+        from modelkit.architectures import pick_device
+
+        train, validation = selection.train, selection.validation
+        taught = self._taught()
+        probabilities = None if taught is None else taught["probabilities"]
+        if probabilities is not None and len(probabilities) != len(train):
+            raise DataError(f"{self.folder / TAUGHT_FILE} was made from other data; remove it")
+        return Trainer(
+            self.recipe,
+            train,
+            validation,
+            self.folder,
+            pick_device(self.device),
+            initial=self.initial,
+            taught=probabilities,
+        )
+
+    def teach(self, selection: Selection, teachers: Sequence[StoredModel]) -> None:
+        """Asks published classifiers about every training picture and its mirror image, once for this run."""
+        path = self.folder / TAUGHT_FILE
+        if path.exists() or not teachers:
+            return
+        images = selection.train.images
+        opinions = [
+            classify(teacher, view) for teacher in tqdm(teachers, "teachers") for view in (images, images[:, :, ::-1])
+        ]
+        names = [f"{t.manifest.name} {t.manifest.version} ({t.manifest.digest[:12]})" for t in teachers]
+        self.folder.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix(".partial.npz")
+        np.savez(partial, probabilities=np.mean(opinions, axis=0, dtype=np.float32), teachers=names)
+        partial.replace(path)
+
+    @property
+    def teachers(self) -> list[str]:
+        """Names, versions and digests of the models that softened this run's labels."""
+        taught = self._taught()
+        return [] if taught is None else [str(name) for name in taught["teachers"]]
+
+    def _taught(self) -> dict[str, npt.NDArray[Any]] | None:
+        path = self.folder / TAUGHT_FILE
+        if not path.exists():
+            return None
+        with np.load(path) as table:
+            return dict(table)
+
+
+def find_run(name: str, data: Path, work_dir: Path, **options: Any) -> Run:
+    """The run of a named recipe.
+
+    Raises:
+        KeyError: no such recipe; the message lists them.
+    """
+    if name not in RECIPES:
+        raise KeyError(f"there is no recipe {name!r}; there are {', '.join(RECIPES)}")
+    device, initial = options.pop("device", "auto"), options.pop("initial", None)
+    return Run(RECIPES[name].with_changes(**options), data, work_dir.expanduser() / name, device, initial)
+
+
+def export_run(run: Run, allow_unfinished: bool = False) -> dict[str, Any]:
+    """Writes `model.onnx` and `record.json` into the run's folder; the temperature is fitted on held-back data.
+
+    Raises:
+        PublishError: training is not finished.
+    """
+    selection = run.selection()
+    trainer = run.trainer(selection)
+    if not (trainer.finished or allow_unfinished):
+        step, total = trainer.progress.step, trainer.total_steps
+        raise PublishError(f"training stands at step {step} of {total}; finish it, or pass --allow-unfinished")
+    path = run.folder / MODEL_FILE
+    network = trainer.averaged_network()
+    if run.recipe.symmetric:
+        network = Symmetric(network)
+    embedding = export(network, path, run.recipe.input_size)
+    held_back = selection.validation
+    crops = np.repeat(held_back.images[..., None], 3, axis=3)
+    logits = load_backend(path).run(prepare(crops, input_spec(run.recipe)))[LOGITS]
+    temperature = fit_temperature(logits, held_back.labels)
+    record = {
+        **training_record(run.recipe, selection, trainer.progress.history, run.initial.name if run.initial else None),
+        "teachers": run.teachers,
+        "step": trainer.progress.step,
+        "temperature": temperature,
+        "embedding": embedding,
+        "held_back": expression_metrics(softmax(logits / temperature), held_back.labels),
+        "golden": softmax(answer(network, golden_crops(), run.recipe) / temperature).tolist(),
+    }
+    (run.folder / RECORD_FILE).write_text(json.dumps(record, indent=1) + "\n")
+    draw_curves(trainer.progress.history, run.folder / CURVES_FILE)
+    return record
+
+
+def publish_run(run: Run, models_dir: Path, *, below_gate: bool = False, note: str = "") -> Path:
+    """Judges the exported model on the reported split and publishes it as the next version.
+
+    Args:
+        run: an exported run.
+        models_dir: the model repository.
+        below_gate: publish even if the accuracy is below the recipe's gate.
+        note: what a user of these weights should know beside the figures; kept in manifest and record.
+
+    Raises:
+        PublishError: nothing was exported, the accuracy is below the recipe's gate, or another publish runs.
+    """
+    import tempfile
+
+    if not (run.folder / RECORD_FILE).exists():
+        raise PublishError(f"{run.folder} holds no export; run `ferry models export {run.recipe.name}` first")
+    record = json.loads((run.folder / RECORD_FILE).read_text()) | {"note": note}
+    files = {name: run.folder / name for name in (MODEL_FILE, CURVES_FILE)}
+
+    def manifest(version: str, digests: dict[str, str], evaluation: dict[str, Any]) -> Any:
+        summary = {
+            key: record[key] for key in ("data", "recipe", "initial_weights", "teachers", "versions", "seconds", "note")
+        }
+        return classifier_manifest(
+            run.recipe,
+            version,
+            digests,
+            temperature=record["temperature"],
+            embedding=record["embedding"],
+            training=summary,
+            evaluation=evaluation,
+        )
+
+    with tempfile.TemporaryDirectory() as scratch:
+        trial = publish(Path(scratch), run.recipe.name, files, lambda version, digests: manifest(version, digests, {}))
+        test = read_expressions(run.data, REPORTED)
+        stored = ModelRepository(Path(scratch)).open(run.recipe.name, trial.name)
+        answers = classify(stored, test.images)
+        figures = report(run.recipe.name, trial.name, answers, test.labels)
+        if figures["accuracy"] < run.recipe.gate and not below_gate:
+            raise PublishError(
+                f"{run.recipe.name} has accuracy {figures['accuracy']:.4f} on {REPORTED}, below its gate "
+                f"{run.recipe.gate}; --below-gate publishes it nevertheless"
+            )
+        averaged = report(run.recipe.name, trial.name, classify(stored, test.images, tta=True), test.labels)
+        keep = ("n", "accuracy", "macro_f1", "ece", "per_class")
+        evaluation = {
+            REPORTED: {key: figures[key] for key in keep},
+            f"{REPORTED} with test-time augmentation": {key: averaged[key] for key in keep},
+        }
+        counts = confusion_matrix(answers, test.labels)
+        record |= {
+            "evaluation": evaluation,
+            "confusion": {
+                "expressions": [expression.value for expression in EXPRESSIONS],
+                "counts": counts[:, : len(EXPRESSIONS)].tolist(),
+            },
+        }
+        (Path(scratch) / RECORD_FILE).write_text(json.dumps(record, indent=1) + "\n")
+        draw_confusion(counts, f"{run.recipe.name}, {REPORTED}", Path(scratch) / CONFUSION_FILE)
+        files |= {name: Path(scratch) / name for name in (RECORD_FILE, CONFUSION_FILE)}
+        return publish(
+            models_dir, run.recipe.name, files, lambda version, digests: manifest(version, digests, evaluation)
+        )

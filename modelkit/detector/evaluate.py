@@ -1,0 +1,194 @@
+"""Judges a published detector through the code that serves it: faces in photos, and its opinion on expression."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from modelkit.data import ExpressionSet
+from modelkit.detector.framing import box_of_crop
+from modelkit.detector.photos import read_photos
+from modelkit.metrics import expression_metrics
+from services.detector.engine import DetectedFace, find_faces, prepare_images
+from services.detector.letterbox import PAD_VALUE
+from services.detector.nms import iou
+from serving.backends import Backend, load_backend
+from serving.expressions import EXPRESSIONS
+from serving.repository.manifest import Manifest
+
+MATCH_IOU = 0.5
+MIN_FACE = 24.0
+"""Ground-truth faces whose longer side is shorter than this (pixels) count neither as found nor as missed."""
+
+BATCH = 4
+CELLS = 4
+CELL_FILL = 0.6
+"""Crops are judged on a canvas of CELLS x CELLS of them, each this share of its cell wide."""
+
+
+@dataclass(frozen=True)
+class Detector:
+    """A loaded detector: backend and manifest."""
+
+    backend: Backend
+    manifest: Manifest
+
+    @classmethod
+    def load(cls, directory: Path, threads: int = 1) -> Detector:
+        """Loads the default variant of a model directory."""
+        manifest = Manifest.read(directory)
+        return cls(load_backend(directory / manifest.variants["default"], threads=threads), manifest)
+
+    def detect(self, images: list[npt.NDArray[np.uint8]], max_faces: int = 64) -> Iterator[list[DetectedFace]]:
+        """Faces of each image (uint8 [H, W, 3], RGB), surest first, a few images per model run."""
+        for start in range(0, len(images), BATCH):
+            rows, geometries = prepare_images(images[start : start + BATCH], self.manifest)
+            output = self.backend.run(rows)[self.manifest.output.scores]
+            for raw, geometry in zip(output, geometries, strict=True):
+                yield find_faces(raw, geometry, self.manifest, max_faces)
+
+
+@dataclass(frozen=True)
+class Matches:
+    """Detections of a set of photos against its ground truth.
+
+    scores: float [D], hits: bool [D], for every detection that counts; n_faces: ground-truth faces that count.
+    """
+
+    scores: npt.NDArray[np.float64]
+    hits: npt.NDArray[np.bool_]
+    n_faces: int
+
+    @property
+    def recall(self) -> float:
+        return float(self.hits.sum() / max(self.n_faces, 1))
+
+    @property
+    def precision(self) -> float:
+        return float(self.hits.mean()) if len(self.hits) else 0.0
+
+
+def match(faces: list[DetectedFace], truth: npt.NDArray[np.float32]) -> Matches:
+    """Matches one photo's faces, surest first, each to the free ground-truth face it overlaps most.
+
+    A detection that matches no face that counts is left out if it overlaps one too small to count.
+    """
+    counts = (truth[:, 2:] - truth[:, :2]).max(axis=1, initial=0) >= MIN_FACE
+    free = counts.copy()
+    scores, hits = [], []
+    for face in faces:
+        overlaps = iou(face.box, truth)
+        candidates = np.where(free, overlaps, 0.0)
+        best = int(candidates.argmax()) if len(truth) else -1
+        hit = best >= 0 and candidates[best] >= MATCH_IOU
+        if hit:
+            free[best] = False
+        elif (overlaps[~counts] >= MATCH_IOU).any():
+            continue
+        scores.append(face.score)
+        hits.append(hit)
+    return Matches(np.array(scores, np.float64), np.array(hits, bool), int(counts.sum()))
+
+
+def match_photos(detector: Detector, parquet: Path) -> Matches:
+    """Runs the detector over a Parquet file of photos and matches everything it finds."""
+    parts = []
+    photos = read_photos([parquet])
+    for start in range(0, len(photos), BATCH):
+        some = photos[start : start + BATCH]
+        found = detector.detect([np.asarray(photo.image()) for photo in some])
+        parts += [match(faces, photo.boxes) for faces, photo in zip(found, some, strict=True)]
+    return Matches(
+        np.concatenate([part.scores for part in parts]) if parts else np.empty(0),
+        np.concatenate([part.hits for part in parts]) if parts else np.empty(0, bool),
+        sum(part.n_faces for part in parts),
+    )
+
+
+def evaluate_detector(
+    model_dir: Path, faces_parquet: Path | None, fer: ExpressionSet | None = None, threads: int = 1
+) -> dict[str, Any]:
+    """Figures of a detector.
+
+    Args:
+        model_dir: `models/<name>/<version>`.
+        faces_parquet: photos with boxes; None leaves recall and precision out.
+        fer: labelled expression crops; None leaves the expression figures out. A crop in which the detector finds
+            no face counts as wrong.
+        threads: of the model's runtime.
+
+    Returns:
+        model, version; with photos n (photos), n_faces, recall, precision, iou, min_face; with crops accuracy,
+        macro_f1, ece, per_class (recall by expression), n_crops and found (share of crops with a face).
+    """
+    detector = Detector.load(model_dir, threads)
+    report: dict[str, Any] = {"model": detector.manifest.name, "version": detector.manifest.version}
+    if faces_parquet is not None:
+        matches = match_photos(detector, faces_parquet)
+        report |= {
+            "n": len(read_photos([faces_parquet])),
+            "recall": matches.recall,
+            "precision": matches.precision,
+            "iou": MATCH_IOU,
+            "min_face": MIN_FACE,
+            "n_faces": matches.n_faces,
+        }
+    if fer is not None and detector.manifest.has_expressions:
+        probabilities = crop_probabilities(detector, fer.images)
+        report |= expression_metrics(probabilities, fer.labels)
+        report |= {"n_crops": len(fer), "found": float(np.isfinite(probabilities).all(1).mean())}
+    return report
+
+
+def detector_probabilities(model_dir: Path, images: npt.NDArray[np.uint8], threads: int = 1) -> npt.NDArray[np.float32]:
+    """The detector's opinion on grey crops (uint8 [N, 48, 48]): float32 [N, 7], NaN rows where it finds no face."""
+    return crop_probabilities(Detector.load(model_dir, threads), images)
+
+
+def crop_probabilities(detector: Detector, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+    """Lays crops out on canvases of the model's input size and reads each cell's face.
+
+    Args:
+        detector: a loaded detector.
+        images: uint8 [N, 48, 48], grey.
+
+    Returns:
+        float32 [N, 7]; a cell's answer is that of the face that overlaps the crop's face box most (IoU over 0.3),
+        NaN where there is none.
+    """
+    answers = np.full((len(images), len(EXPRESSIONS)), np.nan, np.float32)
+    side = min(detector.manifest.input.width, detector.manifest.input.height)
+    cell = side // CELLS
+    face = round(cell * CELL_FILL)
+    for start in range(0, len(images), CELLS * CELLS * BATCH):
+        block = images[start : start + CELLS * CELLS * BATCH]
+        canvases = [_sheet(block[i : i + CELLS * CELLS], side, cell, face) for i in range(0, len(block), CELLS * CELLS)]
+        for sheet, faces in enumerate(detector.detect(canvases, max_faces=4 * CELLS * CELLS)):
+            boxes = np.array([found.box for found in faces], np.float32).reshape(-1, 4)
+            for place in range(min(CELLS * CELLS, len(block) - sheet * CELLS * CELLS)):
+                overlaps = iou(box_of_crop(*_corner(place, cell, face), face), boxes)
+                if len(overlaps) and overlaps.max() > 0.3:
+                    opinion = faces[int(overlaps.argmax())].probabilities
+                    if opinion is not None:
+                        answers[start + sheet * CELLS * CELLS + place] = opinion
+    return answers
+
+
+def _corner(place: int, cell: int, face: int) -> tuple[int, int]:
+    row, column = divmod(place, CELLS)
+    return column * cell + (cell - face) // 2, row * cell + (cell - face) // 2
+
+
+def _sheet(crops: npt.NDArray[np.uint8], side: int, cell: int, face: int) -> npt.NDArray[np.uint8]:
+    canvas = np.full((side, side, 3), PAD_VALUE, np.uint8)
+    for place, crop in enumerate(crops):
+        left, top = _corner(place, cell, face)
+        enlarged = Image.fromarray(crop).resize((face, face), Image.Resampling.BILINEAR)
+        canvas[top : top + face, left : left + face] = np.asarray(enlarged)[..., None]
+    return canvas

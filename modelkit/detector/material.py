@@ -1,0 +1,90 @@
+"""All that the detector learns from, put together: photos, expression crops, and what is known of each face."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from modelkit.data import find_parquet
+from modelkit.detector.photos import Photo, digest, read_photos
+from modelkit.selection import SelectionCounts, select
+from serving.expressions import EXPRESSIONS
+
+
+@dataclass(frozen=True, eq=False)
+class Material:
+    """What batches are drawn from.
+
+    photos: with their boxes. soft: for photo i float32 [N, 7], the expression of its N faces as a distribution
+    (rows sum to 1, uniform where nothing is known). crops: uint8 [M, 48, 48], grey. crop_labels: int64 [M].
+    """
+
+    photos: list[Photo]
+    soft: list[npt.NDArray[np.float32]]
+    crops: npt.NDArray[np.uint8]
+    crop_labels: npt.NDArray[np.int64]
+
+    @property
+    def with_faces(self) -> list[int]:
+        return [i for i, photo in enumerate(self.photos) if len(photo.boxes)]
+
+    @property
+    def without_faces(self) -> list[int]:
+        return [i for i, photo in enumerate(self.photos) if not len(photo.boxes)]
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Where the material came from, for the model's record."""
+
+    photos: int
+    faces: int
+    photos_digest: str
+    crops_digest: str
+    crops: SelectionCounts
+    pseudo_labelled: int
+
+
+def unknown(photo: Photo) -> npt.NDArray[np.float32]:
+    """float32 [N, 7]: the uniform distribution for every face of a photo."""
+    return np.full((len(photo.boxes), len(EXPRESSIONS)), 1 / len(EXPRESSIONS), np.float32)
+
+
+def load_material(
+    data: Path, cache: Path, evaluation: str = "public_test", pseudo: Path | None = None
+) -> tuple[Material, Sources]:
+    """Reads faces/train and fer2013/train below `data`, without near-duplicates of the evaluation crops.
+
+    Args:
+        data: folder with `faces/` and `fer2013/`.
+        cache: folder where the search for near-duplicates is kept.
+        evaluation: FER2013's split that is reported on.
+        pseudo: a table written by `modelkit.detector.pseudo_labels`, or None.
+
+    Raises:
+        DataError: a file is missing or not as it should be.
+    """
+    photos = read_photos(find_parquet(data, "faces", "train"))
+    selection = select(data, evaluation, cache)
+    soft = [unknown(photo) for photo in photos]
+    known = 0
+    if pseudo is not None:
+        with np.load(pseudo) as table:
+            for i, photo in enumerate(photos):
+                if photo.name in table:
+                    rows = table[photo.name]
+                    found = np.isfinite(rows).all(1)
+                    soft[i][found] = rows[found]
+                    known += int(found.sum())
+    sources = Sources(
+        photos=len(photos),
+        faces=sum(len(photo.boxes) for photo in photos),
+        photos_digest=digest(photos),
+        crops_digest=selection.train.digest,
+        crops=selection.counts,
+        pseudo_labelled=known,
+    )
+    return Material(photos, soft, selection.train.images, selection.train.labels), sources

@@ -1,0 +1,91 @@
+"""Turns a trained classifier into `model.onnx`: any batch, named outputs, weights stored as float16."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import torch
+from torch import Tensor, nn
+
+from modelkit.detector.export import store_as_half
+from modelkit.manifests import EMBEDDING, INPUT, LOGITS
+
+OPSET = 17
+TOLERANCE = 1e-3
+"""Largest difference of any probability from PyTorch's that an export may show."""
+
+
+class ExportError(RuntimeError):
+    """The exported file does not answer as the trained network does."""
+
+
+class _LogitsOnly(nn.Module):
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: Tensor) -> Tensor:
+        return cast("Tensor", self.network(images)[0])
+
+
+def export(network: nn.Module, path: Path, size: int) -> bool:
+    """Writes `images` [N, 1, size, size] to `logits` [N, 7] and, where the network has one, `embedding` [N, D].
+
+    Args:
+        network: answers `(logits, embedding or None)`; it is left as it was.
+        path: the file to write.
+        size: side of the input in pixels.
+
+    Returns:
+        Whether there is an embedding.
+
+    Raises:
+        ExportError: probabilities differ from PyTorch's by more than `TOLERANCE` on noise.
+    """
+    network = copy.deepcopy(network).float().cpu().eval()
+    example = torch.randn(2, 1, size, size, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        logits, embedding = network(example)
+    outputs = [LOGITS] if embedding is None else [LOGITS, EMBEDDING]
+    with warnings.catch_warnings():
+        # The exporter by tracing is deprecated; its graphs are the smaller and plainer ones.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        torch.onnx.export(
+            _LogitsOnly(network) if embedding is None else network,
+            (example,),
+            str(path),
+            input_names=[INPUT],
+            output_names=outputs,
+            dynamic_axes={name: {0: "batch"} for name in [INPUT, *outputs]},
+            opset_version=OPSET,
+            do_constant_folding=True,
+            dynamo=False,
+        )
+    model = onnx.load(str(path))
+    store_as_half(model)
+    onnx.checker.check_model(model)
+    onnx.save(model, str(path))
+    difference = _difference(path, example.numpy(), logits.numpy())
+    if difference > TOLERANCE:
+        raise ExportError(f"{path}: probabilities differ from PyTorch's by {difference:.2g}, more than {TOLERANCE}")
+    return embedding is not None
+
+
+def _difference(path: Path, images: npt.NDArray[np.float32], expected: npt.NDArray[np.float32]) -> float:
+    from serving.backends import load_backend
+
+    actual = load_backend(path).run(images)[LOGITS]
+    return float(np.abs(softmax(actual) - softmax(expected)).max())
+
+
+def softmax(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """float32 [N, K] to probabilities of the same shape."""
+    powers: npt.NDArray[np.float32] = np.exp(logits - logits.max(axis=1, keepdims=True))
+    shares: npt.NDArray[np.float32] = powers / powers.sum(axis=1, keepdims=True)
+    return shares

@@ -1,0 +1,96 @@
+"""Puts a new version into the model repository: whole, checked, or not at all."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from serving.repository.manifest import MANIFEST_FILE, Manifest
+from serving.repository.repository import ModelRepository
+
+STAGING = ".staging-"
+
+
+class PublishError(RuntimeError):
+    """A version was not published; the message says why. The repository is as it was."""
+
+
+def publish(
+    models_dir: Path, name: str, files: Mapping[str, Path], make_manifest: Callable[[str, dict[str, str]], Manifest]
+) -> Path:
+    """Copies files into the next version of a model.
+
+    Everything is written and flushed beside its final place, then renamed: a reader sees the whole version or
+    none of it, whenever the machine stops.
+
+    Args:
+        models_dir: the repository; it is created.
+        name: of the model.
+        files: name in the version to the file to copy.
+        make_manifest: from the version's number and the SHA-256 of every file to its manifest.
+
+    Returns:
+        The new version's directory.
+
+    Raises:
+        PublishError: another publish of this model is running, or what was staged does not pass the checks
+            that serving makes.
+    """
+    folder = models_dir / name
+    folder.mkdir(parents=True, exist_ok=True)
+    with _alone(folder):
+        for leftover in folder.glob(f"{STAGING}*"):
+            shutil.rmtree(leftover)
+        repository = ModelRepository(models_dir)
+        taken = [int(path.name) for path in folder.iterdir() if path.name.isdecimal()]
+        version = str(max(taken, default=0) + 1)
+        staging = folder / f"{STAGING}{version}"
+        staging.mkdir()
+        try:
+            for file, source in files.items():
+                shutil.copyfile(source, staging / file)
+            digests = {file: _sha256(staging / file) for file in files}
+            manifest = make_manifest(version, digests)
+            if (manifest.name, manifest.version, manifest.files) != (name, version, digests):
+                raise PublishError(f"the manifest does not describe version {version} of {name}")
+            (staging / MANIFEST_FILE).write_text(manifest.to_json())
+            Manifest.read(staging)
+            for path in (*staging.iterdir(), staging):
+                _flush(path)
+            staging.rename(folder / version)
+        except Exception:
+            shutil.rmtree(staging, ignore_errors=True)
+            raise
+        _flush(folder)
+        return repository.open(name, version).directory
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise PublishError(f"another publish into {folder} is running; try again when it is done") from error
+        yield
+    finally:
+        os.close(handle)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _flush(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,98 @@
+"""How each classifier is made: architecture, input and every setting of its training."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Self
+
+from modelkit.augment import Augmentation
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Settings of one training run; equal recipe, data and seed make equal weights on one machine."""
+
+    name: str
+    description: str
+    gate: float  # smallest accuracy on the reported split with which a version may be published
+    architecture: str  # a name that `modelkit.architectures.build` knows
+    input_size: int  # pixels
+    mean: float  # of pixels scaled to [0, 1]
+    std: float
+    epochs: int
+    options: dict[str, Any] = field(default_factory=dict)  # of the architecture
+    batch_size: int = 128
+    optimizer: str = "sgd"  # with Nesterov momentum; or "adamw"
+    learning_rate: float = 0.1  # the peak, after a warm-up; then half a cosine to zero
+    warmup: float = 0.1  # share of all steps
+    weight_decay: float = 5e-4
+    label_smoothing: float = 0.1
+    teacher_share: float = 0.5  # of the targets, where there are teachers; they replace label smoothing
+    mixup: float = 0.2  # alpha of the Beta distribution; 0 switches it off
+    margin: float = 0.0  # ArcFace's m in radians, reached by a linear ramp
+    margin_ramp: tuple[float, float] = (0.1, 0.5)  # shares of all steps
+    ema_decay: float = 0.998
+    clip_norm: float = 5.0
+    seed: int = 7
+    symmetric: bool = False  # the exported network also looks at the mirrored crop, at twice the cost
+    augmentation: Augmentation = field(default_factory=Augmentation)
+    augmentation_schedule: tuple[tuple[float, float], ...] = ((0.3, 1.0), (1.0, 0.2))  # share of steps, strength
+
+    def as_record(self) -> dict[str, Any]:
+        """Everything that decides the model, as plain values."""
+        return {key: value for key, value in asdict(self).items() if key not in {"description", "gate"}}
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What decides the weights: two runs of one identity on the same data are the same run."""
+        return {key: value for key, value in self.as_record().items() if key != "symmetric"}
+
+    def with_changes(self, **changes: Any) -> Self:
+        """A copy in which the given settings differ; None means unchanged."""
+        return replace(self, **{key: value for key, value in changes.items() if value is not None})
+
+
+RECIPES: dict[str, Recipe] = {
+    recipe.name: recipe
+    for recipe in (
+        Recipe(
+            name="arcface",
+            description="Residual network with a 512-d L2-normalised embedding, trained with ArcFace's margin.",
+            gate=0.64,
+            architecture="iresnet",
+            options={"widths": [48, 96, 192, 384], "depths": [2, 2, 2, 2], "dropout": 0.2, "scale": 16.0},
+            input_size=48,
+            mean=0.5,
+            std=0.25,
+            epochs=30,
+            optimizer="adamw",
+            learning_rate=2e-3,
+            weight_decay=0.05,
+            mixup=0.0,
+            margin=0.05,
+            margin_ramp=(0.19, 0.4),
+            augmentation=Augmentation(erase=0.25),
+            augmentation_schedule=((0.5, 0.6), (1.0, 0.2)),
+            symmetric=True,
+        ),
+        Recipe(
+            name="efficientnet",
+            description="EfficientNet-B3 on grey 64 px crops.",
+            gate=0.60,
+            architecture="timm:efficientnet_b3",
+            options={"drop_rate": 0.3, "drop_path_rate": 0.1},
+            input_size=64,
+            mean=0.5,
+            std=0.25,
+            epochs=9,
+            learning_rate=0.04,
+            batch_size=64,
+            mixup=0.0,
+            label_smoothing=0.1,
+            augmentation=Augmentation(erase=0.25),
+            augmentation_schedule=((0.3, 1.0), (0.5, 0.5), (1.0, 0.15)),
+            ema_decay=0.997,
+            symmetric=True,
+        ),
+    )
+}

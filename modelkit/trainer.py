@@ -1,0 +1,329 @@
+"""The training loop: resumable, repeatable, and kind to a machine that does other work as well.
+
+All randomness of a step comes from (seed, step), and the learning rate is a function of the step, so a run
+that was killed and started again continues exactly as if nothing had happened.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from tqdm import tqdm
+
+from modelkit.architectures import build, load_initial
+from modelkit.augment import augment
+from modelkit.data import ExpressionSet
+from modelkit.manifests import input_spec
+from modelkit.published import restore
+from modelkit.recipes import Recipe
+from serving.expressions import EXPRESSIONS
+from serving.preprocess import prepare
+
+CHECKPOINT = "checkpoint.pt"
+HISTORY = "history.json"
+CLASSES = len(EXPRESSIONS)
+CALIBRATION = 512  # pictures to measure the statistics of a published model's layers on
+
+
+class DivergedError(RuntimeError):
+    """Training left the finite numbers; the last checkpoint is from before that."""
+
+
+class ResumeError(RuntimeError):
+    """The checkpoint in the work folder belongs to other settings or other data."""
+
+
+@dataclass
+class Epoch:
+    """What one epoch gave; losses are natural-log cross entropies, accuracies shares."""
+
+    epoch: int
+    train_loss: float
+    train_accuracy: float
+    validation_loss: float
+    validation_accuracy: float
+    seconds: float
+
+
+@dataclass
+class Progress:
+    """Where a run stands; with the state dicts this is the whole checkpoint."""
+
+    step: int = 0
+    loss_sum: float = 0.0
+    correct_sum: float = 0.0
+    seconds: float = 0.0
+    history: list[Epoch] = field(default_factory=list)
+
+
+class Trainer:
+    """One run of one recipe.
+
+    Args:
+        recipe: every setting.
+        train: what to learn from.
+        validation: held-back part of the training data, to watch and to calibrate on.
+        folder: checkpoint and history live here; it is created.
+        device: where to compute.
+        initial: safetensors file, or ONNX file of a published model, to start from instead of fresh weights.
+        taught: float32 [len(train), 7], what teachers say of each training picture; rows sum to 1.
+        checkpoint_seconds: longest time between two checkpoints.
+
+    Raises:
+        ResumeError: `folder` holds a checkpoint of another run.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        train: ExpressionSet,
+        validation: ExpressionSet,
+        folder: Path,
+        device: torch.device,
+        *,
+        initial: Path | None = None,
+        taught: npt.NDArray[np.float32] | None = None,
+        checkpoint_seconds: float = 120.0,
+    ) -> None:
+        self.recipe, self.folder, self.device = recipe, folder, device
+        self.checkpoint_seconds = checkpoint_seconds
+        self.steps_per_epoch = max(len(train) // recipe.batch_size, 1)
+        self.total_steps = self.steps_per_epoch * recipe.epochs
+        self._images = torch.from_numpy(train.images)
+        self._targets = _targets(train.labels, taught, recipe)
+        self._validation = validation
+        self._identity = json.dumps(
+            {
+                "recipe": recipe.identity,
+                "data": train.digest,
+                "initial": initial.name if initial else None,
+                "taught": hashlib.sha256(taught.tobytes()).hexdigest() if taught is not None else None,
+            },
+            sort_keys=True,
+        )
+        torch.manual_seed(recipe.seed)
+        self.network = build(recipe.architecture, CLASSES, recipe.input_size, recipe.options)
+        if initial is not None and initial.suffix == ".onnx":
+            restore(self.network, initial, self._prepared(train.images[:CALIBRATION]))
+        elif initial is not None:
+            load_initial(self.network, initial)
+        self.network.to(device, memory_format=torch.channels_last)
+        self.average = {key: value.clone() for key, value in self.network.state_dict().items()}
+        self.optimizer = _optimizer(self.network, recipe)
+        self.progress = Progress()
+        folder.mkdir(parents=True, exist_ok=True)
+        if (folder / CHECKPOINT).exists():
+            self._resume()
+
+    def run(self, stop_after: int | None = None) -> list[Epoch]:
+        """Trains to the end, or until `stop_after` steps have been made; returns the history."""
+        progress, last_save, last_tick = self.progress, time.monotonic(), time.monotonic()
+        bar = tqdm(total=self.total_steps, initial=progress.step, unit="step", desc=self.recipe.name, mininterval=2)
+        for rows in self._batches():
+            if stop_after is not None and progress.step >= stop_after:
+                break
+            loss, correct = self._step(rows)
+            progress.step += 1
+            progress.loss_sum += loss
+            progress.correct_sum += correct
+            now = time.monotonic()
+            progress.seconds, last_tick = progress.seconds + now - last_tick, now
+            bar.update()
+            bar.set_postfix(loss=f"{loss:.3f}", lr=f"{self.learning_rate(progress.step):.4f}", refresh=False)
+            if progress.step % self.steps_per_epoch == 0:
+                bar.write(self._end_epoch())
+            elif time.monotonic() - last_save < self.checkpoint_seconds:
+                continue
+            self.save()
+            last_save = time.monotonic()
+        bar.close()
+        self.save()
+        return progress.history
+
+    @property
+    def finished(self) -> bool:
+        return self.progress.step >= self.total_steps
+
+    def learning_rate(self, step: int) -> float:
+        """Linear warm-up, then half a cosine down to zero."""
+        done, warmup = step / self.total_steps, self.recipe.warmup
+        if done < warmup:
+            return self.recipe.learning_rate * max(done / warmup, 0.02)
+        return self.recipe.learning_rate * 0.5 * (1 + math.cos(math.pi * (done - warmup) / (1 - warmup)))
+
+    def margin(self, step: int) -> float:
+        """The angular margin in radians: 0 before the ramp, the recipe's after it."""
+        start, end = (share * self.total_steps for share in self.recipe.margin_ramp)
+        return self.recipe.margin * min(max((step - start) / max(end - start, 1), 0.0), 1.0)
+
+    def augmentation_strength(self, step: int) -> float:
+        """Linear between the recipe's points: views grow milder, so that the last epochs see pictures as they are."""
+        shares, strengths = zip(*self.recipe.augmentation_schedule, strict=True)
+        return float(np.interp(step / self.total_steps, shares, strengths))
+
+    def averaged_network(self) -> nn.Module:
+        """A copy of the network with the averaged weights, on the CPU, ready to evaluate."""
+        recipe = self.recipe
+        network = build(recipe.architecture, CLASSES, recipe.input_size, recipe.options)
+        network.load_state_dict({key: value.cpu() for key, value in self.average.items()})
+        return network.eval()
+
+    def _prepared(self, images: npt.NDArray[np.uint8]) -> Tensor:
+        return torch.from_numpy(prepare(np.repeat(images[..., None], 3, axis=3), input_spec(self.recipe)))
+
+    def _batches(self) -> Iterator[Tensor]:
+        while self.progress.step < self.total_steps:
+            epoch, offset = divmod(self.progress.step, self.steps_per_epoch)
+            order = torch.randperm(len(self._images), generator=_generator(self.recipe.seed, epoch, 0))
+            size = self.recipe.batch_size
+            for index in range(offset, self.steps_per_epoch):
+                yield order[index * size : (index + 1) * size]
+
+    def _step(self, rows: Tensor) -> tuple[float, float]:
+        recipe, step = self.recipe, self.progress.step
+        generator = _generator(recipe.seed, step, 1)
+        torch.manual_seed(recipe.seed * 1_000_003 + step)  # dropout and stochastic depth
+        ranges = recipe.augmentation.scaled(self.augmentation_strength(step))
+        views = augment(self._images[rows].to(self.device), recipe.input_size, ranges, generator)
+        views, targets = _mix(views, self._targets[rows].to(self.device), recipe.mixup, generator)
+        inputs = ((views - recipe.mean) / recipe.std).contiguous(memory_format=torch.channels_last)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.learning_rate(step)
+        self.network.train()
+        with torch.autocast(self.device.type, torch.bfloat16):
+            logits = self.network.training_logits(inputs, targets, self.margin(step))
+        loss = functional.cross_entropy(logits.float(), targets)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        norm = nn.utils.clip_grad_norm_(self.network.parameters(), recipe.clip_norm)
+        if not torch.isfinite(norm):
+            raise DivergedError(f"the gradient of step {step} is not finite; train with a lower --learning-rate")
+        self.optimizer.step()
+        self._update_average()
+        hits = (logits.argmax(dim=1) == targets.argmax(dim=1)).float().mean()
+        return float(loss.detach()), float(hits)
+
+    def _update_average(self) -> None:
+        step = self.progress.step + 1
+        decay = min(self.recipe.ema_decay, step / (step + 10))
+        for key, value in self.network.state_dict().items():
+            if value.is_floating_point():
+                self.average[key].lerp_(value, 1 - decay)
+            else:
+                self.average[key].copy_(value)
+
+    def _end_epoch(self) -> str:
+        progress, steps = self.progress, self.steps_per_epoch
+        crops = np.repeat(self._validation.images[..., None], 3, axis=3)
+        logits = answer(self.averaged_network(), crops, self.recipe)
+        labels = torch.from_numpy(self._validation.labels)
+        epoch = Epoch(
+            epoch=progress.step // steps,
+            train_loss=progress.loss_sum / steps,
+            train_accuracy=progress.correct_sum / steps,
+            validation_loss=float(functional.cross_entropy(torch.from_numpy(logits), labels)),
+            validation_accuracy=float((logits.argmax(axis=1) == self._validation.labels).mean()),
+            seconds=progress.seconds,
+        )
+        progress.history.append(epoch)
+        progress.loss_sum = progress.correct_sum = progress.seconds = 0.0
+        return (
+            f"epoch {epoch.epoch:3d}  loss {epoch.train_loss:.4f}  accuracy {epoch.train_accuracy:.4f}  "
+            f"held back: loss {epoch.validation_loss:.4f}  accuracy {epoch.validation_accuracy:.4f}  "
+            f"{epoch.seconds:.0f} s"
+        )
+
+    def save(self) -> None:
+        """Writes the checkpoint so that a crash leaves the old one or the new one, never half of one."""
+        state = {
+            "identity": self._identity,
+            "progress": asdict(self.progress),
+            "network": self.network.state_dict(),
+            "average": self.average,
+            "optimizer": self.optimizer.state_dict(),
+        }
+        partial = self.folder / f"{CHECKPOINT}.partial"
+        with partial.open("wb") as file:
+            torch.save(state, file)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(self.folder / CHECKPOINT)
+        history = [asdict(epoch) for epoch in self.progress.history]
+        (self.folder / HISTORY).write_text(json.dumps(history, indent=1) + "\n")
+
+    def _resume(self) -> None:
+        path = self.folder / CHECKPOINT
+        state: dict[str, Any] = torch.load(path, map_location=self.device, weights_only=True)
+        if state["identity"] != self._identity:
+            raise ResumeError(f"{path} was made with other settings or data; use another --work-dir or remove it")
+        self.network.load_state_dict(state["network"])
+        self.average = state["average"]
+        self.optimizer.load_state_dict(state["optimizer"])
+        values = dict(state["progress"])
+        values["history"] = [Epoch(**epoch) for epoch in values["history"]]
+        self.progress = Progress(**values)
+
+
+def answer(network: nn.Module, crops: npt.NDArray[np.uint8], recipe: Recipe) -> npt.NDArray[np.float32]:
+    """Logits of crops, prepared as serving prepares them.
+
+    Args:
+        network: in evaluation mode, on the CPU.
+        crops: uint8 [N, H, W, 3], RGB.
+        recipe: gives size, mean and standard deviation.
+
+    Returns:
+        float32 [N, classes].
+    """
+    spec, rows = input_spec(recipe), []
+    with torch.inference_mode():
+        for start in range(0, len(crops), 256):
+            inputs = torch.from_numpy(prepare(crops[start : start + 256], spec))
+            rows.append(network(inputs)[0].float().numpy())
+    return np.concatenate(rows)
+
+
+def _targets(labels: npt.NDArray[np.int64], taught: npt.NDArray[np.float32] | None, recipe: Recipe) -> Tensor:
+    """float32 [N, classes]: labels, softened by teachers (Hinton et al. 2015) or by label smoothing."""
+    hard = functional.one_hot(torch.from_numpy(labels), CLASSES).float()
+    if taught is None:
+        return hard * (1 - recipe.label_smoothing) + recipe.label_smoothing / CLASSES
+    return hard * (1 - recipe.teacher_share) + torch.from_numpy(taught) * recipe.teacher_share
+
+
+def _mix(views: Tensor, labels: Tensor, alpha: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Mixup (Zhang et al. 2018) on every second batch, one ratio for the batch."""
+    if not alpha or float(torch.rand(1, generator=generator)) < 0.5:
+        return views, labels
+    seed = int(torch.randint(2**31, (1,), generator=generator))
+    ratio = float(np.random.default_rng(seed).beta(alpha, alpha))
+    other = torch.randperm(len(views), generator=generator).to(views.device)
+    return views * ratio + views[other] * (1 - ratio), labels * ratio + labels[other] * (1 - ratio)
+
+
+def _generator(seed: int, number: int, stream: int) -> torch.Generator:
+    mixed = np.random.SeedSequence((seed, number, stream)).generate_state(1, np.uint64)[0]
+    return torch.Generator().manual_seed(int(mixed >> np.uint64(1)))
+
+
+def _optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    """No weight decay on biases and norms."""
+    decayed = [p for p in network.parameters() if p.ndim > 1]
+    plain = [p for p in network.parameters() if p.ndim <= 1]
+    groups = [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": plain, "weight_decay": 0.0}]
+    if recipe.optimizer == "adamw":
+        return torch.optim.AdamW(groups, lr=recipe.learning_rate)
+    return torch.optim.SGD(groups, lr=recipe.learning_rate, momentum=0.9, nesterov=True)
