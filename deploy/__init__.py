@@ -1,0 +1,1 @@
+"""Ferry's deployment: images, manifests, rules and dashboards. Code here only makes files."""
