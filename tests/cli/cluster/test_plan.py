@@ -1,0 +1,155 @@
+"""From settings to processes."""
+
+from __future__ import annotations
+
+import json
+import socket
+from pathlib import Path
+
+import pytest
+
+from cli.cluster import ClusterError, ClusterSettings, ports
+from cli.cluster.plan import plan
+from cli.cluster.process import ProcessSpec
+from services.ensembler.recipe import read_recipe
+
+
+@pytest.fixture
+def models(tmp_path: Path) -> Path:
+    for name in ("detector", "efficientnet", "arcface", "mine"):
+        (tmp_path / "models" / name).mkdir(parents=True)
+    return tmp_path / "models"
+
+
+def flag(spec: ProcessSpec, name: str) -> str:
+    return spec.command[spec.command.index(name) + 1]
+
+
+def test_the_usual_cluster(models: Path, tmp_path: Path) -> None:
+    specs = plan(ClusterSettings(port=0, models_dir=models), tmp_path)
+    assert [spec.name for spec in specs] == [
+        "gateway",
+        "ensembler",
+        "detector",
+        "classifier-efficientnet",
+        "classifier-arcface",
+        "valkey",
+    ]
+    assert [spec.stage for spec in specs] == [0, 1, 2, 2, 2, 3]
+    gateway, ensembler, detector, efficientnet, arcface, valkey = specs
+    assert flag(gateway, "--ensembler-address") == ensembler.address
+    assert flag(gateway, "--redis-url") == valkey.address == f"unix://{tmp_path}/valkey.sock"
+    recipe = json.loads(Path(flag(ensembler, "--recipe")).read_text())
+    assert recipe == {
+        "vote": "soft",
+        "detector_weight": 0.2,
+        "detector": {"name": "detector", "address": detector.address, "timeout": 20},
+        "classifiers": [
+            {"name": "efficientnet", "address": efficientnet.address, "weight": 0.4, "timeout": 20},
+            {"name": "arcface", "address": arcface.address, "weight": 0.4, "timeout": 20},
+        ],
+    }
+    assert read_recipe(Path(flag(ensembler, "--recipe"))).detector.address == detector.address
+    addresses = [spec.address for spec in specs] + [spec.metrics for spec in specs if spec.metrics]
+    assert len(set(addresses)) == 11
+
+
+def test_ports_follow(models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ports, "is_free", lambda host, port: True)
+    first, metrics = 50_051, 9090
+    specs = plan(ClusterSettings(port=first, metrics_port=metrics, models_dir=models, cache=False), tmp_path)
+    assert [spec.address for spec in specs] == [f"127.0.0.1:{first + n}" for n in range(5)]
+    assert [spec.metrics for spec in specs] == [f"127.0.0.1:{metrics + n}" for n in range(5)]
+
+
+def test_replicas_are_called_together(models: Path, tmp_path: Path) -> None:
+    replicas = {"classifier": 2, "arcface": 3, "detector": 2, "ensembler": 2}
+    specs = plan(ClusterSettings(port=0, models_dir=models, replicas=replicas), tmp_path)
+    by_name = {spec.name: spec for spec in specs}
+    assert {"classifier-efficientnet-2", "classifier-arcface-3", "detector-2", "ensembler-2"} <= by_name.keys()
+    assert "classifier-efficientnet-3" not in by_name
+    together = f"{by_name['ensembler'].address},{by_name['ensembler-2'].address}"
+    assert flag(by_name["gateway"], "--ensembler-address") == together
+    recipe = json.loads(Path(flag(by_name["ensembler"], "--recipe")).read_text())
+    assert recipe["detector"]["address"] == f"{by_name['detector'].address},{by_name['detector-2'].address}"
+    assert recipe["classifiers"][1]["address"].count(",") == 2
+
+
+def test_flags_reach_the_model_services(models: Path, tmp_path: Path) -> None:
+    settings = ClusterSettings(port=0, models_dir=models, optimized=True, batch_size=8, threads=1)
+    for spec in plan(settings, tmp_path):
+        if spec.stage == 2:
+            assert "--optimized" in spec.command
+            assert flag(spec, "--max-batch") == "8"
+            assert flag(spec, "--threads") == "1"
+            assert flag(spec, "--models-dir") == str(models)
+
+
+def test_the_cache_is_a_choice(models: Path, tmp_path: Path) -> None:
+    off = plan(ClusterSettings(port=0, models_dir=models, cache=False), tmp_path)
+    assert "--no-cache-enabled" in off[0].command
+    assert all(spec.name != "valkey" for spec in off)
+    own = plan(ClusterSettings(port=0, models_dir=models, redis_url="redis://cache:6379/0"), tmp_path)
+    assert flag(own[0], "--redis-url") == "redis://cache:6379/0"
+    assert all(spec.name != "valkey" for spec in own)
+    memory = plan(ClusterSettings(port=0, models_dir=models, embedded_redis=False), tmp_path)
+    assert "--redis-url" not in memory[0].command
+    assert "--cache-enabled" in memory[0].command
+
+
+def test_valkey_writes_nothing_to_disk(models: Path, tmp_path: Path) -> None:
+    valkey = plan(ClusterSettings(port=0, models_dir=models), tmp_path)[-1]
+    assert flag(valkey, "--save") == ""
+    assert flag(valkey, "--appendonly") == "no"
+    assert flag(valkey, "--port") == "0"
+    assert flag(valkey, "--unixsocketperm") == "700"
+
+
+def test_only_the_gateway_listens_outside(models: Path, tmp_path: Path) -> None:
+    specs = plan(ClusterSettings(host="0.0.0.0", port=0, models_dir=models, cache=False), tmp_path)
+    assert flag(specs[0], "--host") == "0.0.0.0"
+    assert specs[0].address.startswith("127.0.0.1:")
+    assert {flag(spec, "--host") for spec in specs[1:]} == {"127.0.0.1"}
+
+
+def test_own_classifiers(models: Path, tmp_path: Path) -> None:
+    specs = plan(ClusterSettings(port=0, models_dir=models, classifiers={"mine": 1.0}, cache=False), tmp_path)
+    assert [spec.name for spec in specs] == ["gateway", "ensembler", "detector", "classifier-mine"]
+
+
+def test_a_missing_model_is_named(models: Path, tmp_path: Path) -> None:
+    with pytest.raises(ClusterError, match=r"no model 'teapot'.*--models-dir"):
+        plan(ClusterSettings(port=0, models_dir=models, classifiers={"teapot": 1.0}), tmp_path)
+
+
+def test_a_taken_port_is_named(models: Path, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(ClusterError, match=f"port {port} is taken.*--port"):
+            plan(ClusterSettings(port=port, models_dir=models), tmp_path)
+
+
+def test_ports_beyond_the_last(models: Path, tmp_path: Path) -> None:
+    with pytest.raises(ClusterError, match="choose a lower --port"):
+        plan(ClusterSettings(port=65_534, models_dir=models), tmp_path)
+
+
+def test_free_ports_differ() -> None:
+    found = ports.free(50)
+    assert len(set(found)) == 50
+    assert all(ports.is_free("127.0.0.1", port) for port in found)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"replicas": {"gateway": 2}},
+        {"replicas": {"detector": 0}},
+        {"replicas": {"detector": 1000}},
+        {"classifiers": {}},
+        {"vote": "loud"},
+    ],
+)
+def test_settings_that_make_no_cluster(wrong: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match=r"replicas|classifier|vote"):
+        ClusterSettings(**wrong)  # type: ignore[arg-type]

@@ -1,0 +1,75 @@
+"""The command line as a whole."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import ferry
+
+
+def ferry_command(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", "from cli.main import main; main()", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=cwd, check=False)
+
+
+def test_help_names_every_command() -> None:
+    run = ferry_command("--help")
+    assert run.returncode == 0
+    for name in ("serve", "predict", "status", "monitor", "models", "tune", "version"):
+        assert name in run.stdout
+
+
+@pytest.mark.parametrize("command", ["serve", "predict", "status", "monitor", "models", "tune", "version"])
+def test_every_command_explains_itself(command: str) -> None:
+    run = ferry_command(command, "--help")
+    assert run.returncode == 0, run.stderr
+    assert "Usage" in run.stdout
+
+
+def test_version() -> None:
+    assert ferry_command("version").stdout.strip() == ferry.__version__
+
+
+def test_a_failure_is_one_line_that_says_what_to_do() -> None:
+    run = ferry_command("status", "--address", "127.0.0.1:1")
+    assert run.returncode == 1
+    assert run.stdout == ""
+    (line,) = run.stderr.strip().splitlines()
+    assert line.startswith("error: ")
+    assert "ferry serve" in line
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["serve", "--replicas", "teapot=2"],
+        ["serve", "--replicas", "detector"],
+        ["serve", "--classifier", "mine=heavy"],
+        ["serve", "--port", "70000"],
+        ["predict"],
+        ["brew"],
+    ],
+    ids=" ".join,
+)
+def test_wrong_usage_exits_with_2(arguments: list[str]) -> None:
+    assert ferry_command(*arguments).returncode == 2
+
+
+def test_serve_without_models_says_what_to_do(tmp_path: Path) -> None:
+    run = ferry_command("serve", "--port", "0", "--models-dir", str(tmp_path))
+    assert run.returncode == 1
+    assert "no model 'detector'" in run.stderr
+    assert "Traceback" not in run.stderr
+
+
+def test_light_commands_import_no_model_runtime() -> None:
+    code = (
+        "import sys, cli.main; heavy = {'numpy', 'onnxruntime', 'openvino', 'torch'}; "
+        "print(sorted(heavy & sys.modules.keys()))"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "[]"

@@ -1,0 +1,106 @@
+"""`ferry predict` and `ferry status` against a gateway of a few lines."""
+
+from __future__ import annotations
+
+import json
+import socket
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from cli.main import app
+from ferry.v1 import gateway_pb2
+from tests.client.conftest import FakeGateway, address, gateway
+
+__all__ = ["address", "gateway"]
+
+run = CliRunner().invoke
+
+
+@pytest.fixture
+def photo(tmp_path: Path) -> Path:
+    path = tmp_path / "photos" / "one.png"
+    path.parent.mkdir()
+    Image.new("RGB", (64, 48), "grey").save(path)
+    return path
+
+
+def test_json_says_all(address: str, photo: Path, gateway: FakeGateway) -> None:
+    result = run(app, ["predict", str(photo), "--json", "--tta", "--address", address])
+    assert result.exit_code == 0, result.output
+    (record,) = json.loads(result.stdout)
+    assert record["path"] == str(photo)
+    assert record["cached"] is True
+    assert record["timings_ms"]["total"] == 12.5
+    (face,) = record["faces"]
+    assert face["box"] == [1.0, 2.0, photo.stat().st_size + 1.0, 12.0]
+    assert (face["score"], face["expression"], face["confidence"], face["degraded"]) == (0.5, "happy", 0.75, True)
+    assert face["probabilities"]["happy"] == pytest.approx(0.7)
+    (model,) = face["models"]
+    assert (model["name"], model["version"], model["expression"], model["weight"]) == ("arcface", "1", "happy", 1.0)
+    assert sum(model["probabilities"].values()) == pytest.approx(1)
+    assert gateway.requests[-1].requests[0].options.test_time_augmentation  # type: ignore[attr-defined]
+
+
+def test_one_broken_photo_does_not_stop_the_others(address: str, photo: Path, gateway: FakeGateway) -> None:
+    broken = photo.with_name("broken.jpg")
+    broken.write_bytes(b"not a photo")
+
+    def item_error(request: gateway_pb2.RecognizeRequest) -> gateway_pb2.ItemError | None:
+        return gateway_pb2.ItemError(code=3, message="image: unknown format") if b"not a" in request.image else None
+
+    gateway.item_error = item_error
+    paths = [str(photo.parent), "/nowhere.jpg"]
+    result = run(app, ["predict", *paths, "--json", "--address", address])
+    assert result.exit_code == 1
+    records = json.loads(result.stdout)
+    assert [Path(record["path"]).name for record in records] == ["broken.jpg", "one.png", "nowhere.jpg"]
+    assert "unknown format" in records[0]["error"]
+    assert records[1]["faces"]
+    assert "cannot read" in records[2]["error"]
+
+
+def test_people_get_a_table_and_pictures(address: str, photo: Path, tmp_path: Path) -> None:
+    twin = tmp_path / "photos" / "b" / "one.jpg"
+    twin.parent.mkdir()
+    Image.new("L", (800, 600)).save(twin)
+    result = run(app, ["predict", str(photo.parent), "--annotate", str(tmp_path / "out"), "--address", address])
+    assert result.exit_code == 0, result.output
+    assert "happy" in result.stdout
+    assert "0.75" in result.stdout
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["one-2.jpg", "one.jpg"]
+
+
+def test_an_empty_folder_is_a_usage_error(tmp_path: Path) -> None:
+    result = run(app, ["predict", str(tmp_path)])
+    assert result.exit_code == 2
+    assert "no photos" in result.output
+
+
+def test_elsewhere_no_cluster_is_started(photo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cli.predict.Cluster", lambda *args: pytest.fail("started a cluster"))
+    result = run(app, ["predict", str(photo), "--address", "192.0.2.1.invalid:1"])
+    assert result.exit_code == 1
+    assert "ferry serve" in str(result.exception)
+
+
+def test_without_models_it_says_where_to_look(photo: Path, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
+    result = run(app, ["predict", str(photo), "--address", f"localhost:{port}", "--models-dir", str(tmp_path / "none")])
+    assert result.exit_code == 1
+    assert "starting a temporary one" in result.output
+    assert "--models-dir" in str(result.exception)
+
+
+def test_status(address: str) -> None:
+    result = run(app, ["status", "--address", address, "--json"])
+    assert result.exit_code == 0
+    record = json.loads(result.stdout)
+    assert record["address"] == address
+    assert record["variants"][0]["models"][0]["name"] == "arcface"
+    people = run(app, ["status", "--address", address])
+    assert "arcface" in people.stdout
+    assert "healthy" in people.stdout

@@ -1,0 +1,121 @@
+"""A gateway of a few lines, served in this process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+import grpc
+import pytest
+from google.protobuf.message import Message
+
+from ferry.transport import MAX_MESSAGE_BYTES
+from ferry.v1 import ensembler_pb2, gateway_pb2, gateway_pb2_grpc, types_pb2
+from serving.errors import ServiceError
+
+
+def answer(request: gateway_pb2.RecognizeRequest) -> gateway_pb2.RecognizeResponse:
+    """One happy face whose box says how many bytes the image had."""
+    model = types_pb2.ModelVersion(name="arcface", version="1", digest="ab" * 32)
+    probabilities = [
+        types_pb2.ExpressionProbability(expression=e, probability=0.7 if e == types_pb2.EXPRESSION_HAPPY else 0.05)
+        for e in range(1, 8)
+    ]
+    opinion = types_pb2.ModelPrediction(
+        model=model, expression=4, confidence=0.7, probabilities=probabilities, weight=1.0
+    )
+    face = types_pb2.Face(
+        box=types_pb2.BoundingBox(x_min=1, y_min=2, x_max=len(request.image) + 1, y_max=12),
+        detection_score=0.5,
+        expression=4,
+        confidence=0.75,
+        probabilities=probabilities,
+        predictions=[opinion],
+        degraded=True,
+        missing_models=["efficientnet"],
+    )
+    return gateway_pb2.RecognizeResponse(
+        faces=[face],
+        image_size=types_pb2.ImageSize(width=640, height=480),
+        models=[model],
+        timings=types_pb2.Timings(total_ms=12.5),
+        cached=True,
+        degraded=True,
+        variant="stable",
+        fingerprint="cd" * 32,
+        request_id="ef" * 16,
+    )
+
+
+@dataclass
+class FakeGateway(gateway_pb2_grpc.ExpressionRecognitionServicer):
+    """Answers with `answer`, fails with `error` while there are failures left, and remembers what it was asked."""
+
+    error: ServiceError | None = None
+    failures: int = 1_000_000
+    break_batch_after: int | None = None
+    reverse: bool = False
+    item_error: Callable[[gateway_pb2.RecognizeRequest], gateway_pb2.ItemError | None] = lambda request: None
+    requests: list[Message] = field(default_factory=list)
+    metadata: dict[str, str | bytes] = field(default_factory=dict)
+    remaining: float = 0.0
+
+    def Recognize(self, request: Any, context: grpc.ServicerContext) -> gateway_pb2.RecognizeResponse:  # noqa: N802
+        self._receive(request, context)
+        return answer(request)
+
+    def RecognizeBatch(  # noqa: N802
+        self, request: Any, context: grpc.ServicerContext
+    ) -> Iterator[gateway_pb2.RecognizeBatchResponse]:
+        self._receive(request, context)
+        items = list(enumerate(request.requests))
+        for sent, (index, item) in enumerate(reversed(items) if self.reverse else items):
+            if sent == self.break_batch_after:
+                self.break_batch_after = None
+                context.abort(grpc.StatusCode.UNAVAILABLE, "connection reset")
+            error = self.item_error(item)
+            if error is not None:
+                yield gateway_pb2.RecognizeBatchResponse(index=index, error=error)
+            else:
+                yield gateway_pb2.RecognizeBatchResponse(index=index, response=answer(item))
+
+    def GetStatus(self, request: Any, context: grpc.ServicerContext) -> gateway_pb2.GetStatusResponse:  # noqa: N802
+        self._receive(request, context)
+        entry = ensembler_pb2.RecipeEntry(
+            model=types_pb2.ModelVersion(name="arcface", version="1"), weight=0.5, available=True
+        )
+        variant = gateway_pb2.VariantStatus(name="stable", traffic_share=1.0, entries=[entry], healthy=True)
+        response = gateway_pb2.GetStatusResponse(ferry_version="0.1.0", variants=[variant])
+        response.uptime.FromMilliseconds(1500)
+        response.cache.enabled = True
+        return response
+
+    def _receive(self, request: Message, context: grpc.ServicerContext) -> None:
+        self.requests.append(request)
+        self.metadata = dict(context.invocation_metadata())
+        self.remaining = context.time_remaining()
+        if self.error is not None and self.failures > 0:
+            self.failures -= 1
+            details = self.error.to_status().SerializeToString()
+            context.set_trailing_metadata((("grpc-status-details-bin", details),))
+            context.abort(self.error.code, self.error.message)
+
+
+@pytest.fixture
+def gateway() -> FakeGateway:
+    """What the server below answers with."""
+    return FakeGateway()
+
+
+@pytest.fixture
+def address(gateway: FakeGateway) -> Iterator[str]:
+    """Where the fake gateway listens."""
+    size = [("grpc.max_send_message_length", MAX_MESSAGE_BYTES), ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES)]
+    server = grpc.server(ThreadPoolExecutor(4), options=size)
+    gateway_pb2_grpc.add_ExpressionRecognitionServicer_to_server(gateway, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    yield f"127.0.0.1:{port}"
+    server.stop(None).wait()

@@ -1,0 +1,39 @@
+"""Addresses as gRPC targets."""
+
+from __future__ import annotations
+
+import pytest
+
+from ferry.client import Client
+from ferry.transport import target
+from tests.client.conftest import FakeGateway
+
+
+@pytest.mark.parametrize(
+    ("address", "expected"),
+    [
+        ("gateway:50051", "dns:///gateway:50051"),
+        ("127.0.0.1:1", "dns:///127.0.0.1:1"),
+        ("127.0.0.1:1,127.0.0.1:2", "ipv4:127.0.0.1:1,127.0.0.1:2"),
+        ("localhost:1, 127.0.0.1:2", "ipv4:127.0.0.1:1,127.0.0.1:2"),
+        ("[::1]:1,[::1]:2", "ipv6:[::1]:1,[::1]:2"),
+        ("unix:/run/ferry.sock", "unix:/run/ferry.sock"),
+        ("ipv4:127.0.0.1:1", "ipv4:127.0.0.1:1"),
+        ("xds:///gateway", "xds:///gateway"),
+    ],
+)
+def test_target(address: str, expected: str) -> None:
+    assert target(address) == expected
+
+
+@pytest.mark.parametrize("address", ["a:1,b:2", "127.0.0.1:1,[::1]:2", "127.0.0.1:1,"])
+def test_a_list_takes_addresses_only(address: str) -> None:
+    with pytest.raises(ValueError, match="ip:port"):
+        target(address)
+
+
+def test_a_list_goes_on_without_those_that_are_gone(address: str, gateway: FakeGateway) -> None:
+    with Client(f"127.0.0.1:1,{address}") as client:
+        for _ in range(5):
+            assert client.recognize(b"x").faces
+    assert len(gateway.requests) == 5

@@ -1,0 +1,196 @@
+"""Pods are hardened, sized, probed and drained as the services need it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from gateway.service import GatewayService
+from gateway.settings import GatewaySettings
+from services.classifier.service import ClassifierService
+from services.classifier.settings import ClassifierSettings
+from services.detector.service import DetectorService
+from services.detector.settings import DetectorSettings
+from services.ensembler.recipe import read_recipe
+from services.ensembler.service import EnsemblerService
+from services.ensembler.settings import EnsemblerSettings
+from serving.server import Service
+from serving.settings import ServiceSettings, load
+from tests.deploy.manifests import (
+    COMBINATIONS,
+    Json,
+    containers,
+    ferry,
+    labels,
+    name,
+    of_kind,
+    pod,
+    render,
+    variables,
+    workloads,
+)
+from tests.deploy.quantities import quantity
+
+SERVICES: dict[str, tuple[type[ServiceSettings], type[Service]]] = {
+    "gateway": (GatewaySettings, GatewayService),
+    "ensembler": (EnsemblerSettings, EnsemblerService),
+    "detector": (DetectorSettings, DetectorService),
+    "classifier-efficientnet": (ClassifierSettings, ClassifierService),
+    "classifier-arcface": (ClassifierSettings, ClassifierService),
+}
+ALL = pytest.mark.parametrize(("overlay", "components"), COMBINATIONS)
+OVERLAYS = pytest.mark.parametrize("overlay", ["cpu", "local"])
+
+
+@pytest.fixture
+def settings(monkeypatch: pytest.MonkeyPatch):
+    """Reads a Deployment's environment as its process would."""
+
+    def read(workload: Json, objects: tuple[Json, ...]) -> ServiceSettings:
+        for variable in list(os.environ):
+            if variable.startswith("FERRY_"):
+                monkeypatch.delenv(variable)
+        for variable, value in variables(workload, objects).items():
+            monkeypatch.setenv(variable, value)
+        return load(SERVICES[name(workload)][0], [])
+
+    return read
+
+
+@ALL
+def test_pods_meet_the_restricted_standard(overlay: str, components: tuple[str, ...]) -> None:
+    for workload in workloads(render(overlay, components)):
+        spec = pod(workload)
+        assert spec["automountServiceAccountToken"] is False
+        assert spec["securityContext"]["runAsNonRoot"] is True
+        assert spec["securityContext"]["runAsUser"] >= 1000
+        assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+        assert not {"hostNetwork", "hostPID", "hostIPC"} & spec.keys()
+        assert all({"emptyDir", "configMap", "secret", "image"} & volume.keys() for volume in spec.get("volumes", []))
+        for container in containers(workload):
+            security = container["securityContext"]
+            assert security["allowPrivilegeEscalation"] is False
+            assert security["readOnlyRootFilesystem"] is True
+            assert security["capabilities"] == {"drop": ["ALL"]}
+            assert not any("hostPort" in port for port in container.get("ports", []))
+
+
+@ALL
+def test_no_variable_of_a_service_link_can_be_taken_for_a_setting(overlay: str, components: tuple[str, ...]) -> None:
+    for workload in workloads(render(overlay, components)):
+        assert pod(workload)["enableServiceLinks"] is False
+
+
+@ALL
+def test_requests_and_limits_are_quantities_that_fit(overlay: str, components: tuple[str, ...]) -> None:
+    for workload in workloads(render(overlay, components)):
+        for container in containers(workload):
+            requests, limits = container["resources"]["requests"], container["resources"]["limits"]
+            for resource in ("cpu", "memory"):
+                assert 0 < quantity(requests[resource]) <= quantity(limits[resource]), name(workload)
+        for volume in pod(workload).get("volumes", []):
+            if "emptyDir" in volume:
+                assert quantity(volume["emptyDir"]["sizeLimit"]) > 0
+
+
+@ALL
+def test_every_variable_is_a_setting_and_fits(overlay: str, components: tuple[str, ...], settings) -> None:
+    objects = render(overlay, components)
+    common = set(ServiceSettings.model_fields)
+    for workload in ferry(objects):
+        fields = set(SERVICES[name(workload)][0].model_fields)
+        names = {item["name"] for item in pod(workload)["containers"][0]["env"]}
+        assert {n.removeprefix("FERRY_").lower() for n in names} <= fields
+        assert {n.removeprefix("FERRY_").lower() for n in variables(workload, objects)} - common <= fields
+        settings(workload, objects)
+
+
+@ALL
+def test_a_drain_fits_its_grace_period(overlay: str, components: tuple[str, ...], settings) -> None:
+    objects = render(overlay, components)
+    for workload in ferry(objects):
+        read = settings(workload, objects)
+        sleep = pod(workload)["containers"][0]["lifecycle"]["preStop"]["sleep"]["seconds"]
+        assert pod(workload)["terminationGracePeriodSeconds"] > sleep + read.drain_delay + read.grace + 5
+
+
+@OVERLAYS
+def test_ports_and_health_are_those_of_the_service(overlay: str, settings) -> None:
+    objects = render(overlay)
+    assert {name(w) for w in ferry(objects)} == set(SERVICES)
+    for workload in ferry(objects):
+        read = settings(workload, objects)
+        container = pod(workload)["containers"][0]
+        ports = {port["name"]: port["containerPort"] for port in container["ports"]}
+        assert ports == {"grpc": read.port, "metrics": read.metrics_port}
+        assert read.host == "0.0.0.0"
+        for kind in ("startupProbe", "readinessProbe", "livenessProbe"):
+            assert container[kind]["grpc"]["port"] == read.port
+            assert container[kind]["grpc"]["service"] in SERVICES[name(workload)][1].grpc_services
+
+
+@OVERLAYS
+def test_threads_follow_a_cpu_limit_of_whole_cpus(overlay: str, settings) -> None:
+    objects = render(overlay)
+    models = [w for w in ferry(objects) if w["metadata"]["labels"].get("ferry/runs-models") == "true"]
+    assert len(models) == 3
+    for workload in models:
+        assert settings(workload, objects).threads == 0
+        assert quantity(pod(workload)["containers"][0]["resources"]["limits"]["cpu"]).is_integer()
+
+
+@OVERLAYS
+def test_the_gateway_s_bounds_fit_its_memory(overlay: str, settings) -> None:
+    objects = render(overlay)
+    (gateway,) = (w for w in ferry(objects) if name(w) == "gateway")
+    read = settings(gateway, objects)
+    limit = quantity(pod(gateway)["containers"][0]["resources"]["limits"]["memory"])
+    assert 128 * 2**20 + read.cache_bytes + 3 * read.max_in_flight_bytes <= limit
+
+
+@OVERLAYS
+def test_addresses_are_services_of_the_cluster(overlay: str, tmp_path: Path, settings) -> None:
+    objects = render(overlay)
+    reachable = {
+        f"{name(service)}:{port['port']}"
+        for service in of_kind(objects, "Service")
+        for port in service["spec"]["ports"]
+    }
+    (gateway,) = (w for w in ferry(objects) if name(w) == "gateway")
+    assert settings(gateway, objects).ensembler_address in reachable
+    (data,) = (item["data"] for item in of_kind(objects, "ConfigMap") if name(item).startswith("recipe-"))
+    (tmp_path / "recipe.toml").write_text(data["recipe.toml"])
+    recipe = read_recipe(tmp_path / "recipe.toml")
+    assert {recipe.detector.address, *(entry.address for entry in recipe.classifiers)} <= reachable
+
+
+@OVERLAYS
+def test_what_the_recipe_asks_for_is_what_the_models_serve(overlay: str, tmp_path: Path) -> None:
+    objects = render(overlay)
+    (data,) = (item["data"] for item in of_kind(objects, "ConfigMap") if name(item).startswith("recipe-"))
+    (tmp_path / "recipe.toml").write_text(data["recipe.toml"])
+    recipe = read_recipe(tmp_path / "recipe.toml")
+    served = {name(w): variables(w, objects) for w in ferry(objects)}
+    for entry in (recipe.detector, *recipe.classifiers):
+        found = served[entry.address.partition(":")[0]]
+        policy = found.get("FERRY_MODELS") or found["FERRY_MODEL"]
+        assert policy.partition(":")[0] == entry.name
+
+
+@OVERLAYS
+def test_the_version_label_is_the_version_served(overlay: str) -> None:
+    objects = render(overlay)
+    for workload in ferry(objects):
+        found = variables(workload, objects)
+        policy = found.get("FERRY_MODELS") or found.get("FERRY_MODEL")
+        if policy is not None:
+            marks = labels(workload)
+            assert policy == f"{marks['ferry/model']}:{marks['ferry/model-version']}"
+
+
+def test_no_rollout_takes_a_replica_away_before_its_successor_serves() -> None:
+    for workload in ferry(render("cpu")):
+        assert workload["spec"]["strategy"]["rollingUpdate"]["maxUnavailable"] == 0
+        assert workload["spec"]["revisionHistoryLimit"] >= 2

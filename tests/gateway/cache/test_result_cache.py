@@ -1,0 +1,111 @@
+"""Two tiers as one, against a real server."""
+
+import asyncio
+
+import pytest
+
+from ferry.v1 import gateway_pb2
+from gateway.cache.breaker import Breaker
+from gateway.cache.memory import MemoryCache
+from gateway.cache.redis import RedisCache
+from gateway.cache.result_cache import ResultCache
+from tests.gateway.conftest import redis_url
+from tests.gateway.fakes import eventually
+
+PAYLOAD = gateway_pb2.RecognizeResponse(fingerprint="f").SerializeToString()
+
+
+class Clock:
+    """Unix time that only a test moves; Redis has its own."""
+
+    def __init__(self):
+        self.now = 1_000_000.0
+
+    def __call__(self):
+        return self.now
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+def make(valkey, clock, ttl=100.0):
+    redis = None
+    if valkey is not None:
+        breaker = Breaker(5, 1)
+        redis = RedisCache(redis_url(valkey), timeout=1.0, connections=2, breaker=breaker, clock=clock)
+    return ResultCache(MemoryCache(1 << 20, 100, clock), redis, ttl, clock)
+
+
+def lifetime(cache, clock, key):
+    """Seconds until `key` is no longer in memory, to a tenth."""
+    start = clock.now
+    while cache.get_local(key) is not None:
+        clock.now += 0.1
+    return clock.now - start
+
+
+async def test_each_answer_lives_its_own_time_near_the_ttl(clock):
+    cache = make(None, clock)
+    lifetimes = []
+    for i in range(40):
+        cache.put(bytes([i]) * 32, PAYLOAD)
+        lifetimes.append(lifetime(cache, clock, bytes([i]) * 32))
+    assert 90 <= min(lifetimes) < 97
+    assert 103 < max(lifetimes) <= 110.2
+
+
+async def test_memory_only(clock):
+    cache = make(None, clock)
+    cache.put(b"k" * 32, PAYLOAD)
+    assert cache.get_local(b"k" * 32) == PAYLOAD
+    assert await cache.get_shared(b"k" * 32) is None
+    assert not cache.redis_available
+
+
+async def test_what_comes_from_redis_keeps_its_time(valkey, clock):
+    key = b"from redis".ljust(32)
+    one, other = make(valkey, clock), make(valkey, clock)
+    one.put(key, PAYLOAD)
+    await one.stop()
+    clock.now += 80
+    assert other.get_local(key) is None
+    assert await other.get_shared(key) == PAYLOAD
+    # At most 30 seconds are left of it, not another hundred.
+    assert 9.8 < lifetime(other, clock, key) <= 30.2
+    await other.stop()
+
+
+async def test_writes_are_finished_at_the_end(valkey, clock):
+    cache, reader = make(valkey, clock), make(valkey, clock)
+    keys = [f"late {i}".encode().ljust(32) for i in range(50)]
+    for key in keys:
+        cache.put(key, PAYLOAD)
+    await cache.stop()
+    assert [await reader.get_shared(key) for key in keys] == [PAYLOAD] * 50
+    await reader.stop()
+
+
+async def test_an_answer_that_is_too_large_is_not_kept(valkey, clock):
+    cache = make(valkey, clock)
+    cache.put(b"k" * 32, bytes((1 << 20) + 1))
+    assert cache.entries == 0
+    assert await cache.get_shared(b"k" * 32) is None
+    await cache.stop()
+
+
+async def test_a_read_is_finished_although_its_caller_has_gone(own_valkey, clock):
+    cache = make(own_valkey, clock)
+    cache.put(b"k" * 32, PAYLOAD)
+    await eventually(lambda: not cache._redis._running)
+    for _ in range(20):
+        reads = [asyncio.create_task(cache.get_shared(b"k" * 32)) for _ in range(4)]
+        await asyncio.sleep(0)
+        for read in reads:
+            read.cancel()
+        await asyncio.wait(reads)
+    assert await cache.get_shared(b"k" * 32) == PAYLOAD
+    assert await cache.get_shared(b"other".ljust(32)) is None
+    assert cache.redis_available
+    await cache.stop()

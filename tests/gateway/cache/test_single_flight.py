@@ -1,0 +1,128 @@
+"""One computation for all who ask at the same time."""
+
+import asyncio
+import time
+
+import pytest
+
+from gateway.cache.single_flight import SingleFlight
+from serving.errors import DeadlineError, UnavailableError
+from serving.rpc.context import RequestContext, current
+
+
+class Work:
+    """A computation that waits for `gate` and counts its runs."""
+
+    def __init__(self):
+        self.gate = asyncio.Event()
+        self.contexts = []
+        self.cancelled = 0
+        self.error = None
+
+    async def __call__(self):
+        self.contexts.append(current.get())
+        try:
+            await self.gate.wait()
+        except asyncio.CancelledError:
+            self.cancelled += 1
+            raise
+        if self.error:
+            raise self.error
+        return len(self.contexts)
+
+
+@pytest.fixture
+async def work():
+    return Work()
+
+
+@pytest.fixture
+async def flights():
+    return SingleFlight()
+
+
+def call(flights, work, key=b"k", seconds=None, name="request"):
+    async def run():
+        if seconds is not None:
+            current.set(RequestContext(name, time.monotonic() + seconds))
+        return await flights.run(key, work)
+
+    return asyncio.create_task(run())
+
+
+async def settle():
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
+async def test_once_for_all(flights, work):
+    calls = [call(flights, work) for _ in range(5)]
+    await settle()
+    work.gate.set()
+    assert await asyncio.gather(*calls) == [(1, False)] + [(1, True)] * 4
+
+
+async def test_other_keys_and_later_calls_are_computed_anew(flights, work):
+    work.gate.set()
+    assert await call(flights, work) == (1, False)
+    assert await call(flights, work) == (2, False)
+    assert await call(flights, work, b"other") == (3, False)
+
+
+async def test_a_failure_goes_to_all_and_is_forgotten(flights, work):
+    work.error = UnavailableError("no")
+    calls = [call(flights, work) for _ in range(3)]
+    await settle()
+    work.gate.set()
+    assert [type(r) for r in await asyncio.gather(*calls, return_exceptions=True)] == [UnavailableError] * 3
+    work.error = None
+    assert await call(flights, work) == (2, False)
+
+
+async def test_it_survives_those_who_leave_until_the_last(flights, work):
+    calls = [call(flights, work) for _ in range(3)]
+    await settle()
+    calls[0].cancel()
+    calls[1].cancel()
+    await settle()
+    assert work.cancelled == 0
+    calls[2].cancel()
+    await settle()
+    assert work.cancelled == 1
+
+
+async def test_who_comes_after_the_last_has_left_begins_anew(flights, work):
+    first = call(flights, work)
+    await settle()
+    first.cancel()
+    second = call(flights, work)
+    await settle()
+    work.gate.set()
+    assert await second == (2, False)
+
+
+async def test_it_runs_in_the_context_of_the_first(flights, work):
+    calls = [call(flights, work, seconds=10, name="first"), call(flights, work, seconds=20, name="second")]
+    await settle()
+    work.gate.set()
+    await asyncio.gather(*calls)
+    assert [context.request_id for context in work.contexts] == ["first"]
+
+
+async def test_when_the_firsts_time_is_up_it_goes_on_once_for_the_others(flights, work):
+    first = call(flights, work, seconds=0.05)
+    await settle()
+    others = [call(flights, work, seconds=seconds) for seconds in (20, 30, 25)]
+    with pytest.raises(DeadlineError):
+        await first
+    await settle()
+    work.gate.set()
+    assert [result for result, _ in await asyncio.gather(*others)] == [2, 2, 2]
+    assert work.contexts[1].remaining() > 25, "the latest deadline of all"
+    assert work.cancelled == 1
+
+
+async def test_nobody_is_left_behind(flights, work):
+    work.gate.set()
+    await call(flights, work)
+    assert not flights._flights

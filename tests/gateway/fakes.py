@@ -1,0 +1,161 @@
+"""A fake ensembler of a few lines, a gateway before it, and small pictures."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import grpc
+from google.protobuf.message import Message
+from google.rpc import status_pb2
+from PIL import Image
+from prometheus_client import REGISTRY
+
+from ferry.v1 import ensembler_pb2, ensembler_pb2_grpc, gateway_pb2, gateway_pb2_grpc, types_pb2
+from gateway.service import GatewayService
+from gateway.settings import GatewaySettings
+from serving.server import Server
+
+MODEL = types_pb2.ModelVersion(name="efficientnet", version="1", digest="d" * 64)
+Respond = Callable[["FakeEnsembler", ensembler_pb2.EnsemblerRecognizeRequest, Any], Awaitable[None]]
+
+
+def jpeg(shade: int = 0, size: tuple[int, int] = (64, 48)) -> bytes:
+    """A grey picture; each shade (0 to 255) is another image."""
+    out = io.BytesIO()
+    Image.new("L", size, shade).save(out, "JPEG")
+    return out.getvalue()
+
+
+class FakeEnsembler(ensembler_pb2_grpc.EnsemblerServicer):
+    """Finds one happy face in every image, once `gate` is open.
+
+    Attributes:
+        behave: what else to do before answering, such as abort.
+        requests: all that came.
+        remaining: the deadline of each, seconds from its arrival.
+        cancelled: how many were cancelled while they waited.
+    """
+
+    def __init__(self) -> None:
+        self.fingerprint = "a" * 64
+        self.faces = 1
+        self.degraded = False
+        self.available = True
+        self.pipeline_known = True
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.behave: Respond | None = None
+        self.requests: list[ensembler_pb2.EnsemblerRecognizeRequest] = []
+        self.remaining: list[float] = []
+        self.request_ids: list[str] = []
+        self.cancelled = 0
+
+    async def Recognize(self, request, context):  # noqa: N802
+        self.requests.append(request)
+        self.remaining.append(context.time_remaining())
+        self.request_ids.append(dict(context.invocation_metadata()).get("x-request-id", ""))
+        fingerprint = self.fingerprint
+        try:
+            await self.gate.wait()
+            if self.behave is not None:
+                await self.behave(self, request, context)
+        except asyncio.CancelledError:
+            self.cancelled += 1
+            raise
+        return ensembler_pb2.EnsemblerRecognizeResponse(
+            faces=[types_pb2.Face(expression=types_pb2.EXPRESSION_HAPPY, confidence=0.5, degraded=self.degraded)]
+            * self.faces,
+            image_size=types_pb2.ImageSize(width=64, height=48),
+            models=[MODEL],
+            timings=types_pb2.Timings(detector_ms=3),
+            degraded=self.degraded,
+            fingerprint=fingerprint,
+        )
+
+    async def GetPipeline(self, request, context):  # noqa: N802
+        if not self.pipeline_known:
+            await context.abort(grpc.StatusCode.INTERNAL, "no recipe")
+        entry = ensembler_pb2.RecipeEntry(model=MODEL, weight=1, available=self.available)
+        return ensembler_pb2.GetPipelineResponse(entries=[entry], fingerprint=self.fingerprint)
+
+
+@asynccontextmanager
+async def running_ensembler(fake: FakeEnsembler) -> AsyncIterator[str]:
+    """Yields the address."""
+    server = grpc.aio.server(options=[("grpc.http2.min_recv_ping_interval_without_data_ms", 500)])
+    ensembler_pb2_grpc.add_EnsemblerServicer_to_server(fake, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    try:
+        yield f"127.0.0.1:{port}"
+    finally:
+        await server.stop(None)
+
+
+@dataclass
+class Gateway:
+    """A running gateway and a stub to call it by."""
+
+    stub: gateway_pb2_grpc.ExpressionRecognitionStub
+    service: GatewayService
+    port: int
+
+    async def recognize(self, image: bytes, timeout: float = 20, metadata: Any = None, **fields: Any) -> Any:
+        request = gateway_pb2.RecognizeRequest(image=image, **fields)
+        return await self.stub.Recognize(request, timeout=timeout, metadata=metadata)
+
+
+@asynccontextmanager
+async def running_gateway(ensembler: str, **settings: Any) -> AsyncIterator[Gateway]:
+    chosen = GatewaySettings(port=0, ensembler_address=ensembler, **{"grace": 5.0, **settings})
+    server = Server(GatewayService(chosen), chosen)
+    await server.start()
+    try:
+        async with grpc.aio.insecure_channel(
+            f"127.0.0.1:{server.port}", options=[("grpc.max_send_message_length", 64 << 20)]
+        ) as channel:
+            stub = gateway_pb2_grpc.ExpressionRecognitionStub(channel)
+            yield Gateway(stub, server.service, server.port)
+    finally:
+        await server.stop()
+
+
+@dataclass
+class Counted:
+    """How far a metric has risen since the object was made."""
+
+    name: str
+    labels: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._before = self._value()
+
+    def _value(self) -> float:
+        return REGISTRY.get_sample_value(self.name, self.labels) or 0.0
+
+    def __call__(self) -> float:
+        return self._value() - self._before
+
+
+async def eventually(condition: Callable[[], bool], seconds: float = 10) -> None:
+    """Returns as soon as `condition` holds; fails when it never does."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it never came to be"
+        await asyncio.sleep(0.005)
+
+
+def detail(error: grpc.aio.AioRpcError, kind: type[Message]) -> Any:
+    """The detail of type `kind` in an error's google.rpc.Status."""
+    raw = next(value for key, value in error.trailing_metadata() if key == "grpc-status-details-bin")
+    for packed in status_pb2.Status.FromString(raw).details:
+        found = kind()
+        if packed.Unpack(found):
+            return found
+    raise AssertionError(f"no {kind.__name__} in {error}")

@@ -1,0 +1,159 @@
+"""Many images in one call."""
+
+import asyncio
+
+import grpc
+import pytest
+from google.rpc import error_details_pb2
+
+from ferry.v1 import ensembler_pb2, gateway_pb2
+from tests.gateway.fakes import detail, eventually, jpeg
+
+
+def batch(*images, **fields):
+    return gateway_pb2.RecognizeBatchRequest(
+        requests=[gateway_pb2.RecognizeRequest(image=image, **fields) for image in images]
+    )
+
+
+async def test_every_image_is_answered_under_its_index(ensembler, gateway):
+    answers = [a async for a in gateway.stub.RecognizeBatch(batch(*map(jpeg, range(20))), timeout=20)]
+    assert sorted(answer.index for answer in answers) == list(range(20))
+    assert all(len(answer.response.faces) == 1 for answer in answers)
+    assert len({answer.response.request_id for answer in answers}) == 20
+
+
+async def test_answers_come_as_they_are_ready(ensembler, gateway):
+    held = asyncio.Event()
+
+    async def hold_the_first(fake, request, context):
+        if request.image == jpeg(0):
+            await held.wait()
+
+    ensembler.behave = hold_the_first
+    call = gateway.stub.RecognizeBatch(batch(jpeg(0), jpeg(1)), timeout=20)
+    assert (await call.read()).index == 1
+    held.set()
+    assert (await call.read()).index == 0
+
+
+async def test_an_image_that_fails_fails_alone(ensembler, gateway):
+    async def refuse_black(fake, request, context):
+        if request.image == jpeg(9):
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "no model answered")
+
+    ensembler.behave = refuse_black
+    bad_options = ensembler_pb2.RecognizeOptions(max_faces=1000)
+    request = batch(jpeg(1), b"not an image", jpeg(9), b"")
+    request.requests.add(image=jpeg(2), options=bad_options)
+    request.requests.add(image=jpeg(3))
+    answers = {a.index: a async for a in gateway.stub.RecognizeBatch(request, timeout=20)}
+    assert {i for i, answer in answers.items() if answer.HasField("response")} == {0, 5}
+    errors = {i: (a.error.code, a.error.field) for i, a in answers.items() if a.HasField("error")}
+    assert errors == {1: (3, "image"), 2: (14, ""), 3: (3, "image"), 4: (3, "options.max_faces")}
+    assert "not a readable" in answers[1].error.message
+
+
+async def test_the_field_named_by_a_service_behind_is_passed_on(ensembler, gateway):
+    async def refuse(fake, request, context):
+        from serving.errors import InvalidArgumentError
+
+        error = InvalidArgumentError("image", "is truncated")
+        details = ("grpc-status-details-bin", error.to_status().SerializeToString())
+        await context.abort(error.code, error.message, (details,))
+
+    ensembler.behave = refuse
+    answers = [a async for a in gateway.stub.RecognizeBatch(batch(jpeg()), timeout=20)]
+    assert (answers[0].error.code, answers[0].error.field) == (3, "image")
+    assert answers[0].error.message == "image: is truncated"
+
+
+async def test_a_defect_in_one_image_does_not_end_the_batch(ensembler, gateway, monkeypatch):
+    recognize = gateway.service._recognizer.recognize
+
+    async def stumble(request):
+        if request.image == jpeg(0):
+            raise ZeroDivisionError
+        return await recognize(request)
+
+    monkeypatch.setattr(gateway.service._recognizer, "recognize", stumble)
+    answers = {a.index: a async for a in gateway.stub.RecognizeBatch(batch(jpeg(0), jpeg(1)), timeout=20)}
+    assert answers[0].error.code == 13
+    assert "request id" in answers[0].error.message
+    assert answers[1].HasField("response")
+
+
+async def test_no_more_than_so_many_are_worked_on_at_once(ensembler, start_gateway):
+    gateway = await start_gateway(batch_concurrency=3)
+    most = active = 0
+
+    async def watch(fake, request, context):
+        nonlocal most, active
+        active += 1
+        most = max(most, active)
+        await asyncio.sleep(0)
+        active -= 1
+
+    ensembler.behave = watch
+    answers = [a async for a in gateway.stub.RecognizeBatch(batch(*map(jpeg, range(12))), timeout=20)]
+    assert len(answers) == 12
+    assert most <= 3
+
+
+async def test_images_of_a_batch_count_towards_the_limit(ensembler, start_gateway):
+    gateway = await start_gateway(max_concurrency=4, batch_concurrency=4)
+    ensembler.gate.clear()
+    call = gateway.stub.RecognizeBatch(batch(*map(jpeg, range(8))), timeout=20)
+    await eventually(lambda: len(ensembler.requests) == 4)
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await gateway.recognize(jpeg(99))
+    assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    ensembler.gate.set()
+    assert len([a async for a in call]) == 8
+    await gateway.recognize(jpeg(99))
+
+
+async def test_leaving_cancels_what_is_outstanding(ensembler, start_gateway):
+    gateway = await start_gateway(batch_concurrency=4)
+    ensembler.gate.clear()
+    call = gateway.stub.RecognizeBatch(batch(*map(jpeg, range(8))), timeout=20)
+    await eventually(lambda: len(ensembler.requests) == 4)
+    call.cancel()
+    await eventually(lambda: ensembler.cancelled == 4)
+    await eventually(lambda: gateway.service._in_flight._images == 0)
+    assert len(ensembler.requests) == 4
+
+
+async def test_who_does_not_read_is_not_worked_for_and_may_leave(ensembler, start_gateway):
+    gateway = await start_gateway(batch_concurrency=2, cache_enabled=False)
+    ensembler.faces = 60_000
+    call = gateway.stub.RecognizeBatch(batch(*map(jpeg, range(200))), timeout=60)
+    await call.read()
+    call.cancel()
+    await eventually(lambda: gateway.service._in_flight._images == 0)
+    assert len(ensembler.requests) < 200
+
+
+async def test_images_out_of_time_say_so(ensembler, gateway):
+    async def hold_the_first(fake, request, context):
+        if request.image == jpeg(0):
+            await asyncio.Event().wait()
+
+    ensembler.behave = hold_the_first
+    call = gateway.stub.RecognizeBatch(batch(jpeg(0), jpeg(1)), timeout=1)
+    assert (await call.read()).index == 1
+    # The last milliseconds decide whether the item or the whole call reports it.
+    try:
+        code = (await call.read()).error.code
+    except grpc.aio.AioRpcError as error:
+        code = error.code().value[0]
+    assert code == grpc.StatusCode.DEADLINE_EXCEEDED.value[0]
+    await eventually(lambda: ensembler.cancelled == 1)
+
+
+@pytest.mark.parametrize("images", [0, 257])
+async def test_a_batch_of_no_or_too_many_images_is_refused(gateway, images):
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await gateway.stub.RecognizeBatch(batch(*[b"x"] * images), timeout=20).read()
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert detail(caught.value, error_details_pb2.BadRequest).field_violations[0].field == "requests"

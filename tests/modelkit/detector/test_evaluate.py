@@ -1,0 +1,44 @@
+"""Recall and precision count what they say."""
+
+import numpy as np
+import pytest
+
+from modelkit.detector.evaluate import match
+from services.detector.engine import DetectedFace
+
+pytestmark = pytest.mark.toolchain
+
+
+def faces(*boxes: list[float]) -> list[DetectedFace]:
+    return [DetectedFace(np.array(box, np.float32), 0.9 - 0.1 * i, None) for i, box in enumerate(boxes)]
+
+
+TRUTH = np.array([[0, 0, 30, 40], [100, 100, 110, 120]], np.float32)
+
+
+def test_a_hit_a_miss_and_a_false_alarm() -> None:
+    found = match(faces([0, 0, 30, 38], [200, 200, 240, 240]), TRUTH)
+    assert found.hits.tolist() == [True, False]
+    assert (found.n_faces, found.recall, found.precision) == (1, 1.0, 0.5)
+
+
+def test_a_face_counts_once() -> None:
+    found = match(faces([0, 0, 30, 40], [0, 1, 30, 40]), TRUTH)
+    assert found.hits.tolist() == [True, False]
+
+
+def test_small_faces_are_neither_hit_nor_miss_nor_false_alarm() -> None:
+    found = match(faces([100, 100, 110, 120]), TRUTH)
+    assert found.hits.tolist() == []
+    assert (found.n_faces, found.recall) == (1, 0.0)
+
+
+def test_a_detection_takes_the_face_it_overlaps_most() -> None:
+    truth = np.array([[0, 0, 40, 40], [10, 0, 50, 40]], np.float32)
+    found = match(faces([9, 0, 49, 40], [1, 0, 41, 40]), truth)
+    assert found.hits.tolist() == [True, True]
+
+
+def test_photos_without_faces_only_have_false_alarms() -> None:
+    found = match(faces([0, 0, 40, 40]), np.empty((0, 4), np.float32))
+    assert (found.hits.tolist(), found.n_faces) == ([False], 0)

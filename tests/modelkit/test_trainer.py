@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from modelkit.selection import select
+from modelkit.trainer import CHECKPOINT, DivergedError, ResumeError, Trainer
+from tests.modelkit.recipe import TINY
+
+pytestmark = pytest.mark.toolchain
+
+Start = Callable[..., Trainer]
+
+
+@pytest.fixture
+def start(data: Path, tmp_path: Path) -> Start:
+    selection = select(data, "public_test", tmp_path / "cache")
+
+    def make(folder: str, **changes: object) -> Trainer:
+        recipe = TINY.with_changes(**changes)
+        return Trainer(recipe, selection.train, selection.validation, tmp_path / folder, torch.device("cpu"))
+
+    return make
+
+
+def test_killed_run_ends_with_the_very_weights_of_an_uninterrupted_one(start: Start, tmp_path: Path) -> None:
+    whole = start("whole")
+    whole.run()
+    first = start("killed")
+    first.run(stop_after=5)
+    shutil.copytree(tmp_path / "killed", tmp_path / "saved")
+    first.run(stop_after=7)
+    # What came after the last checkpoint is lost, and a half-written checkpoint lies about.
+    shutil.rmtree(tmp_path / "killed")
+    shutil.copytree(tmp_path / "saved", tmp_path / "killed")
+    (tmp_path / "killed" / f"{CHECKPOINT}.partial").write_bytes(b"PK half")
+    second = start("killed")
+    assert second.progress.step == 5
+    second.run()
+    assert second.finished
+    for key, value in whole.average.items():
+        assert torch.equal(value, second.average[key]), key
+    pairs = list(zip(whole.progress.history, second.progress.history, strict=True))
+    assert [a.validation_loss for a, _ in pairs] == [b.validation_loss for _, b in pairs]
+    assert [a.train_loss for a, _ in pairs] == pytest.approx([b.train_loss for _, b in pairs])
+
+
+def test_finished_run_does_nothing_more(start: Start) -> None:
+    start("run", epochs=1).run()
+    again = start("run", epochs=1)
+    before = {key: value.clone() for key, value in again.average.items()}
+    assert len(again.run()) == 1
+    assert all(torch.equal(value, again.average[key]) for key, value in before.items())
+
+
+def test_checkpoint_of_other_settings_is_refused(start: Start) -> None:
+    start("run").run(stop_after=1)
+    with pytest.raises(ResumeError, match="other settings or data"):
+        start("run", seed=8)
+
+
+def test_schedules(start: Start) -> None:
+    trainer = start("run", epochs=25)
+    steps = trainer.total_steps
+    rates = [trainer.learning_rate(step) for step in range(steps + 1)]
+    assert max(rates) == pytest.approx(TINY.learning_rate)
+    assert rates.index(max(rates)) == pytest.approx(0.1 * steps, abs=1)
+    assert rates[-1] == pytest.approx(0, abs=1e-9)
+    assert trainer.margin(0) == 0
+    assert trainer.margin(steps) == TINY.margin
+    assert trainer.augmentation_strength(0) == 1
+    assert trainer.augmentation_strength(steps) == pytest.approx(TINY.augmentation_schedule[-1][1])
+
+
+def test_divergence_is_reported_and_the_checkpoint_stays_good(start: Start, tmp_path: Path) -> None:
+    start("run", learning_rate=1e38).run(stop_after=1)
+    with pytest.raises(DivergedError, match="lower --learning-rate"):
+        start("run", learning_rate=1e38).run()
+    kept = start("run", learning_rate=1e38)
+    assert all(torch.isfinite(value).all() for value in kept.average.values())

@@ -1,0 +1,87 @@
+"""From images to faces around a run of the model."""
+
+import numpy as np
+import pytest
+
+from services.detector.engine import find_faces, prepare_images
+
+from .conftest import MakeManifest
+
+
+def face(x: float, y: float, width: float, height: float, score: float) -> list[float]:
+    return [x, y, width, height, 0, 0, 0, score, 0, 0, 0]
+
+
+def test_images_of_different_sizes_share_one_tensor(make_manifest: MakeManifest) -> None:
+    images = [np.full((100, 200, 3), 255, np.uint8), np.zeros((64, 64, 3), np.uint8)]
+    rows, geometries = prepare_images(images, make_manifest())
+    assert rows.shape == (2, 3, 64, 64)
+    assert rows.dtype == np.float32
+    assert rows[0, :, 32, 32].tolist() == [1.0, 1.0, 1.0]
+    assert np.allclose(rows[0, :, 0, 0], 114 / 255)
+    assert [(g.width, g.height) for g in geometries] == [(200, 100), (64, 64)]
+
+
+def test_no_images_make_an_empty_batch(make_manifest: MakeManifest) -> None:
+    rows, geometries = prepare_images([], make_manifest())
+    assert rows.shape == (0, 3, 64, 64)
+    assert geometries == []
+
+
+def test_faces_come_in_image_pixels_surest_first_without_doubles(make_manifest: MakeManifest) -> None:
+    manifest = make_manifest()
+    _, [geometry] = prepare_images([np.zeros((100, 200, 3), np.uint8)], manifest)
+    raw = np.array([face(16, 32, 8, 8, 0.5), face(48, 32, 8, 8, 0.9), face(16, 32, 8, 7, 0.4)], np.float32).T
+    faces = find_faces(raw, geometry, manifest)
+    assert [f.score for f in faces] == pytest.approx([0.9, 0.5])
+    assert np.allclose(faces[0].box, [137.5, 37.5, 162.5, 62.5])
+    assert faces[0].probabilities is not None
+    assert faces[0].probabilities.argmax() == 3
+
+
+def test_a_one_class_model_gives_faces_without_probabilities(make_manifest: MakeManifest) -> None:
+    manifest = make_manifest({"face": None})
+    _, [geometry] = prepare_images([np.zeros((64, 64, 3), np.uint8)], manifest)
+    [found] = find_faces(np.array([[32, 32, 8, 8, 0.9]], np.float32).T, geometry, manifest)
+    assert found.probabilities is None
+
+
+def test_the_callers_threshold_and_limit_hold(make_manifest: MakeManifest) -> None:
+    manifest = make_manifest()
+    _, [geometry] = prepare_images([np.zeros((64, 64, 3), np.uint8)], manifest)
+    raw = np.array([face(8 + 12 * i, 32, 8, 8, 0.3 + 0.1 * i) for i in range(4)], np.float32).T
+    assert len(find_faces(raw, geometry, manifest)) == 4
+    assert len(find_faces(raw, geometry, manifest, max_faces=2)) == 2
+    assert len(find_faces(raw, geometry, manifest, score_threshold=0.55)) == 1
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_box_beyond_the_image_is_no_face(make_manifest: MakeManifest) -> None:
+    manifest = make_manifest()
+    _, [geometry] = prepare_images([np.zeros((100, 200, 3), np.uint8)], manifest)
+    raw = np.array([face(32, 4, 8, 8, 0.9), face(1e38, 1e38, 1e38, 1e38, 0.9)], np.float32).T
+    assert find_faces(raw, geometry, manifest) == []
+
+
+def test_the_same_box_8400_times_is_one_face(make_manifest: MakeManifest) -> None:
+    manifest = make_manifest()
+    _, [geometry] = prepare_images([np.zeros((64, 64, 3), np.uint8)], manifest)
+    raw = np.repeat(np.array([face(32, 32, 8, 8, 0.9)], np.float32).T, 8400, axis=1)
+    assert len(find_faces(raw, geometry, manifest)) == 1
+
+
+@pytest.mark.filterwarnings("error")
+def test_noise_never_breaks_it(make_manifest: MakeManifest) -> None:
+    manifest = make_manifest()
+    _, [geometry] = prepare_images([np.zeros((37, 91, 3), np.uint8)], manifest)
+    rng = np.random.default_rng(0)
+    specials = np.array([np.nan, np.inf, -np.inf, 0, -0.0, 1e38, -1e38, 1e-45], np.float32)
+    for _ in range(50):
+        raw = rng.normal(0, 50, (11, 300)).astype(np.float32)
+        raw[rng.random(raw.shape) < 0.1] = rng.choice(specials)
+        for found in find_faces(raw, geometry, manifest, max_faces=10):
+            x1, y1, x2, y2 = found.box
+            assert 0 <= x1 < x2 <= 91
+            assert 0 <= y1 < y2 <= 37
+            assert 0 < found.score <= 1
+            assert found.probabilities is None or np.isclose(found.probabilities.sum(), 1, atol=1e-5)

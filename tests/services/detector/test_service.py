@@ -1,0 +1,210 @@
+"""The detector over real sockets, with a model whose answers are known: a face where the picture is bright."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import numpy as np
+import numpy.typing as npt
+import pytest
+from PIL import Image
+
+from ferry.v1 import detector_pb2, detector_pb2_grpc
+from services.detector.service import DetectorService
+from services.detector.settings import DetectorSettings
+from serving.images.crop import cut_crops
+from serving.images.decode import decode
+from serving.tensors import from_tensor
+from tests.services.running import refusal, serve
+from tests.serving.images.files import encode, png_header
+from tests.tiny_models import DETECTOR_SIDE, FACE, detector_graph, detector_manifest, publish
+
+Status = grpc.StatusCode
+
+
+def picture(width: int = DETECTOR_SIDE, height: int = DETECTOR_SIDE, low: int = 200, high: int = 256) -> bytes:
+    pixels = np.random.default_rng(0).integers(low, high, (height, width, 3), np.uint8)
+    return encode(Image.fromarray(pixels), "PNG")
+
+
+BRIGHT = picture()
+DARK = picture(low=0, high=50)
+
+
+def settings(root: Path, **changes: Any) -> DetectorSettings:
+    options = {"models_dir": root, "port": 0, "backend": "onnxruntime", "threads": 1, "reload_interval": 0}
+    return DetectorSettings(**(options | changes))
+
+
+@pytest.fixture
+async def detector(tmp_path: Path) -> AsyncIterator[detector_pb2_grpc.DetectorAsyncStub]:
+    publish(tmp_path, detector_manifest(version="1"), detector_graph())
+    publish(tmp_path, detector_manifest(version="2", description="the same, later"), detector_graph())
+    chosen = settings(tmp_path, model="detector:2+1", max_image_bytes=200_000, max_megapixels=1)
+    async with serve(DetectorService(chosen), chosen) as channel:
+        yield detector_pb2_grpc.DetectorStub(channel)  # type: ignore[misc]
+
+
+async def detect(stub: Any, image: bytes = BRIGHT, **options: Any) -> detector_pb2.DetectResponse:
+    answer = await stub.Detect(detector_pb2.DetectRequest(image=image, **options), timeout=30)
+    assert isinstance(answer, detector_pb2.DetectResponse)
+    return answer
+
+
+def box(detection: detector_pb2.Detection) -> npt.NDArray[np.float64]:
+    b = detection.box
+    return np.array([b.x_min, b.y_min, b.x_max, b.y_max])
+
+
+async def test_a_face_has_box_score_and_probabilities(detector: Any) -> None:
+    answer = await detect(detector)
+    (face,) = answer.detections
+    brightness = decode(BRIGHT).mean() / 255
+    np.testing.assert_allclose(box(face), FACE, atol=0.01)
+    assert face.score == pytest.approx(brightness, abs=1e-3)
+    assert sum(face.probabilities) == pytest.approx(1, abs=1e-5)
+    assert face.probabilities[0] == pytest.approx(1 / 1.3, abs=1e-3)
+    assert (answer.image_size.width, answer.image_size.height) == (64, 64)
+    assert not answer.HasField("crops")
+    assert answer.decode_ms > 0
+    assert answer.compute_ms > 0
+
+
+async def test_boxes_are_in_pixels_of_the_image_whatever_its_size(detector: Any) -> None:
+    (face,) = (await detect(detector, picture(256, 128))).detections
+    # Letterboxed to 64 x 32 with 16 rows of padding above: one pixel of the input is four of the image.
+    np.testing.assert_allclose(box(face), [64, 0, 192, 96], atol=0.1)
+
+
+async def test_boxes_are_in_pixels_of_the_upright_image(detector: Any) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    data = encode(Image.fromarray(np.full((64, 128, 3), 250, np.uint8)), "PNG", exif=exif)
+    answer = await detect(detector, data)
+    assert (answer.image_size.width, answer.image_size.height) == (64, 128)
+    assert box(answer.detections[0])[3] <= 128
+
+
+async def test_an_image_without_faces_is_an_answer_without_faces(detector: Any) -> None:
+    answer = await detect(detector, DARK, crop_size=32)
+    assert not answer.detections
+    assert list(answer.crops.shape) == [0, 32, 32, 3]
+
+
+@pytest.mark.parametrize("size", [8, 48, 64, 512])
+async def test_crops_come_at_the_size_asked_for_and_are_those_of_the_crop_rule(detector: Any, size: int) -> None:
+    answer = await detect(detector, crop_size=size, crop_margin=0.1)
+    crops = from_tensor(answer.crops, "crops")
+    expected = cut_crops(
+        decode(BRIGHT), box(answer.detections[0])[None].astype(np.float32), size, np.float32(0.1).item()
+    )
+    np.testing.assert_array_equal(crops, expected)
+
+
+@pytest.mark.parametrize(
+    ("options", "faces"),
+    [
+        ({"min_score": 0.5}, 1),
+        ({"min_score": 0.99}, 0),
+        ({"min_face_size": 31.5}, 1),
+        ({"min_face_size": 33}, 0),
+        ({"max_faces": 1}, 1),
+        ({"max_faces": 256, "crop_size": 64}, 1),
+        ({"crop_margin": -0.4}, 1),
+        ({"crop_margin": 1, "crop_size": 8}, 1),
+    ],
+)
+async def test_options_that_fit(detector: Any, options: dict[str, Any], faces: int) -> None:
+    assert len((await detect(detector, **options)).detections) == faces
+
+
+NAN = float("nan")
+
+
+@pytest.mark.parametrize(
+    ("options", "field"),
+    [
+        ({"max_faces": 257}, "max_faces"),
+        ({"max_faces": 0xFFFFFFFF}, "max_faces"),
+        ({"min_score": -0.1}, "min_score"),
+        ({"min_score": 1.1}, "min_score"),
+        ({"min_score": NAN}, "min_score"),
+        ({"min_face_size": -1}, "min_face_size"),
+        ({"min_face_size": NAN}, "min_face_size"),
+        ({"min_face_size": float("inf")}, "min_face_size"),
+        ({"crop_size": 7}, "crop_size"),
+        ({"crop_size": 513}, "crop_size"),
+        ({"crop_size": 0xFFFFFFFF}, "crop_size"),
+        ({"crop_size": 512, "max_faces": 256}, "crop_size"),
+        ({"crop_margin": NAN}, "crop_margin"),
+        ({"crop_margin": -0.5}, "crop_margin"),
+        ({"crop_margin": 1e30}, "crop_margin"),
+        ({"image": b""}, "image"),
+        ({"image": b"no image"}, "image"),
+        ({"image": BRIGHT[:-100]}, "image"),
+        ({"image": png_header(65_000, 65_000)}, "image"),
+        ({"image": bytes(200_001)}, "image"),
+        ({"image": picture(1001, 1000, 250)}, "image"),
+    ],
+)
+async def test_what_does_not_fit_is_refused_by_field(detector: Any, options: dict[str, Any], field: str) -> None:
+    refused = await refusal(detector.Detect, detector_pb2.DetectRequest(**({"image": BRIGHT} | options)))
+    assert (refused.code, refused.field) == (Status.INVALID_ARGUMENT, field)
+    assert (await detect(detector)).detections
+
+
+async def test_versions_answer_side_by_side_and_say_which_they_are(detector: Any) -> None:
+    default, first = await detect(detector), await detect(detector, model_name="detector", model_version="1")
+    assert (default.model.name, default.model.version) == ("detector", "2")
+    assert first.model.version == "1"
+    assert default.model.digest != first.model.digest
+
+
+@pytest.mark.parametrize("wanted", [{"model_version": "3"}, {"model_name": "yolo"}, {"model_name": "../detector"}])
+async def test_a_model_that_is_not_served_is_not_found(detector: Any, wanted: dict[str, str]) -> None:
+    refused = await refusal(detector.Detect, detector_pb2.DetectRequest(image=BRIGHT, **wanted))
+    assert refused.code is Status.NOT_FOUND
+    assert "detector 1, detector 2" in refused.message
+
+
+async def test_a_bad_image_does_not_harm_those_beside_it(detector: Any) -> None:
+    images = [BRIGHT, DARK, b"broken", BRIGHT[:-100]] * 8
+    requests = [detector_pb2.DetectRequest(image=image) for image in images]
+    outcomes = await asyncio.gather(*(detector.Detect(r, timeout=30) for r in requests), return_exceptions=True)
+    for image, outcome in zip(images, outcomes, strict=True):
+        if image in {BRIGHT, DARK}:
+            assert len(outcome.detections) == (image is BRIGHT)
+        else:
+            assert outcome.code() is Status.INVALID_ARGUMENT
+
+
+async def test_images_of_different_sizes_share_runs(detector: Any) -> None:
+    sizes = [(64, 64), (640, 480), (31, 500), (500, 31)] * 4
+    pictures = {size: picture(*size, low=255) for size in sizes}
+    answers = await asyncio.gather(*(detect(detector, pictures[size]) for size in sizes))
+    assert [(a.image_size.width, a.image_size.height) for a in answers] == sizes
+
+
+async def test_more_pixels_than_the_budget_wait_their_turn_and_all_are_answered(tmp_path: Path) -> None:
+    publish(tmp_path, detector_manifest(), detector_graph())
+    chosen = settings(tmp_path, pixel_budget=0.01)
+    async with serve(DetectorService(chosen), chosen) as channel:
+        stub = detector_pb2_grpc.DetectorStub(channel)
+        answers = await asyncio.gather(*(detect(stub, picture(90, 90)) for _ in range(20)))
+    assert all(len(answer.detections) == 1 for answer in answers)
+
+
+async def test_more_images_than_may_wait_are_told_when_to_come_back(tmp_path: Path) -> None:
+    publish(tmp_path, detector_manifest(), detector_graph())
+    chosen = settings(tmp_path, pixel_budget=0.001, max_queue=1)
+    async with serve(DetectorService(chosen), chosen) as channel:
+        stub = detector_pb2_grpc.DetectorStub(channel)
+        large = picture(700, 700)
+        calls = (stub.Detect(detector_pb2.DetectRequest(image=large), timeout=30) for _ in range(20))
+        outcomes = await asyncio.gather(*calls, return_exceptions=True)
+    codes = {getattr(outcome, "code", lambda: Status.OK)() for outcome in outcomes}
+    assert codes == {Status.OK, Status.RESOURCE_EXHAUSTED}

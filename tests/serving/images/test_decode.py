@@ -1,0 +1,191 @@
+"""Every format, mode and orientation comes out as the same upright RGB pixels."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from serving.errors import InvalidArgumentError
+from serving.images.decode import decode
+from serving.images.header import read_header
+from tests.serving.images.files import Pixels, encode, photo
+
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL")
+LOSSLESS = ("PNG", "BMP", "TIFF")
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
+ORIENTATION = 0x0112
+
+
+def close(actual: Pixels, expected: Pixels, tolerance: float) -> None:
+    assert actual.dtype == np.uint8
+    assert actual.shape == expected.shape
+    assert actual.flags.c_contiguous
+    assert np.abs(actual.astype(int) - expected.astype(int)).mean() <= tolerance
+
+
+def grey(pixels: Pixels) -> Pixels:
+    return np.repeat(np.asarray(Image.fromarray(pixels).convert("L"))[..., None], 3, axis=2)
+
+
+@pytest.mark.parametrize("format_", FORMATS)
+def test_colour(format_: str) -> None:
+    options = {"quality": 95} if format_ in {"JPEG", "WEBP"} else {}
+    data = encode(Image.fromarray(photo()), format_, **options)
+    close(decode(data), photo(), 0 if format_ in LOSSLESS else 8)
+    header = read_header(data)
+    assert (header.format, header.width, header.height) == (format_, 48, 32)
+
+
+@pytest.mark.parametrize("format_", FORMATS)
+def test_grey(format_: str) -> None:
+    close(decode(encode(Image.fromarray(photo()).convert("L"), format_)), grey(photo()), 4)
+
+
+@pytest.mark.parametrize("format_", ["PNG", "BMP", "GIF", "TIFF"])
+def test_palette(format_: str) -> None:
+    image = Image.fromarray(photo()).quantize(64)
+    close(decode(encode(image, format_)), np.asarray(image.convert("RGB")), 0)
+
+
+@pytest.mark.parametrize("format_", ["PNG", "BMP", "GIF", "TIFF"])
+def test_one_bit(format_: str) -> None:
+    image = Image.fromarray(photo()).convert("1")
+    close(decode(encode(image, format_)), np.asarray(image.convert("RGB")), 0)
+
+
+@pytest.mark.parametrize("format_", ["JPEG", "TIFF"])
+def test_cmyk(format_: str) -> None:
+    image = Image.fromarray(photo()).convert("CMYK")
+    close(decode(encode(image, format_)), photo(), 4)
+
+
+@pytest.mark.parametrize("format_", ["PNG", "WEBP", "TIFF"])
+@pytest.mark.parametrize(("alpha", "expected"), [(0, 255), (255, 100), (128, 177)])
+def test_transparency_lies_on_white(format_: str, alpha: int, expected: int) -> None:
+    image = Image.new("RGBA", (16, 16), (100, 100, 100, alpha))
+    options = {"lossless": True, "exact": True} if format_ == "WEBP" else {}
+    close(decode(encode(image, format_, **options)), np.full((16, 16, 3), expected, np.uint8), 1)
+
+
+def test_grey_with_alpha_lies_on_white() -> None:
+    close(decode(encode(Image.new("LA", (8, 8), (100, 0)), "PNG")), np.full((8, 8, 3), 255, np.uint8), 0)
+
+
+@pytest.mark.parametrize("format_", ["PNG", "GIF"])
+def test_a_transparent_palette_entry_lies_on_white(format_: str) -> None:
+    image = Image.new("P", (8, 8), 1)
+    image.putpalette([0, 0, 0, 200, 10, 10])
+    image.paste(0, (0, 0, 4, 8))
+    pixels = decode(encode(image, format_, transparency=0))
+    assert pixels[0, 0].tolist() == [255, 255, 255]
+    assert pixels[0, 7].tolist() == [200, 10, 10]
+
+
+def test_a_transparent_colour_lies_on_white() -> None:
+    image = Image.new("RGB", (8, 8), (10, 20, 30))
+    image.paste((90, 80, 70), (4, 0, 8, 8))
+    pixels = decode(encode(image, "PNG", transparency=(10, 20, 30)))
+    assert pixels[0, 0].tolist() == [255, 255, 255]
+    assert pixels[0, 7].tolist() == [90, 80, 70]
+
+
+@pytest.mark.parametrize("format_", ["PNG", "TIFF"])
+def test_sixteen_bit_grey_is_cut_to_eight(format_: str) -> None:
+    deep = np.linspace(0, 65535, 256).astype(np.uint16).reshape(16, 16)
+    expected = np.repeat((deep >> 8).astype(np.uint8)[..., None], 3, axis=2)
+    close(decode(encode(Image.fromarray(deep), format_)), expected, 0)
+
+
+def test_thirty_two_bit_grey_is_clipped_to_sixteen() -> None:
+    deep = np.array([[-5, 0], [65535, 1_000_000]], np.int32)
+    assert decode(encode(Image.fromarray(deep), "TIFF"))[..., 0].tolist() == [[0, 0], [255, 255]]
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [([[0.0, 0.5], [1.0, 0.25]], [[0, 127], [255, 63]]), ([[0.0, 300.0], [np.nan, 77.0]], [[0, 255], [0, 77]])],
+)
+def test_floating_point_grey(values: list[list[float]], expected: list[list[int]]) -> None:
+    data = encode(Image.fromarray(np.array(values, np.float32)), "TIFF")
+    assert decode(data)[..., 1].tolist() == expected
+
+
+UPRIGHT = {
+    1: lambda p: p,
+    2: lambda p: p[:, ::-1],
+    3: lambda p: p[::-1, ::-1],
+    4: lambda p: p[::-1],
+    5: lambda p: p.transpose(1, 0, 2),
+    6: lambda p: np.rot90(p, -1),
+    7: lambda p: np.rot90(p, 2).transpose(1, 0, 2),
+    8: lambda p: np.rot90(p, 1),
+}
+"""What the stored pixels must become, by EXIF 2.32: row 0 and column 0 of the storage are, for 6, right and top."""
+
+
+@pytest.mark.parametrize("format_", ["JPEG", "PNG", "WEBP", "TIFF"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_orientation(format_: str, orientation: int) -> None:
+    exif = Image.Exif()
+    exif[ORIENTATION] = orientation
+    data = encode(Image.fromarray(photo()), format_, exif=exif)
+    close(decode(data), UPRIGHT[orientation](photo()), 0 if format_ in LOSSLESS else 12)
+
+
+@pytest.mark.parametrize("orientation", [0, 9, 65535])
+def test_an_orientation_that_does_not_exist_is_ignored(orientation: int) -> None:
+    exif = Image.Exif()
+    exif[ORIENTATION] = orientation
+    close(decode(encode(Image.fromarray(photo()), "PNG", exif=exif)), photo(), 0)
+
+
+def test_broken_exif_is_no_reason_to_refuse_good_pixels() -> None:
+    data = encode(Image.fromarray(photo()), "PNG", exif=b"Exif\0\0II*\0\xff\xff\xff\xff")
+    close(decode(data), photo(), 0)
+
+
+@pytest.mark.parametrize("format_", ["GIF", "WEBP", "PNG", "TIFF"])
+def test_of_several_frames_the_first_counts(format_: str) -> None:
+    frames = [Image.new("RGB", (16, 8), colour) for colour in ((250, 0, 0), (0, 250, 0), (0, 0, 250))]
+    options = {"lossless": True} if format_ == "WEBP" else {}
+    data = encode(frames[0], format_, save_all=True, append_images=frames[1:], **options)
+    with Image.open(io.BytesIO(data)) as image:
+        assert getattr(image, "n_frames", 1) == 3
+    close(decode(data), np.asarray(frames[0]), 1)
+
+
+def test_a_phones_picture_with_more_pictures_behind_it() -> None:
+    frames = [Image.fromarray(photo()), Image.new("RGB", (8, 8))]
+    buffer = io.BytesIO()
+    frames[0].save(buffer, "MPO", save_all=True, append_images=frames[1:], quality=95)
+    close(decode(buffer.getvalue()), photo(), 8)
+
+
+@pytest.mark.parametrize("format_", FORMATS)
+def test_one_pixel(format_: str) -> None:
+    assert decode(encode(Image.new("RGB", (1, 1), (9, 9, 9)), format_)).shape == (1, 1, 3)
+
+
+def complete(format_: str) -> bytes:
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    options = {"lossless": True} if format_ == "WEBP" else {}
+    return encode(Image.fromarray(noise), format_, **options)
+
+
+@pytest.mark.parametrize("format_", FORMATS)
+@pytest.mark.parametrize("share", [0.02, 0.3, 0.7])
+def test_a_truncated_file_is_refused(format_: str, share: float) -> None:
+    data = complete(format_)
+    with pytest.raises(InvalidArgumentError) as caught:
+        decode(data[: int(len(data) * share)])
+    assert caught.value.field == "image"
+
+
+def test_the_limit_is_the_callers() -> None:
+    data = encode(Image.fromarray(photo(100, 100)), "PNG")
+    assert decode(data, max_megapixels=0.01).shape == (100, 100, 3)
+    with pytest.raises(InvalidArgumentError, match=r"100 x 100 pixels, more than 0\.009 megapixels"):
+        decode(data, max_megapixels=0.009)

@@ -1,0 +1,155 @@
+"""What a service makes of what the one behind it says, or fails to say."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+import grpc
+import pytest
+
+from ferry.v1 import classifier_pb2, classifier_pb2_grpc
+from serving.errors import (
+    DeadlineError,
+    InvalidArgumentError,
+    NotFoundError,
+    OverloadedError,
+    ServiceError,
+    UnavailableError,
+    UpstreamError,
+)
+from serving.rpc import context as request_context
+from serving.rpc.context import RequestContext
+from serving.rpc.upstream import call, open_channel
+from tests.processes import free_port
+from tests.serving.fakes import FakeService, running
+
+REQUEST = classifier_pb2.ClassifyRequest()
+
+
+async def ask(port: int, timeout: float = 10) -> Any:
+    async with open_channel(f"127.0.0.1:{port}", "test") as channel:
+        stub = classifier_pb2_grpc.ClassifierStub(channel)
+        return await call(stub.Classify, REQUEST, upstream="the classifier", timeout=timeout)
+
+
+async def failing(error: Exception) -> ServiceError:
+    async def answer(request: Any, context: Any) -> Any:
+        raise error
+
+    async with running(FakeService(answer)) as (server, _):
+        with pytest.raises(ServiceError) as caught:
+            await ask(server.port)
+    return caught.value
+
+
+async def test_an_answer_comes_back() -> None:
+    async with running(FakeService()) as (server, _):
+        assert (await ask(server.port)).queue_ms == 1
+
+
+@pytest.mark.parametrize(
+    "error", [InvalidArgumentError("image", "is empty"), NotFoundError("no model"), OverloadedError("full", 2)]
+)
+async def test_errors_pass_through_with_status_and_details(error: ServiceError) -> None:
+    passed = await failing(error)
+    assert isinstance(passed, UpstreamError)
+    assert passed.to_status() == error.to_status()
+    assert passed.code is error.code
+
+
+async def test_unavailable_names_the_service() -> None:
+    passed = await failing(UnavailableError("loading"))
+    assert isinstance(passed, UnavailableError)
+    assert "the classifier" in passed.message
+
+
+async def test_nobody_there_is_unavailable() -> None:
+    with pytest.raises(UnavailableError, match="the classifier is not reachable"):
+        await ask(free_port())
+
+
+async def forever(request: Any, context: Any) -> Any:
+    await asyncio.Event().wait()
+
+
+async def test_no_answer_in_time_is_a_deadline_error_that_names_the_service() -> None:
+    async with running(FakeService(forever)) as (server, _):
+        with pytest.raises(DeadlineError, match="the classifier"):
+            await ask(server.port, timeout=0.1)
+
+
+async def test_the_requests_own_deadline_counts_when_it_is_earlier() -> None:
+    token = request_context.current.set(RequestContext("order-4711", time.monotonic() + 0.1))
+    try:
+        async with running(FakeService(forever)) as (server, _):
+            with pytest.raises(DeadlineError):
+                await asyncio.wait_for(ask(server.port, timeout=3600), 30)
+    finally:
+        request_context.current.reset(token)
+
+
+async def test_a_request_without_time_left_is_not_sent() -> None:
+    token = request_context.current.set(RequestContext("order-4711", time.monotonic()))
+    try:
+        with pytest.raises(DeadlineError, match="no time left"):
+            await ask(free_port())
+    finally:
+        request_context.current.reset(token)
+
+
+async def test_request_id_and_deadline_travel_along() -> None:
+    seen: list[Any] = []
+
+    async def answer(request: Any, context: Any) -> Any:
+        current = request_context.current.get()
+        assert current is not None
+        seen.append((current.request_id, current.remaining()))
+        return classifier_pb2.ClassifyResponse()
+
+    async with running(FakeService(answer)) as (server, _):
+        token = request_context.current.set(RequestContext("order-4711", time.monotonic() + 7))
+        try:
+            await ask(server.port, timeout=3600)
+        finally:
+            request_context.current.reset(token)
+    assert seen[0][0] == "order-4711"
+    assert 0 < seen[0][1] < 7
+
+
+async def test_a_cancelled_caller_cancels_the_call_behind_it() -> None:
+    entered, ended = asyncio.Event(), asyncio.Event()
+
+    async def answer(request: Any, context: Any) -> Any:
+        entered.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    async with running(FakeService(answer)) as (server, _):
+        task = asyncio.create_task(ask(server.port))
+        await asyncio.wait_for(entered.wait(), 10)
+        task.cancel()
+        await asyncio.wait_for(ended.wait(), 10)
+
+
+async def test_a_replica_that_dies_fails_no_call_that_another_could_answer() -> None:
+    async with (
+        running(FakeService()) as (first, _),
+        running(FakeService()) as (second, _),
+        open_channel(f"127.0.0.1:{first.port},127.0.0.1:{second.port}", "test") as channel,
+    ):
+        stub = classifier_pb2_grpc.ClassifierStub(channel)
+        for index in range(40):
+            if index == 10:
+                await first.stop()
+            answered = await call(stub.Classify, REQUEST, upstream="the classifier", timeout=10)
+            assert answered.queue_ms == 1
+
+
+def test_unused_grpc_status_names_are_those_of_google_rpc() -> None:
+    for code in grpc.StatusCode:
+        if code is not grpc.StatusCode.OK:
+            assert UpstreamError(code, "x").to_status().code == code.value[0]

@@ -1,0 +1,202 @@
+"""The life of a service: loading, SERVING, draining, and a clear end where it cannot start."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+import threading
+import urllib.request
+from pathlib import Path
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+
+from ferry.v1 import classifier_pb2, classifier_pb2_grpc
+from serving.server import Server
+from serving.settings import ServiceSettings
+from tests.processes import NOT_SERVING, SERVING, free_port, health, outcome, process, until
+from tests.serving.fakes import FakeService, running
+
+FAKE = ("-m", "tests.serving.fakes")
+
+
+async def status(port: int, service: str) -> int:
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        stub = health_pb2_grpc.HealthStub(channel)
+        return int((await stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=10)).status)
+
+
+@pytest.mark.parametrize("name", ["", "ferry.v1.Classifier", "ferry.v1.ExpressionRecognition"])
+async def test_health_is_not_serving_while_loading_and_serving_afterwards(name: str) -> None:
+    service, loaded = FakeService(), asyncio.Event()
+    service.starting = loaded.wait  # type: ignore[assignment]
+    server = Server(service, ServiceSettings())
+    starting = asyncio.create_task(server.start())
+    while not server.port:
+        await asyncio.sleep(0.005)
+    assert await status(server.port, name) == NOT_SERVING
+    loaded.set()
+    await starting
+    assert await status(server.port, name) == SERVING
+    await server.stop()
+    assert service.stopped
+
+
+async def test_an_unknown_service_has_no_health() -> None:
+    async with running(FakeService()) as (server, _):
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await status(server.port, "ferry.v1.Nobody")
+    assert caught.value.code() is grpc.StatusCode.NOT_FOUND
+
+
+async def test_reflection_lists_every_service() -> None:
+    async with running(FakeService()) as (_, channel):
+        stub = reflection_pb2_grpc.ServerReflectionStub(channel)
+        asked = iter([reflection_pb2.ServerReflectionRequest(list_services="")])
+        answers = [answer async for answer in stub.ServerReflectionInfo(asked, timeout=10)]
+    names = {service.name for service in answers[0].list_services_response.service}
+    assert names >= {"ferry.v1.Classifier", "ferry.v1.ExpressionRecognition", "grpc.health.v1.Health"}
+
+
+async def test_stop_lets_a_call_in_flight_finish_and_takes_no_new_one() -> None:
+    entered, release = asyncio.Event(), asyncio.Event()
+
+    async def answer(request: object, context: object) -> classifier_pb2.ClassifyResponse:
+        entered.set()
+        await release.wait()
+        return classifier_pb2.ClassifyResponse(queue_ms=1)
+
+    async with running(FakeService(answer)) as (server, channel):
+        call = classifier_pb2_grpc.ClassifierStub(channel).Classify(classifier_pb2.ClassifyRequest(), timeout=30)
+        await entered.wait()
+        stopping = asyncio.create_task(server.stop())
+        while True:  # until the port is closed
+            try:
+                _, writer = await asyncio.open_connection("127.0.0.1", server.port)
+                writer.close()
+                await asyncio.sleep(0.01)
+            except OSError:
+                break
+        release.set()
+        assert (await call).queue_ms == 1
+        await stopping
+
+
+async def test_calls_longer_than_the_grace_are_ended() -> None:
+    entered = asyncio.Event()
+
+    async def answer(request: object, context: object) -> classifier_pb2.ClassifyResponse:
+        entered.set()
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    async with running(FakeService(answer), grace=0.05) as (server, channel):
+        call = classifier_pb2_grpc.ClassifierStub(channel).Classify(classifier_pb2.ClassifyRequest(), timeout=30)
+        await entered.wait()
+        await asyncio.wait_for(server.stop(), 20)
+        with pytest.raises(grpc.aio.AioRpcError):
+            await call
+
+
+async def test_where_loading_fails_the_port_is_closed_and_the_error_comes_out() -> None:
+    service = FakeService()
+
+    async def fail() -> None:
+        raise RuntimeError("no model")
+
+    service.starting = fail
+    server = Server(service, ServiceSettings())
+    with pytest.raises(RuntimeError, match="no model"):
+        await server.start()
+    with pytest.raises(OSError, match=r"refused|Connect"):
+        socket.create_connection(("127.0.0.1", server.port), 5)
+
+
+async def test_a_large_message_passes_in_both_directions() -> None:
+    size = 20 << 20
+
+    async def answer(request: classifier_pb2.ClassifyRequest, context: object) -> classifier_pb2.ClassifyResponse:
+        response = classifier_pb2.ClassifyResponse()
+        response.probabilities.data = request.crops.data
+        return response
+
+    async with running(FakeService(answer)) as (server, _):
+        options = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}", options=options) as channel:
+            request = classifier_pb2.ClassifyRequest()
+            request.crops.data = bytes(size)
+            answered = await classifier_pb2_grpc.ClassifierStub(channel).Classify(request, timeout=30)
+    assert len(answered.probabilities.data) == size
+
+
+async def test_huge_metadata_is_refused_and_the_service_goes_on() -> None:
+    async with running(FakeService()) as (_, channel):
+        stub = classifier_pb2_grpc.ClassifierStub(channel)
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await stub.Classify(classifier_pb2.ClassifyRequest(), timeout=10, metadata=(("x-noise", "n" * 100_000),))
+        assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert (await stub.Classify(classifier_pb2.ClassifyRequest(), timeout=10)).queue_ms == 1
+
+
+def test_sigterm_drains_a_real_process(tmp_path: Path) -> None:
+    port = free_port()
+    answers: list[object] = []
+
+    def ask() -> None:
+        with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+            answers.append(classifier_pb2_grpc.ClassifierStub(channel).Classify(classifier_pb2.ClassifyRequest()))
+
+    with process([*FAKE, str(tmp_path), "--port", str(port), "--drain-delay", "0.2"]) as started:
+        until(lambda: health(port) == SERVING)
+        caller = threading.Thread(target=ask)
+        caller.start()
+        until((tmp_path / "entered").exists)
+        started.send_signal(signal.SIGTERM)
+        until(lambda: health(port) != SERVING)
+        assert started.poll() is None
+        (tmp_path / "go").touch()
+        caller.join(30)
+        assert started.wait(30) == 0
+    assert answers == [classifier_pb2.ClassifyResponse(queue_ms=1)]
+
+
+def test_sigterm_while_loading_ends_the_process_at_once(tmp_path: Path) -> None:
+    (tmp_path / "hold").touch()
+    port = free_port()
+    with process([*FAKE, str(tmp_path), "--port", str(port)]) as started:
+        until(lambda: health(port) == NOT_SERVING)
+        started.send_signal(signal.SIGTERM)
+        assert started.wait(30) == 0
+
+
+@pytest.mark.parametrize("flag", ["--port", "--metrics-port"])
+def test_a_port_in_use_is_exit_1_and_named(tmp_path: Path, flag: str) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        code, errors = outcome([*FAKE, str(tmp_path), flag, port])
+    assert code == 1
+    assert f"127.0.0.1:{port}" in errors
+    assert "cannot start" in errors
+    assert "Traceback" not in errors
+
+
+def test_an_invalid_setting_is_exit_2_and_names_flag_and_variable(tmp_path: Path) -> None:
+    code, errors = outcome([*FAKE, str(tmp_path), "--metrics-port", "99999"])
+    assert code == 2
+    assert "--metrics-port (or FERRY_METRICS_PORT)" in errors
+    assert "65535" in errors
+    assert "Traceback" not in errors
+
+
+def test_metrics_are_served_over_http(tmp_path: Path) -> None:
+    port, metrics_port = free_port(), free_port()
+    with process([*FAKE, str(tmp_path), "--port", str(port), "--metrics-port", str(metrics_port)]):
+        until(lambda: health(port) == SERVING)
+        page = urllib.request.urlopen(f"http://127.0.0.1:{metrics_port}/metrics", timeout=10).read().decode()
+    for name in ("rpc_server_call_duration_seconds", "ferry_inference_in_flight", "ferry_inference_queue_seconds"):
+        assert f"# TYPE {name} " in page

@@ -1,0 +1,95 @@
+"""Flags beat variables, variables beat defaults, and what does not fit is said field by field."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from serving.settings import ModelServiceSettings, ServiceSettings, load
+
+
+@pytest.fixture(autouse=True)
+def _no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    import os
+
+    for name in list(os.environ):
+        if name.startswith("FERRY_"):
+            monkeypatch.delenv(name)
+
+
+def test_defaults_listen_on_this_machine_only() -> None:
+    settings = load(ModelServiceSettings, [])
+    assert settings.host == "127.0.0.1"
+    assert settings.models_dir == Path("models")
+    assert not settings.optimized
+
+
+def test_a_variable_beats_the_default_and_a_flag_beats_the_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FERRY_MAX_BATCH", "7")
+    monkeypatch.setenv("FERRY_GRACE", "3")
+    settings = load(ModelServiceSettings, ["--max-batch", "9"])
+    assert (settings.max_batch, settings.grace) == (9, 3)
+
+
+def test_switches(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FERRY_OPTIMIZED", "true")
+    assert load(ModelServiceSettings, []).optimized
+    assert not load(ModelServiceSettings, ["--no-optimized"]).optimized
+    assert load(ModelServiceSettings, ["--optimized"]).optimized
+
+
+@pytest.mark.parametrize(
+    ("flag", "value"),
+    [
+        ("--port", "65536"),
+        ("--port", "-1"),
+        ("--port", "http"),
+        ("--grace", "0"),
+        ("--grace", "nan"),
+        ("--grace", "inf"),
+        ("--default-timeout", "-3"),
+        ("--drain-delay", "nan"),
+        ("--log-level", "loud"),
+        ("--trace-sample-ratio", "2"),
+        ("--backend", "torch"),
+        ("--threads", "-1"),
+        ("--max-batch", "0"),
+        ("--max-queue", "0"),
+        ("--max-wait-ms", "nan"),
+        ("--reload-interval", "-1"),
+    ],
+)
+@pytest.mark.parametrize("how", ["flag", "variable"])
+def test_what_does_not_fit_names_flag_and_variable(
+    flag: str, value: str, how: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    variable = "FERRY_" + flag[2:].upper().replace("-", "_")
+    arguments = [f"{flag}={value}"]
+    if how == "variable":
+        monkeypatch.setenv(variable, value)
+        arguments = []
+    with pytest.raises(SystemExit) as ended:
+        load(ModelServiceSettings, arguments)
+    assert ended.value.code == 2
+    assert f"{flag} (or {variable})" in capsys.readouterr().err
+
+
+def test_an_unknown_flag_is_refused() -> None:
+    with pytest.raises(SystemExit) as ended:
+        load(ServiceSettings, ["--prot", "1"])
+    assert ended.value.code == 2
+
+
+def test_an_unknown_variable_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FERRY_SOMETHING_OF_ANOTHER_SERVICE", "1")
+    load(ServiceSettings, [])
+
+
+def test_help_names_every_flag_with_a_description(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        load(ModelServiceSettings, ["--help"])
+    assert ended.value.code == 0
+    text = capsys.readouterr().out
+    for name in ModelServiceSettings.model_fields:
+        assert f"--{name.replace('_', '-')}" in text
