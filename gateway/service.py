@@ -13,7 +13,6 @@ import ferry
 from ferry.v1 import gateway_pb2, gateway_pb2_grpc
 from gateway.admission import Admission
 from gateway.batch import recognize_batch
-from gateway.cache.breaker import Breaker
 from gateway.cache.memory import MemoryCache
 from gateway.cache.redis import RedisCache
 from gateway.cache.result_cache import ResultCache
@@ -140,6 +139,7 @@ def _cache(settings: GatewaySettings) -> ResultCache:
             settings.redis_url,
             timeout=settings.redis_timeout,
             connections=settings.redis_connections,
-            breaker=Breaker(settings.redis_failures, settings.redis_retry_interval),
+            failures=settings.redis_failures,
+            retry_interval=settings.redis_retry_interval,
         )
     return ResultCache(MemoryCache(settings.cache_bytes, settings.cache_entries), redis, settings.cache_ttl)

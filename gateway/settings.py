@@ -33,7 +33,9 @@ class GatewaySettings(ServiceSettings):
     redis_timeout: Seconds = Field(default=0.05, description="seconds to connect, to send and to read, each")
     redis_connections: int = Field(default=16, ge=1, le=1024, description="connections to Redis")
     redis_failures: int = Field(default=5, ge=1, le=1000, description="failures in a row after which Redis is left out")
-    redis_retry_interval: Seconds = Field(default=2.0, description="seconds until a Redis left out is tried again")
+    redis_retry_interval: Seconds = Field(
+        default=2.0, description="seconds between looks whether a Redis left out is back"
+    )
 
     max_image_bytes: int = Field(default=MAX_IMAGE_BYTES, ge=1, le=60 << 20, description="bytes of an encoded image")
     max_megapixels: Annotated[float, Field(gt=0, le=1000, allow_inf_nan=False)] = Field(

@@ -27,21 +27,31 @@ _MAX_WRITES = 256
 
 
 class RedisCache:
-    """Reads with a short timeout, writes behind the answer, and leaves a failing Redis alone for a while.
+    """Reads with a short timeout, writes behind the answer, and leaves a failing Redis alone until it is back.
+
+    While Redis fails no request pays for it: one task asks now and then whether it is there again.
 
     Every command runs in a task of its own to its own timeout, so that a caller who gives up never leaves a
     connection with half an answer on it.
     """
 
     def __init__(
-        self, url: str, *, timeout: float, connections: int, breaker: Breaker, clock: Callable[[], float] = time.time
+        self,
+        url: str,
+        *,
+        timeout: float,
+        connections: int,
+        failures: int,
+        retry_interval: float,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         """
         Args:
             url: redis://, rediss:// or unix://.
             timeout: seconds for each of: a free connection, to connect, to send, to read.
             connections: at most.
-            breaker: its own.
+            failures: in a row, after which Redis is left alone.
+            retry_interval: seconds between looks whether it is back.
             clock: Unix time, seconds.
 
         Raises:
@@ -59,7 +69,9 @@ class RedisCache:
             )
         )
         self._timeout = timeout
-        self._breaker = breaker
+        self._breaker = Breaker(failures)
+        self._retry_interval = retry_interval
+        self._recovery: asyncio.Task[None] | None = None
         self._clock = clock
         self._running: set[asyncio.Task[Any]] = set()
         self._writes = 0
@@ -78,6 +90,8 @@ class RedisCache:
 
     async def stop(self) -> None:
         """Finishes the writes, for a bounded time, and closes the connections."""
+        if self._recovery is not None:
+            self._recovery.cancel()
         if self._running:
             await asyncio.wait(self._running, timeout=4 * self._timeout)
         for task in self._running:
@@ -86,7 +100,7 @@ class RedisCache:
 
     async def get(self, key: bytes) -> Entry | None:
         """The entry under `key`; None where there is none, where it is not one, and where Redis does not answer."""
-        if not self._breaker.allow():
+        if not self._breaker.closed:
             return None
         return await asyncio.shield(self._spawn(self._get(key)))
 
@@ -94,7 +108,7 @@ class RedisCache:
         """Stores `entry` behind the caller's back; nobody waits for it and nobody is told when it fails."""
         if self._writes >= _MAX_WRITES:
             self._errors.inc()
-        elif self._breaker.allow():
+        elif self._breaker.closed:
             self._writes += 1
             self._spawn(self._set(key, entry))
 
@@ -131,10 +145,17 @@ class RedisCache:
             self._errors.inc()
             if self._breaker.failure(at_once=decisive):
                 log.warning("Redis does not answer, serving without it: %s", error)
+                if self._recovery is None or self._recovery.done():
+                    self._recovery = asyncio.create_task(self._recover())
             return None
         if self._breaker.success():
             log.info("Redis answers again")
         return answer
+
+    async def _recover(self) -> None:
+        while not self._breaker.closed:
+            await asyncio.sleep(self._retry_interval)
+            await self._command(self._redis.ping)
 
     def _spawn(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         task = asyncio.create_task(work)

@@ -104,7 +104,6 @@ def test_without_redis_everything_goes_on_and_the_cache_comes_back(cluster: Clus
     until(lambda: cluster.endpoint("valkey").restarts > before.restarts, what="a new Valkey")
 
     def redis_is_back() -> bool:
-        recognize(gateway, options={"min_face_size": 31})
         return gateway.GetStatus(gateway_pb2.GetStatusRequest(), timeout=5).cache.redis_available
 
     until(redis_is_back, what="Redis")

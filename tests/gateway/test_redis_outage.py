@@ -81,13 +81,14 @@ async def test_redis_dies_and_comes_back(ensembler, start_gateway, own_valkey):
     status = await gateway.stub.GetStatus(gateway_pb2.GetStatusRequest(), timeout=20)
     assert not status.cache.redis_available
     own_valkey.start()
-    for shade in range(6, 250):
-        await gateway.recognize(jpeg(shade))
-        if gateway.service._cache.redis_available:
-            break
-        await asyncio.sleep(0.01)
+    # No request is needed for it.
+    await eventually(lambda: gateway.service._cache.redis_available)
     status = await gateway.stub.GetStatus(gateway_pb2.GetStatusRequest(), timeout=20)
     assert status.cache.redis_available
+    await gateway.recognize(jpeg(6))
+    await written(gateway)
+    with Redis(unix_socket_path=str(own_valkey.unix_socket_path)) as redis:
+        assert redis.keys(), "it is used again"
 
 
 async def test_without_redis_at_the_start_it_serves_and_says_so_once(ensembler, start_gateway, caplog):

@@ -5,27 +5,15 @@ import pytest
 from gateway.cache.breaker import Breaker
 
 
-class Clock:
-    now = 0.0
-
-    def __call__(self):
-        return self.now
-
-
 @pytest.fixture
-def clock():
-    return Clock()
-
-
-@pytest.fixture
-def breaker(clock):
-    return Breaker(3, 10, clock)
+def breaker():
+    return Breaker(3)
 
 
 def test_failures_in_a_row_open_it(breaker):
-    assert [breaker.failure() for _ in range(3)] == [False, False, True]
+    assert breaker.closed
+    assert [breaker.failure() for _ in range(4)] == [False, False, True, False]
     assert not breaker.closed
-    assert not breaker.allow()
 
 
 def test_a_success_between_begins_the_count_anew(breaker):
@@ -38,26 +26,11 @@ def test_a_success_between_begins_the_count_anew(breaker):
 
 def test_a_decisive_failure_opens_it_at_once(breaker):
     assert breaker.failure(at_once=True)
-    assert not breaker.allow()
+    assert not breaker.closed
 
 
-def test_one_attempt_per_interval_while_open(breaker, clock):
+def test_a_success_closes_it_and_the_count_begins_anew(breaker):
     breaker.failure(at_once=True)
-    clock.now = 10
-    assert [breaker.allow() for _ in range(3)] == [True, False, False]
-    # Nobody said how the attempt ended; the next interval has its own.
-    clock.now = 20
-    assert [breaker.allow() for _ in range(3)] == [True, False, False]
-
-
-def test_the_attempt_decides(breaker, clock):
-    breaker.failure(at_once=True)
-    clock.now = 10
-    breaker.allow()
-    assert not breaker.failure()
-    assert not breaker.allow()
-    clock.now = 20
-    breaker.allow()
-    assert breaker.success()
+    assert [breaker.success(), breaker.success()] == [True, False]
     assert breaker.closed
-    assert breaker.allow()
+    assert [breaker.failure() for _ in range(3)] == [False, False, True]

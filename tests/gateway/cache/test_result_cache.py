@@ -5,7 +5,6 @@ import asyncio
 import pytest
 
 from ferry.v1 import gateway_pb2
-from gateway.cache.breaker import Breaker
 from gateway.cache.memory import MemoryCache
 from gateway.cache.redis import RedisCache
 from gateway.cache.result_cache import ResultCache
@@ -33,8 +32,7 @@ def clock():
 def make(valkey, clock, ttl=100.0):
     redis = None
     if valkey is not None:
-        breaker = Breaker(5, 1)
-        redis = RedisCache(redis_url(valkey), timeout=1.0, connections=2, breaker=breaker, clock=clock)
+        redis = RedisCache(redis_url(valkey), timeout=1.0, connections=2, failures=5, retry_interval=1, clock=clock)
     return ResultCache(MemoryCache(1 << 20, 100, clock), redis, ttl, clock)
 
 
