@@ -7,7 +7,7 @@ import time
 import numpy as np
 import torch
 
-from modelkit.torchvision_shim import install
+from modelkit.ultralytics_shim import install
 
 install()
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from modelkit.torchvision_shim import install
+from modelkit.ultralytics_shim import install
 from serving.expressions import EXPRESSIONS
 
 

@@ -20,6 +20,7 @@ from tqdm import tqdm
 from modelkit.detector.dataset import BATCHES, KINDS, LABEL_TRUST, PASTED, SWAPPED, Batch, Sampler
 from modelkit.detector.material import Material, load_material
 from modelkit.detector.network import build
+from modelkit.ultralytics_shim import install
 
 CHECKPOINT = "last.pt"
 STARTS = "starts.json"
@@ -114,6 +115,7 @@ class Trainer:
     def __init__(
         self, material: Material, directory: Path, settings: Settings, pretrained: Path | None, device: str = "cpu"
     ) -> None:
+        install()
         from ultralytics.utils.loss import v8DetectionLoss
 
         torch.manual_seed(settings.seed)
