@@ -24,7 +24,10 @@ NameArgument = Annotated[str, typer.Argument(help="arcface, efficientnet or dete
 DataOption = Annotated[Path, typer.Option("--data", help="Folder with the Parquet data; docs/models.md describes it.")]
 WorkOption = Annotated[Path, typer.Option("--work-dir", help="Checkpoints, exports and caches.")]
 ModelsOption = Annotated[Path, typer.Option("--models-dir", envvar="FERRY_MODELS_DIR", help="The model repository.")]
-InitOption = Annotated[Path | None, typer.Option("--init", help="Weights to start from (safetensors, a published model.onnx; .pt: detector).")]
+InitOption = Annotated[
+    Path | None,
+    typer.Option("--init", help="Weights to start from: safetensors, a published model.onnx; detector: .pt."),
+]
 EpochsOption = Annotated[int | None, typer.Option(min=1, help="Instead of the recipe's.")]
 RateOption = Annotated[float | None, typer.Option(min=0, help="Peak, instead of the recipe's.")]
 SeedOption = Annotated[int | None, typer.Option(help="Instead of the recipe's.")]

@@ -6,6 +6,7 @@ convolution's output, which are measured anew on training pictures; the network 
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,7 @@ def restore(network: nn.Module, file: Path, inputs: Tensor) -> None:
     shapes = [tuple(layer.weight.shape) for layer in weighted]
     if shapes != [tuple(weight.shape) for weight, _ in stored]:
         raise ValueError(f"{file} holds {len(stored)} layers that are not the {len(weighted)} of this network")
-    norms = {one: two for one, two in zip(layers, layers[1:], strict=False) if isinstance(two, nn.BatchNorm2d)}
+    norms = {one: two for one, two in pairwise(layers) if isinstance(two, nn.BatchNorm2d)}
     with torch.no_grad():
         for layer, (weight, bias) in zip(weighted, stored, strict=True):
             layer.weight.copy_(weight)
