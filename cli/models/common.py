@@ -1,0 +1,72 @@
+"""Options and error handling that the `ferry models` commands share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+
+if TYPE_CHECKING:
+    from modelkit.classifiers import Run
+
+WORK_DIR = Path("~/.cache/ferry/training")
+DETECTOR = "detector"
+
+NameArgument = Annotated[str, typer.Argument(help="arcface, efficientnet or detector.")]
+DataOption = Annotated[Path, typer.Option("--data", help="Folder with the Parquet data; docs/models.md describes it.")]
+WorkOption = Annotated[Path, typer.Option("--work-dir", help="Checkpoints, exports and caches.")]
+ModelsOption = Annotated[Path, typer.Option("--models-dir", envvar="FERRY_MODELS_DIR", help="The model repository.")]
+InitOption = Annotated[
+    Path | None,
+    typer.Option("--init", help="Weights to start from: safetensors, a published model.onnx; detector: .pt."),
+]
+EpochsOption = Annotated[int | None, typer.Option(min=1, help="Instead of the recipe's.")]
+RateOption = Annotated[float | None, typer.Option(min=0, help="Peak, instead of the recipe's.")]
+SeedOption = Annotated[int | None, typer.Option(help="Instead of the recipe's.")]
+ThreadsOption = Annotated[int, typer.Option(min=1, help="CPU threads.")]
+
+
+def classifier_run(
+    name: str,
+    data: Path,
+    work_dir: Path,
+    *,
+    init: Path | None,
+    epochs: int | None,
+    learning_rate: float | None,
+    seed: int | None,
+    device: str,
+) -> Run:
+    """The training run of a classifier that these settings name."""
+    from modelkit.classifiers import find_run
+
+    return find_run(
+        name, data, work_dir, initial=init, epochs=epochs, learning_rate=learning_rate, seed=seed, device=device
+    )
+
+
+@contextmanager
+def explained() -> Iterator[None]:
+    """Turns what the user can mend into one line and exit status 1."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        fail(f"{error.name} is not installed; this command needs: pip install 'ferry[toolchain]'")
+    except (ValueError, RuntimeError, OSError, KeyError) as error:
+        fail(str(error.args[0]) if isinstance(error, KeyError) else str(error))
+    except Exception as error:
+        from serving.errors import NotFoundError
+        from serving.repository.repository import InvalidModelError
+
+        if not isinstance(error, NotFoundError | InvalidModelError):
+            raise
+        fail(str(error))
+
+
+def fail(message: str) -> NoReturn:
+    """Says what is wrong on stderr and ends with exit status 1."""
+    typer.secho(message, fg="red", err=True)
+    raise typer.Exit(1)

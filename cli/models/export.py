@@ -1,0 +1,53 @@
+"""`ferry models export`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from cli.models.common import (
+    DETECTOR,
+    WORK_DIR,
+    DataOption,
+    EpochsOption,
+    InitOption,
+    NameArgument,
+    RateOption,
+    SeedOption,
+    WorkOption,
+    classifier_run,
+    explained,
+)
+from cli.models.reports import print_reports
+
+
+def export(
+    name: NameArgument,
+    *,
+    data: DataOption,
+    work_dir: WorkOption = WORK_DIR,
+    init: InitOption = None,
+    epochs: EpochsOption = None,
+    learning_rate: RateOption = None,
+    seed: SeedOption = None,
+    allow_unfinished: Annotated[bool, typer.Option(help="Export the last checkpoint of an unfinished run.")] = False,
+) -> None:
+    """Write the trained model as ONNX and calibrate it; settings as in `train`."""
+    with explained():
+        import torch
+
+        torch.set_num_threads(1)
+        if name == DETECTOR:
+            from modelkit.detector.release import export_run as export_detector
+
+            typer.echo(str(export_detector(work_dir.expanduser() / name)))
+            return
+        from modelkit.classifiers import export_run
+
+        run = classifier_run(
+            name, data, work_dir, init=init, epochs=epochs, learning_rate=learning_rate, seed=seed, device="cpu"
+        )
+        record = export_run(run, allow_unfinished)
+        typer.echo(f"{run.folder / 'model.onnx'}: temperature {record['temperature']:.3f}")
+    print_reports([{"model": name, "version": "held back", "n": record["data"]["held_back"], **record["held_back"]}])

@@ -1,0 +1,47 @@
+"""`ferry models list`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from cli.models.common import ModelsOption
+from cli.output import JsonOption, answers, print_json
+
+
+def list_models(models_dir: ModelsOption = Path("models"), as_json: JsonOption = False) -> None:
+    """Show every version in the repository, its size, accuracy and whether its digests hold."""
+    from serving.repository.repository import InvalidModelError, ModelRepository
+
+    repository, rows = ModelRepository(models_dir), []
+    for name in repository.names():
+        for version in repository.versions(name):
+            row: dict[str, Any] = {"model": name, "version": version}
+            try:
+                stored = repository.open(name, version)
+            except InvalidModelError as error:
+                row |= {"state": "invalid", "problem": str(error)}
+            else:
+                manifest = stored.manifest
+                row |= {
+                    "state": "ok",
+                    "task": manifest.task.value,
+                    "architecture": manifest.architecture,
+                    "precision": manifest.precision,
+                    "input": f"{manifest.input.width}x{manifest.input.height} {manifest.input.color.value}",
+                    "bytes": stored.file().stat().st_size,
+                    "digest": manifest.digest,
+                    "evaluation": manifest.evaluation,
+                }
+            rows.append(row)
+    if as_json:
+        print_json(rows)
+        return
+    table = Table("model", "version", "task", "architecture", "input", "MB", "digest", "state")
+    for row in rows:
+        size = f"{row['bytes'] / 1e6:.1f}" if "bytes" in row else ""
+        cells = [row.get(key, "") for key in ("model", "version", "task", "architecture", "input")]
+        table.add_row(*cells, size, row.get("digest", "")[:12], row.get("problem", row["state"]))
+    answers.print(table)

@@ -1,0 +1,33 @@
+"""`ferry models publish`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cli.models.common import DETECTOR, WORK_DIR, DataOption, ModelsOption, NameArgument, WorkOption, explained
+
+
+def publish(
+    name: NameArgument,
+    *,
+    data: DataOption,
+    work_dir: WorkOption = WORK_DIR,
+    models_dir: ModelsOption = Path("models"),
+    below_gate: Annotated[bool, typer.Option(help="Publish even if it is worse than its gate allows.")] = False,
+    note: Annotated[str, typer.Option(help="Classifiers: what users of the weights should know.")] = "",
+) -> None:
+    """Judge the exported model and put it into the repository as its next version."""
+    with explained():
+        if name == DETECTOR:
+            from modelkit.detector.release import publish_run as publish_detector
+
+            run_folder = work_dir.expanduser() / name
+            version = publish_detector(run_folder, data, models_dir, below_gate=below_gate)
+        else:
+            from modelkit.classifiers import find_run, publish_run
+
+            version = publish_run(find_run(name, data, work_dir), models_dir, below_gate=below_gate, note=note)
+        typer.echo(f"published {version}")

@@ -1,0 +1,116 @@
+"""`ferry models train`."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from cli.models.common import (
+    DETECTOR,
+    WORK_DIR,
+    DataOption,
+    EpochsOption,
+    InitOption,
+    ModelsOption,
+    NameArgument,
+    RateOption,
+    SeedOption,
+    ThreadsOption,
+    WorkOption,
+    classifier_run,
+    explained,
+)
+
+
+def train(
+    name: NameArgument,
+    *,
+    data: DataOption,
+    work_dir: WorkOption = WORK_DIR,
+    init: InitOption = None,
+    epochs: EpochsOption = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Detector: instead of the recipe's.")] = None,
+    learning_rate: RateOption = None,
+    seed: SeedOption = None,
+    teacher: Annotated[
+        list[str] | None, typer.Option(help="Classifiers: published models that soften the labels; repeatable.")
+    ] = None,
+    pseudo_labels: Annotated[
+        bool, typer.Option(help="Detector: let the published classifiers label the photographed faces.")
+    ] = True,
+    models_dir: ModelsOption = Path("models"),
+    threads: ThreadsOption = 1,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+) -> None:
+    """Train a model. The same command continues an interrupted run from its last checkpoint."""
+    with explained():
+        import torch
+
+        from serving.repository.repository import ModelRepository
+
+        torch.set_num_threads(threads)
+        if name == DETECTOR:
+            _train_detector(
+                data,
+                work_dir.expanduser(),
+                init=init,
+                steps=steps,
+                learning_rate=learning_rate,
+                seed=seed,
+                models_dir=models_dir,
+                pseudo_labels=pseudo_labels,
+            )
+        else:
+            run = classifier_run(
+                name, data, work_dir, init=init, epochs=epochs, learning_rate=learning_rate, seed=seed, device=device
+            )
+            selection = run.selection()
+            counts = selection.counts
+            typer.echo(
+                f"{name}: {counts.read} pictures, of which {counts.near_duplicates_of_evaluation} are near-duplicates "
+                f"of the evaluation split and {counts.conflicting_labels} contradict their own copies; "
+                f"training on {counts.train}, {counts.held_back} held back"
+            )
+            run.teach(selection, [ModelRepository(models_dir).open(each, "latest") for each in teacher or []])
+            run.trainer(selection).run()
+    typer.echo(f"done; next: ferry models export {name} --data {data}")
+
+
+def _train_detector(
+    data: Path,
+    work_dir: Path,
+    *,
+    init: Path | None,
+    steps: int | None,
+    learning_rate: float | None,
+    seed: int | None,
+    models_dir: Path,
+    pseudo_labels: bool,
+) -> None:
+
+    from modelkit.data import find_parquet
+    from modelkit.detector.photos import read_photos
+    from modelkit.detector.pseudo_labels import write_pseudo_labels
+    from modelkit.detector.train import Settings, train_detector
+    from modelkit.recipes import RECIPES
+    from serving.repository.repository import ModelRepository
+
+    changes: dict[str, Any] = {"steps": steps, "learning_rate": learning_rate, "seed": seed}
+    settings = replace(Settings(), **{key: value for key, value in changes.items() if value is not None})
+    folder = work_dir / DETECTOR
+    table = folder / "pseudo-labels.npz" if pseudo_labels else None
+    repository = ModelRepository(models_dir)
+    teachers = [name for name in RECIPES if name in repository.names()]
+    if table is not None and not table.exists():
+        if teachers:
+            folder.mkdir(parents=True, exist_ok=True)
+            directories = [repository.open(name, "latest").directory for name in teachers]
+            faces = write_pseudo_labels(read_photos(find_parquet(data, "faces", "train")), directories, table)
+            typer.echo(f"{', '.join(teachers)} labelled {faces} photographed faces")
+        else:
+            typer.echo(f"no classifier in {models_dir}: the photographed faces stay without expression")
+            table = None
+    train_detector(data, folder, work_dir, settings, pretrained=init, pseudo=table)
