@@ -15,6 +15,8 @@ from serving.rpc.upstream import call, open_channel
 log = logging.getLogger(__name__)
 
 _POLL_TIMEOUT_SECONDS = 1.0
+_UNKNOWN_INTERVAL_SECONDS = 0.2
+"""Between two looks at a pipeline of which nothing is known yet: answers cannot be cached before."""
 
 
 class Variant:
@@ -93,7 +95,7 @@ class Variant:
 
     async def _keep_polling(self) -> None:
         while True:
-            await asyncio.sleep(self._interval)
+            await asyncio.sleep(self._interval if self.fingerprint else min(self._interval, _UNKNOWN_INTERVAL_SECONDS))
             await self._poll()
 
     async def _poll(self) -> None:
