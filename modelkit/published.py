@@ -83,8 +83,8 @@ def _stored_layers(file: Path) -> list[tuple[Tensor, Tensor]]:
 
     graph = onnx.load(file).graph
     values = {each.name: numpy_helper.to_array(each) for each in graph.initializer}
-    for node in graph.node:  # fp16-stored weights pass a Cast
-        if node.op_type == "Cast" and node.input[0] in values:
+    for node in graph.node:  # fp16-stored weights pass a Cast, equal ones are shared through an Identity
+        if node.op_type in {"Cast", "Identity"} and node.input[0] in values:
             values[node.output[0]] = values[node.input[0]]
     layers = []
     for node in graph.node:

@@ -1,0 +1,49 @@
+"""Training on from a published file: the network answers as the file does, and can learn again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from modelkit.architectures import Symmetric, build
+from modelkit.export import export
+from modelkit.published import restore
+from serving.backends import load_backend
+
+pytestmark = pytest.mark.toolchain
+
+SIZE = 48
+
+
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_restored_network_answers_as_the_published_file(tmp_path: Path, mirrored: bool) -> None:
+    torch.manual_seed(0)
+    network = build("timm:efficientnet_b0", 7, SIZE, {})
+    images = torch.randn(32, 1, SIZE, SIZE)
+    network.train()(images)  # statistics of its own in every normalisation
+    export(Symmetric(network) if mirrored else network, tmp_path / "model.onnx", SIZE)
+    expected = torch.softmax(torch.from_numpy(load_backend(tmp_path / "model.onnx").run(images.numpy())["logits"]), 1)
+
+    restored = build("timm:efficientnet_b0", 7, SIZE, {})
+    restore(restored, tmp_path / "model.onnx", images)
+    answering = (Symmetric(restored) if mirrored else restored).eval()
+    with torch.inference_mode():
+        actual = torch.softmax(answering(images)[0], 1)
+    assert (actual - expected).abs().max() < 5e-3
+    norms = [layer for layer in restored.modules() if isinstance(layer, nn.BatchNorm2d)]
+    assert all((layer.running_var > 0).all() for layer in norms)
+
+
+def test_file_of_another_network_is_refused(tmp_path: Path) -> None:
+    export(build("timm:efficientnet_b0", 7, SIZE, {}), tmp_path / "model.onnx", SIZE)
+    with pytest.raises(ValueError, match="layers that are not"):
+        restore(build("timm:resnet18", 7, SIZE, {}), tmp_path / "model.onnx", torch.randn(4, 1, SIZE, SIZE))
+
+
+def test_network_of_another_kind_is_refused(tmp_path: Path) -> None:
+    network = build("iresnet", 7, SIZE, {"widths": [8, 8, 16, 16], "depths": [1, 1, 1, 1]})
+    with pytest.raises(ValueError, match="safetensors"):
+        restore(network, tmp_path / "model.onnx", torch.randn(4, 1, SIZE, SIZE))
