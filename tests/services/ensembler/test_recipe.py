@@ -8,7 +8,10 @@ from pathlib import Path
 import pytest
 
 from services.ensembler.recipe import DEFAULT_RECIPE, RecipeError, read_recipe
+from serving.repository.repository import ModelRepository
 from tests.processes import outcome
+
+MODELS = Path(__file__).parents[3] / "models"
 
 GOOD = """
 detector = {name = "detector", address = "localhost:1"}
@@ -21,6 +24,13 @@ def test_default_recipe_is_what_the_readme_says() -> None:
     assert [entry.name for entry in recipe.classifiers] == ["efficientnet", "arcface"]
     assert recipe.weights == (0.4, 0.4, 0.2)
     assert recipe.vote == "soft"
+
+
+def test_default_recipe_cuts_faces_as_its_models_were_trained() -> None:
+    recipe, repository = read_recipe(DEFAULT_RECIPE), ModelRepository(MODELS)
+    inputs = [repository.open(entry.name, "latest").manifest.input for entry in recipe.classifiers]
+    assert {spec.crop_margin for spec in inputs} == {recipe.crop_margin}
+    assert recipe.crop_size >= max(spec.width for spec in inputs), "a crop must not be enlarged twice"
 
 
 def test_toml_and_json_say_the_same(tmp_path: Path) -> None:
