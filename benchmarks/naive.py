@@ -32,7 +32,7 @@ class NaivePipeline:
             (build(r.architecture, 7, r.input_size, r.options).float().eval(), r.input_size) for r in recipes
         ]
 
-    @torch.inference_mode()
+    @torch.inference_mode()  # type: ignore[untyped-decorator]
     def recognize(self, data: bytes) -> None:
         """One image, from bytes to the models' outputs; one face is taken as found."""
         image = decode(data)

@@ -70,7 +70,9 @@ def _seconds_to_serving(arguments: list[str], cache: str | None) -> float:
             stub = health_pb2_grpc.HealthStub(channel)
             while time.perf_counter() - started < 60:
                 try:
-                    answer = stub.Check(health_pb2.HealthCheckRequest(), timeout=1, wait_for_ready=True)
+                    answer = stub.Check(  # type: ignore[attr-defined]
+                        health_pb2.HealthCheckRequest(), timeout=1, wait_for_ready=True
+                    )
                 except grpc.RpcError:
                     continue
                 if answer.status == health_pb2.HealthCheckResponse.SERVING:

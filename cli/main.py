@@ -45,6 +45,12 @@ def tune(context: typer.Context) -> None:
     _pass_on(context, "cli.tune", "tune")
 
 
+@app.command(context_settings=_PASS_ON, add_help_option=False)
+def bench(context: typer.Context) -> None:
+    """Measure what each technique brings on this machine (from a checkout of the repository)."""
+    _pass_on(context, "benchmarks.gains.command", "app")
+
+
 @app.command()
 def version() -> None:
     """Print the version of Ferry."""

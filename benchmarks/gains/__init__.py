@@ -1,0 +1,1 @@
+"""What each technique brings on this machine: `ferry bench gains`."""

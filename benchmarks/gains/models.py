@@ -1,0 +1,118 @@
+"""Gains of single models: the runtime, batches, and keeping them loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+
+from benchmarks.gains.row import Figures, Row
+from benchmarks.gains.timing import median_ms
+from serving.backends import Backend, load_backend
+from serving.backends.base import Rows
+from serving.backends.tuning import probe
+from serving.cpu import available_cpus
+from serving.repository.repository import StoredModel
+
+BATCH = 16
+
+
+def runtime(models: list[StoredModel], seconds: float) -> Iterator[Row]:
+    """ONNX Runtime instead of PyTorch, one row a run. Weights do not matter for speed; the architecture is the same."""
+    for model in models:
+        name = model.manifest.name
+        row = Row("ONNX Runtime instead of PyTorch", name, "1.5-2x, no change", "PyTorch eager, float32")
+        try:
+            eager = _eager(model)
+        except ModuleNotFoundError as error:
+            yield Row(row.technique, name, row.promise, row.against, note=f"skipped: {error.name} is not installed")
+            continue
+        except KeyError:
+            yield Row(row.technique, name, row.promise, row.against, note="skipped: no recipe of that name")
+            continue
+        backend, rows = _backend(model), probe(model.manifest.input, 1)
+        before, after = median_ms([eager, partial(backend.run, rows)], seconds)
+        yield Row(
+            row.technique,
+            name,
+            row.promise,
+            row.against,
+            Figures(1000 / before, before),
+            Figures(1000 / after, after),
+            "an export whose probabilities differ from PyTorch's by more than 0.001 is refused",
+        )
+
+
+def batches(models: list[StoredModel], seconds: float) -> Iterator[Row]:
+    """Sixteen rows a run against one."""
+    for model in models:
+        backend = _backend(model)
+        one, many = probe(model.manifest.input, 1), probe(model.manifest.input, BATCH)
+        calls = [partial(backend.run, one), partial(backend.run, many)]
+        before, after = median_ms(calls, seconds)
+        yield Row(
+            f"batch inference ({BATCH})",
+            model.manifest.name,
+            "3-5x throughput",
+            "one row a run",
+            Figures(1000 / before, before),
+            Figures(BATCH * 1000 / after, after),
+            f"p50 is that of a run of {BATCH}",
+        )
+
+
+def kept_loaded(models: list[StoredModel], seconds: float) -> Iterator[Row]:
+    """A model that stays loaded against one that is loaded for each request."""
+    for model in models:
+        backend, rows = _backend(model), probe(model.manifest.input, 1)
+        calls: list[Callable[[], object]] = [
+            partial(_load_and_run, model, rows),
+            partial(backend.run, rows),
+        ]
+        before, after = median_ms(calls, seconds)
+        yield Row(
+            "models kept loaded",
+            model.manifest.name,
+            "50-100 ms saved per request",
+            "loaded for each request",
+            Figures(1000 / before, before),
+            Figures(1000 / after, after),
+            f"{before - after:.0f} ms saved per request",
+        )
+
+
+def _load_and_run(model: StoredModel, rows: Rows) -> object:
+    return _backend(model).run(rows)
+
+
+def _backend(model: StoredModel) -> Backend:
+    return load_backend(model.file(), threads=available_cpus())
+
+
+def _eager(model: StoredModel) -> Callable[[], object]:
+    """One row through PyTorch, as the model was trained. Raises KeyError where no recipe makes such a model."""
+    import torch
+
+    from modelkit.architectures import Symmetric, build
+    from modelkit.recipes import RECIPES
+
+    torch.set_num_threads(available_cpus())
+    rows = torch.from_numpy(probe(model.manifest.input, 1))
+    network: torch.nn.Module
+    if model.manifest.detection is not None:
+        from modelkit.ultralytics_shim import install
+
+        install()
+        from ultralytics.nn.tasks import DetectionModel
+
+        network = DetectionModel(f"{model.manifest.architecture}.yaml", nc=len(model.manifest.labels), verbose=False)
+    else:
+        recipe = RECIPES[model.manifest.name]
+        network = build(recipe.architecture, len(model.manifest.labels), recipe.input_size, recipe.options)
+        network = Symmetric(network) if recipe.symmetric else network
+    network.float().eval()
+
+    def run() -> object:
+        with torch.inference_mode():
+            return network(rows)
+
+    return run
