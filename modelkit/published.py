@@ -6,6 +6,7 @@ convolution's output, which are measured anew on training pictures; the network 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -36,23 +37,66 @@ def restore(network: nn.Module, file: Path, inputs: Tensor) -> None:
     if shapes != [tuple(weight.shape) for weight, _ in stored]:
         raise ValueError(f"{file} holds {len(stored)} layers that are not the {len(weighted)} of this network")
     norms = {one: two for one, two in pairwise(layers) if isinstance(two, nn.BatchNorm2d)}
+    for layer in weighted:
+        if layer.bias is None and layer not in norms:
+            raise ValueError(f"{file}: no batch normalisation follows {layer}")
+    _fill(network, dict(zip(weighted, stored, strict=True)), norms, inputs)
+
+
+def restore_detector(network: nn.Module, file: Path, inputs: Tensor) -> None:
+    """Fills an Ultralytics detection network with the weights of its exported ONNX file, in place.
+
+    Args:
+        network: a fresh DetectionModel of the architecture and classes that were exported.
+        file: exported from such a network, fp16 or fp32 weights.
+        inputs: float32 [N, 3, side, side], photos in [0, 1] to measure statistics on; a few dozen.
+
+    Raises:
+        ValueError: the file's layers are not this network's.
+    """
+    stored, filled = _stored_tensors(file), dict[nn.Module, tuple[Tensor, Tensor]]()
+    norms: dict[nn.Module, nn.BatchNorm2d] = {}
+    for name, module in network.named_modules():
+        norm = getattr(module, "bn", None)
+        if isinstance(norm, nn.BatchNorm2d):
+            norms[module.get_submodule("conv")] = norm
+        if not isinstance(module, nn.Conv2d) or not module.weight.requires_grad:
+            continue
+        weight, bias = stored.get(f"{name}.weight"), stored.get(f"{name}.bias")
+        if weight is None or bias is None or weight.shape != module.weight.shape:
+            raise ValueError(f"{file} holds no layer {name} of shape {list(module.weight.shape)}: another architecture")
+        filled[module] = weight, bias
+    _fill(network, filled, {layer: norms[layer] for layer in filled if layer in norms}, inputs)
+
+
+def _fill(
+    network: nn.Module,
+    stored: Mapping[nn.Module, tuple[Tensor, Tensor]],
+    norms: Mapping[nn.Module, nn.BatchNorm2d],
+    inputs: Tensor,
+) -> None:
+    """Copies weights and biases; where a normalisation follows, the bias becomes its own."""
     with torch.no_grad():
-        for layer, (weight, bias) in zip(weighted, stored, strict=True):
+        fresh = {layer: layer.weight.flatten(1).norm(dim=1) for layer in norms if isinstance(layer, nn.Conv2d)}
+        for layer, (weight, bias) in stored.items():
             layer.weight.copy_(weight)
             if layer.bias is not None:
                 layer.bias.copy_(bias)
                 continue
-            if layer not in norms:
-                raise ValueError(f"{file}: no batch normalisation follows {layer}")
             norm = norms[layer]
             norm.weight.fill_(1)
             norm.running_mean.zero_()
             norm.running_var.fill_(1 - norm.eps)
             norm.bias.copy_(bias)
-        _unfold(network, {one: two for one, two in norms.items() if isinstance(one, nn.Conv2d)}, inputs)
+        _unfold(network, {layer: norms[layer] for layer in fresh}, fresh, inputs)
 
 
-def _unfold(network: nn.Module, norms: dict[nn.Conv2d, nn.BatchNorm2d], inputs: Tensor) -> None:
+def _unfold(
+    network: nn.Module,
+    norms: Mapping[nn.Conv2d, nn.BatchNorm2d],
+    lengths: Mapping[nn.Conv2d, Tensor],
+    inputs: Tensor,
+) -> None:
     """Gives every normalisation real statistics and every filter the length it had when it was fresh."""
     seen: dict[nn.Module, tuple[Tensor, Tensor]] = {}
 
@@ -65,9 +109,7 @@ def _unfold(network: nn.Module, norms: dict[nn.Conv2d, nn.BatchNorm2d], inputs: 
         hook.remove()
     for layer, norm in norms.items():
         mean, variance = seen[layer]
-        fan_out = layer.out_channels * layer.kernel_size[0] * layer.kernel_size[1] // layer.groups
-        length = (2 / fan_out * layer.weight[0].numel()) ** 0.5
-        factor = length / layer.weight.flatten(1).norm(dim=1).clamp(min=1e-8)
+        factor = lengths[layer] / layer.weight.flatten(1).norm(dim=1).clamp(min=1e-8)
         layer.weight.mul_(factor.view(-1, 1, 1, 1))
         norm.running_mean.copy_(mean * factor)
         norm.running_var.copy_(variance * factor**2)
@@ -78,17 +120,27 @@ def _unfold(network: nn.Module, norms: dict[nn.Conv2d, nn.BatchNorm2d], inputs: 
 
 def _stored_layers(file: Path) -> list[tuple[Tensor, Tensor]]:
     """Weight and bias of the file's convolutions and linear layers, float32, in the order they run."""
+    graph, values = _read(file)
+    layers = []
+    for node in graph.node:
+        if node.op_type in {"Conv", "Gemm"}:
+            weight, bias = (values[name] for name in node.input[1:3])
+            layers.append((weight, bias))
+    return layers
+
+
+def _stored_tensors(file: Path) -> dict[str, Tensor]:
+    """Every stored tensor of the file by its name, float32."""
+    return _read(file)[1]
+
+
+def _read(file: Path) -> tuple[Any, dict[str, Tensor]]:
     import onnx
     from onnx import numpy_helper
 
     graph = onnx.load(file).graph
-    values = {each.name: numpy_helper.to_array(each) for each in graph.initializer}
+    values = {each.name: torch.from_numpy(numpy_helper.to_array(each).copy()).float() for each in graph.initializer}
     for node in graph.node:  # fp16-stored weights pass a Cast, equal ones are shared through an Identity
         if node.op_type in {"Cast", "Identity"} and node.input[0] in values:
             values[node.output[0]] = values[node.input[0]]
-    layers = []
-    for node in graph.node:
-        if node.op_type in {"Conv", "Gemm"}:
-            weight, bias = (torch.from_numpy(values[name].copy()).float() for name in node.input[1:3])
-            layers.append((weight, bias))
-    return layers
+    return graph, values

@@ -99,6 +99,8 @@ def _train_detector(
     from serving.repository.repository import ModelRepository
 
     changes: dict[str, Any] = {"steps": steps, "learning_rate": learning_rate, "seed": seed}
+    if init is not None and init.suffix == ".onnx":
+        changes["freeze_after"] = 0  # the first layers of published weights have settled
     settings = replace(Settings(), **{key: value for key, value in changes.items() if value is not None})
     folder = work_dir / DETECTOR
     table = folder / "pseudo-labels.npz" if pseudo_labels else None

@@ -20,6 +20,7 @@ from tqdm import tqdm
 from modelkit.detector.dataset import BATCHES, KINDS, LABEL_TRUST, PASTED, SWAPPED, Batch, Sampler
 from modelkit.detector.material import Material, load_material
 from modelkit.detector.network import build
+from modelkit.published import restore_detector
 from modelkit.ultralytics_shim import install
 
 CHECKPOINT = "last.pt"
@@ -89,12 +90,13 @@ def train_detector(
         directory: checkpoint and record of the run.
         cache: folder where the search for near-duplicates is kept.
         settings: of the run.
-        pretrained: an Ultralytics checkpoint to start from, or None.
+        pretrained: an Ultralytics checkpoint or the ONNX file of a published detector to start from, or None.
         pseudo: a table of `modelkit.detector.pseudo_labels`, or None.
 
     Raises:
         DataError: a data file is missing or not as it should be.
         FileNotFoundError: `pretrained` does not exist.
+        ValueError: `pretrained` is an ONNX file of another architecture.
     """
     from modelkit.architectures import pick_device
 
@@ -123,7 +125,12 @@ class Trainer:
         self.directory = directory
         self.device = torch.device(device)
         self.sampler = Sampler(material, settings.seed)
-        self.net = build(settings.architecture, pretrained).to(self.device, memory_format=torch.channels_last)
+        published = pretrained is not None and pretrained.suffix == ".onnx"
+        net = build(settings.architecture, None if published else pretrained)
+        if pretrained is not None and published and not (directory / CHECKPOINT).is_file():
+            images, _ = to_tensors(self.sampler.batch(0), torch.device("cpu"))
+            restore_detector(net, pretrained, images)
+        self.net = net.to(self.device, memory_format=torch.channels_last)
         self.average = copy.deepcopy(self.net).eval().requires_grad_(False)
         self.net.train()
         self.net.args.cls = settings.cls_gain

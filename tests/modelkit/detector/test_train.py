@@ -7,8 +7,10 @@ import pytest
 import torch
 
 from modelkit.detector import dataset
+from modelkit.detector.export import export
 from modelkit.detector.material import Material
 from modelkit.detector.train import Settings, Trainer, rate_at
+from serving.backends import load_backend
 
 pytestmark = pytest.mark.toolchain
 
@@ -51,3 +53,23 @@ def test_a_torn_checkpoint_is_never_read(material: Material, tmp_path: Path, mon
     Trainer(material, tmp_path, settings, None).run()
     (tmp_path / "last.pt.partial").write_bytes(b"half of a checkpoint")
     assert Trainer(material, tmp_path, settings, None).step == 2
+
+
+def test_a_run_from_a_published_file_begins_where_that_ended(
+    material: Material, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dataset, "BATCHES", ((64, 2),))
+    settings = Settings(steps=4, warmup=2, checkpoint_every=2)
+    first = Trainer(material, tmp_path / "first", settings, None)
+    first.run()
+    export(first.average, tmp_path / "model.onnx", 64)
+    again = Trainer(material, tmp_path / "again", settings, tmp_path / "model.onnx")
+    images = torch.rand(3, 3, 64, 64)
+    expected = load_backend(tmp_path / "model.onnx").run(images.numpy())["output0"]
+    with torch.inference_mode():
+        actual = again.average(images)
+    actual = (actual[0] if isinstance(actual, tuple) else actual).numpy()
+    assert abs(actual[:, 4:] - expected[:, 4:]).max() < 1e-3
+    assert abs(actual[:, :4] - expected[:, :4]).max() < 0.1, "pixels"
+    with pytest.raises(ValueError, match="another architecture"):
+        Trainer(material, tmp_path / "other", replace(settings, architecture="yolov8n"), tmp_path / "model.onnx")
