@@ -28,8 +28,8 @@ class _Loaded:
 
     @classmethod
     def open(cls, repository: ModelRepository, name: str, optimized: bool) -> _Loaded:
-        """The latest version, run the way a service on this machine would run it."""
-        stored = repository.open(name, "latest")
+        """The stable version, run the way a service on this machine would run it."""
+        stored = repository.open(name, "stable")
         threads = available_cpus()
         best = tuning.fastest(tuning.read(stored), reduced=optimized)
         if best is None:

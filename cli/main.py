@@ -35,7 +35,7 @@ _PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "allow_int
 
 @app.command(context_settings=_PASS_ON, add_help_option=False)
 def models(context: typer.Context) -> None:
-    """Train, export, evaluate, publish and list models (needs the extra `toolchain`)."""
+    """Make, judge, publish, promote and roll back models (most need the extra `toolchain`)."""
     _pass_on(context, "cli.models", "app")
 
 

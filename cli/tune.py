@@ -39,7 +39,7 @@ def tune(
     if not chosen:
         raise typer.BadParameter(f"there are no models in {models_dir}; name another place with --models-dir")
     try:
-        stored = [repository.open(name, "latest") for name in chosen]
+        stored = [repository.open(name, "stable") for name in chosen]
     except (NotFoundError, InvalidModelError) as error:
         raise typer.BadParameter(str(error)) from error
     console = Console(stderr=as_json, width=None if sys.stdout.isatty() else 120)

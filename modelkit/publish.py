@@ -43,7 +43,7 @@ def publish(
     """
     folder = models_dir / name
     folder.mkdir(parents=True, exist_ok=True)
-    with _alone(folder):
+    with alone(folder):
         for leftover in folder.glob(f"{STAGING}*"):
             shutil.rmtree(leftover)
         repository = ModelRepository(models_dir)
@@ -61,23 +61,30 @@ def publish(
             (staging / MANIFEST_FILE).write_text(manifest.to_json())
             Manifest.read(staging)
             for path in (*staging.iterdir(), staging):
-                _flush(path)
+                flush(path)
             staging.rename(folder / version)
         except Exception:
             shutil.rmtree(staging, ignore_errors=True)
             raise
-        _flush(folder)
+        flush(folder)
         return repository.open(name, version).directory
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[None]:
+def alone(folder: Path) -> Iterator[None]:
+    """Keeps other writers away from a model's folder.
+
+    Raises:
+        PublishError: one is at work there.
+    """
     handle = os.open(folder, os.O_RDONLY)
     try:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise PublishError(f"another publish into {folder} is running; try again when it is done") from error
+            raise PublishError(
+                f"another publish into {folder} is running, or a promotion; try again when it is done"
+            ) from error
         yield
     finally:
         os.close(handle)
@@ -88,7 +95,8 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _flush(path: Path) -> None:
+def flush(path: Path) -> None:
+    """Waits until a file, or a folder's list of names, is on the disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -19,7 +19,7 @@ from serving.cpu import available_cpus
 from serving.errors import NotFoundError
 from serving.repository.manifest import Manifest, Task
 from serving.repository.policy import VersionPolicy
-from serving.repository.repository import InvalidModelError, ModelRepository, StoredModel
+from serving.repository.repository import STABLE, InvalidModelError, ModelRepository, StoredModel
 from serving.settings import ModelServiceSettings
 from serving.telemetry import metrics
 
@@ -84,7 +84,7 @@ class ModelHost:
             for version in policy.versions:
                 model = await self._load(policy.name, version)
                 self._current.setdefault(policy.name, model.manifest.version)
-        if self._settings.reload_interval and any(policy.follows_latest for policy in self._policies):
+        if self._settings.reload_interval and any(policy.follows for policy in self._policies):
             self._watcher = asyncio.create_task(self._watch())
 
     async def stop(self) -> None:
@@ -127,17 +127,33 @@ class ModelHost:
         return list(self._models.values())
 
     async def refresh(self) -> None:
-        """Swaps in the newest good version of each model that follows the latest, and drains the old one.
+        """Swaps in the version that each model is to serve, and drains the old one.
 
-        A version that cannot be served is looked at again only when its files change. Where the current version is
-        gone from the repository, the newest of those that are left takes over.
+        That is the promoted version for a policy that follows `stable`; where none is promoted, and for `latest`, the
+        newest good one. A version that cannot be served is looked at again only when its files change. Where the
+        current version is gone from the repository, the newest of those that are left takes over.
         """
         for policy in self._policies:
-            if not policy.follows_latest:
+            if not policy.follows:
                 continue
-            for version in reversed(self._repository.versions(policy.name)):
+            for version in self._wanted(policy):
                 if version == self._current[policy.name] or await self._take_over(policy.name, version):
                     break
+
+    def _wanted(self, policy: VersionPolicy) -> list[str]:
+        """Versions to serve, best first. With a promoted one, only that, and what is served already."""
+        versions = self._repository.versions(policy.name)[::-1]
+        if policy.versions != (STABLE,):
+            return versions
+        try:
+            promoted = self._repository.labels(policy.name).stable
+        except InvalidModelError as error:
+            log.error("%s; %s stays", error, self._current[policy.name])
+            return []
+        if promoted is None:
+            return versions
+        current = self._current[policy.name]
+        return [promoted, current] if current in versions else [promoted, *versions]
 
     async def _take_over(self, name: str, version: str) -> bool:
         """Whether `version` could be loaded and answers from now on."""

@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.gains.row import Figures, Row
-from benchmarks.gains.timing import median_ms
 from services.classifier.views import VIEWS
 from serving.backends import load_backend
+from serving.backends.timing import median_ms
 from serving.backends.tuning import probe
 from serving.cpu import available_cpus
 from serving.repository.manifest import Task

@@ -77,7 +77,7 @@ class Plan:
     def parts(self) -> dict[str, Callable[[], Iterator[Row]]]:
         """Each yields its rows."""
         repository = ModelRepository(self.models_dir)
-        stored = [repository.open(name, "latest") for name in repository.names()]
+        stored = [repository.open(name, "stable") for name in repository.names()]
         return {
             "runtime": lambda: models.runtime(stored, self.seconds),
             "batch": lambda: models.batches(stored, self.seconds),

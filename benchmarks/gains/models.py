@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator
 from functools import partial
 
 from benchmarks.gains.row import Figures, Row
-from benchmarks.gains.timing import median_ms
 from serving.backends import Backend, load_backend
 from serving.backends.base import Rows
+from serving.backends.timing import median_ms
 from serving.backends.tuning import probe
 from serving.cpu import available_cpus
 from serving.repository.repository import StoredModel

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import typer
 
+from cli.models.diff import diff
 from cli.models.evaluate import evaluate
 from cli.models.export import export
 from cli.models.list import list_models
+from cli.models.promote import promote, rollback
 from cli.models.publish import publish
 from cli.models.train import train
+from cli.models.verify import verify
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, help="Train, export, evaluate, publish and list models.")
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, help="Make, judge, publish, promote and roll back models."
+)
 
 
 @app.callback()
 def models() -> None:
-    """Train, export, evaluate, publish and list models."""
+    """Make, judge, publish, promote and roll back models."""
 
 
 app.command()(train)
@@ -23,3 +28,7 @@ app.command()(export)
 app.command()(publish)
 app.command()(evaluate)
 app.command(name="list")(list_models)
+app.command()(diff)
+app.command()(promote)
+app.command()(rollback)
+app.command()(verify)

@@ -58,10 +58,11 @@ def explained() -> Iterator[None]:
     except (ValueError, RuntimeError, OSError, KeyError) as error:
         fail(str(error.args[0]) if isinstance(error, KeyError) else str(error))
     except Exception as error:
+        from serving.backends import ModelLoadError
         from serving.errors import NotFoundError
         from serving.repository.repository import InvalidModelError
 
-        if not isinstance(error, NotFoundError | InvalidModelError):
+        if not isinstance(error, NotFoundError | InvalidModelError | ModelLoadError):
             raise
         fail(str(error))
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
 from cli.models.common import ModelsOption
-from cli.output import JsonOption, answers, print_json
+from cli.output import JsonOption, answers, errors, print_json
+
+if TYPE_CHECKING:
+    from serving.repository.repository import ModelRepository
 
 
 def list_models(models_dir: ModelsOption = Path("models"), as_json: JsonOption = False) -> None:
@@ -17,8 +20,9 @@ def list_models(models_dir: ModelsOption = Path("models"), as_json: JsonOption =
 
     repository, rows = ModelRepository(models_dir), []
     for name in repository.names():
+        stable = _stable(repository, name)
         for version in repository.versions(name):
-            row: dict[str, Any] = {"model": name, "version": version}
+            row: dict[str, Any] = {"model": name, "version": version, "stable": version == stable}
             try:
                 stored = repository.open(name, version)
             except InvalidModelError as error:
@@ -43,5 +47,16 @@ def list_models(models_dir: ModelsOption = Path("models"), as_json: JsonOption =
     for row in rows:
         size = f"{row['bytes'] / 1e6:.1f}" if "bytes" in row else ""
         cells = [row.get(key, "") for key in ("model", "version", "task", "architecture", "input")]
+        cells[1] += " stable" * row["stable"]
         table.add_row(*cells, size, row.get("digest", "")[:12], row.get("problem", row["state"]))
     answers.print(table)
+
+
+def _stable(repository: ModelRepository, name: str) -> str | None:
+    from serving.repository.repository import InvalidModelError
+
+    try:
+        return repository.stable(name)
+    except InvalidModelError as error:
+        errors.print(str(error), style="red", markup=False)
+        return None

@@ -21,6 +21,8 @@ def publish(
 ) -> None:
     """Judge the exported model and put it into the repository as its next version."""
     with explained():
+        from serving.repository.repository import ModelRepository
+
         if name == DETECTOR:
             from modelkit.detector.release import publish_run as publish_detector
 
@@ -31,3 +33,6 @@ def publish(
 
             version = publish_run(find_run(name, data, work_dir), models_dir, below_gate=below_gate, note=note)
         typer.echo(f"published {version}")
+        stable = ModelRepository(models_dir).labels(name).stable
+    if stable is not None:
+        typer.echo(f"{stable} is still served; next: ferry models promote {name} {version.name}")

@@ -11,9 +11,9 @@ import json
 import logging
 import math
 import os
-import time
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ import numpy as np
 
 from serving.backends import BACKENDS, load_backend
 from serving.backends.base import Backend, ModelLoadError, Outputs, Rows
+from serving.backends.timing import median_ms
 from serving.cpu import available_cpus, cpu_name, has_bf16
 from serving.repository.manifest import InputSpec
 from serving.repository.repository import StoredModel
@@ -101,8 +102,8 @@ def measure(stored: StoredModel, tried: Iterable[Candidate], seconds: float = 0.
         reference.setdefault(candidate.batch, outputs)
         name = stored.manifest.output.scores
         difference = _difference(outputs[name], reference[candidate.batch][name], stored)
-        median = _median_seconds(loaded[1], rows, seconds)
-        results.append(Measurement(candidate, candidate.batch / median, median * 1000, difference))
+        (median,) = median_ms([partial(loaded[1].run, rows)], seconds)
+        results.append(Measurement(candidate, candidate.batch * 1000 / median, median, difference))
     return results
 
 
@@ -118,16 +119,6 @@ def _softmax(logits: Rows) -> Rows:
     powers: Rows = np.exp(logits - logits.max(axis=1, keepdims=True))
     shares: Rows = powers / powers.sum(axis=1, keepdims=True)
     return shares
-
-
-def _median_seconds(backend: Backend, rows: Rows, seconds: float) -> float:
-    durations: list[float] = []
-    end = time.perf_counter() + seconds
-    while len(durations) < 3 or (time.perf_counter() < end and len(durations) < 1000):
-        started = time.perf_counter()
-        backend.run(rows)
-        durations.append(time.perf_counter() - started)
-    return float(np.median(durations))
 
 
 def fastest(measurements: Iterable[Measurement], *, reduced: bool, batch: int = 1) -> Measurement | None:

@@ -15,7 +15,10 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from serving.errors import NotFoundError
+from serving.repository.labels import Labels
 from serving.repository.manifest import MANIFEST_FILE, NAME_PATTERN, VERSION_PATTERN, Manifest
+
+LATEST, STABLE = "latest", "stable"
 
 
 class InvalidModelError(Exception):
@@ -62,20 +65,41 @@ class ModelRepository:
             return []
         return sorted(found, key=int)
 
+    def labels(self, name: str) -> Labels:
+        """What has been promoted; empty where nothing has.
+
+        Raises:
+            InvalidModelError: the file that says so cannot be read or does not fit.
+        """
+        try:
+            return Labels.read(self.root / name)
+        except (OSError, ValueError) as error:
+            raise InvalidModelError(f"the labels of model {name}: {error}") from error
+
+    def stable(self, name: str) -> str | None:
+        """The version to serve: the promoted one, else the newest; None where there is no version.
+
+        Raises:
+            InvalidModelError: as `labels`.
+        """
+        return self.labels(name).stable or next(reversed(self.versions(name)), None)
+
     def open(self, name: str, version: str) -> StoredModel:
         """Reads a version and checks every file of it.
 
         Args:
             name: the model.
-            version: a decimal number, or `latest`.
+            version: a decimal number; `latest`, the newest; or `stable`, the promoted one, else the newest.
 
         Raises:
             NotFoundError: no such model or version; the message lists what there is.
             InvalidModelError: the manifest does not fit, a file is missing, or a digest differs.
         """
         versions = self.versions(name)
-        if version == "latest" and versions:
+        if version == LATEST and versions:
             version = versions[-1]
+        elif version == STABLE and versions:
+            version = self.stable(name) or version
         if version not in versions:
             have = f"it has {', '.join(versions)}" if versions else f"models here: {', '.join(self.names()) or 'none'}"
             raise NotFoundError(f"there is no version {version} of model {name!r}; {have}")

@@ -8,11 +8,12 @@ from serving.repository.policy import VersionPolicy, parse_policies
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("efficientnet", (VersionPolicy("efficientnet", ("latest",)),)),
+        ("efficientnet", (VersionPolicy("efficientnet", ("stable",)),)),
+        ("efficientnet:stable", (VersionPolicy("efficientnet", ("stable",)),)),
         ("efficientnet:latest", (VersionPolicy("efficientnet", ("latest",)),)),
         ("efficientnet:2", (VersionPolicy("efficientnet", ("2",)),)),
         ("arcface:2+1", (VersionPolicy("arcface", ("2", "1")),)),
-        (" a , b:3 ", (VersionPolicy("a", ("latest",)), VersionPolicy("b", ("3",)))),
+        (" a , b:3 ", (VersionPolicy("a", ("stable",)), VersionPolicy("b", ("3",)))),
     ],
 )
 def test_policies(text: str, expected: tuple[VersionPolicy, ...]) -> None:
@@ -21,8 +22,8 @@ def test_policies(text: str, expected: tuple[VersionPolicy, ...]) -> None:
 
 def test_only_latest_follows_the_repository() -> None:
     follow, pinned = parse_policies("a,b:1")
-    assert follow.follows_latest
-    assert not pinned.follows_latest
+    assert follow.follows
+    assert not pinned.follows
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,58 @@
+"""`ferry models diff`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from cli.models.common import DataOption, ModelsOption, ThreadsOption, explained
+from cli.output import JsonOption, answers, print_json
+
+FIGURES = (("accuracy", "accuracy"), ("macro_f1", "macro F1"), ("ece", "ECE"))
+DETECTION = (("recall", "recall of faces"), ("precision", "precision of faces"))
+
+
+def diff(
+    name: Annotated[str, typer.Argument(help="A model of the repository.")],
+    a: Annotated[str, typer.Argument(help="The old version: a number, stable or latest.")],
+    b: Annotated[str, typer.Argument(help="The new version.")],
+    *,
+    data: DataOption,
+    split: Annotated[str, typer.Option(help="Split of the expression crops.")] = "public_test",
+    limit: Annotated[int | None, typer.Option(min=1, help="Crops to judge on; all by default.")] = None,
+    models_dir: ModelsOption = Path("models"),
+    threads: ThreadsOption = 1,
+    as_json: JsonOption = False,
+) -> None:
+    """Compare two versions on the same pictures: accuracy, agreement, calibration, speed, and how sure that is."""
+    with explained():
+        from modelkit.compare import compare
+
+        result = compare(models_dir, name, (a, b), data, split=split, limit=limit, threads=threads)
+    if as_json:
+        print_json(result)
+        return
+    old, new = result["a"], result["b"]
+    table = Table(name, old["version"], new["version"], "change", title=f"{result['n']} crops of {split}")
+    shown = [(title, old[key], new[key]) for key, title in (*FIGURES, *DETECTION) if key in old and key in new]
+    shown += [(f"recall {each}", old["per_class"][each], new["per_class"][each]) for each in old["per_class"]]
+    for title, before, after in shown:
+        table.add_row(title, _number(before), _number(after), _change(before, after))
+    before, after = result["run_ms"]
+    table.add_row("ms a run of one", f"{before:.2f}", f"{after:.2f}", f"{result['speed_ratio']:.2f}x as fast")
+    answers.print(table)
+    answers.print(
+        f"agreement {result['agreement']:.3f}; right only in {old['version']}: {result['only_a_right']}, "
+        f"only in {new['version']}: {result['only_b_right']}; McNemar p = {result['p_value']:.2g}: {result['verdict']}"
+    )
+
+
+def _number(value: Any) -> str:
+    return "–" if value is None else f"{value:.3f}"
+
+
+def _change(before: Any, after: Any) -> str:
+    return "" if before is None or after is None else f"{after - before:+.3f}"

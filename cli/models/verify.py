@@ -1,0 +1,48 @@
+"""`ferry models verify`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from cli.models.common import ModelsOption, explained
+from cli.output import JsonOption, answers, print_json
+
+
+def verify(
+    *,
+    names: Annotated[list[str] | None, typer.Argument(help="Models; none: all of them.")] = None,
+    models_dir: ModelsOption = Path("models"),
+    as_json: JsonOption = False,
+) -> None:
+    """Check every version: manifest, digests, whether it loads, and whether it answers as its manifest says."""
+    rows: list[dict[str, str]] = []
+    with explained():
+        from modelkit.verify import verify as check
+        from serving.backends import ModelLoadError
+        from serving.repository.repository import InvalidModelError, ModelRepository
+
+        repository = ModelRepository(models_dir)
+        for name in names or repository.names():
+            versions = repository.versions(name)
+            if not versions:
+                repository.open(name, "latest")  # says what there is
+            for version in versions:
+                problem = ""
+                try:
+                    check(repository.open(name, version))
+                except (InvalidModelError, ModelLoadError) as error:
+                    problem = str(error)
+                rows.append({"model": name, "version": version, "problem": problem})
+    if as_json:
+        print_json(rows)
+    else:
+        table = Table("model", "version", "state")
+        for row in rows:
+            table.add_row(row["model"], row["version"], row["problem"] or "ok")
+        answers.print(table)
+    if any(row["problem"] for row in rows):
+        raise typer.Exit(1)
