@@ -34,13 +34,14 @@ class _LogitsOnly(nn.Module):
         return cast("Tensor", self.network(images)[0])
 
 
-def export(network: nn.Module, path: Path, size: int) -> bool:
-    """Writes `images` [N, 1, size, size] to `logits` [N, 7] and, where the network has one, `embedding` [N, D].
+def export(network: nn.Module, path: Path, size: int, channels: int = 1) -> bool:
+    """Writes `images` [N, channels, size, size] to `logits` [N, classes] and, if there is one, `embedding` [N, D].
 
     Args:
         network: answers `(logits, embedding or None)`; it is left as it was.
         path: the file to write.
         size: side of the input in pixels.
+        channels: of the input, 1 or 3.
 
     Returns:
         Whether there is an embedding.
@@ -49,7 +50,7 @@ def export(network: nn.Module, path: Path, size: int) -> bool:
         ExportError: probabilities differ from PyTorch's by more than `TOLERANCE` on noise.
     """
     network = copy.deepcopy(network).float().cpu().eval()
-    example = torch.randn(2, 1, size, size, generator=torch.Generator().manual_seed(0))
+    example = torch.randn(2, channels, size, size, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
         logits, embedding = network(example)
     outputs = [LOGITS] if embedding is None else [LOGITS, EMBEDDING]

@@ -7,6 +7,7 @@ import typer
 from cli.models.diff import diff
 from cli.models.evaluate import evaluate
 from cli.models.export import export
+from cli.models.import_ import import_model
 from cli.models.list import list_models
 from cli.models.promote import promote, rollback
 from cli.models.publish import publish
@@ -26,6 +27,7 @@ def models() -> None:
 app.command()(train)
 app.command()(export)
 app.command()(publish)
+app.command(name="import")(import_model)
 app.command()(evaluate)
 app.command(name="list")(list_models)
 app.command()(diff)

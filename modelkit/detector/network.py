@@ -12,13 +12,14 @@ from modelkit.ultralytics_shim import install
 from serving.expressions import EXPRESSIONS
 
 
-def build(architecture: str, pretrained: Path | None = None) -> Any:
-    """A fresh `ultralytics` DetectionModel with seven classes.
+def build(architecture: str, pretrained: Path | None = None, classes: int = len(EXPRESSIONS)) -> Any:
+    """A fresh `ultralytics` DetectionModel; with seven classes, they are the expressions.
 
     Args:
         architecture: a model file of Ultralytics, such as `yolo11n` or `yolov8n`.
         pretrained: an Ultralytics checkpoint whose tensors are taken over wherever name and shape agree
             (detection or segmentation). It is unpickled: only give files you trust.
+        classes: number of classes.
 
     Raises:
         FileNotFoundError: `pretrained` does not exist, or Ultralytics knows no such architecture.
@@ -31,9 +32,10 @@ def build(architecture: str, pretrained: Path | None = None) -> Any:
     if pretrained is not None and not pretrained.is_file():
         raise FileNotFoundError(f"{pretrained} does not exist: pass the pretrained YOLO checkpoint, or none")
     LOGGER.setLevel(logging.WARNING)
-    net = DetectionModel(f"{architecture}.yaml", ch=3, nc=len(EXPRESSIONS), verbose=False)
+    net = DetectionModel(f"{architecture}.yaml", ch=3, nc=classes, verbose=False)
     net.args = get_cfg()
-    net.names = {i: expression.value for i, expression in enumerate(EXPRESSIONS)}
+    if classes == len(EXPRESSIONS):
+        net.names = {i: expression.value for i, expression in enumerate(EXPRESSIONS)}
     if pretrained is not None:
         checkpoint = torch.load(pretrained, map_location="cpu", weights_only=False)
         source = (checkpoint.get("ema") or checkpoint["model"]).float().state_dict()

@@ -1,0 +1,172 @@
+"""Checkpoints of classifiers, in the shapes that training loops leave them in."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+from typer.testing import CliRunner
+
+from cli.models import app
+from modelkit.arcface import ArcFace, Backbone
+from modelkit.importing.classifier import create
+from serving.backends import load_backend
+from serving.expressions import EXPRESSIONS, Expression
+from serving.repository.repository import ModelRepository, StoredModel
+
+pytestmark = pytest.mark.toolchain
+
+ARCH = "resnet18"
+FER = "angry,disgust,fear,happy,sad,surprise,neutral"
+ORDER = ("--labels", FER)
+SMALL = ("--size", "32")
+
+
+def network(classes: int = 7, channels: int = 3) -> Any:
+    torch.manual_seed(0)
+    return create(ARCH, classes, channels).eval()
+
+
+def run(*arguments: object) -> Any:
+    return CliRunner().invoke(app, ["import", *(str(each) for each in arguments)])
+
+
+def published(models: Path, name: str = "efficientnet") -> StoredModel:
+    return ModelRepository(models).open(name, "latest")
+
+
+def answers_like(model: StoredModel, expected: Callable[[torch.Tensor], torch.Tensor]) -> None:
+    spec = model.manifest.input
+    images = torch.randn(3, spec.channels, spec.height, spec.width)
+    with torch.inference_mode():
+        wanted = torch.softmax(expected(images), 1).numpy()
+    actual = torch.softmax(torch.from_numpy(load_backend(model.file()).run(images.numpy())["logits"]), 1).numpy()
+    assert np.abs(actual - wanted).max() < 1e-3
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        pytest.param(lambda s: s, id="bare"),
+        pytest.param(lambda s: {"state_dict": s, "epoch": 3}, id="state_dict"),
+        pytest.param(
+            lambda s: {"model_state_dict": s, "optimizer": {"state": {0: torch.ones(3)}}}, id="model_state_dict"
+        ),
+        pytest.param(lambda s: {f"module.{k}": v for k, v in s.items()}, id="DataParallel"),
+        pytest.param(lambda s: {"model": {f"_orig_mod.model.{k}": v for k, v in s.items()}}, id="compiled wrapper"),
+        pytest.param(
+            lambda s: {f"backbone.{k}" if not k.startswith("fc.") else f"head.1.{k[3:]}": v for k, v in s.items()},
+            id="other head name",
+        ),
+        pytest.param(lambda s: {k: v.half() if v.is_floating_point() else v for k, v in s.items()}, id="half"),
+    ],
+)
+def test_weights_are_found_wherever_they_lie(tmp_path: Path, wrap: Callable[[Any], Any]) -> None:
+    original = network()
+    torch.save(wrap(original.state_dict()), tmp_path / "best.pth")
+    result = run("efficientnet", tmp_path / "best.pth", "--arch", ARCH, *ORDER, *SMALL, "--models-dir", tmp_path / "m")
+    assert result.exit_code == 0, result.output
+    answers_like(published(tmp_path / "m"), original)
+
+
+def test_safetensors_grey_input_and_a_guessed_architecture(tmp_path: Path) -> None:
+    original = network(channels=1)
+    save_file(original.state_dict(), tmp_path / "best.safetensors")
+    options = [*ORDER, *SMALL, "--mean", "0.5", "--std", "0.25", "--models-dir", tmp_path / "m", "--json"]
+    result = run("efficientnet", tmp_path / "best.safetensors", *options)
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["version"] == "1"
+    model = published(tmp_path / "m")
+    assert (model.manifest.architecture, model.manifest.input.color.value) == (f"timm:{ARCH}", "grey")
+    assert (model.manifest.input.mean, model.manifest.input.std) == ((0.5,), (0.25,))
+    answers_like(model, original)
+
+
+def test_labels_keep_their_own_order_and_get_their_meaning(tmp_path: Path) -> None:
+    names = ["Anger", "Contempt", "disgusted", "FEAR", "Happiness", "Neutral", "Sad", "Surprise"]
+    torch.save({"state_dict": network(8).state_dict(), "class_names": names}, tmp_path / "best.pth")
+    result = run("efficientnet", tmp_path / "best.pth", "--arch", ARCH, *SMALL, "--models-dir", tmp_path / "m")
+    assert result.exit_code == 0, result.output
+    manifest = published(tmp_path / "m").manifest
+    assert [label.name for label in manifest.labels] == names
+    assert [label.expression for label in manifest.labels] == [EXPRESSIONS[0], None, *EXPRESSIONS[1:]]
+    assert "Left out, the others renormalised: Contempt." in manifest.description
+    mapped = ["--map", "Contempt=disgust", "--map", "Sad=none"]
+    result = run("efficientnet", tmp_path / "best.pth", "--arch", ARCH, *SMALL, *mapped, "--models-dir", tmp_path / "m")
+    assert result.exit_code == 0, result.output
+    labels = {label.name: label.expression for label in published(tmp_path / "m").manifest.labels}
+    assert (labels["Contempt"], labels["Sad"]) == (Expression.DISGUST, None)
+
+
+def test_a_model_that_does_not_name_its_classes_is_not_guessed_at(tmp_path: Path) -> None:
+    torch.save(network().state_dict(), tmp_path / "best.pth")
+    result = run("efficientnet", tmp_path / "best.pth", "--arch", ARCH, "--models-dir", tmp_path / "m")
+    assert result.exit_code == 1
+    assert "--labels" in result.output
+    assert not (tmp_path / "m").exists()
+
+
+def test_judged_on_data_where_there_is_some(tmp_path: Path, data: Path) -> None:
+    torch.save(network().state_dict(), tmp_path / "best.pth")
+    options = [*ORDER, *SMALL, "--data", data, "--models-dir", tmp_path / "m"]
+    assert run("efficientnet", tmp_path / "best.pth", "--arch", ARCH, *options).exit_code == 0
+    evaluation = published(tmp_path / "m").manifest.evaluation["public_test"]
+    assert evaluation["n"] == 35
+    assert 0 <= evaluation["accuracy"] <= 1
+
+
+def test_arcface_of_ferrys_own_shape(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    original = ArcFace(Backbone((8, 8, 16, 16), (1, 2, 1, 1), 48, 0.0), 7, 16.0).eval()
+    torch.save({"state_dict": {f"module.{k}": v for k, v in original.state_dict().items()}}, tmp_path / "best.pth")
+    result = run("arcface", tmp_path / "best.pth", *ORDER, "--models-dir", tmp_path / "m")
+    assert result.exit_code == 0, result.output
+    model = published(tmp_path / "m", "arcface")
+    assert (model.manifest.architecture, model.manifest.input.width) == ("iresnet", 48)
+    assert model.manifest.output.embedding == "embedding"
+    answers_like(model, lambda images: original(images)[0])
+
+
+@pytest.mark.parametrize("head", ["cosine", "transposed cosine", "linear"])
+def test_arcface_around_a_timm_backbone(tmp_path: Path, head: str) -> None:
+    torch.manual_seed(0)
+    backbone = create(ARCH, 0, 3).eval()
+    embed, norm, centres = nn.Linear(512, 64), nn.BatchNorm1d(64).eval(), torch.randn(7, 64)
+    bias = torch.randn(7)
+    state = {f"backbone.{k}": v for k, v in backbone.state_dict().items()}
+    state |= {f"embedding.{k}": v for k, v in embed.state_dict().items()}
+    state |= {f"bn.{k}": v for k, v in norm.state_dict().items()}
+    state |= {"head.weight": centres.T.contiguous() if head == "transposed cosine" else centres}
+    state |= {"head.bias": bias} if head == "linear" else {}
+    torch.save({"state_dict": state}, tmp_path / "best.pth")
+    options = ["--arch", ARCH, "--scale", "8", *ORDER, *SMALL, "--models-dir", tmp_path / "m"]
+    result = run("arcface", tmp_path / "best.pth", *options)
+    assert result.exit_code == 0, result.output
+
+    def expected(images: torch.Tensor) -> torch.Tensor:
+        features = norm(embed(backbone(images)))
+        if head == "linear":
+            return features @ centres.T + bias
+        normalize = nn.functional.normalize
+        return 8 * normalize(features) @ normalize(centres).T
+
+    answers_like(published(tmp_path / "m", "arcface"), expected)
+
+
+def test_another_architecture_is_named_with_what_does_not_fit(tmp_path: Path) -> None:
+    torch.save(network().state_dict(), tmp_path / "best.pth")
+    result = run("efficientnet", tmp_path / "best.pth", "--arch", "resnet26", *ORDER, "--models-dir", tmp_path / "m")
+    assert result.exit_code == 1
+    assert "--arch" in result.output
+    torch.save({k: v for k, v in network().state_dict().items() if "layer4.1" not in k}, tmp_path / "part.pth")
+    result = run("efficientnet", tmp_path / "part.pth", "--arch", ARCH, *ORDER, "--models-dir", tmp_path / "m")
+    assert result.exit_code == 1
+    assert "layer4.1.conv1.weight" in result.output
+    assert not (tmp_path / "m").exists()
