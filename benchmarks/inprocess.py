@@ -13,8 +13,7 @@ from services.classifier.probabilities import probabilities
 from services.detector.engine import DetectedFace, find_faces, prepare_images
 from services.ensembler.recipe import DEFAULT_RECIPE, read_recipe
 from services.ensembler.vote import soft_vote
-from serving.backends import Backend, load_backend, tuning
-from serving.cpu import available_cpus
+from serving.backends import Backend, tuning
 from serving.images.crop import cut_crops
 from serving.images.decode import decode
 from serving.preprocess import prepare
@@ -30,15 +29,7 @@ class _Loaded:
     def open(cls, repository: ModelRepository, name: str, optimized: bool) -> _Loaded:
         """The stable version, run the way a service on this machine would run it."""
         stored = repository.open(name, "stable")
-        threads = available_cpus()
-        best = tuning.fastest(tuning.read(stored), reduced=optimized)
-        if best is None:
-            measured = tuning.measure(stored, tuning.candidates(threads, (1,), reduced=True))
-            tuning.write(stored, measured)
-            best = tuning.fastest(measured, reduced=optimized)
-        how = best.candidate if best else tuning.Candidate("onnxruntime", "fp32", threads, 1)
-        backend = load_backend(stored.file(), backend=how.backend, precision=how.precision, threads=how.threads)
-        return cls(stored, backend)
+        return cls(stored, tuning.load(stored, tuning.choose(stored, reduced=optimized)))
 
 
 class InProcessPipeline:

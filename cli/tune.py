@@ -32,7 +32,8 @@ def tune(
     """Measure backends, precisions, threads and batch sizes on this machine.
 
     Services started afterwards use what was found fastest in float32, and, with --optimized, also reduced precision
-    whose scores stay within 0.02 of float32. Stop other work first: what runs beside it is measured too.
+    whose accuracy `ferry models optimize` or `quantize` has found good, or whose scores stay within 0.02 of float32.
+    Stop other work first: what runs beside it is measured too.
     """
     repository = ModelRepository(models_dir)
     chosen = names or repository.names()
@@ -51,7 +52,8 @@ def tune(
             measurements: list[tuning.Measurement] = []
             for count in threads:
                 progress.update(task, description=f"{model.manifest.name}, {count} thread(s)")
-                measurements += tuning.measure(model, tuning.candidates(count, BATCHES, reduced=True), seconds)
+                tried = tuning.candidates(count, BATCHES, reduced=True, manifest=model.manifest)
+                measurements += tuning.measure(model, tried, seconds)
                 progress.advance(task)
             kept = tuning.write(model, measurements)
             reports.append((model, measurements, kept))

@@ -12,10 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ferry.v1 import types_pb2
-from serving.backends import Backend, ModelLoadError, load_backend, tuning
+from serving.backends import Backend, ModelLoadError, tuning
 from serving.backends.base import Outputs
 from serving.batching.batcher import BatchPolicy, MicroBatcher
-from serving.cpu import available_cpus
 from serving.errors import NotFoundError
 from serving.repository.manifest import Manifest, Task
 from serving.repository.policy import VersionPolicy
@@ -213,34 +212,16 @@ class ModelHost:
         if stored.manifest.task is not self._task:
             raise InvalidModelError(f"{stored.directory} is made to {stored.manifest.task}, not to {self._task}")
         try:
-            how = self._choose(stored)
-            backend = load_backend(stored.file(), backend=how.backend, precision=how.precision, threads=how.threads)
-            for size in warm_sizes(self._settings.max_batch):
+            settings = self._settings
+            how = tuning.choose(stored, threads=settings.threads, backend=settings.backend, reduced=settings.optimized)
+            backend = tuning.load(stored, how)
+            for size in warm_sizes(settings.max_batch):
                 check_outputs(stored.manifest, backend.run(tuning.probe(stored.manifest.input, size)), size)
         except (InvalidModelError, ModelLoadError):
             raise
         except Exception as error:
             raise InvalidModelError(f"{stored.directory} does not run as its manifest says: {error}") from error
         return stored, backend
-
-    def _choose(self, stored: StoredModel) -> tuning.Candidate:
-        """How to run the model: as set, else as tuned, else as measured now."""
-        settings = self._settings
-        threads = settings.threads or available_cpus()
-        wanted = [
-            candidate
-            for candidate in tuning.candidates(threads, (1,), reduced=settings.optimized)
-            if settings.backend in {"auto", candidate.backend}
-        ]
-        known = tuning.read(stored)
-        usable = [m for m in known if settings.threads in {0, m.candidate.threads}]
-        measured = {(m.candidate.backend, m.candidate.precision) for m in usable}
-        if len(wanted) > 1 and not {(c.backend, c.precision) for c in wanted} <= measured:
-            usable = tuning.measure(stored, tuning.candidates(threads, (1,), reduced=True), seconds=0.15)
-            tuning.write(stored, usable + [m for m in known if m.candidate.threads != threads])
-        usable = [m for m in usable if settings.backend in {"auto", m.candidate.backend}]
-        best = tuning.fastest(usable, reduced=settings.optimized)
-        return best.candidate if best else wanted[0]
 
     async def _unload(self, key: tuple[str, str]) -> None:
         model = self._models.pop(key)

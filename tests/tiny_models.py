@@ -133,6 +133,18 @@ def publish(root: Path, manifest: Manifest, graph: bytes) -> Path:
     return directory
 
 
+def add_variant(directory: Path, graph: bytes, backends: Sequence[str], variant: str = "int8") -> None:
+    """Adds a variant to a version that `publish` wrote; it passed its gate on these backends."""
+    manifest, file = Manifest.read(directory), f"model.{variant}.onnx"
+    (directory / file).write_bytes(graph)
+    changes = {
+        "files": manifest.files | {file: hashlib.sha256(graph).hexdigest()},
+        "variants": manifest.variants | {variant: file},
+        "variant_backends": {variant: tuple(backends)},
+    }
+    (directory / "manifest.json").write_text(manifest.model_copy(update=changes).to_json())
+
+
 def softmax(logits: Sequence[float]) -> np.ndarray[Any, np.dtype[np.float64]]:
     """The reference, in double precision."""
     powers = np.exp(np.asarray(logits, np.float64) - np.max(logits))

@@ -19,7 +19,8 @@ def load_backend(
     Args:
         path: the .onnx file.
         backend: one of BACKENDS.
-        precision: of the arithmetic: `fp32`; OpenVINO also `bf16`.
+        precision: of the arithmetic: `fp32`; OpenVINO also `bf16`; `int8` of a file that is quantized itself (what is
+            not quantized in it runs in float32).
         threads: threads of one run, 1 or more.
         concurrency: runs at the same time, 1 or more.
 
@@ -27,11 +28,12 @@ def load_backend(
         ModelLoadError: the file cannot be loaded.
         ValueError: no such backend, or not in that precision.
     """
-    if backend == "onnxruntime" and precision == "fp32":
+    if backend == "onnxruntime" and precision in {"fp32", "int8"}:
         from serving.backends.onnx_runtime import OnnxRuntimeBackend, gpu_available
 
-        return OnnxRuntimeBackend(path, threads=threads, device="cuda" if gpu_available() else "cpu")
-    if backend == "openvino" and precision in {"fp32", "bf16"}:
+        device = "cuda" if gpu_available() else "cpu"
+        return OnnxRuntimeBackend(path, threads=threads, device=device, precision=precision)
+    if backend == "openvino" and precision in {"fp32", "bf16", "int8"}:
         from serving.backends.open_vino import OpenVinoBackend
 
         return OpenVinoBackend(path, threads=threads, precision=precision, concurrency=concurrency)

@@ -26,7 +26,7 @@ class Backend(ABC):
 
     Attributes:
         name: such as `onnxruntime`.
-        precision: of the arithmetic, such as `fp32` or `bf16`.
+        precision: of the arithmetic, such as `fp32`, `bf16` or `int8`.
         device: such as `cpu` or `cuda`.
     """
 

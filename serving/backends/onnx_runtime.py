@@ -20,12 +20,13 @@ class OnnxRuntimeBackend(Backend):
 
     name = "onnxruntime"
 
-    def __init__(self, path: Path, *, threads: int, device: str = "cpu") -> None:
+    def __init__(self, path: Path, *, threads: int, device: str = "cpu", precision: str = "fp32") -> None:
         """
         Args:
             path: the .onnx file.
             threads: intra-op threads, 1 or more. ONNX Runtime itself would count the host's cores.
             device: `cpu` or `cuda`.
+            precision: what the file is stored to be run in: `fp32` or `int8`.
 
         Raises:
             ModelLoadError: it is no model that ONNX Runtime can load.
@@ -39,7 +40,7 @@ class OnnxRuntimeBackend(Backend):
         # Batches of every size are run: a block kept for each size's memory pattern doubles a detector's memory.
         options.enable_mem_pattern = False
         self.device = device
-        self.precision = "fp32"
+        self.precision = precision
         try:
             self._session = ort.InferenceSession(str(path), options, providers=_providers(device))
         except Exception as error:

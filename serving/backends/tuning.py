@@ -23,25 +23,35 @@ from serving.backends import BACKENDS, load_backend
 from serving.backends.base import Backend, ModelLoadError, Outputs, Rows
 from serving.backends.timing import median_ms
 from serving.cpu import available_cpus, cpu_name, has_bf16
-from serving.repository.manifest import InputSpec
+from serving.repository.manifest import InputSpec, Manifest
 from serving.repository.repository import StoredModel
 
 log = logging.getLogger(__name__)
 
 FULL_PRECISION = "fp32"
-PRECISIONS = (FULL_PRECISION, "bf16")
+PRECISIONS = (FULL_PRECISION, "bf16", "int8")
+DEFAULT_VARIANT = "default"
+QUANTIZED_VARIANTS = ("int8",)
+"""Variants of a model that are files of their own; each is named for its precision."""
+
 MAX_REDUCED_DIFFERENCE = 0.02
 """Largest difference of any class score from float32, on the probe batch, that a reduced precision may have."""
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A way to run a model."""
+    """A way to run a model; `variant` names the file of it, as the manifest does."""
 
     backend: str
     precision: str
     threads: int
     batch: int
+    variant: str = DEFAULT_VARIANT
+
+    @property
+    def arithmetic(self) -> tuple[str, str, str]:
+        """Backend, precision and variant: all that decides the answers."""
+        return self.backend, self.precision, self.variant
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +62,14 @@ class Measurement:
         rows_per_second: throughput of back-to-back runs.
         run_ms: median duration of a run in milliseconds.
         difference: largest absolute difference of any output score from float32 on ONNX Runtime.
+        passed: whether its accuracy on labelled pictures passed a gate; None where nobody has looked.
     """
 
     candidate: Candidate
     rows_per_second: float
     run_ms: float
     difference: float
+    passed: bool | None = None
 
 
 def machine_id() -> str:
@@ -67,12 +79,36 @@ def machine_id() -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def candidates(threads: int, batches: Iterable[int], *, reduced: bool) -> list[Candidate]:
-    """Every way this machine offers, float32 on ONNX Runtime first."""
-    kinds = [("onnxruntime", FULL_PRECISION), ("openvino", FULL_PRECISION)]
+def candidates(
+    threads: int, batches: Iterable[int], *, reduced: bool, manifest: Manifest | None = None
+) -> list[Candidate]:
+    """Every way this machine offers, float32 on ONNX Runtime first.
+
+    Args:
+        threads: of one run.
+        batches: rows of one run.
+        reduced: less than float32 too.
+        manifest: of the model; its quantized variants are offered where they passed their gate.
+    """
+    kinds = [("onnxruntime", FULL_PRECISION, DEFAULT_VARIANT), ("openvino", FULL_PRECISION, DEFAULT_VARIANT)]
     if reduced and has_bf16():
-        kinds.append(("openvino", "bf16"))
-    return [Candidate(backend, precision, threads, batch) for backend, precision in kinds for batch in batches]
+        kinds.append(("openvino", "bf16", DEFAULT_VARIANT))
+    if reduced and manifest is not None:
+        kinds += [(b, v, v) for v in QUANTIZED_VARIANTS for b in BACKENDS if b in manifest.variant_backends.get(v, ())]
+    return [
+        Candidate(backend, precision, threads, batch, variant)
+        for backend, precision, variant in kinds
+        for batch in batches
+    ]
+
+
+def load(stored: StoredModel, how: Candidate) -> Backend:
+    """The model, loaded that way.
+
+    Raises:
+        ModelLoadError: the file cannot be loaded.
+    """
+    return load_backend(stored.file(how.variant), backend=how.backend, precision=how.precision, threads=how.threads)
 
 
 def probe(spec: InputSpec, batch: int) -> Rows:
@@ -85,15 +121,19 @@ def probe(spec: InputSpec, batch: int) -> Rows:
 
 
 def measure(stored: StoredModel, tried: Iterable[Candidate], seconds: float = 0.25) -> list[Measurement]:
-    """Runs each candidate for about `seconds`; one that cannot be loaded is left out, with a line in the log."""
+    """Runs each candidate for about `seconds`; one that cannot be loaded is left out, with a line in the log.
+
+    What is already known of a candidate's accuracy is kept.
+    """
+    verdicts = {m.candidate.arithmetic: m.passed for m in read(stored)}
     results: list[Measurement] = []
     reference: dict[int, Outputs] = {}
-    loaded: tuple[tuple[str, str, int], Backend] | None = None
+    loaded: tuple[tuple[tuple[str, str, str], int], Backend] | None = None
     for candidate in tried:
-        key = (candidate.backend, candidate.precision, candidate.threads)
+        key = candidate.arithmetic, candidate.threads
         try:
             if loaded is None or loaded[0] != key:
-                loaded = key, load_backend(stored.file(), backend=key[0], precision=key[1], threads=key[2])
+                loaded = key, load(stored, candidate)
         except ModelLoadError as error:
             log.warning("%s", error)
             continue
@@ -103,7 +143,8 @@ def measure(stored: StoredModel, tried: Iterable[Candidate], seconds: float = 0.
         name = stored.manifest.output.scores
         difference = _difference(outputs[name], reference[candidate.batch][name], stored)
         (median,) = median_ms([partial(loaded[1].run, rows)], seconds)
-        results.append(Measurement(candidate, candidate.batch * 1000 / median, median, difference))
+        passed = verdicts.get(candidate.arithmetic)
+        results.append(Measurement(candidate, candidate.batch * 1000 / median, median, difference, passed))
     return results
 
 
@@ -123,13 +164,42 @@ def _softmax(logits: Rows) -> Rows:
 
 def fastest(measurements: Iterable[Measurement], *, reduced: bool, batch: int = 1) -> Measurement | None:
     """The quickest run of `batch` rows among those allowed; None where there is no measurement."""
-    allowed = [
-        m
-        for m in measurements
-        if m.candidate.batch == batch
-        and (m.candidate.precision == FULL_PRECISION or (reduced and m.difference <= MAX_REDUCED_DIFFERENCE))
-    ]
+    allowed = [m for m in measurements if m.candidate.batch == batch and is_allowed(m, reduced=reduced)]
     return min(allowed, key=lambda m: m.run_ms, default=None)
+
+
+def is_allowed(measurement: Measurement, *, reduced: bool) -> bool:
+    """Float32 always; less only with `reduced`, and then by its accuracy where somebody has measured it.
+
+    Where nobody has, a quantized variant is allowed, since it was not published without passing its gate, and any
+    other precision by the scores of the probe.
+    """
+    if measurement.candidate.precision == FULL_PRECISION:
+        return True
+    if not reduced or measurement.passed is not None:
+        return reduced and bool(measurement.passed)
+    return measurement.candidate.variant in QUANTIZED_VARIANTS or measurement.difference <= MAX_REDUCED_DIFFERENCE
+
+
+def choose(stored: StoredModel, *, threads: int = 0, backend: str = "auto", reduced: bool = False) -> Candidate:
+    """How to run one row at a time: as tuned, else as measured now (and kept).
+
+    Args:
+        stored: the model.
+        threads: of one run; 0: as tuned, else as many as there are CPUs.
+        backend: one of BACKENDS, or `auto`.
+        reduced: less than float32 is allowed.
+    """
+    count = threads or available_cpus()
+    offered = candidates(count, (1,), reduced=True, manifest=stored.manifest)
+    wanted = [c for c in offered if backend in {"auto", c.backend} and (reduced or c.precision == FULL_PRECISION)]
+    known = read(stored)
+    usable = [m for m in known if threads in {0, m.candidate.threads}]
+    if len(wanted) > 1 and not {c.arithmetic for c in wanted} <= {m.candidate.arithmetic for m in usable}:
+        usable = measure(stored, offered, seconds=0.15)
+        write(stored, usable + [m for m in known if m.candidate.threads != count])
+    best = fastest((m for m in usable if backend in {"auto", m.candidate.backend}), reduced=reduced)
+    return best.candidate if best else wanted[0]
 
 
 def _files(stored: StoredModel) -> tuple[Path, Path]:
@@ -145,22 +215,31 @@ def read(stored: StoredModel) -> list[Measurement]:
         try:
             record = json.loads(path.read_text())
             if record["digest"] == stored.manifest.digest:
-                return [_measurement(m) for m in record["measurements"]]
+                return [_measurement(m, stored.manifest) for m in record["measurements"]]
         except (OSError, ValueError, KeyError, TypeError, RecursionError):
             continue
     return []
 
 
-def _measurement(record: dict[str, Any]) -> Measurement:
+def _measurement(record: dict[str, Any], manifest: Manifest) -> Measurement:
     """One entry of a kept file. It is no model file, so nobody vouches for it: whatever is odd raises."""
     candidate = Candidate(**record["candidate"])
     figures = [float(record[name]) for name in ("rows_per_second", "run_ms", "difference")]
     counts = (candidate.threads, candidate.batch)
     if candidate.backend not in BACKENDS or candidate.precision not in PRECISIONS:
         raise ValueError(f"there is no {candidate.backend} {candidate.precision}")
+    quantized = candidate.precision in QUANTIZED_VARIANTS
+    if candidate.variant != (candidate.precision if quantized else DEFAULT_VARIANT):
+        raise ValueError(f"variant {candidate.variant!r} is not stored in {candidate.precision}")
+    if quantized and candidate.backend not in manifest.variant_backends[candidate.variant]:
+        raise ValueError(f"{candidate.variant} has not passed its gate on {candidate.backend}")
+    passed = record.get("passed")
+    if passed is not None and not isinstance(passed, bool):
+        raise ValueError("passed is neither true nor false")
     if not all(isinstance(n, int) and 1 <= n <= 4096 for n in counts) or not all(math.isfinite(f) for f in figures):
         raise ValueError("a figure is out of its range")
-    return Measurement(candidate, *figures)
+    rows_per_second, run_ms, difference = figures
+    return Measurement(candidate, rows_per_second, run_ms, difference, passed)
 
 
 def write(stored: StoredModel, measurements: list[Measurement]) -> Path | None:

@@ -141,6 +141,10 @@ class Manifest(_Frozen):
         default_factory=lambda: {"default": "model.onnx"},
         description="precision variant to file name; `default` is always there",
     )
+    variant_backends: dict[str, tuple[str, ...]] = Field(
+        default_factory=dict,
+        description="variant to the backends on which its accuracy passed its gate; it may run on no other",
+    )
     files: dict[str, str] = Field(description="file name to SHA-256, hexadecimal")
     training: dict[str, Any] = Field(default_factory=dict)
     evaluation: dict[str, Any] = Field(default_factory=dict)
@@ -162,6 +166,9 @@ class Manifest(_Frozen):
         for variant, file in self.variants.items():
             if file not in self.files:
                 raise ValueError(f"variant {variant!r} names {file!r}, which files does not list")
+        for variant in self.variant_backends:
+            if variant == "default" or variant not in self.variants:
+                raise ValueError(f"variant_backends names {variant!r}, which is no variant besides the default")
         if (self.task is Task.DETECT) != (self.detection is not None):
             raise ValueError("`detection` belongs to detectors, and to every detector")
         names = [label.name for label in self.labels]
@@ -174,7 +181,8 @@ class Manifest(_Frozen):
     @property
     def digest(self) -> str:
         """SHA-256 of all that decides an answer: preprocessing, labels, outputs and file digests."""
-        decisive = self.model_dump(mode="json", exclude={"description", "license", "training", "evaluation"})
+        records = {"description", "license", "training", "evaluation", "variant_backends"}
+        decisive = self.model_dump(mode="json", exclude=records)
         canonical = json.dumps(decisive, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()
 

@@ -22,6 +22,7 @@ from serving.settings import ModelServiceSettings
 from serving.telemetry import metrics
 from tests.tiny_models import (
     SIDE,
+    add_variant,
     classifier_graph,
     classifier_manifest,
     detector_graph,
@@ -254,6 +255,21 @@ async def test_what_tuning_found_fastest_is_used(tmp_path: Path, host: Host) -> 
     forced = await host("tiny", backend="onnxruntime")
     with forced.use() as model:
         assert model.backend.name == "onnxruntime"
+
+
+@pytest.mark.parametrize(("optimized", "precision", "column"), [(False, "fp32", 3), (True, "int8", 0)])
+async def test_the_quantized_variant_answers_only_where_reduced_precision_is_allowed(
+    tmp_path: Path, host: Host, optimized: bool, precision: str, column: int
+) -> None:
+    directory = publish(tmp_path, classifier_manifest(), classifier_graph(OLD))
+    add_variant(directory, classifier_graph(NEW), ["onnxruntime"])
+    stored = ModelRepository(tmp_path).open("tiny", "1")
+    how = [Candidate("onnxruntime", "fp32", 1, 1), Candidate("onnxruntime", "int8", 1, 1, "int8")]
+    tuning.write(stored, [Measurement(c, 1.0, ms, 1.0) for c, ms in zip(how, (2.0, 1.0), strict=True)])
+    running = await host("tiny", optimized=optimized)
+    assert await ask(running) == ("1", column)
+    digest = stored.manifest.digest[:12]
+    assert metrics.MODEL_INFO.labels("tiny", "1", digest, "onnxruntime:cpu", precision)._value.get() == 1
 
 
 async def test_an_untuned_model_is_measured_once_and_the_result_kept(tmp_path: Path, host: Host) -> None:

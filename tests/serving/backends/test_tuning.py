@@ -12,7 +12,14 @@ import pytest
 from serving.backends import tuning
 from serving.backends.tuning import Candidate, Measurement
 from serving.repository.repository import ModelRepository, StoredModel
-from tests.tiny_models import classifier_graph, classifier_manifest, detector_graph, detector_manifest, publish
+from tests.tiny_models import (
+    add_variant,
+    classifier_graph,
+    classifier_manifest,
+    detector_graph,
+    detector_manifest,
+    publish,
+)
 
 
 @pytest.fixture
@@ -23,8 +30,18 @@ def stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StoredModel:
 
 
 def measured(run_ms: float, backend: str = "onnxruntime", precision: str = "fp32", **more: Any) -> Measurement:
-    candidate = Candidate(backend, precision, more.get("threads", 1), more.get("batch", 1))
-    return Measurement(candidate, 1000 / run_ms, run_ms, more.get("difference", 0.0))
+    variant = precision if precision == "int8" else "default"
+    candidate = Candidate(backend, precision, more.get("threads", 1), more.get("batch", 1), variant)
+    return Measurement(candidate, 1000 / run_ms, run_ms, more.get("difference", 0.0), more.get("passed"))
+
+
+@pytest.fixture
+def quantized(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StoredModel:
+    """A model with an int8 file that passed its gate on ONNX Runtime alone; it answers another expression."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    directory = publish(tmp_path / "models", classifier_manifest(), classifier_graph())
+    add_variant(directory, classifier_graph((4, 0, 0, 0, 0, 0, 0)), ("onnxruntime",))
+    return ModelRepository(tmp_path / "models").open("tiny", "1")
 
 
 def test_every_candidate_is_measured_against_float32(stored: StoredModel) -> None:
@@ -64,6 +81,57 @@ def test_the_fastest_in_float32_wins_unless_reduced_precision_is_allowed() -> No
     assert tuning.fastest([], reduced=True) is None
 
 
+def test_a_quantized_variant_is_offered_where_it_passed_its_gate(quantized: StoredModel) -> None:
+    offered = tuning.candidates(1, (1,), reduced=True, manifest=quantized.manifest)
+    assert Candidate("onnxruntime", "int8", 1, 1, "int8") in offered
+    assert not any(c.variant == "int8" and c.backend == "openvino" for c in offered)
+    in_full = tuning.candidates(1, (1,), reduced=False, manifest=quantized.manifest)
+    assert {c.variant for c in in_full} == {"default"}
+    found = tuning.measure(quantized, offered, seconds=0.001)
+    assert max(m.difference for m in found if m.candidate.variant == "int8") > 0.1  # it is the other file that ran
+    backend = tuning.load(quantized, Candidate("onnxruntime", "int8", 1, 1, "int8"))
+    assert backend.precision == "int8"
+    assert backend.run(tuning.probe(quantized.manifest.input, 1))["logits"].argmax() == 0
+
+
+def test_measured_accuracy_decides_before_the_probe_does() -> None:
+    def chosen(*found: Measurement) -> Measurement | None:
+        return tuning.fastest(found, reduced=True)
+
+    full = measured(9)
+    assert chosen(full, good := measured(1, "openvino", "bf16", difference=0.5, passed=True)) is good
+    assert chosen(full, measured(1, "openvino", "bf16", difference=0.0, passed=False)) is full
+    assert chosen(full, good := measured(1, "onnxruntime", "int8", difference=0.5)) is good
+    assert chosen(full, measured(1, "onnxruntime", "int8", passed=False)) is full
+    assert tuning.fastest([full, measured(1, "onnxruntime", "int8", passed=True)], reduced=False) is full
+
+
+def test_a_verdict_outlives_the_next_measurement(quantized: StoredModel) -> None:
+    tuning.write(quantized, [measured(1), measured(1, "onnxruntime", "int8", passed=False)])
+    offered = tuning.candidates(1, (1,), reduced=True, manifest=quantized.manifest)
+    again = tuning.measure(quantized, offered, seconds=0.001)
+    assert [m.passed for m in again if m.candidate.precision == "int8"] == [False]
+
+
+def test_the_choice_keeps_to_what_is_asked(quantized: StoredModel) -> None:
+    kinds = [("onnxruntime", "fp32", 4), ("openvino", "fp32", 3), ("openvino", "bf16", 2), ("onnxruntime", "int8", 1)]
+    tuning.write(quantized, [measured(ms, backend, precision) for backend, precision, ms in kinds])
+    assert tuning.choose(quantized, threads=1, reduced=True).variant == "int8"
+    assert tuning.choose(quantized, threads=1).arithmetic == ("openvino", "fp32", "default")
+    assert tuning.choose(quantized, threads=1, backend="onnxruntime").precision == "fp32"
+    assert tuning.choose(quantized, threads=1, backend="openvino", reduced=True).backend == "openvino"
+
+
+def test_files_kept_before_there_were_variants_are_read(stored: StoredModel) -> None:
+    path = tuning.write(stored, [measured(2)])
+    assert path is not None
+    record = json.loads(path.read_text())
+    del record["measurements"][0]["passed"]
+    del record["measurements"][0]["candidate"]["variant"]
+    path.write_text(json.dumps(record))
+    assert tuning.read(stored) == [measured(2)]
+
+
 def test_what_was_written_is_read_again(stored: StoredModel) -> None:
     assert tuning.read(stored) == []
     path = tuning.write(stored, [measured(2), measured(1, "openvino")])
@@ -99,6 +167,10 @@ HOSTILE: dict[str, Any] = {
     "threads as text": {"threads": "many"},
     "negative threads": {"threads": -1},
     "a billion threads": {"threads": 10**9},
+    "a variant it does not have": {"variant": "int8", "precision": "int8"},
+    "a file as a variant": {"variant": "../../secret.onnx"},
+    "a variant in another precision": {"precision": "int8"},
+    "a verdict in words": {"passed": "certainly"},
     "no time": {"run_ms": None},
     "NaN time": {"run_ms": float("nan")},
     "unknown field": {"command": "rm"},

@@ -177,3 +177,13 @@ def test_a_manifest_survives_writing_and_reading(tmp_path: Path) -> None:
     assert Manifest.model_validate_json(manifest.to_json()) == manifest
     assert manifest.has_expressions
     assert not detector_manifest(labels=[{"name": "face", "expression": None}]).has_expressions
+
+
+def test_backends_are_recorded_only_for_variants_that_exist(tmp_path: Path, version: Path) -> None:
+    digest = ModelRepository(tmp_path).open("tiny", "1").manifest.digest
+    for variant in ("int8", "default"):
+        edit(version, lambda manifest, variant=variant: manifest.update(variant_backends={variant: ["onnxruntime"]}))
+        with pytest.raises(InvalidModelError, match="no variant besides the default"):
+            ModelRepository(tmp_path).open("tiny", "1")
+    edit(version, lambda manifest: manifest.pop("variant_backends"))  # as older versions are
+    assert ModelRepository(tmp_path).open("tiny", "1").manifest.digest == digest
