@@ -16,10 +16,10 @@ from services.classifier.probabilities import probabilities
 from services.classifier.views import make_views, mean_over_views
 from services.ensembler.recipe import DEFAULT_RECIPE, read_recipe
 from services.ensembler.vote import soft_vote
-from serving.backends import load_backend
+from serving.backends import Backend, load_backend
 from serving.expressions import EXPRESSIONS
 from serving.preprocess import prepare
-from serving.repository.manifest import Task
+from serving.repository.manifest import Manifest, Task
 from serving.repository.repository import ModelRepository, StoredModel
 
 ENSEMBLE = "ensemble"
@@ -102,7 +102,13 @@ def classify(
     Returns:
         float32 [N, 7].
     """
-    backend, manifest = load_backend(model.file(), threads=threads), model.manifest
+    return classify_with(load_backend(model.file(), threads=threads), model.manifest, images, tta)
+
+
+def classify_with(
+    backend: Backend, manifest: Manifest, images: npt.NDArray[np.uint8], tta: bool = False
+) -> npt.NDArray[np.float32]:
+    """As `classify`, of a classifier that is loaded already."""
     parts = [np.empty((0, len(EXPRESSIONS)), np.float32)]
     for start in range(0, len(images), BATCH):
         crops = np.repeat(images[start : start + BATCH, :, :, None], 3, axis=3)

@@ -13,7 +13,7 @@ import onnx
 import torch
 from torch import Tensor, nn
 
-from modelkit.detector.export import store_as_half
+from modelkit.half_weights import store_as_half
 from modelkit.manifests import EMBEDDING, INPUT, LOGITS
 
 OPSET = 17

@@ -11,6 +11,7 @@ from cli.models.import_ import import_model
 from cli.models.list import list_models
 from cli.models.promote import promote, rollback
 from cli.models.publish import publish
+from cli.models.quantize import quantize
 from cli.models.train import train
 from cli.models.verify import verify
 
@@ -28,6 +29,7 @@ app.command()(train)
 app.command()(export)
 app.command()(publish)
 app.command(name="import")(import_model)
+app.command()(quantize)
 app.command()(evaluate)
 app.command(name="list")(list_models)
 app.command()(diff)

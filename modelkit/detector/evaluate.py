@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from PIL import Image
 
 from modelkit.data import ExpressionSet
 from modelkit.detector.framing import box_of_crop
-from modelkit.detector.photos import read_photos
+from modelkit.detector.photos import Photo, read_photos
 from modelkit.metrics import expression_metrics
 from services.detector.engine import DetectedFace, find_faces, prepare_images
 from services.detector.letterbox import PAD_VALUE
@@ -98,8 +98,12 @@ def match(faces: list[DetectedFace], truth: npt.NDArray[np.float32]) -> Matches:
 
 def match_photos(detector: Detector, parquet: Path) -> Matches:
     """Runs the detector over a Parquet file of photos and matches everything it finds."""
+    return match_all(detector, read_photos([parquet]))
+
+
+def match_all(detector: Detector, photos: Sequence[Photo]) -> Matches:
+    """Runs the detector over photos, a few at a time, and matches everything it finds."""
     parts = []
-    photos = read_photos([parquet])
     for start in range(0, len(photos), BATCH):
         some = photos[start : start + BATCH]
         found = detector.detect([np.asarray(photo.image()) for photo in some])

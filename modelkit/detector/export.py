@@ -6,16 +6,14 @@ import copy
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import onnx
 import torch
-from onnx import TensorProto, helper, numpy_helper
+
+from modelkit.half_weights import store_as_half
 
 INPUT = "images"
 OUTPUT = "output0"
 OPSET = 17
-MIN_STORED_AS_HALF = 64
-"""Tensors with fewer numbers stay float32: they weigh nothing and some of them are grid constants."""
 
 
 def export(net: Any, path: Path, side: int) -> None:
@@ -52,27 +50,3 @@ def export(net: Any, path: Path, side: int) -> None:
     store_as_half(model)
     onnx.checker.check_model(model)
     onnx.save(model, str(path))
-
-
-def store_as_half(model: Any) -> None:
-    """Stores float32 weights as float16, each followed by a Cast that runtimes fold when they load the model.
-
-    Half the file, and computing stays float32. Weights too large for float16 are left alone. In place.
-    """
-    graph = model.graph
-    casts = []
-    for tensor in list(graph.initializer):
-        if tensor.data_type != TensorProto.FLOAT or np.prod(tensor.dims, dtype=np.int64) < MIN_STORED_AS_HALF:
-            continue
-        values = numpy_helper.to_array(tensor)
-        with np.errstate(over="ignore"):
-            half = values.astype(np.float16)
-        if not np.isfinite(half).all():
-            continue
-        name = tensor.name
-        graph.initializer.remove(tensor)
-        graph.initializer.append(numpy_helper.from_array(half, name + "_half"))
-        casts.append(helper.make_node("Cast", [name + "_half"], [name], name=f"{name}_to_float", to=TensorProto.FLOAT))
-    nodes = [*casts, *graph.node]
-    del graph.node[:]
-    graph.node.extend(nodes)

@@ -7,8 +7,9 @@ import onnx
 import pytest
 import torch
 
-from modelkit.detector.export import INPUT, OUTPUT, export, store_as_half
+from modelkit.detector.export import INPUT, OUTPUT, export
 from modelkit.detector.network import build
+from modelkit.half_weights import store_as_half
 from serving.backends import load_backend
 
 pytestmark = pytest.mark.toolchain

@@ -1,0 +1,120 @@
+"""`ferry models quantize`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+from rich.table import Table
+
+from cli.models.common import WORK_DIR, DataOption, ModelsOption, ThreadsOption, WorkOption, explained, fail
+from cli.output import JsonOption, answers, print_json
+
+if TYPE_CHECKING:
+    from serving.repository.repository import StoredModel
+
+GateOption = Annotated[float, typer.Option(min=0, max=1, help="Largest loss of accuracy allowed; 0.01 is a point.")]
+LimitOption = Annotated[int | None, typer.Option(min=1, help="Pictures to judge by; all by default.")]
+SamplesOption = Annotated[int, typer.Option(min=2, max=4096, help="Faces or photos to calibrate by.")]
+VersionOption = Annotated[str, typer.Option("--version", help="Of the model: a number, or latest.")]
+TOP_COSTS = 8
+
+
+def quantize(
+    name: Annotated[str, typer.Argument(help="Any model in the repository.")],
+    *,
+    data: DataOption,
+    method: Annotated[Literal["static", "dynamic"], typer.Option(help="dynamic covers linear layers only.")] = "static",
+    calibration: Annotated[
+        Literal["minmax", "entropy", "percentile"], typer.Option(help="static: how ranges are found.")
+    ] = "percentile",
+    activations: Annotated[
+        Literal["uint8", "int8"], typer.Option(help="static: uint8 is fast on x86; int8 (symmetric) suits TensorRT.")
+    ] = "uint8",
+    samples: SamplesOption = 512,
+    gate: Annotated[
+        float, typer.Option(min=0, max=1, help="Largest loss of accuracy allowed; 0.01 is a point.")
+    ] = 0.01,
+    keep: Annotated[
+        int | None, typer.Option(min=0, help="Blocks of layers to keep in float, dearest first; by default, as needed.")
+    ] = None,
+    keep_float: Annotated[list[str] | None, typer.Option(help="A node to keep in float; repeatable.")] = None,
+    limit: LimitOption = None,
+    version: VersionOption = "latest",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Report, but publish nothing.")] = False,
+    work_dir: WorkOption = WORK_DIR,
+    models_dir: ModelsOption = Path("models"),
+    threads: ThreadsOption = 1,
+    as_json: JsonOption = False,
+) -> None:
+    """Make an int8 variant of a model and publish it as a new version, if it loses no more accuracy than the gate.
+
+    Accuracy is measured through the serving code on pictures held back from training: of classifiers on faces, of the
+    detector as F1 of the faces found in photos and accuracy of their expressions, whichever loses more.
+    """
+    with explained():
+        import tempfile
+
+        from modelkit.quantize.convert import Activations, Calibration
+        from modelkit.quantize.judge import open_judge
+        from modelkit.quantize.release import explain_failure, make_report, measure, publish_quantized
+        from modelkit.quantize.search import Method, Settings, search
+        from serving.repository.repository import ModelRepository
+
+        stored = ModelRepository(models_dir).open(name, version)
+        settings = Settings(
+            Method(method),
+            Calibration(calibration),
+            Activations(activations),
+            samples,
+            gate,
+            keep,
+            tuple(keep_float or ()),
+            threads,
+        )
+        judge = open_judge(stored.manifest, data, work_dir.expanduser(), samples, limit)
+        published: StoredModel | None = None
+        with tempfile.TemporaryDirectory() as scratch:
+            result = search(stored, judge, Path(scratch), settings)
+            report = make_report(stored, result, measure(stored, result))
+            if result.passed and not dry_run:
+                published = publish_quantized(stored, result, models_dir, report)
+        report["published"] = None if published is None else str(published.directory)
+        if as_json:
+            print_json(report)
+        else:
+            _print(report)
+        if not result.passed:
+            fail(explain_failure(stored, result))
+    if published is not None and not as_json:
+        typer.echo(f"published {published.directory}; services started with --optimized may use it")
+
+
+def _print(report: dict[str, Any]) -> None:
+    sizes = report["bytes"]
+    answers.print(
+        f"{report['model']} {report['source_version']}: int8 covers {report['coverage']}; "
+        f"{sizes['default'] / 1e6:.1f} MB become {sizes['int8'] / 1e6:.1f} MB"
+    )
+    table = Table("backend", "figure", "held back", "int8", "reported", "int8", "loss", "gate", "fp32 ms", "int8 ms")
+    speed = {(row["backend"], row["precision"]): row["run_ms"] for row in report["speed"]}
+    for backend, judged in report["backends"].items():
+        for figure in judged["before"]:
+            columns = ("before", "after", "reported_before", "reported_after")
+            table.add_row(
+                backend,
+                figure,
+                *(f"{judged[column][figure]:.4f}" for column in columns),
+                f"{judged['before'][figure] - judged['after'][figure]:.4f}",
+                "passed" if judged["passed"] else "failed",
+                *(f"{speed[backend, p]:.2f}" if (backend, p) in speed else "" for p in ("fp32", "int8")),
+            )
+    answers.print(table)
+    if report["costs"]:
+        costs = Table("change of the answers", "layers, each block quantized alone")
+        for cost in report["costs"][:TOP_COSTS]:
+            costs.add_row(f"{cost['change']:.4f}", "\n".join(cost["layers"]))
+        answers.print(costs)
+        kept = report["attempts"][-1]["blocks_in_float"]
+        answers.print(f"kept in float: the {kept} dearest of {len(report['costs'])} blocks")

@@ -1,0 +1,191 @@
+"""Finds an int8 file that loses no more accuracy than its gate allows: all layers first, then fewer of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+import onnx
+
+from modelkit.quantize.convert import Activations, Calibration, StaticQuantizer, shrink, write_dynamic
+from modelkit.quantize.graph import Coverage, blocks, coverage, layers, prepare_graph, tail
+from modelkit.quantize.judge import Figures, Judge, loss
+from modelkit.quantize.sensitivity import MAX_BLOCKS, Cost, layer_costs
+from serving.backends import BACKENDS, ModelLoadError, load_backend
+from serving.repository.repository import StoredModel
+
+SEARCHED_ON = "onnxruntime"
+"""The backend whose accuracy leads the search; the result is judged on every one."""
+
+
+class Method(StrEnum):
+    """How a model becomes int8."""
+
+    STATIC = "static"
+    DYNAMIC = "dynamic"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How to quantize.
+
+    Attributes:
+        gate: largest drop of any figure of the judge, as a share: 0.01 is one point.
+        keep: blocks to keep in float, dearest first; None: as few as the gate needs.
+        keep_float: nodes to keep in float besides.
+        threads: of the model's runtime.
+    """
+
+    method: Method = Method.STATIC
+    calibration: Calibration = Calibration.PERCENTILE
+    activations: Activations = Activations.UINT8
+    samples: int = 512
+    gate: float = 0.01
+    keep: int | None = None
+    keep_float: tuple[str, ...] = ()
+    threads: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One file that was tried, and what it lost on held-back pictures."""
+
+    blocks_in_float: int
+    coverage: Coverage
+    figures: Figures
+    loss: float
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """The result on one backend."""
+
+    before: Figures
+    after: Figures
+    loss: float
+    passed: bool
+    reported_before: Figures
+    reported_after: Figures
+
+
+@dataclass(frozen=True, slots=True)
+class Quantized:
+    """What came of it.
+
+    Attributes:
+        file: the int8 model.
+        attempts: in the order they were made; the last one is the file.
+        costs: of blocks of layers, dearest first; empty where nobody had to ask.
+        backends: backend to its judgement; a backend that cannot load the file is missing.
+    """
+
+    file: Path
+    settings: Settings
+    attempts: tuple[Attempt, ...]
+    costs: tuple[Cost, ...] = ()
+    backends: dict[str, Judged] = field(default_factory=dict)
+
+    @property
+    def passed(self) -> tuple[str, ...]:
+        """Backends on which it holds its gate."""
+        return tuple(name for name, judged in self.backends.items() if judged.passed)
+
+    def record(self) -> dict[str, Any]:
+        """As plain values, for a report."""
+        return {
+            "settings": asdict(self.settings),
+            "coverage": str(self.attempts[-1].coverage),
+            "attempts": [asdict(attempt) for attempt in self.attempts],
+            "costs": [asdict(cost) for cost in self.costs],
+            "backends": {name: asdict(judged) for name, judged in self.backends.items()},
+            "passed": self.passed,
+        }
+
+
+def holds(lost: float, gate: float) -> bool:
+    """Whether a loss is within the gate; equal is."""
+    return lost <= gate + 1e-9
+
+
+def search(stored: StoredModel, judge: Judge, folder: Path, settings: Settings) -> Quantized:
+    """Quantizes a model.
+
+    Args:
+        stored: the model.
+        judge: of it.
+        folder: for files on the way and `model.int8.onnx`.
+        settings: how.
+
+    Raises:
+        ValueError: there is nothing to quantize that way, or a node to keep does not exist.
+        ModelLoadError: the model cannot be loaded.
+    """
+    prepared, target = folder / "prepared.onnx", folder / "model.int8.onnx"
+    model = prepare_graph(stored.file(), prepared)
+    found = layers(model)
+    unknown = sorted(set(settings.keep_float) - {node.name for node in model.graph.node})
+    if unknown:
+        some = ", ".join(layer.name for layer in found[:5])
+        raise ValueError(f"there is no node {unknown[0]!r} to keep in float; the first layers are {some}")
+    in_float = [*settings.keep_float, *tail(model)]
+    exact = judge.held_back(load_backend(stored.file(), backend=SEARCHED_ON, threads=settings.threads))
+
+    def attempt(kept: Sequence[tuple[str, ...]]) -> Attempt:
+        keep = [*in_float, *(name for block in kept for name in block)]
+        if settings.method is Method.DYNAMIC:
+            write_dynamic(prepared, target, keep)
+        else:
+            quantizer.write(target, keep_float=keep)
+        covered = coverage(onnx.load(target), found)
+        if not covered.layers:
+            raise ValueError(f"nothing of the model becomes int8 that way: {_why(settings)}")
+        shrink(target)
+        figures = judge.held_back(load_backend(target, precision="int8", threads=settings.threads))
+        return Attempt(len(kept), covered, figures, loss(exact, figures))
+
+    costs: list[Cost] = []
+    if settings.method is Method.DYNAMIC:
+        attempts = [attempt(())]
+    else:
+        quantizer = StaticQuantizer(prepared, settings.calibration, settings.activations)
+        quantizer.calibrate(stored.manifest.input.name, judge.calibration())
+        attempts = [] if settings.keep else [attempt(())]
+        if settings.keep or (settings.keep is None and not holds(attempts[-1].loss, settings.gate)):
+            usable = [layer for layer in found if layer.name not in set(in_float)]
+            costs = layer_costs(prepared, quantizer, judge, blocks(usable, MAX_BLOCKS), settings.threads)
+            counts = [settings.keep] if settings.keep else _growing(len(costs))
+            for count in counts:
+                attempts.append(attempt([cost.layers for cost in costs[:count]]))
+                if holds(attempts[-1].loss, settings.gate):
+                    break
+    result = Quantized(target, settings, tuple(attempts), tuple(costs))
+    for backend in BACKENDS:
+        judged = _judge(stored, judge, target, backend, settings)
+        if judged is not None:
+            result.backends[backend] = judged
+    return result
+
+
+def _why(settings: Settings) -> str:
+    if settings.method is Method.DYNAMIC:
+        return "dynamic quantization covers MatMul and Gemm, not Conv; use --method static"
+    return "every layer is kept in float"
+
+
+def _growing(blocks: int) -> list[int]:
+    """How many blocks to keep in float, one after the other: 1, 2, 4, … up to half of them."""
+    return [2**power for power in range(blocks.bit_length()) if 2 ** (power + 1) <= blocks] or [1]
+
+
+def _judge(stored: StoredModel, judge: Judge, target: Path, backend: str, settings: Settings) -> Judged | None:
+    try:
+        exact = load_backend(stored.file(), backend=backend, threads=settings.threads)
+        quantized = load_backend(target, backend=backend, precision="int8", threads=settings.threads)
+    except ModelLoadError:
+        return None
+    before, after = judge.held_back(exact), judge.held_back(quantized)
+    lost = loss(before, after)
+    return Judged(before, after, lost, holds(lost, settings.gate), judge.reported(exact), judge.reported(quantized))
