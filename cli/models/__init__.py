@@ -10,6 +10,7 @@ from cli.models.export import export
 from cli.models.import_ import import_model
 from cli.models.list import list_models
 from cli.models.promote import promote, rollback
+from cli.models.optimize import optimize
 from cli.models.publish import publish
 from cli.models.quantize import quantize
 from cli.models.train import train
@@ -30,6 +31,7 @@ app.command()(export)
 app.command()(publish)
 app.command(name="import")(import_model)
 app.command()(quantize)
+app.command()(optimize)
 app.command()(evaluate)
 app.command(name="list")(list_models)
 app.command()(diff)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import tempfile
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from enum import StrEnum
 from pathlib import Path
 
@@ -146,11 +147,12 @@ def shrink(path: Path) -> None:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """The quantizers warn through the root logger of things that have been seen to."""
+    """The quantizers talk on standard output, and warn through the root logger of things that have been seen to."""
     root = logging.getLogger()
     level = root.level
     root.setLevel(logging.ERROR)
     try:
-        yield
+        with redirect_stdout(io.StringIO()):
+            yield
     finally:
         root.setLevel(level)

@@ -22,9 +22,14 @@ FILE, REPORT_FILE, PLOT_FILE = "model.int8.onnx", "optimization.json", "optimiza
 def measure(stored: StoredModel, result: Quantized, seconds: float = 0.5) -> list[tuning.Measurement]:
     """How fast every way to run one row is on this machine, the quantized file among them (passed or not)."""
     with tempfile.TemporaryDirectory() as scratch:
-        trial = _publish(stored, result, Path(scratch), {}, tuple(result.backends))
+        trial = trial_version(stored, result, Path(scratch), tuple(result.backends))
         offered = tuning.candidates(available_cpus(), (1,), reduced=True, manifest=trial.manifest)
         return tuning.measure(trial, offered, seconds)
+
+
+def trial_version(stored: StoredModel, result: Quantized, scratch: Path, backends: tuple[str, ...]) -> StoredModel:
+    """A version with the quantized file in a repository of its own, to be run on these backends."""
+    return _publish(stored, result, scratch, {}, backends)
 
 
 def make_report(stored: StoredModel, result: Quantized, measurements: list[tuning.Measurement]) -> dict[str, Any]:

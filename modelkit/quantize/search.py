@@ -124,6 +124,7 @@ def search(stored: StoredModel, judge: Judge, folder: Path, settings: Settings) 
         ModelLoadError: the model cannot be loaded.
     """
     prepared, target = folder / "prepared.onnx", folder / "model.int8.onnx"
+    backend = load_backend(stored.file(), backend=SEARCHED_ON, threads=settings.threads)
     model = prepare_graph(stored.file(), prepared)
     found = layers(model)
     unknown = sorted(set(settings.keep_float) - {node.name for node in model.graph.node})
@@ -131,7 +132,7 @@ def search(stored: StoredModel, judge: Judge, folder: Path, settings: Settings) 
         some = ", ".join(layer.name for layer in found[:5])
         raise ValueError(f"there is no node {unknown[0]!r} to keep in float; the first layers are {some}")
     in_float = [*settings.keep_float, *tail(model)]
-    exact = judge.held_back(load_backend(stored.file(), backend=SEARCHED_ON, threads=settings.threads))
+    exact = judge.held_back(backend)
 
     def attempt(kept: Sequence[tuple[str, ...]]) -> Attempt:
         keep = [*in_float, *(name for block in kept for name in block)]
@@ -162,10 +163,10 @@ def search(stored: StoredModel, judge: Judge, folder: Path, settings: Settings) 
                 if holds(attempts[-1].loss, settings.gate):
                     break
     result = Quantized(target, settings, tuple(attempts), tuple(costs))
-    for backend in BACKENDS:
-        judged = _judge(stored, judge, target, backend, settings)
+    for name in BACKENDS:
+        judged = _judge(stored, judge, target, name, settings)
         if judged is not None:
-            result.backends[backend] = judged
+            result.backends[name] = judged
     return result
 
 
