@@ -9,8 +9,8 @@ from cli.models.evaluate import evaluate
 from cli.models.export import export
 from cli.models.import_ import import_model
 from cli.models.list import list_models
-from cli.models.promote import promote, rollback
 from cli.models.optimize import optimize
+from cli.models.promote import promote, rollback
 from cli.models.publish import publish
 from cli.models.quantize import quantize
 from cli.models.train import train
