@@ -72,7 +72,7 @@ RECIPES: dict[str, Recipe] = {
             margin=0.05,
             margin_ramp=(0.19, 0.4),
             augmentation=Augmentation(erase=0.25),
-            augmentation_schedule=((0.5, 0.6), (1.0, 0.2)),
+            augmentation_schedule=((0.5, 0.6), (1.0, 0.3)),
             symmetric=True,
         ),
         Recipe(
