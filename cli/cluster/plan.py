@@ -17,6 +17,8 @@ from cli.cluster.valkey import valkey_spec
 
 LOOPBACK = "127.0.0.1"
 GATEWAY, ENSEMBLER, MODELS, CACHE = range(4)
+GATEWAY_DRAIN_SECONDS = 0.5
+"""The gateway goes on listening that long when it stops: a call that is just arriving is answered, not cut off."""
 """Stages: who calls stops before who is called."""
 
 
@@ -140,6 +142,7 @@ def _spec(settings: ClusterSettings, slot: _Slot, stage: int, module: str, flags
         "--metrics-port": slot.metrics_port,
         "--log-level": settings.log_level,
         "--grace": settings.grace,
+        "--drain-delay": GATEWAY_DRAIN_SECONDS if stage == GATEWAY else 0,
     }
     arguments = [str(text) for pair in common.items() for text in pair]
     reachable = f"{connectable(host)}:{slot.port}"
