@@ -96,13 +96,14 @@ class ModelRepository:
             InvalidModelError: the manifest does not fit, a file is missing, or a digest differs.
         """
         versions = self.versions(name)
-        if version == LATEST and versions:
+        if versions and version == LATEST:
             version = versions[-1]
-        elif version == STABLE and versions:
+        elif versions and version == STABLE:
             version = self.stable(name) or version
+        if not versions:
+            raise NotFoundError(f"there is no model {name!r}; models here: {', '.join(self.names()) or 'none'}")
         if version not in versions:
-            have = f"it has {', '.join(versions)}" if versions else f"models here: {', '.join(self.names()) or 'none'}"
-            raise NotFoundError(f"there is no version {version} of model {name!r}; {have}")
+            raise NotFoundError(f"there is no version {version} of model {name!r}; it has {', '.join(versions)}")
         directory = self.root / name / version
         try:
             manifest = Manifest.read(directory)

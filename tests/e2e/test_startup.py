@@ -115,7 +115,7 @@ CASES: dict[str, Case] = {
         input=classifier_manifest().input.model_dump(mode="json") | {"width": 32},
     ),
     "an output it does not have": manifest("no output 'x'", output={"scores": "x", "activation": "softmax"}),
-    "a model that is not there": model(nothing, "there is no version latest of model 'other'", "--models", "other"),
+    "a model that is not there": model(nothing, "there is no model 'other'; models here: tiny", "--models", "other"),
     "a version that is not there": model(
         nothing, "there is no version 9 of model 'tiny'; it has 1", "--models", "tiny:9"
     ),

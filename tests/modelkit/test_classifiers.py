@@ -101,7 +101,7 @@ def test_teachers_soften_the_labels_and_are_remembered(ferry_models, tmp_path: P
 
 def test_unknown_names_are_explained(ferry_models) -> None:
     assert "there is no recipe 'resnet'; there are arcface, efficientnet" in ferry_models("train", "resnet", fails=True)
-    assert "no version latest of model 'nobody'" in ferry_models("evaluate", "nobody", fails=True)
+    assert "no model 'nobody'" in ferry_models("evaluate", "nobody", fails=True)
 
 
 def test_vote_leaves_out_models_without_an_opinion() -> None:

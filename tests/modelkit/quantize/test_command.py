@@ -136,7 +136,7 @@ def test_dynamic_says_what_it_covers(ferry: Ferry, models: Path) -> None:
 def test_what_cannot_be_quantized_is_explained(ferry: Ferry, models: Path) -> None:
     publish_classifier(models, classifier(1))
     assert "there is no node 'teapot'" in ferry("quantize", "tiny", "--keep-float", "teapot", fails=True)
-    assert "there is no version latest of model 'nobody'" in ferry("quantize", "nobody", fails=True)
+    assert "there is no model 'nobody'" in ferry("quantize", "nobody", fails=True)
     (models / "tiny" / "1" / "model.onnx").write_bytes(b"garbage")
     assert "is not what its manifest says" in ferry("quantize", "tiny", fails=True).replace("\n", " ")
     assert ModelRepository(models).versions("tiny") == ["1"]
