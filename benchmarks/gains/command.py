@@ -11,12 +11,14 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from benchmarks.gains import answers, cluster, models
+from benchmarks.gains import answers, cluster, models, precision
 from benchmarks.gains.report import save, table
 from benchmarks.gains.row import Row
 from cli.output import JsonOption, print_json
 from serving.cpu import available_cpus, cpu_name
 from serving.repository.repository import ModelRepository
+
+CACHE = Path("~/.cache/ferry/training")
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Measure what techniques bring on this machine.")
 
@@ -79,6 +81,8 @@ class Plan:
         repository = ModelRepository(self.models_dir)
         stored = [repository.open(name, "stable") for name in repository.names()]
         return {
+            "precision": lambda: precision.reduced(stored, self.data, CACHE.expanduser(), self.limit, self.seconds),
+            "tensorrt": precision.tensorrt,
             "runtime": lambda: models.runtime(stored, self.seconds),
             "batch": lambda: models.batches(stored, self.seconds),
             "loaded": lambda: models.kept_loaded(stored, self.seconds),

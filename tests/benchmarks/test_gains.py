@@ -58,6 +58,16 @@ def test_command_measures_and_writes_its_reports(tmp_path: Path) -> None:
     assert (tmp_path / "gains.md").exists()
 
 
+def test_what_this_machine_or_call_lacks_is_skipped_with_a_reason(tmp_path: Path) -> None:
+    arguments = ["gains", "--only", "precision", "--only", "tensorrt", "--json", "--out", str(tmp_path)]
+    result = CliRunner().invoke(app, [*arguments, "--models-dir", str(ROOT / "models")])
+    assert result.exit_code == 0, result.output
+    notes = {row["technique"]: row["note"] for row in json.loads(result.stdout)["rows"] if not row["measured"]}
+    assert notes["static INT8"] == notes["BF16"] == "skipped: needs --data"
+    if "TensorRT FP16" in notes:
+        assert "NVIDIA GPU" in notes["TensorRT FP16"]
+
+
 def test_unknown_row_is_named() -> None:
     result = CliRunner().invoke(app, ["gains", "--only", "magic"])
     assert result.exit_code == 2
