@@ -40,7 +40,7 @@ class Settings:
     """
 
     method: Method = Method.STATIC
-    calibration: Calibration = Calibration.PERCENTILE
+    calibration: Calibration = Calibration.MINMAX
     activations: Activations = Activations.UINT8
     samples: int = 512
     gate: float = 0.01
