@@ -9,7 +9,7 @@ import typer
 from rich.table import Table
 
 from cli.models.common import WORK_DIR, DataOption, ModelsOption, ThreadsOption, WorkOption, explained
-from cli.models.quantize import GateOption, LimitOption, SamplesOption, VersionOption
+from cli.models.quantize import CalibrationOption, GateOption, LimitOption, SamplesOption, VersionOption
 from cli.output import JsonOption, answers, print_json
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ def optimize(
     *,
     data: DataOption,
     gate: GateOption = 0.005,
+    calibration: CalibrationOption = "minmax",
     samples: SamplesOption = 512,
     limit: LimitOption = None,
     seconds: Annotated[float, typer.Option(min=0.01, max=60, help="For each measurement.")] = 0.5,
@@ -45,13 +46,14 @@ def optimize(
 
         from modelkit.optimize import keep
         from modelkit.optimize import optimize as find
+        from modelkit.quantize.convert import Calibration
         from modelkit.quantize.judge import open_judge
         from modelkit.quantize.search import Settings
         from serving.repository.repository import ModelRepository
 
         stored = ModelRepository(models_dir).open(name, version)
         judge = open_judge(stored.manifest, data, work_dir.expanduser(), samples, limit)
-        settings = Settings(samples=samples, gate=gate, threads=threads)
+        settings = Settings(calibration=Calibration(calibration), samples=samples, gate=gate, threads=threads)
         with tempfile.TemporaryDirectory() as scratch:
             found = find(stored, judge, Path(scratch), settings, seconds=seconds)
             report = found.record()

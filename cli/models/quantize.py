@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 GateOption = Annotated[float, typer.Option(min=0, max=1, help="Largest loss of accuracy allowed; 0.01 is a point.")]
 LimitOption = Annotated[int | None, typer.Option(min=1, help="Pictures to judge by; all by default.")]
 SamplesOption = Annotated[int, typer.Option(min=2, max=4096, help="Faces or photos to calibrate by.")]
+CalibrationOption = Annotated[
+    Literal["minmax", "entropy", "percentile"], typer.Option(help="How ranges of static quantization are found.")
+]
 VersionOption = Annotated[str, typer.Option("--version", help="Of the model: a number, or latest.")]
 TOP_COSTS = 8
 
@@ -26,9 +29,7 @@ def quantize(
     *,
     data: DataOption,
     method: Annotated[Literal["static", "dynamic"], typer.Option(help="dynamic covers linear layers only.")] = "static",
-    calibration: Annotated[
-        Literal["minmax", "entropy", "percentile"], typer.Option(help="static: how ranges are found.")
-    ] = "percentile",
+    calibration: CalibrationOption = "minmax",
     activations: Annotated[
         Literal["uint8", "int8"], typer.Option(help="static: uint8 is fast on x86; int8 (symmetric) suits TensorRT.")
     ] = "uint8",

@@ -29,15 +29,13 @@ def pareto(points: Sequence[Point]) -> list[Point]:
 
 
 def draw_pareto(title: str, points: Sequence[Point], gate: float, path: Path) -> None:
-    """Loss against latency as a small PNG, the Pareto front joined by a line, the gate dashed."""
+    """Loss against latency as a small PNG, the Pareto front starred and joined, the gate dashed."""
     figure, axes = _figure()
     front = pareto(points)
-    axes.plot([p.run_ms for p in front], [100 * p.loss for p in front], color="#3b76af", drawstyle="steps-post")
+    axes.plot([p.run_ms for p in front], [100 * p.loss for p in front], color="#999999", drawstyle="steps-post")
     for point in points:
-        axes.scatter(point.run_ms, 100 * point.loss, color="#3b76af" if point in front else "#999999", zorder=3)
-        axes.annotate(
-            point.name, (point.run_ms, 100 * point.loss), fontsize=7, xytext=(3, 4), textcoords="offset points"
-        )
+        name = f"{point.name} *" if point in front else point.name
+        axes.scatter(point.run_ms, 100 * point.loss, label=name, zorder=3)
     axes.axhline(100 * gate, color="#c44e52", linestyle="--", label="gate")
     axes.set(xlabel="milliseconds a run", ylabel="points lost against float32", title=title)
     axes.legend(fontsize=7)
