@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from cli.models.card import card
 from cli.models.diff import diff
 from cli.models.evaluate import evaluate
 from cli.models.export import export
@@ -34,6 +35,7 @@ app.command()(quantize)
 app.command()(optimize)
 app.command()(evaluate)
 app.command(name="list")(list_models)
+app.command()(card)
 app.command()(diff)
 app.command()(promote)
 app.command()(rollback)
