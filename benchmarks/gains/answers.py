@@ -33,14 +33,14 @@ def ensemble_and_views(
         limit: crops to judge on; None: all.
         seconds: to time each way.
     """
-    from modelkit.data import read_expressions
-    from modelkit.detector.evaluate import detector_probabilities
-    from modelkit.evaluate import classify, vote, vote_weights
-
     if data is None:
         for technique, promise in ((ENSEMBLE, ENSEMBLE_PROMISE), (TTA, TTA_PROMISE)):
             yield Row(technique, "ensemble", promise, "", note="skipped: needs --data")
         return
+    from modelkit.data import read_expressions
+    from modelkit.detector.evaluate import detector_probabilities
+    from modelkit.evaluate import classify, vote, vote_weights
+
     crops, weights, threads = read_expressions(data, SPLIT), vote_weights(), available_cpus()
     images, labels = crops.images[:limit], crops.labels[:limit]
     voters = [model for model in models if model.manifest.name in weights and model.manifest.has_expressions]
