@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 class RoutingFile:
     """Compares what the file holds, not when it was written: Kubernetes replaces a mounted ConfigMap by swapping a
     symbolic link, behind which the new file may have any time. A file that cannot be used changes nothing: it is
-    logged once, and the metric `ferry_routing_valid` is 0 until there is one that can.
+    logged once, and the metric `ferry_routing_invalid` is 1 until there is one that can.
     """
 
     def __init__(self, path: Path) -> None:
@@ -28,7 +28,7 @@ class RoutingFile:
         self._path = path
         self._seen: bytes | str = read_bytes(path)
         self.table = parse_config(path, self._seen, RoutingTable)
-        metrics.ROUTING_VALID.set(1)
+        metrics.ROUTING_INVALID.set(0)
 
     async def follow(self, interval: float, apply: Callable[[RoutingTable], Awaitable[None]]) -> None:
         """Looks at the file every `interval` seconds, for ever, and hands each new table to `apply`."""
@@ -41,7 +41,7 @@ class RoutingFile:
                 await apply(table)
             except Exception:
                 log.exception("routing table not put into use; the former one stays")
-                metrics.ROUTING_VALID.set(0)
+                metrics.ROUTING_INVALID.set(1)
             else:
                 self.table = table
 
@@ -54,9 +54,9 @@ class RoutingFile:
         except ConfigFileError as error:
             if str(error) != self._seen:
                 log.error("routing file not used, the former table stays: %s", error)
-                metrics.ROUTING_VALID.set(0)
+                metrics.ROUTING_INVALID.set(1)
             self._seen = str(error)
             return None
         self._seen = found
-        metrics.ROUTING_VALID.set(1)
+        metrics.ROUTING_INVALID.set(0)
         return table

@@ -22,10 +22,12 @@ RANDOM: Final = "random"
 
 @dataclass(frozen=True, slots=True)
 class Hints:
-    """Attributes:
-    key: decides the variant; empty: chance does.
-    assigned: one of the constants above.
-    variant: the name asked for, where `assigned` is FORCED.
+    """What decides the variant of a call.
+
+    Attributes:
+        key: the caller's; empty: chance decides.
+        assigned: one of the constants above.
+        variant: the name asked for, where `assigned` is FORCED.
     """
 
     key: bytes = b""

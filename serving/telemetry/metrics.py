@@ -49,7 +49,9 @@ VARIANT_SHARE = Gauge("ferry_variant_share", "Share of the callers by the routin
 VARIANT_HEALTHY = Gauge(
     "ferry_variant_healthy", "1 while a variant's ensembler answers and all its models are available.", ("variant",)
 )
-ROUTING_VALID = Gauge("ferry_routing_valid", "0 while the routing file cannot be used and an older table is in use.")
+ROUTING_INVALID = Gauge(
+    "ferry_routing_invalid", "1 while the routing file cannot be used and an older table is in use."
+)
 SHADOWS = Counter("ferry_shadow_total", "Copies of images for a variant: ok, error, dropped.", ("variant", "result"))
 SHADOW_SECONDS = Histogram(
     "ferry_shadow_latency_seconds", "Time of a variant for a copy that succeeded.", ("variant",), buckets=_LATENCY

@@ -63,7 +63,7 @@ async def test_a_file_that_cannot_be_used_changes_nothing_and_is_said_once(track
     looks = count_looks(gateway)
     with caplog.at_level(logging.ERROR, "gateway.routing.file"):
         tracks.path.write_text("[[variants]]\nname = 'stable'\n")
-        await eventually(lambda: REGISTRY.get_sample_value("ferry_routing_valid") == 0)
+        await eventually(lambda: REGISTRY.get_sample_value("ferry_routing_invalid") == 1)
         seen = looks[0]
         await eventually(lambda: looks[0] >= seen + 3)
     (record,) = caplog.records
@@ -74,7 +74,7 @@ async def test_a_file_that_cannot_be_used_changes_nothing_and_is_said_once(track
     await eventually(lambda: looks[0] >= seen + 2)
     assert set(await variants_of(gateway)) == {"canary"}
     tracks.write(stable=1, canary=0)
-    await eventually(lambda: REGISTRY.get_sample_value("ferry_routing_valid") == 1 and share("canary") == 0)
+    await eventually(lambda: REGISTRY.get_sample_value("ferry_routing_invalid") == 0 and share("canary") == 0)
     assert set(await variants_of(gateway)) == {"stable"}
 
 
