@@ -29,6 +29,11 @@ COMBINATIONS = [
     ),
     pytest.param("local", (), id="local"),
     pytest.param("local", OPTIONAL[:2], id="local+" + "+".join(OPTIONAL[:2])),
+    # First, as an overlay has it: the components after it reach its pods too.
+    *(
+        pytest.param(overlay, ("canary", *others), id="+".join((overlay, "canary", *others)))
+        for overlay, others in (("cpu", ()), ("cpu", OPTIONAL), ("local", ()), ("local", OPTIONAL[:2]))
+    ),
 ]
 
 
@@ -76,6 +81,11 @@ def workloads(objects: tuple[Json, ...]) -> list[Json]:
 def ferry(objects: tuple[Json, ...]) -> list[Json]:
     """Ferry's own Deployments, without Redis and the collector."""
     return [w for w in workloads(objects) if labels(w).get("app.kubernetes.io/name") == "ferry"]
+
+
+def service(workload: Json) -> str:
+    """Which of Ferry's services a Deployment runs; that of the canary's track is the same under another name."""
+    return name(workload).removesuffix("-canary")
 
 
 def pod(workload: Json) -> Json:
