@@ -16,6 +16,7 @@ import yaml
 
 ROOT = Path(__file__).parents[2]
 K8S = ROOT / "deploy" / "k8s"
+MODELS_DIR = ROOT / "models"
 OPTIONAL = ("monitoring", "otel", "keda", "models-volume")
 """Components that go with any other; redis and redis-external exclude each other and belong to overlays."""
 
@@ -58,7 +59,12 @@ def render(overlay: str, components: tuple[str, ...] = ()) -> tuple[Json, ...]:
             "components": [f"../../components/{name}" for name in components],
         }
         (Path(folder) / "kustomization.yaml").write_text(yaml.safe_dump(kustomization))
-        done = subprocess.run([*_kustomize(), folder], capture_output=True, text=True, check=False)
+        return build(Path(folder))
+
+
+def build(folder: Path) -> tuple[Json, ...]:
+    """The objects of the kustomization in a folder."""
+    done = subprocess.run([*_kustomize(), str(folder)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     # Kustomize warns of what it will stop to understand.
     assert not done.stderr, done.stderr

@@ -135,6 +135,13 @@ def test_components_after_it_reach_its_pods() -> None:
             assert any("image" in volume for volume in pod(workload)["volumes"])
 
 
+@pytest.mark.parametrize("components", [("canary",), ("canary", "keda")])
+def test_each_service_of_the_track_is_scaled(components: tuple[str, ...]) -> None:
+    scalers = of_kind(render("cpu", components), "HorizontalPodAutoscaler", "ScaledObject")
+    targets = sorted(scaler["spec"]["scaleTargetRef"]["name"] for scaler in scalers)
+    assert targets == sorted(["gateway", *TRACK, *(f"{one}-canary" for one in TRACK)])
+
+
 def test_an_undo_brings_back_models_and_configuration_together() -> None:
     """All that decides an answer is named by the pod template: the version of the model, and recipe and settings by
     the hash of their content. (The weights are not: they are the gateways' and change without a rollout.)

@@ -5,6 +5,9 @@ from __future__ import annotations
 import copy
 import json
 import os
+import shlex
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -177,6 +180,29 @@ def test_promotion_makes_stable_what_the_canary_is(cluster: FakeCluster) -> None
         "rollout status deployment/ensembler",
         "patch configmap routing",
     ]
+
+
+def test_kubectl_itself_merges_the_patch_as_meant(
+    cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    cluster.new_canary()
+    said = run("promote", "--dry-run")
+    (line,) = (line for line in said.splitlines() if "patch deployment ensembler" in line)
+    patch = shlex.split(line.removeprefix("$ "))[-1]
+    monkeypatch.setenv("PATH", os.environ["PATH"].partition(":")[2])
+    if shutil.which("kubectl") is None:
+        pytest.skip("needs kubectl")
+    (tmp_path / "ensembler.json").write_text(json.dumps(cluster.find("Deployment", "ensembler")))
+    command = ["kubectl", "patch", "--local", "-f", str(tmp_path / "ensembler.json"), "-o", "json"]
+    done = subprocess.run([*command, "--type", "strategic", "-p", patch], capture_output=True, text=True, check=True)
+    spec = json.loads(done.stdout)["spec"]["template"]["spec"]
+    before = cluster.template("ensembler")["spec"]
+    (recipe,) = (v["configMap"] for v in spec["volumes"] if v["name"] == "recipe")
+    assert recipe["name"].startswith("recipe-promoted-")
+    assert [v for v in spec["volumes"] if v["name"] != "recipe"] == [
+        v for v in before["volumes"] if v["name"] != "recipe"
+    ]
+    assert spec["containers"] == before["containers"]
 
 
 def test_promoting_twice_changes_nothing_more(cluster: FakeCluster) -> None:
