@@ -142,11 +142,12 @@ def test_each_service_of_the_track_is_scaled(components: tuple[str, ...]) -> Non
     assert targets == sorted(["gateway", *TRACK, *(f"{one}-canary" for one in TRACK)])
 
 
-def test_an_undo_brings_back_models_and_configuration_together() -> None:
+@OVERLAYS
+def test_an_undo_brings_back_models_and_configuration_together(overlay: str) -> None:
     """All that decides an answer is named by the pod template: the version of the model, and recipe and settings by
     the hash of their content. (The weights are not: they are the gateways' and change without a rollout.)
     """
-    objects = render("cpu", ("canary",))
+    objects = render(overlay, ("canary",))
     hashed = {name(item) for item in of_kind(objects, "ConfigMap") if name(item) != "routing"}
     for workload in ferry(objects):
         spec = pod(workload)
