@@ -12,7 +12,7 @@ TORCH := torch==2.13.0
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: images k8s-check help demo test test-serving check lint types proto proto-check format bench clean
+.PHONY: images release k8s-check help demo test test-serving check lint types proto proto-check format bench clean
 
 help: ## List these commands
 	@echo "Ferry: make COMMAND"
@@ -68,6 +68,15 @@ images: ## Build the images with docker, podman or buildah (REGISTRY=, VERSION=,
 		$(BUILDER) build $(BUILD_FLAGS) --file deploy/images/Dockerfile --target $$image \
 			--tag $(REGISTRY)/$$image:$(VERSION) . || exit 1; \
 	done
+
+OVERLAY ?=
+TRACK ?= stable
+MODELS ?=
+
+release: $(VENV)/dev.stamp images ## Build the images of VERSION and name them in an overlay (OVERLAY=, TRACK=stable|canary, MODELS="arcface=2")
+	@test -n "$(OVERLAY)" || { echo "name your overlay: make release VERSION=... OVERLAY=deploy/k8s/overlays/yours" >&2; exit 1; }
+	$(BIN)/python -m deploy.release --version $(VERSION) --overlay $(OVERLAY) --track $(TRACK) \
+		--registry $(REGISTRY) $(MODELS:%=--model %)
 
 k8s-check: $(VENV)/dev.stamp ## Build and check every overlay, rule and dashboard (needs kubectl or kustomize; promtool where present)
 	$(BIN)/python -m pytest tests/deploy

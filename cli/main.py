@@ -40,6 +40,12 @@ def models(context: typer.Context) -> None:
 
 
 @app.command(context_settings=_PASS_ON, add_help_option=False)
+def rollout(context: typer.Context) -> None:
+    """Roll a canary out and back in a Kubernetes cluster."""
+    _pass_on(context, "cli.rollout", "app")
+
+
+@app.command(context_settings=_PASS_ON, add_help_option=False)
 def tune(context: typer.Context) -> None:
     """Measure how this machine runs each model best, and keep the answer for the services."""
     _pass_on(context, "cli.tune", "tune")

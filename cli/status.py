@@ -30,7 +30,7 @@ def _show(address: str, answer: ClusterStatus) -> None:
     answers.print(f"Ferry {answer.ferry_version} at {address}, up {answer.uptime:.0f} s", highlight=False)
     for variant in answer.variants:
         health = "healthy" if variant.healthy else "NOT healthy"
-        title = f"variant {variant.name}: {health}, {variant.traffic_share:.0%} of the traffic"
+        title = f"variant {variant.name}: {health}, {variant.traffic_share:.1%} of the traffic"
         table = Table("model", "version", "weight", "state", "digest", title=title, title_justify="left")
         for model in variant.models:
             state = "available" if model.available else "does not answer"

@@ -1,10 +1,18 @@
 """`python -m gateway`"""
 
+import sys
+
 from gateway.service import GatewayService
 from gateway.settings import GatewaySettings
+from serving.config_file import ConfigFileError
 from serving.server import run
 from serving.settings import load
 
 if __name__ == "__main__":
     settings = load(GatewaySettings)
-    run(GatewayService(settings), settings)
+    try:
+        service = GatewayService(settings)
+    except ConfigFileError as error:
+        print(f"--routing-file (or FERRY_ROUTING_FILE): {error}", file=sys.stderr)
+        raise SystemExit(2) from error
+    run(service, settings)

@@ -6,15 +6,24 @@ import time
 from dataclasses import dataclass
 from functools import partial
 
+import grpc
+
 from ferry.v1 import ensembler_pb2, gateway_pb2, types_pb2
 from gateway.admission import Admission
 from gateway.cache.key import result_key
 from gateway.cache.result_cache import ResultCache
 from gateway.cache.single_flight import SingleFlight
-from gateway.predictions import BYPASS, COALESCED, HIT, MISS, PredictionCounter
+from gateway.predictions import BYPASS, COALESCED, HIT, MISS
+from gateway.routing.hints import FORCED, NO_HINTS, Hints
+from gateway.routing.router import Router
+from gateway.routing.table import STABLE
 from gateway.variant import Variant
+from serving.errors import ServiceError
 from serving.rpc.context import current
 from serving.telemetry import metrics
+
+_OTHERS_WOULD_FAIL = frozenset({grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.DEADLINE_EXCEEDED})
+"""What another variant would not mend: a request that is wrong, and time that is up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,31 +42,50 @@ class _Outcome:
 class Recognizer:
     """Recognises images, by asking the cache first where it may."""
 
-    def __init__(self, admission: Admission, variants: tuple[Variant, ...], cache: ResultCache | None) -> None:
+    def __init__(self, admission: Admission, router: Router, cache: ResultCache | None) -> None:
         """
         Args:
             admission: the limits.
-            variants: the first one answers.
+            router: chooses who answers.
             cache: None: nothing is cached.
         """
         self._admission = admission
-        self._variants = variants
+        self._router = router
         self._cache = cache
         self._flights: SingleFlight[_Outcome] = SingleFlight()
-        self._counters = {variant.name: PredictionCounter(variant.name) for variant in variants}
         self._coalesced = metrics.CACHE_REQUESTS.labels("memory", "coalesced")
 
-    async def recognize(self, request: gateway_pb2.RecognizeRequest) -> gateway_pb2.RecognizeResponse:
-        """The answer to one image.
+    async def recognize(
+        self, request: gateway_pb2.RecognizeRequest, hints: Hints = NO_HINTS
+    ) -> gateway_pb2.RecognizeResponse:
+        """The answer to one image: of the variant that the caller falls to, or of `stable` where that one fails.
 
         Raises:
             InvalidArgumentError: the image or an option; the field says which.
+            NotFoundError: the variant asked for by name.
             ServiceError: what the pipeline said.
         """
         started = time.monotonic()
+        self._admission.check(request.image, request.options)
+        with self._router.choose(hints) as variant:
+            try:
+                return await self._answer_of(variant, request, started)
+            except ServiceError as error:
+                metrics.VARIANT_ERRORS.labels(variant.name, error.code.name).inc()
+                if variant.name == STABLE or hints.assigned == FORCED or error.code in _OTHERS_WOULD_FAIL:
+                    raise
+        metrics.VARIANT_FALLBACKS.labels(variant.name).inc()
+        with self._router.stable as stable:
+            try:
+                return await self._answer_of(stable, request, started)
+            except ServiceError as error:
+                metrics.VARIANT_ERRORS.labels(STABLE, error.code.name).inc()
+                raise
+
+    async def _answer_of(
+        self, variant: Variant, request: gateway_pb2.RecognizeRequest, started: float
+    ) -> gateway_pb2.RecognizeResponse:
         image, options = request.image, request.options
-        self._admission.check(image, options)
-        variant = self._variants[0]
         if self._cache is None or request.bypass_cache or not variant.fingerprint:
             cache = None if request.bypass_cache else self._cache
             outcome, took_part = await self._ask_and_keep(cache, variant, image, options), BYPASS
@@ -97,6 +125,7 @@ class Recognizer:
         if cache is not None and answer.fingerprint and not answer.degraded:
             # Under the pipeline that made it, which in a rollout need not be the one that was expected.
             cache.put(result_key(image, options, answer.fingerprint), outcome.payload)
+        self._router.copy(variant, image, options)
         return outcome
 
     def _answer(
@@ -113,7 +142,7 @@ class Recognizer:
             response.timings.CopyFrom(outcome.timings)
         seconds = time.monotonic() - started
         response.timings.total_ms = seconds * 1000
-        self._counters[variant.name].count(response, took_part, seconds)
+        variant.predictions.count(response, took_part, seconds)
         return response
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import aclosing
+from functools import partial
 from typing import Any, NoReturn, TypeAlias
 
 import grpc
@@ -18,6 +20,11 @@ from gateway.cache.redis import RedisCache
 from gateway.cache.result_cache import ResultCache
 from gateway.in_flight import InFlight
 from gateway.recognizer import Recognizer
+from gateway.routing.file import RoutingFile
+from gateway.routing.hints import Hints, read_hints
+from gateway.routing.router import Router
+from gateway.routing.shadow import Shadow
+from gateway.routing.table import only_stable
 from gateway.settings import GatewaySettings
 from gateway.variant import Variant
 from serving.errors import UnimplementedError
@@ -39,17 +46,11 @@ class GatewayService(Service, gateway_pb2_grpc.ExpressionRecognitionServicer):
         self._admission = Admission(settings)
         self._in_flight = InFlight(settings.max_concurrency, settings.max_in_flight_bytes)
         self._cache = _cache(settings) if settings.cache_enabled else None
-        self._variants = (
-            Variant(
-                "stable",
-                1.0,
-                settings.ensembler_address,
-                timeout=settings.max_timeout,
-                interval=settings.pipeline_interval,
-                max_age=settings.pipeline_max_age,
-            ),
-        )
-        self._recognizer = Recognizer(self._admission, self._variants, self._cache)
+        self._routing = None if settings.routing_file is None else RoutingFile(settings.routing_file)
+        self._following: asyncio.Task[None] | None = None
+        table = only_stable(settings.ensembler_address) if self._routing is None else self._routing.table
+        self._router = Router(table, self._connect, Shadow(settings.shadow_concurrency, settings.max_timeout))
+        self._recognizer = Recognizer(self._admission, self._router, self._cache)
 
     def register(self, server: grpc.aio.Server) -> None:
         gateway_pb2_grpc.add_ExpressionRecognitionServicer_to_server(self, server)
@@ -57,12 +58,16 @@ class GatewayService(Service, gateway_pb2_grpc.ExpressionRecognitionServicer):
     async def start(self) -> None:
         if self._cache is not None:
             await self._cache.start()
-        for variant in self._variants:
-            await variant.start()
+        await self._router.start()
+        if self._routing is not None:
+            follow = self._routing.follow(self._settings.routing_interval, self._router.apply)
+            self._following = asyncio.create_task(follow)
 
     async def stop(self) -> None:
-        for variant in self._variants:
-            await variant.stop()
+        if self._following is not None:
+            self._following.cancel()
+            await asyncio.gather(self._following, return_exceptions=True)
+        await self._router.stop()
         if self._cache is not None:
             await self._cache.stop()
         self._admission.close()
@@ -70,8 +75,9 @@ class GatewayService(Service, gateway_pb2_grpc.ExpressionRecognitionServicer):
     async def Recognize(  # noqa: N802
         self, request: gateway_pb2.RecognizeRequest, context: Context
     ) -> gateway_pb2.RecognizeResponse:
+        hints = self._hints(context)
         with self._in_flight.hold(1, len(request.image)):
-            return await self._recognizer.recognize(request)
+            return await self._recognizer.recognize(request, hints)
 
     async def RecognizeBatch(  # noqa: N802
         self, request: gateway_pb2.RecognizeBatchRequest, context: Context
@@ -80,7 +86,8 @@ class GatewayService(Service, gateway_pb2_grpc.ExpressionRecognitionServicer):
         self._admission.check_batch(images)
         concurrency = min(images, self._settings.batch_concurrency)
         size = sum(len(item.image) for item in request.requests)
-        answers = recognize_batch(request.requests, self._recognizer.recognize, concurrency)
+        recognize = partial(self._recognizer.recognize, hints=self._hints(context))
+        answers = recognize_batch(request.requests, recognize, concurrency)
         with self._in_flight.hold(concurrency, size):
             async with aclosing(answers):
                 async for answer in answers:
@@ -100,7 +107,7 @@ class GatewayService(Service, gateway_pb2_grpc.ExpressionRecognitionServicer):
                     fingerprint=variant.fingerprint,
                     healthy=variant.healthy,
                 )
-                for variant in self._variants
+                for variant in self._router.variants
             ],
             cache=gateway_pb2.CacheStatus(
                 enabled=cache is not None,
@@ -111,6 +118,20 @@ class GatewayService(Service, gateway_pb2_grpc.ExpressionRecognitionServicer):
         )
         status.uptime.FromMilliseconds(int((time.monotonic() - self._started) * 1000))
         return status
+
+    def _connect(self, name: str, share: float, address: str) -> Variant:
+        settings = self._settings
+        return Variant(
+            name,
+            share,
+            address,
+            timeout=settings.max_timeout,
+            interval=settings.pipeline_interval,
+            max_age=settings.pipeline_max_age,
+        )
+
+    def _hints(self, context: Context) -> Hints:
+        return read_hints(context.invocation_metadata() or (), allow_forced=self._settings.allow_forced_variant)
 
     # The rest of the contract has its place; a caller learns at once that this version does not fill it.
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
+from serving.config_file import host_and_port
 from serving.images.header import MAX_IMAGE_BYTES, MAX_MEGAPIXELS
 from serving.settings import Port, Seconds, ServiceSettings
 
@@ -14,7 +16,19 @@ class GatewaySettings(ServiceSettings):
     """Admits, caches and routes images. Every flag can also be set as FERRY_<NAME>."""
 
     port: Port = Field(default=50051, description="gRPC port")
-    ensembler_address: str = Field(default="127.0.0.1:50052", min_length=1, description="host:port of the ensembler")
+    ensembler_address: Annotated[str, AfterValidator(host_and_port)] = Field(
+        default="127.0.0.1:50052", min_length=1, max_length=4096, description="host:port of the ensembler"
+    )
+    routing_file: Path | None = Field(
+        default=None, description="TOML file: variants, addresses, weights; none: the ensembler alone, as `stable`"
+    )
+    routing_interval: Annotated[float, Field(ge=0.1, le=3600, allow_inf_nan=False)] = Field(
+        default=2.0, description="seconds between looks whether the routing file has changed"
+    )
+    allow_forced_variant: bool = Field(default=True, description="let callers choose a variant with x-ferry-variant")
+    shadow_concurrency: int = Field(
+        default=4, ge=1, le=256, description="copies of images under way at once to variants with a shadow share"
+    )
     pipeline_interval: Seconds = Field(default=2.0, description="seconds between looks at the pipeline's fingerprint")
     pipeline_max_age: Seconds = Field(
         default=60.0, description="seconds without word from the ensembler after which nothing is taken from the cache"

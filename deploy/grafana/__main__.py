@@ -12,9 +12,10 @@ from deploy.grafana.overview import OVERVIEW
 from deploy.grafana.panels import Dashboard, dashboard_json
 from deploy.grafana.resources import RESOURCES
 from deploy.grafana.slo import SLO
+from deploy.grafana.variants import VARIANTS
 
 FOLDER = Path(__file__).parent
-DASHBOARDS = (OVERVIEW, MODELS, CACHE_DASHBOARD, SLO, RESOURCES)
+DASHBOARDS = (OVERVIEW, MODELS, CACHE_DASHBOARD, VARIANTS, SLO, RESOURCES)
 
 
 def render(dashboard: Dashboard) -> str:

@@ -5,23 +5,18 @@ Read from a TOML or JSON file. Unknown keys, weights that are not finite and nam
 
 from __future__ import annotations
 
-import json
-import re
-import tomllib
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from ferry.transport import target
+from serving.config_file import ConfigFileError, host_and_port, read_config
 from serving.repository.manifest import NAME_PATTERN
 
-MAX_RECIPE_BYTES = 64 << 10
 DEFAULT_RECIPE = Path(__file__).parent / "recipe.toml"
 
 Weight = Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False, strict=True)]
-_WITH_PORT = re.compile(r":[0-9]{1,5}$")
 
 
 class RecipeError(Exception):
@@ -44,7 +39,7 @@ class ModelEntry(_Frozen):
 
     name: str = Field(pattern=NAME_PATTERN, description="in the model repository; unique in the recipe")
     version: str = Field(default="", pattern="^[0-9]{0,9}$", description="empty: the one its service holds current")
-    address: str = Field(
+    address: Annotated[str, AfterValidator(host_and_port)] = Field(
         min_length=1,
         max_length=4096,
         description="host:port of the service (every replica behind the name), or several ip:port separated by commas",
@@ -52,13 +47,6 @@ class ModelEntry(_Frozen):
     timeout: Annotated[float, Field(gt=0, le=300, allow_inf_nan=False, strict=True)] = Field(
         default=10.0, description="seconds to wait for it, within the caller's deadline"
     )
-
-    @field_validator("address")
-    @classmethod
-    def _can_be_dialled(cls, value: str) -> str:
-        if target(value) == f"dns:///{value}" and not _WITH_PORT.search(value):
-            raise ValueError(f"must be host:port, not {value!r}")
-        return value
 
 
 class ClassifierEntry(ModelEntry):
@@ -109,27 +97,6 @@ def read_recipe(path: Path) -> Recipe:
         RecipeError: it cannot be read or does not fit; the message names the file and every field that is wrong.
     """
     try:
-        return Recipe.model_validate(_parse(path))
-    except ValidationError as error:
-        problems = "; ".join(_describe(e["loc"], e["msg"]) for e in error.errors(include_url=False))
-        raise RecipeError(f"{path}: {problems}") from error
-    except (OSError, ValueError, RecursionError) as error:
-        raise RecipeError(f"{path}: {error}") from error
-
-
-def _parse(path: Path) -> Any:
-    parsers = {".json": json.loads, ".toml": tomllib.loads}
-    if path.suffix not in parsers:
-        raise RecipeError(f"{path}: its name must end in .toml or .json")
-    # By what is read and not by what the file system says: a pipe or a device has no size.
-    with path.open("rb") as file:
-        data = file.read(MAX_RECIPE_BYTES + 1)
-    if len(data) > MAX_RECIPE_BYTES:
-        raise RecipeError(f"{path}: is larger than {MAX_RECIPE_BYTES} bytes")
-    return parsers[path.suffix](data.decode("utf-8"))
-
-
-def _describe(location: tuple[int | str, ...], message: str) -> str:
-    message = message.removeprefix("Value error, ")
-    field = ".".join(str(part) for part in location)
-    return f"{field}: {message}" if field else message
+        return read_config(path, Recipe)
+    except ConfigFileError as error:
+        raise RecipeError(str(error)) from error

@@ -36,6 +36,26 @@ PREDICTION_SECONDS = Histogram(
     ("variant", "cache"),
     buckets=_FAST,
 )
+EXPOSURES = Counter(
+    "ferry_exposures_total",
+    "Images given to a variant, by what decided it: key, random, forced.",
+    ("variant", "assigned"),
+)
+VARIANT_ERRORS = Counter("ferry_variant_errors_total", "Images that a variant did not answer.", ("variant", "code"))
+VARIANT_FALLBACKS = Counter(
+    "ferry_variant_fallbacks_total", "Images of a variant that `stable` was asked for in its place.", ("variant",)
+)
+VARIANT_SHARE = Gauge("ferry_variant_share", "Share of the callers by the routing table in use, 0 to 1.", ("variant",))
+VARIANT_HEALTHY = Gauge(
+    "ferry_variant_healthy", "1 while a variant's ensembler answers and all its models are available.", ("variant",)
+)
+ROUTING_INVALID = Gauge(
+    "ferry_routing_invalid", "1 while the routing file cannot be used and an older table is in use."
+)
+SHADOWS = Counter("ferry_shadow_total", "Copies of images for a variant: ok, error, dropped.", ("variant", "result"))
+SHADOW_SECONDS = Histogram(
+    "ferry_shadow_latency_seconds", "Time of a variant for a copy that succeeded.", ("variant",), buckets=_LATENCY
+)
 CACHE_REQUESTS = Counter("ferry_cache_requests_total", "Look-ups in the result cache.", ("tier", "result"))
 DEGRADED = Counter("ferry_degraded_total", "Answers that a model is missing from.", ("model",))
 REJECTED = Counter("ferry_rejected_total", "Requests refused before any work was done.", ("reason",))

@@ -16,6 +16,7 @@ import yaml
 
 ROOT = Path(__file__).parents[2]
 K8S = ROOT / "deploy" / "k8s"
+MODELS_DIR = ROOT / "models"
 OPTIONAL = ("monitoring", "otel", "keda", "models-volume")
 """Components that go with any other; redis and redis-external exclude each other and belong to overlays."""
 
@@ -29,6 +30,11 @@ COMBINATIONS = [
     ),
     pytest.param("local", (), id="local"),
     pytest.param("local", OPTIONAL[:2], id="local+" + "+".join(OPTIONAL[:2])),
+    # First, as an overlay has it: the components after it reach its pods too.
+    *(
+        pytest.param(overlay, ("canary", *others), id="+".join((overlay, "canary", *others)))
+        for overlay, others in (("cpu", ()), ("cpu", OPTIONAL), ("local", ()), ("local", OPTIONAL[:2]))
+    ),
 ]
 
 
@@ -53,7 +59,12 @@ def render(overlay: str, components: tuple[str, ...] = ()) -> tuple[Json, ...]:
             "components": [f"../../components/{name}" for name in components],
         }
         (Path(folder) / "kustomization.yaml").write_text(yaml.safe_dump(kustomization))
-        done = subprocess.run([*_kustomize(), folder], capture_output=True, text=True, check=False)
+        return build(Path(folder))
+
+
+def build(folder: Path) -> tuple[Json, ...]:
+    """The objects of the kustomization in a folder."""
+    done = subprocess.run([*_kustomize(), str(folder)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     # Kustomize warns of what it will stop to understand.
     assert not done.stderr, done.stderr
@@ -76,6 +87,11 @@ def workloads(objects: tuple[Json, ...]) -> list[Json]:
 def ferry(objects: tuple[Json, ...]) -> list[Json]:
     """Ferry's own Deployments, without Redis and the collector."""
     return [w for w in workloads(objects) if labels(w).get("app.kubernetes.io/name") == "ferry"]
+
+
+def service(workload: Json) -> str:
+    """Which of Ferry's services a Deployment runs; that of the canary's track is the same under another name."""
+    return name(workload).removesuffix("-canary")
 
 
 def pod(workload: Json) -> Json:

@@ -28,6 +28,7 @@ from tests.deploy.manifests import (
     of_kind,
     pod,
     render,
+    service,
     variables,
     workloads,
 )
@@ -54,7 +55,7 @@ def settings(monkeypatch: pytest.MonkeyPatch):
                 monkeypatch.delenv(variable)
         for variable, value in variables(workload, objects).items():
             monkeypatch.setenv(variable, value)
-        return load(SERVICES[name(workload)][0], [])
+        return load(SERVICES[service(workload)][0], [])
 
     return read
 
@@ -100,7 +101,7 @@ def test_every_variable_is_a_setting_and_fits(overlay: str, components: tuple[st
     objects = render(overlay, components)
     common = set(ServiceSettings.model_fields)
     for workload in ferry(objects):
-        fields = set(SERVICES[name(workload)][0].model_fields)
+        fields = set(SERVICES[service(workload)][0].model_fields)
         names = {item["name"] for item in pod(workload)["containers"][0]["env"]}
         assert {n.removeprefix("FERRY_").lower() for n in names} <= fields
         assert {n.removeprefix("FERRY_").lower() for n in variables(workload, objects)} - common <= fields
@@ -128,7 +129,7 @@ def test_ports_and_health_are_those_of_the_service(overlay: str, settings) -> No
         assert read.host == "0.0.0.0"
         for kind in ("startupProbe", "readinessProbe", "livenessProbe"):
             assert container[kind]["grpc"]["port"] == read.port
-            assert container[kind]["grpc"]["service"] in SERVICES[name(workload)][1].grpc_services
+            assert container[kind]["grpc"]["service"] in SERVICES[service(workload)][1].grpc_services
 
 
 @OVERLAYS

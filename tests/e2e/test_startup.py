@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from services.ensembler.recipe import MAX_RECIPE_BYTES
+from serving.config_file import MAX_CONFIG_BYTES
 from tests.processes import ROOT
 from tests.tiny_models import classifier_graph, classifier_manifest, detector_graph, detector_manifest, publish
 
@@ -139,7 +139,7 @@ CASES: dict[str, Case] = {
     "no classifiers": recipe("classifiers", content=RECIPE.split("[[", maxsplit=1)[0]),
     "a recipe that is no TOML": recipe("r.toml", content="{{{{"),
     "a recipe that is no text": recipe("r.toml", content=b"\xff\xfe\0"),
-    "a huge recipe": recipe("larger than", content="#" * (MAX_RECIPE_BYTES + 1)),
+    "a huge recipe": recipe("larger than", content="#" * (MAX_CONFIG_BYTES + 1)),
     "a recipe that is not there": setting(
         "services.ensembler", "/nowhere/recipe.toml", "--recipe", "/nowhere/recipe.toml"
     ),

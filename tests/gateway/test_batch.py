@@ -71,7 +71,7 @@ async def test_the_field_named_by_a_service_behind_is_passed_on(ensembler, gatew
 async def test_a_defect_in_one_image_does_not_end_the_batch(ensembler, gateway, monkeypatch):
     recognize = gateway.service._recognizer.recognize
 
-    async def stumble(request):
+    async def stumble(request, hints):
         if request.image == jpeg(0):
             raise ZeroDivisionError
         return await recognize(request)

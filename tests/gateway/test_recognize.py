@@ -94,7 +94,7 @@ async def test_a_new_pipeline_is_noticed_and_never_answered_for_by_the_old_one(e
     gateway = await start_gateway(pipeline_interval=0.01)
     await gateway.recognize(jpeg())
     ensembler.fingerprint = "b" * 64
-    await eventually(lambda: gateway.service._variants[0].fingerprint == "b" * 64)
+    await eventually(lambda: gateway.service._router.stable.fingerprint == "b" * 64)
     answer = await gateway.recognize(jpeg())
     assert (answer.cached, answer.fingerprint) == (False, "b" * 64)
 

@@ -32,7 +32,7 @@ async def test_a_pipeline_with_a_missing_model_is_not_healthy(ensembler, start_g
     request = gateway_pb2.GetStatusRequest()
     assert not (await gateway.stub.GetStatus(request, timeout=20)).variants[0].healthy
     ensembler.available = True
-    await eventually(lambda: gateway.service._variants[0].healthy)
+    await eventually(lambda: gateway.service._router.stable.healthy)
 
 
 async def test_status_without_ensembler_and_cache(start_gateway):
@@ -46,7 +46,7 @@ async def test_status_without_ensembler_and_cache(start_gateway):
 async def test_a_pipeline_not_heard_of_for_long_is_unknown(ensembler, start_gateway):
     gateway = await start_gateway(pipeline_interval=0.01, pipeline_max_age=0.01)
     ensembler.pipeline_known = False
-    variant = gateway.service._variants[0]
+    variant = gateway.service._router.stable
     await eventually(lambda: not variant.healthy and variant.fingerprint == "")
 
 

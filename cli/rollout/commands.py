@@ -1,0 +1,157 @@
+"""The commands of `ferry rollout`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from cli.output import answers, errors
+from cli.rollout.errors import RolloutError
+from cli.rollout.kubectl import Kubectl
+from cli.rollout.tracks import (
+    SUFFIX,
+    describe,
+    not_ready,
+    promoted,
+    promoted_recipe,
+    promotion,
+    read_deployments,
+    read_tracks,
+)
+from cli.rollout.weights import read_table, with_share, write_table
+from gateway.routing.table import STABLE
+
+CANARY = "canary"
+_WAIT = "10m"
+_FOLLOW = "gateways follow within about a minute, without a restart"
+
+Namespace = Annotated[str, typer.Option("--namespace", "-n", envvar="FERRY_NAMESPACE", help="Ferry's namespace.")]
+Context = Annotated[str | None, typer.Option(help="Of the kubeconfig; by default the current one.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what would be done and change nothing.")]
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, help="Roll a canary out and back (docs/rollouts.md).")
+
+
+@app.callback()
+def rollout() -> None:
+    """Roll a canary out and back, with the kubectl on your PATH (docs/rollouts.md)."""
+
+
+@app.command()
+def canary(
+    weight: Annotated[float, typer.Option(min=0, max=1, help="Share of the callers, 0 to 1.")],
+    namespace: Namespace = "ferry",
+    context: Context = None,
+    dry_run: DryRun = False,
+) -> None:
+    """Give the canary a share of the callers; growing it only moves callers from stable to the canary."""
+    with _explained():
+        kubectl = _kubectl(namespace, context, dry_run)
+        if weight > 0:
+            for track in read_tracks(kubectl):
+                reason = not_ready(track.canary)
+                if reason:
+                    _say(f"warning: {track.name}{SUFFIX} {reason}; stable answers in its place")
+        _share(kubectl, weight)
+
+
+@app.command()
+def promote(namespace: Namespace = "ferry", context: Context = None, dry_run: DryRun = False) -> None:
+    """Make stable what the canary is, then give stable all callers.
+
+    Images, model versions, variables and the recipe go over, the models first; each Deployment rolls as ever, without
+    a failed request.
+    """
+    with _explained():
+        kubectl = _kubectl(namespace, context, dry_run)
+        read_table(kubectl)
+        tracks = read_tracks(kubectl)
+        for track in tracks:
+            reason = not_ready(track.canary)
+            if reason:
+                raise RolloutError(f"{track.name}{SUFFIX} {reason}; promote what has answered")
+        for track in tracks:
+            recipe, new = promoted_recipe(kubectl, track, [other.name for other in tracks])
+            patch = promotion(track, recipe)
+            if patch is None:
+                _say(f"{track.name}: has it already ({describe(track.stable)})")
+                continue
+            _say(f"{track.name}: {describe(track.stable)} becomes {describe(track.canary)}")
+            if new is not None:
+                kubectl.change("apply", "--filename", "-", document=new)
+            kubectl.patch("deployment", track.name, patch)
+            _wait(kubectl, track.name)
+        _share(kubectl, 0.0)
+        _say("promoted; make the repository say the same, or the next apply brings the former version back")
+
+
+@app.command()
+def rollback(namespace: Namespace = "ferry", context: Context = None, dry_run: DryRun = False) -> None:
+    """Take all callers from the canary; where it was promoted, bring back what stable was before."""
+    with _explained():
+        kubectl = _kubectl(namespace, context, dry_run)
+        if CANARY in read_table(kubectl)[0].shares:
+            _share(kubectl, 0.0)
+        # The other way round than a promotion: who asks before who is asked.
+        found = [name for name, deployment in read_deployments(kubectl).items() if promoted(deployment)]
+        back = sorted(found, key=lambda name: name != "ensembler")
+        for name in back:
+            _say(f"{name}: back to the revision before the promotion")
+            kubectl.change("rollout", "undo", f"deployment/{name}")
+        for name in back:
+            _wait(kubectl, name)
+
+
+@app.command()
+def status(namespace: Namespace = "ferry", context: Context = None) -> None:
+    """Show who gets which share, and what each track runs."""
+    with _explained():
+        kubectl = _kubectl(namespace, context, dry_run=False)
+        table, _ = read_table(kubectl)
+        for name, share in table.shares.items():
+            answers.print(f"{name}: {share:.1%} of the callers", highlight=False)
+        shown = Table("service", STABLE, CANARY)
+        for track in read_tracks(kubectl):
+            cells = (f"{describe(one)} {not_ready(one)}".strip() for one in (track.stable, track.canary))
+            shown.add_row(track.name, *cells)
+        answers.print(shown)
+
+
+def _share(kubectl: Kubectl, share: float) -> None:
+    table, version = read_table(kubectl)
+    new = with_share(table, CANARY, share)
+    if new.shares == table.shares:
+        _say(f"{CANARY} has {share:.1%} of the callers already")
+        return
+    _say("; ".join(f"{name}: {table.shares[name]:.1%} -> {part:.1%}" for name, part in new.shares.items()))
+    write_table(kubectl, new, version)
+    if not kubectl.dry_run:
+        _say(_FOLLOW)
+
+
+def _wait(kubectl: Kubectl, name: str) -> None:
+    try:
+        kubectl.change("rollout", "status", f"deployment/{name}", "--timeout", _WAIT)
+    except RolloutError as error:
+        raise RolloutError(f"{error}\n{name} does not get ready; `ferry rollout rollback` undoes it") from error
+
+
+def _kubectl(namespace: str, context: str | None, dry_run: bool) -> Kubectl:
+    return Kubectl(namespace, context, dry_run=dry_run, say=_say)
+
+
+def _say(line: str) -> None:
+    answers.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    try:
+        yield
+    except RolloutError as error:
+        errors.print(f"error: {error}", markup=False, highlight=False, soft_wrap=True)
+        raise typer.Exit(1) from error

@@ -1,0 +1,7 @@
+"""Why a rollout does not go on."""
+
+from __future__ import annotations
+
+
+class RolloutError(Exception):
+    """Says what is wrong and what to do next."""

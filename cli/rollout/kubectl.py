@@ -1,0 +1,73 @@
+"""The way to the cluster: the `kubectl` on the PATH, with its rights; every change is printed before it is made."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import subprocess
+from collections.abc import Callable
+from typing import Any
+
+from cli.rollout.errors import RolloutError
+
+Json = dict[str, Any]
+
+
+class Kubectl:
+    """Runs kubectl in one namespace."""
+
+    def __init__(self, namespace: str, context: str | None, *, dry_run: bool, say: Callable[[str], None]) -> None:
+        """
+        Args:
+            namespace: Ferry's.
+            context: of the kubeconfig; None: the current one.
+            dry_run: only print what would be changed; what has to be read is read.
+            say: prints a line.
+        """
+        self._command = ["kubectl", *(["--context", context] if context else []), "--namespace", namespace]
+        self.dry_run = dry_run
+        self._say = say
+
+    def get(self, *arguments: str) -> Json:
+        """An object, or a list of them.
+
+        Raises:
+            RolloutError: kubectl failed, or is not there.
+        """
+        answer: Json = json.loads(self._run(("get", *arguments, "--output", "json")))
+        return answer
+
+    def change(self, *arguments: str, document: Json | None = None) -> None:
+        """Prints a command and, unless this is a dry run, runs it.
+
+        Args:
+            arguments: of kubectl.
+            document: goes to its standard input.
+
+        Raises:
+            RolloutError: as `get`.
+        """
+        self._say("$ " + shlex.join([*self._command, *arguments]))
+        if document is not None:
+            self._say(json.dumps(document, indent=2, ensure_ascii=False))
+        if not self.dry_run:
+            self._run(arguments, "" if document is None else json.dumps(document))
+
+    def patch(self, kind: str, name: str, patch: Json, how: str = "strategic") -> None:
+        """Patches an object; `how` is strategic or merge.
+
+        Raises:
+            RolloutError: as `get`.
+        """
+        self.change("patch", kind, name, "--type", how, "--patch", json.dumps(patch, ensure_ascii=False))
+
+    def _run(self, arguments: tuple[str, ...], given: str = "") -> str:
+        command = [*self._command, *arguments]
+        try:
+            done = subprocess.run(command, input=given, capture_output=True, text=True, check=False)
+        except FileNotFoundError as error:
+            raise RolloutError("kubectl is not on the PATH; install it, or patch the cluster by hand") from error
+        if done.returncode != 0:
+            reason = done.stderr.strip() or f"exit code {done.returncode}"
+            raise RolloutError(f"{shlex.join(['kubectl', *arguments[:3]])}: {reason}")
+        return done.stdout

@@ -1,0 +1,184 @@
+"""Variants side by side, for whoever rolls out a canary: who gets what, how fast, how well, and which expressions."""
+
+from __future__ import annotations
+
+from deploy.grafana.panels import RED, YELLOW, Dashboard, Panel, Query, Row
+from deploy.grafana.promql import LATENCY, NS, quantile, rate
+
+_VARIANT = "{{variant}}"
+_COMPUTED = f'{NS},cache=~"miss|bypass"'
+_FACES = "ferry_predictions_total"
+_ASKED = rate("ferry_exposures_total", by="variant")
+"""Every image counts here, answered or not: what shares of errors are shares of."""
+
+
+def _of_asked(metric: str) -> str:
+    return f"({rate(metric, by='variant')} or 0 * {_ASKED}) / {_ASKED}"
+
+
+def _expressions(selector: str = NS, by: str = "variant, expression", whole: str = "variant") -> str:
+    total = f"sum{f' by ({whole})' if whole else ''} (rate({_FACES}{{{selector}}}[$__rate_interval]))"
+    matching = f"on ({whole}) group_left" if whole else "on () group_left"
+    return f"{rate(_FACES, selector, by)} / {matching} {total}"
+
+
+_STABLE_S = _expressions(f'{NS},variant="stable"', "expression", "")
+_UNLIKE_STABLE = f"0.5 * sum by (variant) (abs({_expressions()} - on (expression) group_left {_STABLE_S}))"
+
+VARIANTS = Dashboard(
+    "variants",
+    "Ferry: variants",
+    "A canary beside stable: raise its weight while nothing here gets worse; if it does, ferry rollout rollback.",
+    (
+        Row(
+            "Who gets what",
+            (
+                Panel(
+                    "Share by the table",
+                    "What the routing table gives each variant. Several values for one: gateways differ for a minute.",
+                    (Query(f"max by (variant) (ferry_variant_share{{{NS}}})", _VARIANT),),
+                    unit="percentunit",
+                    width=6,
+                    maximum=1,
+                ),
+                Panel(
+                    "Images",
+                    "Answers a second. A canary's share far below the table's: its callers are answered by stable.",
+                    (Query(rate(f"{LATENCY}_count", by="variant"), _VARIANT),),
+                    unit="reqps",
+                    width=6,
+                    stacked=True,
+                ),
+                Panel(
+                    "Assigned by",
+                    "key: the same caller, the same variant. random: callers without a key. forced: asked for by name.",
+                    (Query(rate("ferry_exposures_total", by="variant, assigned"), "{{variant}} {{assigned}}"),),
+                    unit="reqps",
+                    width=6,
+                    stacked=True,
+                ),
+                Panel(
+                    "Healthy",
+                    "1: every gateway reaches the variant and all its models. 0: stable may answer in its place.",
+                    (Query(f"min by (variant) (ferry_variant_healthy{{{NS}}})", _VARIANT),),
+                    width=3,
+                    maximum=1,
+                ),
+                Panel(
+                    "Table refused",
+                    "Gateways that keep an older table because the present file is wrong; their log says where.",
+                    (Query(f"sum(ferry_routing_invalid{{{NS}}})"),),
+                    "stat",
+                    width=3,
+                    steps=((RED, 1),),
+                ),
+            ),
+        ),
+        Row(
+            "Time",
+            (
+                Panel(
+                    "Computed answers, p50",
+                    "Without those from the cache, of which a new variant has few: compare variants by these.",
+                    (Query(quantile(0.5, LATENCY, _COMPUTED, "variant"), _VARIANT),),
+                    unit="s",
+                ),
+                Panel(
+                    "Computed answers, p95",
+                    "As before. A canary that is slower from the start has too few replicas or slower models.",
+                    (Query(quantile(0.95, LATENCY, _COMPUTED, "variant"), _VARIANT),),
+                    unit="s",
+                    steps=((RED, 0.5),),
+                ),
+                Panel(
+                    "All answers, p95",
+                    "As callers see it, with cached answers. A rise that ends within the hour is a cache that fills.",
+                    (Query(quantile(0.95, LATENCY, by="variant"), _VARIANT),),
+                    unit="s",
+                    steps=((RED, 0.5),),
+                ),
+            ),
+        ),
+        Row(
+            "Errors",
+            (
+                Panel(
+                    "Errors",
+                    "Share of a variant's images that it did not answer. Those of a canary are answered by stable.",
+                    (Query(_of_asked("ferry_variant_errors_total"), _VARIANT),),
+                    unit="percentunit",
+                    steps=((YELLOW, 0.001), (RED, 0.01)),
+                ),
+                Panel(
+                    "Errors by code",
+                    "INVALID_ARGUMENT is the caller's own. INTERNAL or NOT_FOUND of a canary alone: roll it back.",
+                    (
+                        Query(
+                            f"{rate('ferry_variant_errors_total', by='variant, code')} or vector(0)",
+                            "{{variant}} {{code}}",
+                        ),
+                    ),
+                    unit="reqps",
+                ),
+                Panel(
+                    "Answered by stable instead",
+                    "Share of a variant's images. Not 0: the variant is lost or fails, and stable carries its load.",
+                    (Query(_of_asked("ferry_variant_fallbacks_total"), _VARIANT),),
+                    unit="percentunit",
+                    steps=((YELLOW, 0.001), (RED, 0.01)),
+                ),
+            ),
+        ),
+        Row(
+            "Expressions",
+            (
+                Panel(
+                    "Share of faces",
+                    "By variant and expression. Callers are shared out by chance, so the variants should agree.",
+                    (Query(_expressions(), "{{variant}} {{expression}}"),),
+                    unit="percentunit",
+                    width=16,
+                    height=9,
+                ),
+                Panel(
+                    "Unlike stable",
+                    "Share of faces that would have to change for equal shares. A little is chance; above 5 % is not.",
+                    (Query(_UNLIKE_STABLE, _VARIANT),),
+                    unit="percentunit",
+                    height=9,
+                    steps=((YELLOW, 0.05), (RED, 0.1)),
+                ),
+            ),
+        ),
+        Row(
+            "Behind them",
+            (
+                Panel(
+                    "Models in service",
+                    "What each track runs; `job` names the service, with -canary for the second track.",
+                    (Query(f"count by (namespace, job, model, version, digest) (ferry_model_info{{{NS}}})"),),
+                    "table",
+                    width=12,
+                ),
+                Panel(
+                    "Copies to shadows",
+                    "Images a second, sent for trial; answers are thrown away. dropped: the shadow cannot keep up.",
+                    (
+                        Query(
+                            f"{rate('ferry_shadow_total', by='variant, result')} or vector(0)", "{{variant}} {{result}}"
+                        ),
+                    ),
+                    unit="reqps",
+                    width=6,
+                ),
+                Panel(
+                    "Time of shadows",
+                    "p95 of copies that succeeded; compare with computed answers of stable.",
+                    (Query(f"{quantile(0.95, 'ferry_shadow_latency_seconds', by='variant')} or vector(0)", _VARIANT),),
+                    unit="s",
+                    width=6,
+                ),
+            ),
+        ),
+    ),
+)

@@ -1,0 +1,71 @@
+"""The routing table: which variants there are, where their ensemblers are, and how callers are shared out.
+
+Read from a TOML (or JSON) file. Unknown keys, weights that are not finite and names that appear twice are refused.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from serving.config_file import host_and_port
+
+STABLE = "stable"
+"""The variant that every table has, and that answers where another one cannot."""
+MAX_VARIANTS = 8
+MAX_SALT_BYTES = 64
+NAME_PATTERN = r"^[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?$"
+
+Weight = Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False, strict=True)]
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class VariantEntry(_Frozen):
+    """One variant of the pipeline."""
+
+    name: str = Field(pattern=NAME_PATTERN, description="unique in the table; a label of metrics, and in every answer")
+    address: Annotated[str, AfterValidator(host_and_port)] = Field(
+        min_length=1,
+        max_length=4096,
+        description="host:port of its ensembler (every replica behind the name), or several ip:port with commas",
+    )
+    weight: Weight = Field(description="share of the callers; weights need not sum to 1; 0: only who asks for it")
+    shadow: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False, strict=True)] = Field(
+        default=0.0, description="share of the images that another variant computes and this one gets a copy of"
+    )
+
+
+class RoutingTable(_Frozen):
+    """Who answers whom."""
+
+    salt: str = Field(default="", description="another salt shares the callers out anew; up to 64 bytes of UTF-8")
+    variants: tuple[VariantEntry, ...] = Field(min_length=1, max_length=MAX_VARIANTS, description="`stable` among them")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if len(self.salt.encode()) > MAX_SALT_BYTES:
+            raise ValueError(f"salt: is longer than {MAX_SALT_BYTES} bytes")
+        names = [entry.name for entry in self.variants]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"variants: two have the same name, {twice[0]}")
+        if STABLE not in names:
+            raise ValueError(f"variants: none is named {STABLE!r}; it answers where another one cannot")
+        if sum(entry.weight for entry in self.variants) <= 0:
+            raise ValueError("variants: all weights are 0; give at least one a weight above 0")
+        return self
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """Share of the callers by name, [0, 1]; together 1."""
+        total = sum(entry.weight for entry in self.variants)
+        return {entry.name: entry.weight / total for entry in self.variants}
+
+
+def only_stable(address: str) -> RoutingTable:
+    """The table of a gateway that has no file: one ensembler answers everybody."""
+    return RoutingTable(variants=(VariantEntry(name=STABLE, address=address, weight=1.0),))

@@ -1,0 +1,87 @@
+"""Configuration files: TOML or JSON, bounded, checked against a pydantic model; errors name the field or the line."""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from ferry.transport import target
+
+MAX_CONFIG_BYTES = 64 << 10
+
+ModelT = TypeVar("ModelT", bound=BaseModel)
+_WITH_PORT = re.compile(r":[0-9]{1,5}$")
+
+
+class ConfigFileError(Exception):
+    """A file that cannot be used; the message names the file and every field that is wrong, or the line."""
+
+
+def read_config(path: Path, model: type[ModelT]) -> ModelT:
+    """Reads and checks a file.
+
+    Raises:
+        ConfigFileError: it cannot be read or does not fit.
+    """
+    return parse_config(path, read_bytes(path), model)
+
+
+def read_bytes(path: Path) -> bytes:
+    """The content of a file of at most MAX_CONFIG_BYTES.
+
+    Raises:
+        ConfigFileError: it cannot be read or is larger.
+    """
+    try:
+        # By what is read and not by what the file system says: a pipe or a device has no size.
+        with path.open("rb") as file:
+            data = file.read(MAX_CONFIG_BYTES + 1)
+    except (OSError, ValueError) as error:  # ValueError: a name that no file can have
+        raise ConfigFileError(f"{path}: {error}") from error
+    if len(data) > MAX_CONFIG_BYTES:
+        raise ConfigFileError(f"{path}: is larger than {MAX_CONFIG_BYTES} bytes")
+    return data
+
+
+def parse_config(path: Path, data: bytes, model: type[ModelT]) -> ModelT:
+    """Checks the content of a file: JSON where its name ends in .json, TOML where it ends in .toml.
+
+    Raises:
+        ConfigFileError: it does not fit.
+    """
+    try:
+        return model.model_validate(_parse(path, data))
+    except ValidationError as error:
+        problems = "; ".join(_describe(e["loc"], e["msg"]) for e in error.errors(include_url=False))
+        raise ConfigFileError(f"{path}: {problems}") from error
+    except (ValueError, RecursionError) as error:
+        raise ConfigFileError(f"{path}: {error}") from error
+
+
+def host_and_port(address: str) -> str:
+    """`address`, which is `host:port`, several `ip:port` separated by commas, or a gRPC target with its scheme.
+
+    Raises:
+        ValueError: it is none of them.
+    """
+    if target(address) == f"dns:///{address}" and not _WITH_PORT.search(address):
+        raise ValueError(f"must be host:port, not {address!r}")
+    return address
+
+
+def _parse(path: Path, data: bytes) -> Any:
+    parsers = {".json": json.loads, ".toml": tomllib.loads}
+    if path.suffix not in parsers:
+        raise ConfigFileError(f"{path}: its name must end in .toml or .json")
+    return parsers[path.suffix](data.decode("utf-8"))
+
+
+def _describe(location: tuple[int | str, ...], message: str) -> str:
+    message = message.removeprefix("Value error, ")
+    field = ".".join(str(part) for part in location)
+    return f"{field}: {message}" if field else message
