@@ -72,6 +72,47 @@ def in_keda() -> list[str]:
     return [trigger["metadata"]["query"] for trigger in triggers if trigger["type"] == "prometheus"]
 
 
+def in_adapter(namespace: str = "ferry", pods: str = ".+") -> list[str]:
+    """What prometheus-adapter asks for: the series it finds metrics by, and the metrics of pods."""
+    rules = yaml.safe_load((ROOT / "deploy/prometheus/adapter-values.yaml").read_text())["rules"]["custom"]
+    found = []
+    for rule in rules:
+        query = rule["metricsQuery"].replace("<<.Series>>", rule["name"]["matches"])
+        query = query.replace("<<.LabelMatchers>>", f'namespace="{namespace}",pod=~"{pods}"')
+        found += [rule["seriesQuery"], query.replace("<<.GroupBy>>", "pod")]
+    return found
+
+
+def without_thresholds(expression: str) -> list[str]:
+    """What an alert compares, without the comparing: expressions that have a value when all is well, too.
+
+    `a / b > 2 and c < 3` gives `a / b` and `c`; `x >= on (l) y` gives `x` and `y`; `absent(x)` gives `x`. Numbers are
+    left out.
+    """
+    parts, position, masked = [], 0, _masked(expression)
+    for match in [*re.finditer(r"\b(?:and|or|unless)\b|[<>=!]=|[<>]", masked), None]:
+        end = len(masked) if match is None else match.start()
+        parts.append(expression[position:end])
+        position = end if match is None else match.end()
+    bare = [
+        re.sub(r"^\s*(?:bool|(?:on|ignoring)\s*\([^)]*\))(?:\s*group_(?:left|right)(?:\s*\([^)]*\))?)?", "", p)
+        for p in parts
+    ]
+    inner = [re.sub(r"^absent\((.*)\)$", r"\1", part.strip(), flags=re.DOTALL) for part in bare]
+    return [part for part in inner if not re.fullmatch(r"[\d.\s*+/-]+", part)]
+
+
+def _masked(expression: str) -> str:
+    """The expression with all that stands in brackets, braces and quotes blanked, at the same length."""
+    depth, quoted, masked = 0, False, []
+    for character in expression:
+        quoted ^= character == '"'
+        depth -= not quoted and character in ")}]"
+        masked.append(" " if depth or quoted else character)
+        depth += not quoted and character in "({["
+    return "".join(masked)
+
+
 def declared() -> dict[str, frozenset[str]]:
     """Series that the services export, each with its labels."""
     found: dict[str, frozenset[str]] = {}
