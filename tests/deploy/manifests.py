@@ -13,8 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.deploy.composition import K8S, OVERLAYS, selected
-from tests.deploy.composition import ROOT as ROOT
+from tests.deploy.composition import K8S, OVERLAYS, ROOT, selected  # noqa: F401  (ROOT is for tests)
 
 Json = dict[str, Any]
 

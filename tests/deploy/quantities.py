@@ -29,9 +29,8 @@ def quantities(value: Any, key: str = "") -> Iterator[tuple[str, object]]:
             yield from quantities(inner)
     elif isinstance(value, dict):
         for name, inner in value.items():
-            if key in {"requests", "limits", "capacity", "hard"} and not isinstance(inner, dict):
-                yield name, inner
-            elif name in {"sizeLimit", "averageValue", "divisor"}:
+            of_resource = key in {"requests", "limits", "capacity", "hard"} and not isinstance(inner, dict)
+            if of_resource or name in {"sizeLimit", "averageValue", "divisor"}:
                 yield name, inner
             else:
                 yield from quantities(inner, name)
