@@ -45,10 +45,15 @@ _WORDS = {
 }
 
 
+def rule_groups() -> list[dict[str, Any]]:
+    document = yaml.safe_load((K8S / "components/monitoring/prometheus-rule.yaml").read_text())
+    groups: list[dict[str, Any]] = document["spec"]["groups"]
+    return groups
+
+
 def rules() -> list[dict[str, Any]]:
     """Recording rules and alerts."""
-    document = yaml.safe_load((K8S / "components/monitoring/prometheus-rule.yaml").read_text())
-    return [rule for group in document["spec"]["groups"] for rule in group["rules"]]
+    return [rule for group in rule_groups() for rule in group["rules"]]
 
 
 def alerts() -> list[dict[str, Any]]:
@@ -60,10 +65,15 @@ def panels(path: Path) -> list[dict[str, Any]]:
     return [panel for panel in json.loads(path.read_text())["panels"] if panel["type"] != "row"]
 
 
-def in_dashboards() -> list[str]:
+def in_dashboards(window: str = "1m", namespace: str = ".*") -> list[str]:
     """Expressions with Grafana's variables replaced."""
     found = [t["expr"] for path in GRAFANA.glob("*.json") for panel in panels(path) for t in panel["targets"]]
-    return [e.replace("$__rate_interval", "1m").replace("$namespace", ".*") for e in found]
+    variables = {"$__rate_interval": window, "$__interval": window, "$__range": window, "$namespace": namespace}
+    for variable, value in variables.items():
+        found = [expression.replace(variable, value) for expression in found]
+    unknown = [expression for expression in found if re.search(r"\$(?!\d)", expression)]
+    assert not unknown, f"variables that the tests do not know: {unknown}"
+    return found
 
 
 def in_keda() -> list[str]:
