@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from contextlib import AbstractContextManager
 
-import pytest
 from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
 
@@ -14,32 +13,33 @@ from tests.client.conftest import FakeGateway
 IMAGE = b"\xff\xd8\xff"
 
 
-@pytest.fixture
-def traceparent() -> Iterator[str]:
-    """The context of a span that is current."""
-    with TracerProvider().get_tracer("caller").start_as_current_span("work") as span:
-        context = span.get_span_context()
-        yield f"00-{trace.format_trace_id(context.trace_id)}-{trace.format_span_id(context.span_id)}-01"
+OWN = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 
-def test_the_current_span_travels_along(gateway: FakeGateway, address: str, traceparent: str) -> None:
-    with Client(address) as client:
+def span() -> AbstractContextManager[trace.Span]:
+    """One that is current."""
+    return TracerProvider().get_tracer("caller").start_as_current_span("work")
+
+
+def test_the_current_span_travels_along(gateway: FakeGateway, address: str) -> None:
+    with Client(address) as client, span() as current:
         client.recognize(IMAGE)
-    assert gateway.metadata["traceparent"] == traceparent
+    context = current.get_span_context()
+    wanted = f"00-{trace.format_trace_id(context.trace_id)}-{trace.format_span_id(context.span_id)}-"
+    assert str(gateway.metadata["traceparent"]).startswith(wanted)
 
 
 async def test_with_the_async_client_too(gateway: FakeGateway, address: str) -> None:
-    with TracerProvider().get_tracer("caller").start_as_current_span("work") as span:
-        async with AsyncClient(address) as client:
+    async with AsyncClient(address) as client:
+        with span() as current:
             await client.recognize(IMAGE)
-    assert trace.format_trace_id(span.get_span_context().trace_id) in str(gateway.metadata["traceparent"])
+    assert trace.format_trace_id(current.get_span_context().trace_id) in str(gateway.metadata["traceparent"])
 
 
-def test_what_the_caller_sets_itself_stays(gateway: FakeGateway, address: str, traceparent: str) -> None:
-    own = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
-    with Client(address, metadata=[("traceparent", own)]) as client:
+def test_what_the_caller_sets_itself_stays(gateway: FakeGateway, address: str) -> None:
+    with Client(address, metadata=[("traceparent", OWN)]) as client, span():
         client.recognize(IMAGE)
-    assert gateway.metadata["traceparent"] == own
+    assert gateway.metadata["traceparent"] == OWN
 
 
 def test_without_a_span_nothing_is_sent(gateway: FakeGateway, address: str) -> None:

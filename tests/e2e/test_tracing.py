@@ -143,10 +143,8 @@ def test_an_error_is_seen_in_every_service_that_it_went_through(stub: Gateway, t
     until(lambda: has(traces.of(trace), service="detector", kind=SERVER), what="its end")
     until(lambda: len(traces.of(trace)) >= 5, what="all of it")
     for span in traces.of(trace):
-        assert span.status == ERROR, span
-        if span.kind == SERVER:
-            assert span.status_text == "INVALID_ARGUMENT"
-        assert b"PNG" not in repr(span).encode()
+        # Its code, and no message, which can quote what the caller sent.
+        assert (span.status, span.status_text, span.events) == (ERROR, "INVALID_ARGUMENT", ())
 
 
 def test_a_cancelled_call_ends_its_spans_everywhere(stub: Gateway, traces: Collector, traced: Cluster) -> None:
@@ -181,8 +179,8 @@ def test_logs_carry_the_trace(stub: Gateway, traces: Collector, traced: Cluster)
         """The trace that the ensembler's log names beside its complaint."""
         for line in (traced.log_dir / "ensembler.log").read_text().splitlines():
             record = json.loads(line)
-            if "arcface did not answer" in record["message"]:
-                assert record["request_id"]
+            # Without a request: the ensembler's own look at its models.
+            if "arcface did not answer" in record["message"] and "request_id" in record:
                 return str(record["trace_id"])
         return None
 
