@@ -132,7 +132,7 @@ def _end_to_end_table(result: end_to_end.EndToEnd) -> Table:
 
 
 def _tracing_table(costs: list[tracing.Cost]) -> Table:
-    title = f"Tracing {tracing.SAMPLE_RATIO:.0%} of the calls against none, {tracing.CALLERS} callers, medians of turns"
+    title = f"Tracing {tracing.SAMPLE_RATIO:.0%} of the calls against none, {tracing.CALLERS} callers"
     table = Table(title=title, title_justify="left")
     for column in ("answers", "off /s", "traced /s", "traced / off", "errors"):
         table.add_column(column, justify="left" if column == "answers" else "right")
