@@ -79,7 +79,7 @@ release: $(VENV)/dev.stamp images ## Build the images of VERSION and name them i
 		--registry $(REGISTRY) $(MODELS:%=--model %)
 
 k8s-check: $(VENV)/dev.stamp ## Build and check every overlay, rule and dashboard (needs kubectl or kustomize; promtool where present)
-	$(BIN)/python -m pytest tests/deploy
+	FERRY_K8S_ALL=1 $(BIN)/python -m pytest tests/deploy
 
 clean: ## Remove what was made, .venv excepted
 	rm -rf out build dist .pytest_cache .ruff_cache .mypy_cache .hypothesis

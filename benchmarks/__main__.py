@@ -1,4 +1,4 @@
-"""`python -m benchmarks [end-to-end | cached | startup | all]`"""
+"""`python -m benchmarks [end-to-end | cached | startup | tracing | all]`"""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ import sys
 from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
+from statistics import median
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import cached, end_to_end, plots, startup
+from benchmarks import cached, end_to_end, plots, startup, tracing
 from serving.cpu import available_cpus, cpu_name
 
 
@@ -21,6 +22,7 @@ class Which(StrEnum):
     END_TO_END = "end-to-end"
     CACHED = "cached"
     STARTUP = "startup"
+    TRACING = "tracing"
     ALL = "all"
 
 
@@ -47,6 +49,10 @@ def main(
         throughput = end_to_end.measure(models_dir, seconds)
         record["end_to_end"] = throughput.record()
         console.print(_end_to_end_table(throughput))
+    if which in {Which.TRACING, Which.ALL}:
+        costs = tracing.measure(models_dir, seconds)
+        record["tracing"] = [cost.record() for cost in costs]
+        console.print(_tracing_table(costs))
     for picture in plots.draw(record, out):
         console.print(f"plot: {picture}")
     if as_json:
@@ -122,6 +128,17 @@ def _end_to_end_table(result: end_to_end.EndToEnd) -> Table:
         )
     if result.naive is not None:
         table.add_row("PyTorch eager float32, one at a time", f"{result.naive:.1f}", "", "", "", "", "", "")
+    return table
+
+
+def _tracing_table(costs: list[tracing.Cost]) -> Table:
+    title = f"Tracing {tracing.SAMPLE_RATIO:.0%} of the calls against none, {tracing.CALLERS} callers"
+    table = Table(title=title, title_justify="left")
+    for column in ("answers", "off /s", "traced /s", "traced / off", "errors"):
+        table.add_column(column, justify="left" if column == "answers" else "right")
+    for cost in costs:
+        row = (f"{median(cost.off):.1f}", f"{median(cost.traced):.1f}", f"{cost.ratio:.3f}", str(cost.errors))
+        table.add_row(cost.what, *row)
     return table
 
 

@@ -50,7 +50,8 @@ class ClusterFigures:
     calls: tuple[CallFigures, ...]
     models: tuple[ModelFigures, ...]
     cache_hit_share: float | None
-    """Answers taken from memory or Redis, of all look-ups by requests; None without one."""
+    """Images answered without a model run of their own (known, or being computed for another), of all look-ups by
+    requests; None without one."""
     faces: float
     """Faces answered."""
 
@@ -65,8 +66,8 @@ def figures(now: Sequence[Scrape], before: Sequence[Scrape] = ()) -> ClusterFigu
         calls += _calls(scrape, earlier.get(scrape.endpoint), seconds or 1.0)
         models += _models(scrape, earlier.get(scrape.endpoint), seconds or 1.0)
     pairs = [(scrape, earlier.get(scrape.endpoint)) for scrape in now]
-    found = sum(_grown(s, e, "ferry_cache_requests_total", result="hit") for s, e in pairs)
-    looked = found + sum(_missed(s, e) for s, e in pairs)
+    found = sum(_looked_up(s, e, result=result) for s, e in pairs for result in ("hit", "coalesced"))
+    looked = sum(_looked_up(s, e, result=result, tier="memory") for s, e in pairs for result in ("hit", "miss"))
     return ClusterFigures(
         seconds=seconds,
         calls=tuple(calls),
@@ -137,10 +138,8 @@ def _models(now: Scrape, before: Scrape | None, seconds: float) -> list[ModelFig
     return rows
 
 
-def _missed(now: Scrape, before: Scrape | None) -> float:
-    """Requests that found nothing: misses of the last tier that was asked."""
-    memory = _grown(now, before, "ferry_cache_requests_total", tier="memory", result="miss")
-    return memory - _grown(now, before, "ferry_cache_requests_total", tier="redis", result="hit")
+def _looked_up(now: Scrape, before: Scrape | None, **wanted: str) -> float:
+    return _grown(now, before, "ferry_cache_requests_total", **wanted)
 
 
 def _grown(now: Scrape, before: Scrape | None, name: str, **wanted: str) -> float:

@@ -30,6 +30,9 @@ class Admission:
         self._max_megapixels = settings.max_megapixels
         self._max_faces = settings.max_faces
         self._max_batch = settings.max_batch_images
+        for reason in ("image_bytes", "options", "image_header", "batch"):
+            # A rate misses the first increment of a series that was not there before.
+            metrics.REJECTED.labels(reason)
         self._pool = ThreadPoolExecutor(_HEADER_THREADS, thread_name_prefix="header")
 
     def check(self, image: bytes, options: ensembler_pb2.RecognizeOptions) -> None:

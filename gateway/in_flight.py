@@ -20,6 +20,7 @@ class InFlight:
         self._max_bytes = max_bytes
         self._images = 0
         self._bytes = 0
+        self._refused = metrics.REJECTED.labels("overload")
 
     @contextmanager
     def hold(self, images: int, size: int) -> Iterator[None]:
@@ -34,7 +35,7 @@ class InFlight:
         """
         full = self._images + images > self._max_images or self._bytes + size > self._max_bytes
         if full and self._images:
-            metrics.REJECTED.labels("overload").inc()
+            self._refused.inc()
             # Spread, so that those who were refused together do not come back together.
             raise OverloadedError(
                 "too many images in flight; try again shortly", _RETRY_AFTER_SECONDS * random.uniform(0.5, 1.5)

@@ -21,8 +21,8 @@ from prometheus_client import start_http_server
 from ferry.transport import MAX_MESSAGE_BYTES
 from serving.memory import release_promptly
 from serving.rpc.interceptor import CallInterceptor
-from serving.settings import ServiceSettings
-from serving.telemetry import logs, tracing
+from serving.settings import ModelServiceSettings, ServiceSettings
+from serving.telemetry import gpu, logs, tracing
 
 log = logging.getLogger(__name__)
 
@@ -151,6 +151,8 @@ def run(service: Service, settings: ServiceSettings) -> None:
     try:
         if settings.metrics_port:
             _serve_metrics(settings)
+            if isinstance(settings, ModelServiceSettings):
+                gpu.watch()
         asyncio.run(_run(service, settings))
     except Exception as error:
         log.error("cannot start: %s", error, exc_info=settings.log_level == "debug")

@@ -27,8 +27,8 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def until(condition: Callable[[], bool], seconds: float = 60, what: str = "the condition") -> None:
-    """Polls until `condition` holds.
+def until(condition: Callable[[], bool], seconds: float = 60, what: str = "the condition", pause: float = 0.02) -> None:
+    """Asks every `pause` seconds until `condition` holds.
 
     Raises:
         TimeoutError: it did not within `seconds`.
@@ -37,7 +37,7 @@ def until(condition: Callable[[], bool], seconds: float = 60, what: str = "the c
     while not condition():
         if time.monotonic() > end:
             raise TimeoutError(f"{what} did not come true within {seconds} s")
-        time.sleep(0.02)
+        time.sleep(pause)
 
 
 def health(port: int, service: str = "") -> int:

@@ -9,6 +9,7 @@ from deploy.grafana.promql import (
     NS,
     OURS,
     RECOGNIZE,
+    WORK,
     degraded_share,
     hit_share,
     quantile,
@@ -137,13 +138,13 @@ _SERVICES = Row(
         Panel(
             "Errors",
             "Share of calls. The service furthest down the way that has them is where to look.",
-            (Query(share(f"{CALLS}_count", f"{NS},{OURS}", NS, "rpc_service"), "{{rpc_service}}"),),
+            (Query(share(f"{CALLS}_count", f"{WORK},{OURS}", WORK, "rpc_service"), "{{rpc_service}}"),),
             unit="percentunit",
         ),
         Panel(
             "p95",
             "Each includes those it calls: the first one that is slow while those behind it are not is the cause.",
-            (Query(quantile(0.95, CALLS, by="rpc_service"), "{{rpc_service}}"),),
+            (Query(quantile(0.95, CALLS, WORK, "rpc_service"), "{{rpc_service}}"),),
             unit="s",
         ),
     ),

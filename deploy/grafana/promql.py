@@ -7,6 +7,8 @@ from deploy.grafana.panels import Query
 NS = 'namespace=~"$namespace"'
 RECOGNIZE = NS + ',rpc_service="ferry.v1.ExpressionRecognition",rpc_method=~"Recognize.*"'
 ENSEMBLED = NS + ',rpc_service="ferry.v1.Ensembler",rpc_method="Recognize"'
+WORK = NS + ',rpc_method!~"GetPipeline|GetStatus"'
+"""Calls that do something for somebody: not those by which services learn of each other."""
 OURS = 'grpc_status=~"UNAVAILABLE|INTERNAL|UNKNOWN|DEADLINE_EXCEEDED|DATA_LOSS|RESOURCE_EXHAUSTED"'
 """Errors that count against availability: those that are not the caller's own."""
 

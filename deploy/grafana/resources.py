@@ -1,4 +1,4 @@
-"""Replicas, CPU and memory, as the kubelet (cAdvisor) and kube-state-metrics tell them."""
+"""Replicas, CPU, memory and GPU, as the kubelet (cAdvisor), kube-state-metrics and the services tell them."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from deploy.grafana.promql import NS
 
 _POD = f'{NS},container="ferry"'
 _SERVICE = "{{service}}"
+_GPU = "{{job}} GPU {{gpu}}"
 
 
 def _by_service(expression: str, function: str) -> str:
@@ -86,6 +87,27 @@ RESOURCES = Dashboard(
                     "Should be 0. Reason: kubectl describe pod, and the log with --previous.",
                     (Query(_by_service(_RESTARTS, "sum"), _SERVICE),),
                     steps=((RED, 1.0),),
+                ),
+            ),
+        ),
+        Row(
+            "GPU",
+            (
+                Panel(
+                    "Busy",
+                    "Share of the time in which a GPU computes. Empty: there is none. Low while models queue: the CPUs "
+                    "that feed it are the bottleneck.",
+                    (Query(f"max by (job, gpu) (ferry_gpu_utilization_ratio{{{NS}}})", _GPU),),
+                    unit="percentunit",
+                    width=12,
+                    maximum=1,
+                ),
+                Panel(
+                    "Memory",
+                    "In use on the fullest GPU of a service. It should be level; what only grows ends in a restart.",
+                    (Query(f"max by (job, gpu) (ferry_gpu_memory_bytes{{{NS}}})", _GPU),),
+                    unit="bytes",
+                    width=12,
                 ),
             ),
         ),

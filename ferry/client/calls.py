@@ -13,6 +13,7 @@ from ferry.client.errors import FerryError, InvalidImageError, UnavailableError
 from ferry.client.images import LARGEST_IMAGE_BYTES, Image, read
 from ferry.client.options import Options, to_proto
 from ferry.client.results import Recognition
+from ferry.client.tracing import with_trace_context
 from ferry.v1 import gateway_pb2
 
 DEFAULT_TIMEOUT = 30.0
@@ -33,7 +34,7 @@ class Call:
         self.address = address
         self.timeout = timeout
         self.request_id = secrets.token_hex(16)
-        self.metadata = (*metadata, ("x-request-id", self.request_id))
+        self.metadata = (*with_trace_context(tuple(metadata)), ("x-request-id", self.request_id))
 
     def error(self, error: grpc.RpcError) -> FerryError:
         """The failure of this call, as the caller should see it."""

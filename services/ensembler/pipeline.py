@@ -17,6 +17,7 @@ from services.ensembler.models import ClassifierModel, DetectorModel, Judgement
 from services.ensembler.recipe import Recipe, Vote
 from services.ensembler.vote import hard_vote, shares, soft_vote
 from serving.errors import InvalidArgumentError, UnavailableError
+from serving.telemetry import metrics
 
 _VOTES = {types_pb2.VOTE_SOFT: Vote.SOFT, types_pb2.VOTE_HARD: Vote.HARD}
 _TO_CONTRACT = {vote: value for value, vote in _VOTES.items()}
@@ -30,6 +31,9 @@ class Pipeline:
         self.detector = DetectorModel(recipe.detector)
         self.classifiers = [ClassifierModel(entry) for entry in recipe.classifiers]
         self._weights = np.array(recipe.weights, np.float64)
+        for entry in recipe.classifiers:
+            # A rate misses the first increment of a series that was not there before.
+            metrics.DEGRADED.labels(entry.name)
 
     def connect(self) -> None:
         """Opens the channels; to be called on the event loop."""

@@ -11,7 +11,7 @@ from opentelemetry import trace
 
 import ferry
 from ferry.transport import channel_options, target
-from serving.errors import DeadlineError, UnavailableError, UpstreamError
+from serving.errors import DeadlineError, ServiceError, UnavailableError, UpstreamError
 from serving.rpc import context as request_context
 from serving.rpc.context import REQUEST_ID_KEY
 from serving.telemetry import tracing
@@ -54,12 +54,23 @@ async def call(
     if not tracing.enabled():
         return await _invoke(method, request, upstream, timeout, _metadata(context))
     with tracing.tracer.start_as_current_span(
-        f"call {upstream}", kind=trace.SpanKind.CLIENT, attributes={"rpc.system": "grpc", "server.address": upstream}
+        f"call {upstream}",
+        kind=trace.SpanKind.CLIENT,
+        attributes={"rpc.system": "grpc", "server.address": upstream},
+        # The code is enough: messages can quote what the caller sent.
+        record_exception=False,
+        set_status_on_exception=False,
     ) as span:
         try:
             return await _invoke(method, request, upstream, timeout, _metadata(context))
+        except ServiceError as error:
+            span.set_status(trace.StatusCode.ERROR, error.code.name)
+            raise
         except asyncio.CancelledError:
             span.set_status(trace.StatusCode.ERROR, "CANCELLED")
+            raise
+        except BaseException as error:
+            span.set_status(trace.StatusCode.ERROR, type(error).__name__)
             raise
 
 

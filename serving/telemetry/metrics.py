@@ -64,3 +64,5 @@ MODEL_INFO = Gauge(
     "1 for every model version being served.",
     ("model", "version", "digest", "backend", "precision"),
 )
+GPU_UTILIZATION = Gauge("ferry_gpu_utilization_ratio", "Share of the time in which the GPU computes.", ("gpu",))
+GPU_MEMORY = Gauge("ferry_gpu_memory_bytes", "Memory of the GPU in use, of all its processes.", ("gpu",))

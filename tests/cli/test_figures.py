@@ -112,9 +112,10 @@ def test_cache_share_counts_each_request_once(service: Service) -> None:
     service.cache.labels("memory", "miss").inc(5)
     service.cache.labels("redis", "hit").inc(1)
     service.cache.labels("redis", "miss").inc(4)
+    service.cache.labels("memory", "coalesced").inc(2)
     service.faces.labels("stable", "happy").inc(12)
     seen = figures([service.scrape()])
-    assert seen.cache_hit_share == pytest.approx(0.6)
+    assert seen.cache_hit_share == pytest.approx(0.8)
     assert seen.faces == 12
 
 

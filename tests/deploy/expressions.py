@@ -45,10 +45,15 @@ _WORDS = {
 }
 
 
+def rule_groups() -> list[dict[str, Any]]:
+    document = yaml.safe_load((K8S / "components/monitoring/prometheus-rule.yaml").read_text())
+    groups: list[dict[str, Any]] = document["spec"]["groups"]
+    return groups
+
+
 def rules() -> list[dict[str, Any]]:
     """Recording rules and alerts."""
-    document = yaml.safe_load((K8S / "components/monitoring/prometheus-rule.yaml").read_text())
-    return [rule for group in document["spec"]["groups"] for rule in group["rules"]]
+    return [rule for group in rule_groups() for rule in group["rules"]]
 
 
 def alerts() -> list[dict[str, Any]]:
@@ -60,16 +65,62 @@ def panels(path: Path) -> list[dict[str, Any]]:
     return [panel for panel in json.loads(path.read_text())["panels"] if panel["type"] != "row"]
 
 
-def in_dashboards() -> list[str]:
+def in_dashboards(window: str = "1m", namespace: str = ".*") -> list[str]:
     """Expressions with Grafana's variables replaced."""
     found = [t["expr"] for path in GRAFANA.glob("*.json") for panel in panels(path) for t in panel["targets"]]
-    return [e.replace("$__rate_interval", "1m").replace("$namespace", ".*") for e in found]
+    variables = {"$__rate_interval": window, "$__interval": window, "$__range": window, "$namespace": namespace}
+    for variable, value in variables.items():
+        found = [expression.replace(variable, value) for expression in found]
+    unknown = [expression for expression in found if re.search(r"\$(?!\d)", expression)]
+    assert not unknown, f"variables that the tests do not know: {unknown}"
+    return found
 
 
 def in_keda() -> list[str]:
     documents = yaml.safe_load_all((K8S / "components/keda/scaled-objects.yaml").read_text())
     triggers = [trigger for document in documents for trigger in document["spec"]["triggers"]]
     return [trigger["metadata"]["query"] for trigger in triggers if trigger["type"] == "prometheus"]
+
+
+def in_adapter(namespace: str = "ferry", pods: str = ".+") -> list[str]:
+    """What prometheus-adapter asks for: the series it finds metrics by, and the metrics of pods."""
+    rules = yaml.safe_load((ROOT / "deploy/prometheus/adapter-values.yaml").read_text())["rules"]["custom"]
+    found = []
+    for rule in rules:
+        query = rule["metricsQuery"].replace("<<.Series>>", rule["name"]["matches"])
+        query = query.replace("<<.LabelMatchers>>", f'namespace="{namespace}",pod=~"{pods}"')
+        found += [rule["seriesQuery"], query.replace("<<.GroupBy>>", "pod")]
+    return found
+
+
+def without_thresholds(expression: str) -> list[str]:
+    """What an alert compares, without the comparing: expressions that have a value when all is well, too.
+
+    `a / b > 2 and c < 3` gives `a / b` and `c`; `x >= on (l) y` gives `x` and `y`; `absent(x)` gives `x`. Numbers are
+    left out.
+    """
+    parts, position, masked = [], 0, _masked(expression)
+    for match in [*re.finditer(r"\b(?:and|or|unless)\b|[<>=!]=|[<>]", masked), None]:
+        end = len(masked) if match is None else match.start()
+        parts.append(expression[position:end])
+        position = end if match is None else match.end()
+    bare = [
+        re.sub(r"^\s*(?:bool|(?:on|ignoring)\s*\([^)]*\))(?:\s*group_(?:left|right)(?:\s*\([^)]*\))?)?", "", p)
+        for p in parts
+    ]
+    inner = [re.sub(r"^absent\((.*)\)$", r"\1", part.strip(), flags=re.DOTALL) for part in bare]
+    return [part for part in inner if not re.fullmatch(r"[\d.\s*+/-]+", part)]
+
+
+def _masked(expression: str) -> str:
+    """The expression with all that stands in brackets, braces and quotes blanked, at the same length."""
+    depth, quoted, masked = 0, False, []
+    for character in expression:
+        quoted ^= character == '"'
+        depth -= not quoted and character in ")}]"
+        masked.append(" " if depth or quoted else character)
+        depth += not quoted and character in "({["
+    return "".join(masked)
 
 
 def declared() -> dict[str, frozenset[str]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import shutil
 import subprocess
 import tempfile
@@ -14,28 +13,20 @@ from typing import Any
 import pytest
 import yaml
 
-ROOT = Path(__file__).parents[2]
-K8S = ROOT / "deploy" / "k8s"
-MODELS_DIR = ROOT / "models"
-OPTIONAL = ("monitoring", "otel", "keda", "models-volume")
-"""Components that go with any other; redis and redis-external exclude each other and belong to overlays."""
+from tests.deploy.composition import K8S, OVERLAYS, ROOT, selected  # noqa: F401  (ROOT is for tests)
 
 Json = dict[str, Any]
 
-COMBINATIONS = [
-    *(
-        pytest.param("cpu", chosen, id="+".join(("cpu", *chosen)))
-        for n in range(len(OPTIONAL) + 1)
-        for chosen in itertools.combinations(OPTIONAL, n)
-    ),
-    pytest.param("local", (), id="local"),
-    pytest.param("local", OPTIONAL[:2], id="local+" + "+".join(OPTIONAL[:2])),
-    # First, as an overlay has it: the components after it reach its pods too.
-    *(
-        pytest.param(overlay, ("canary", *others), id="+".join((overlay, "canary", *others)))
-        for overlay, others in (("cpu", ()), ("cpu", OPTIONAL), ("local", ()), ("local", OPTIONAL[:2]))
-    ),
-]
+
+def combinations(overlay: str) -> list[Any]:
+    """An overlay with components as parameters of a test; cpu, which others are copied from, with all pairs."""
+    chosen = selected(overlay, pairs=overlay == "cpu")
+    return [pytest.param(overlay, components, id="+".join((overlay, *components))) for components in chosen]
+
+
+COMBINATIONS = [parameter for overlay in OVERLAYS for parameter in combinations(overlay)]
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+"""The safe loader, in C where there is one."""
 
 
 @cache
@@ -59,16 +50,11 @@ def render(overlay: str, components: tuple[str, ...] = ()) -> tuple[Json, ...]:
             "components": [f"../../components/{name}" for name in components],
         }
         (Path(folder) / "kustomization.yaml").write_text(yaml.safe_dump(kustomization))
-        return build(Path(folder))
-
-
-def build(folder: Path) -> tuple[Json, ...]:
-    """The objects of the kustomization in a folder."""
-    done = subprocess.run([*_kustomize(), str(folder)], capture_output=True, text=True, check=False)
+        done = subprocess.run([*_kustomize(), folder], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     # Kustomize warns of what it will stop to understand.
     assert not done.stderr, done.stderr
-    return tuple(yaml.safe_load_all(done.stdout))
+    return tuple(yaml.load_all(done.stdout, _LOADER))
 
 
 def of_kind(objects: tuple[Json, ...], *kinds: str) -> list[Json]:
@@ -81,17 +67,13 @@ def name(item: Json) -> str:
 
 
 def workloads(objects: tuple[Json, ...]) -> list[Json]:
-    return of_kind(objects, "Deployment", "StatefulSet")
+    """Whatever makes pods."""
+    return [item for item in objects if "template" in item.get("spec", {}) and "spec" in item["spec"]["template"]]
 
 
 def ferry(objects: tuple[Json, ...]) -> list[Json]:
     """Ferry's own Deployments, without Redis and the collector."""
     return [w for w in workloads(objects) if labels(w).get("app.kubernetes.io/name") == "ferry"]
-
-
-def service(workload: Json) -> str:
-    """Which of Ferry's services a Deployment runs; that of the canary's track is the same under another name."""
-    return name(workload).removesuffix("-canary")
 
 
 def pod(workload: Json) -> Json:
@@ -114,9 +96,10 @@ def selects(selector: Json, of: dict[str, str]) -> bool:
     if any(of.get(key) != value for key, value in selector.get("matchLabels", {}).items()):
         return False
     for expression in selector.get("matchExpressions", []):
-        inside = of.get(expression["key"]) in expression.get("values", [])
-        assert expression["operator"] in {"In", "NotIn"}, expression
-        if inside != (expression["operator"] == "In"):
+        key, operator = expression["key"], expression["operator"]
+        assert operator in {"In", "NotIn", "Exists", "DoesNotExist"}, expression
+        inside = of.get(key) in expression["values"] if "values" in expression else key in of
+        if inside != (operator in {"In", "Exists"}):
             return False
     return True
 

@@ -1,10 +1,14 @@
-"""Kubernetes' quantities, such as 250m and 768Mi, as numbers."""
+"""Kubernetes' quantities, such as 250m and 768Mi, as numbers, and where they stand in an object."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from typing import Any
 
-_FACTORS = {"": 1.0, "m": 1e-3, "k": 1e3, "M": 1e6, "G": 1e9, "Ki": 2.0**10, "Mi": 2.0**20, "Gi": 2.0**30}
+_DECIMAL = {"n": 1e-9, "u": 1e-6, "m": 1e-3, "": 1.0, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "P": 1e15, "E": 1e18}
+_FACTORS = _DECIMAL | {f"{letter}i": 2.0 ** (10 * (i + 1)) for i, letter in enumerate("KMGTPE")}
+_QUANTITY = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(?:[eE]([+-]?\d+)|([numkMGTPE]|[KMGTPE]i))?")
 
 
 def quantity(text: object) -> float:
@@ -12,7 +16,21 @@ def quantity(text: object) -> float:
     Raises:
         ValueError: it is none.
     """
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)(m|k|M|G|Ki|Mi|Gi)?", str(text))
+    match = _QUANTITY.fullmatch(str(text))
     if match is None:
         raise ValueError(f"{text!r} is no quantity")
-    return float(match[1]) * _FACTORS[match[2] or ""]
+    return float(match[1]) * 10.0 ** int(match[2] or 0) * _FACTORS[match[3] or ""]
+
+
+def quantities(value: Any, key: str = "") -> Iterator[tuple[str, object]]:
+    """Every value of an object that has to be a quantity, with its key."""
+    if isinstance(value, list):
+        for inner in value:
+            yield from quantities(inner)
+    elif isinstance(value, dict):
+        for name, inner in value.items():
+            of_resource = key in {"requests", "limits", "capacity", "hard"} and not isinstance(inner, dict)
+            if of_resource or name in {"sizeLimit", "averageValue", "divisor"}:
+                yield name, inner
+            else:
+                yield from quantities(inner, name)

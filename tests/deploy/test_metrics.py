@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from tests.deploy.expressions import KUBERNETES, declared, in_dashboards, in_keda, rules, selectors
+from tests.deploy.expressions import (
+    KUBERNETES,
+    declared,
+    in_adapter,
+    in_dashboards,
+    in_keda,
+    rules,
+    selectors,
+    without_thresholds,
+)
 from tests.deploy.manifests import ROOT, name, of_kind, render, walk
 
 SCRAPED = {"namespace", "pod", "job", "container", "service", "instance", "alertname"}
@@ -12,7 +21,9 @@ SCRAPED = {"namespace", "pod", "job", "container", "service", "instance", "alert
 RECORDED = {rule["record"] for rule in rules() if "record" in rule}
 
 
-@pytest.mark.parametrize("expression", sorted({*in_dashboards(), *in_keda(), *(rule["expr"] for rule in rules())}))
+@pytest.mark.parametrize(
+    "expression", sorted({*in_dashboards(), *in_keda(), *in_adapter(), *(rule["expr"] for rule in rules())})
+)
 def test_every_series_is_exported_with_the_labels_asked_for(expression: str) -> None:
     exported = declared()
     series = selectors(expression)
@@ -26,6 +37,20 @@ def test_every_series_is_exported_with_the_labels_asked_for(expression: str) -> 
 def test_the_parser_finds_what_is_there() -> None:
     text = 'sum by (le, model) (rate(a_total{x="y",z=~"p|q"}[5m])) / on (m) group_left count(b) or vector(0)'
     assert selectors(text) == [("a_total", frozenset({"x", "z"})), ("b", frozenset())]
+
+
+@pytest.mark.parametrize(
+    ("alert", "compared"),
+    [
+        ("a / b > 2", ["a / b"]),
+        ('a{x=~"p>q"} > 14.4 * 0.001\nand\nsum by (n) (b > 1) < 3', ['a{x=~"p>q"}', "sum by (n) (b > 1)"]),
+        ('x{a!="b"} >= on (l) y', ['x{a!="b"}', "y"]),
+        ('absent(x)\nor\nabsent(y{l="m"})', ["x", 'y{l="m"}']),
+        ("a / on (n) group_left b > bool 0.5", ["a / on (n) group_left b"]),
+    ],
+)
+def test_what_an_alert_compares_is_found(alert: str, compared: list[str]) -> None:
+    assert [part.strip() for part in without_thresholds(alert)] == compared
 
 
 def test_the_autoscaler_s_metric_is_exported_by_what_it_scales() -> None:

@@ -4,10 +4,25 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from tests.deploy.manifests import Json, containers, labels, name, of_kind, render, selects, workloads
+import pytest
 
-DNS = ("dns", 53)
-FERRY = ("gateway", "ensembler", "detector", "classifier-efficientnet", "classifier-arcface")
+from tests.deploy.composition import inside
+from tests.deploy.manifests import (
+    COMBINATIONS,
+    Json,
+    containers,
+    ferry,
+    labels,
+    name,
+    of_kind,
+    render,
+    selects,
+    walk,
+    workloads,
+)
+
+ALL = pytest.mark.parametrize(("overlay", "components"), COMBINATIONS)
+DNS = (("dns", 53), ("169.254.20.10/32", 53))
 
 
 @dataclass(frozen=True)
@@ -16,7 +31,7 @@ class Place:
 
     Attributes:
         inside: in Ferry's namespace, where its policies hold.
-        address: not a pod but an address in the internet.
+        address: not a pod but an address; the block of addresses that a policy names.
     """
 
     name: str
@@ -24,7 +39,7 @@ class Place:
     namespace: dict[str, str] = field(default_factory=dict)
     ports: dict[str, int] = field(default_factory=dict)
     inside: bool = False
-    address: bool = False
+    address: str = ""
 
 
 OUTSIDE = (
@@ -32,14 +47,16 @@ OUTSIDE = (
     Place("monitoring", {}, {"ferry/monitoring": "true"}),
     Place("stranger", {}, {}),
     Place("dns", {"k8s-app": "kube-dns"}, {"kubernetes.io/metadata.name": "kube-system"}),
-    Place("internet", {}, address=True),
+    Place("internet", {}, address="0.0.0.0/0"),
 )
-PORTS = (53, 443, 4317, 6379, 9090, 50051, 50052, 50053, 50054)
+STRAY = Place("stray", {}, ports={"grpc": 50051, "metrics": 9090}, inside=True)
+"""A pod in Ferry's namespace that is not Ferry's."""
 
 
 def _peer(peer: Json, place: Place) -> bool:
     if "ipBlock" in peer:
-        return place.address and peer["ipBlock"]["cidr"] in {"0.0.0.0/0", "::/0"}
+        assert peer.keys() == {"ipBlock"}
+        return peer["ipBlock"]["cidr"].replace("::/0", "0.0.0.0/0") == place.address
     if place.address:
         return False
     if "namespaceSelector" in peer:
@@ -77,21 +94,29 @@ def edges(overlay: str, components: tuple[str, ...] = ()) -> set[tuple[str, str,
         Place(
             name(workload),
             labels(workload),
-            ports={p["name"]: p["containerPort"] for c in containers(workload) for p in c["ports"]},
+            ports={p["name"]: p["containerPort"] for c in containers(workload) for p in c.get("ports", ())},
             inside=True,
         )
         for workload in workloads(objects)
     ]
+    blocks = {value["cidr"] for key, value in walk(policies) if key == "ipBlock"} - {"0.0.0.0/0", "::/0"}
+    places = (*pods, STRAY, *OUTSIDE, *(Place(block, {}, address=block) for block in blocks))
     return {
         (source.name, target.name, port)
-        for source in (*pods, *OUTSIDE)
-        for target in (*pods, *OUTSIDE)
-        for port in PORTS
+        for source in places
+        for target in places
+        for port in _ports(policies) | {port for place in pods for port in place.ports.values()}
         if (source.inside or target.inside)
         and source != target
         and _way(policies, "egress", source, target, target, port)
         and _way(policies, "ingress", target, source, target, port)
     }
+
+
+def _ports(policies: list[Json]) -> set[int]:
+    """Every number that a policy names."""
+    rules = [rule for policy in policies for end in ("ingress", "egress") for rule in policy["spec"].get(end, [])]
+    return {port["port"] for rule in rules for port in rule["ports"] if isinstance(port["port"], int)}
 
 
 ARCHITECTURE = {
@@ -100,31 +125,44 @@ ARCHITECTURE = {
     ("ensembler", "detector", 50053),
     ("ensembler", "classifier-efficientnet", 50054),
     ("ensembler", "classifier-arcface", 50054),
-    *(("monitoring", service, 9090) for service in FERRY),
-    *((service, *DNS) for service in FERRY),
 }
+ADDED = {
+    "redis": {("gateway", "redis", 6379)},
+    "redis-external": {("gateway", "internet", 6379)},
+    "otel": {("otel-collector", "monitoring", 4317)},
+}
+"""What a component may open, of edges between certain pods; a component that is not named opens nothing."""
 
 
-def test_production_adds_only_the_way_to_redis() -> None:
-    assert edges("cpu") == ARCHITECTURE | {("gateway", "internet", 6379)}
+def expected(overlay: str, components: tuple[str, ...]) -> set[tuple[str, str, int]]:
+    objects = render(overlay, components)
+    present = {*inside(overlay), *components}
+    ours = [name(w) for w in ferry(objects)]
+    wanted = ARCHITECTURE.union(*(ADDED.get(component, set()) for component in present))
+    wanted |= {("monitoring", service, 9090) for service in ours}
+    if "otel" in present:
+        wanted |= {(service, "otel-collector", 4317) for service in ours}
+    return wanted | {(who, *server) for who in (*map(name, workloads(objects)), STRAY.name) for server in DNS}
 
 
-def test_the_local_redis_is_the_gateway_s_alone() -> None:
-    assert edges("local") == ARCHITECTURE | {("gateway", "redis", 6379), ("redis", *DNS)}
+@ALL
+def test_exactly_the_edges_of_the_architecture_are_open(overlay: str, components: tuple[str, ...]) -> None:
+    assert edges(overlay, components) == expected(overlay, components)
 
 
-def test_tracing_adds_the_way_to_the_collector_and_on() -> None:
-    added = {(service, "otel-collector", 4317) for service in FERRY}
-    added |= {("otel-collector", "monitoring", 4317), ("otel-collector", *DNS)}
-    assert edges("cpu", ("otel",)) == edges("cpu") | added
+@ALL
+def test_rules_name_single_ports_and_only_dns_is_udp(overlay: str, components: tuple[str, ...]) -> None:
+    for policy in of_kind(render(overlay, components), "NetworkPolicy"):
+        for key, ports in walk(policy["spec"]):
+            if key == "ports":
+                for port in ports:
+                    assert port.keys() == {"protocol", "port"}
+                    assert port["protocol"] == "TCP" or (name(policy), port["port"]) == ("dns", 53)
 
 
-def test_other_components_add_nothing() -> None:
-    assert edges("cpu", ("monitoring", "keda", "models-volume")) == edges("cpu")
-
-
-def test_everything_else_is_denied_both_ways() -> None:
-    (policy,) = (p for p in of_kind(render("cpu"), "NetworkPolicy") if name(p) == "deny-all")
+@ALL
+def test_everything_else_is_denied_both_ways(overlay: str, components: tuple[str, ...]) -> None:
+    (policy,) = (p for p in of_kind(render(overlay, components), "NetworkPolicy") if name(p) == "deny-all")
     assert policy["spec"]["podSelector"] == {}
     assert set(policy["spec"]["policyTypes"]) == {"Ingress", "Egress"}
     assert not {"ingress", "egress"} & policy["spec"].keys()

@@ -18,6 +18,7 @@ from services.ensembler.service import EnsemblerService
 from services.ensembler.settings import EnsemblerSettings
 from serving.server import Service
 from serving.settings import ServiceSettings, load
+from tests.deploy.composition import OVERLAYS
 from tests.deploy.manifests import (
     COMBINATIONS,
     Json,
@@ -42,7 +43,7 @@ SERVICES: dict[str, tuple[type[ServiceSettings], type[Service]]] = {
     "classifier-arcface": (ClassifierSettings, ClassifierService),
 }
 ALL = pytest.mark.parametrize(("overlay", "components"), COMBINATIONS)
-OVERLAYS = pytest.mark.parametrize("overlay", ["cpu", "local"])
+EACH_OVERLAY = pytest.mark.parametrize("overlay", OVERLAYS)
 
 
 @pytest.fixture
@@ -117,7 +118,7 @@ def test_a_drain_fits_its_grace_period(overlay: str, components: tuple[str, ...]
         assert pod(workload)["terminationGracePeriodSeconds"] > sleep + read.drain_delay + read.grace + 5
 
 
-@OVERLAYS
+@EACH_OVERLAY
 def test_ports_and_health_are_those_of_the_service(overlay: str, settings) -> None:
     objects = render(overlay)
     assert {name(w) for w in ferry(objects)} == set(SERVICES)
@@ -132,7 +133,7 @@ def test_ports_and_health_are_those_of_the_service(overlay: str, settings) -> No
             assert container[kind]["grpc"]["service"] in SERVICES[service(workload)][1].grpc_services
 
 
-@OVERLAYS
+@EACH_OVERLAY
 def test_threads_follow_a_cpu_limit_of_whole_cpus(overlay: str, settings) -> None:
     objects = render(overlay)
     models = [w for w in ferry(objects) if w["metadata"]["labels"].get("ferry/runs-models") == "true"]
@@ -142,7 +143,7 @@ def test_threads_follow_a_cpu_limit_of_whole_cpus(overlay: str, settings) -> Non
         assert quantity(pod(workload)["containers"][0]["resources"]["limits"]["cpu"]).is_integer()
 
 
-@OVERLAYS
+@EACH_OVERLAY
 def test_the_gateway_s_bounds_fit_its_memory(overlay: str, settings) -> None:
     objects = render(overlay)
     (gateway,) = (w for w in ferry(objects) if name(w) == "gateway")
@@ -151,7 +152,7 @@ def test_the_gateway_s_bounds_fit_its_memory(overlay: str, settings) -> None:
     assert 128 * 2**20 + read.cache_bytes + 3 * read.max_in_flight_bytes <= limit
 
 
-@OVERLAYS
+@EACH_OVERLAY
 def test_addresses_are_services_of_the_cluster(overlay: str, tmp_path: Path, settings) -> None:
     objects = render(overlay)
     reachable = {
@@ -167,7 +168,7 @@ def test_addresses_are_services_of_the_cluster(overlay: str, tmp_path: Path, set
     assert {recipe.detector.address, *(entry.address for entry in recipe.classifiers)} <= reachable
 
 
-@OVERLAYS
+@EACH_OVERLAY
 def test_what_the_recipe_asks_for_is_what_the_models_serve(overlay: str, tmp_path: Path) -> None:
     objects = render(overlay)
     (data,) = (item["data"] for item in of_kind(objects, "ConfigMap") if name(item).startswith("recipe-"))
@@ -180,7 +181,7 @@ def test_what_the_recipe_asks_for_is_what_the_models_serve(overlay: str, tmp_pat
         assert policy.partition(":")[0] == entry.name
 
 
-@OVERLAYS
+@EACH_OVERLAY
 def test_the_version_label_is_the_version_served(overlay: str) -> None:
     objects = render(overlay)
     for workload in ferry(objects):

@@ -8,6 +8,7 @@ import pytest
 
 from tests.deploy.manifests import (
     COMBINATIONS,
+    Json,
     containers,
     labels,
     name,
@@ -15,6 +16,7 @@ from tests.deploy.manifests import (
     pod,
     render,
     selects,
+    variables,
     walk,
     workloads,
 )
@@ -32,6 +34,28 @@ def test_each_workload_selects_its_own_pods_and_no_others(overlay: str, componen
     for workload in objects:
         matched = [name(other) for other in objects if selects(workload["spec"]["selector"], labels(other))]
         assert matched == [name(workload)]
+
+
+def test_every_other_selector_matches(overlay: str, components: tuple[str, ...]) -> None:
+    objects = render(overlay, components)
+    pods = [labels(w) for w in workloads(objects)]
+    for policy in of_kind(objects, "NetworkPolicy"):
+        spec = policy["spec"]
+        selectors = [spec["podSelector"]]
+        for end, direction in (("from", "ingress"), ("to", "egress")):
+            peers = [peer for rule in spec.get(direction, []) for peer in rule[end]]
+            # Pods of other namespaces are not ours to know.
+            selectors += [peer["podSelector"] for peer in peers if peer.keys() == {"podSelector"}]
+        for selector in selectors:
+            assert any(selects(selector, marks) for marks in pods), (name(policy), selector)
+    for workload in workloads(objects):
+        for constraint in pod(workload).get("topologySpreadConstraints", []):
+            assert selects(constraint["labelSelector"], labels(workload)), name(workload)
+            made = {"pod-template-hash", "rollouts-pod-template-hash"}
+            assert set(constraint.get("matchLabelKeys", ())) - made <= labels(workload).keys()
+    for monitor in of_kind(objects, "ServiceMonitor"):
+        services = of_kind(objects, "Service")
+        assert any(selects(monitor["spec"]["selector"], s["metadata"].get("labels", {})) for s in services)
 
 
 def test_each_service_selects_one_workload_and_its_ports_exist(overlay: str, components: tuple[str, ...]) -> None:
@@ -63,18 +87,65 @@ def test_probes_ask_a_port_that_exists(overlay: str, components: tuple[str, ...]
 def test_every_name_resolves(overlay: str, components: tuple[str, ...]) -> None:
     objects = render(overlay, components)
     have = {(item["kind"], name(item)) for item in objects}
+    # cert-manager writes what a Certificate asks for.
+    made = {item["spec"]["secretName"] for item in of_kind(objects, "Certificate")}
     for workload in workloads(objects):
         spec = pod(workload)
         needed = {("ServiceAccount", spec["serviceAccountName"]), ("PriorityClass", spec["priorityClassName"])}
         for key, value in walk(spec):
             if key in {"configMapRef", "configMapKeyRef", "configMap"}:
                 needed.add(("ConfigMap", value["name"]))
-            if key in {"secretRef", "secretKeyRef"}:
+            if key in {"secretRef", "secretKeyRef", "secret"}:
                 # Secrets are not in the repository; what starts without them says so.
-                assert value.get("optional") is True
+                assert value.get("optional") is True or value.get("name", value.get("secretName")) in made
         assert needed <= have, name(workload)
         volumes = {volume["name"] for volume in spec.get("volumes", [])}
         assert volumes == {m["name"] for c in containers(workload) for m in c.get("volumeMounts", [])}
+
+
+def test_every_address_is_a_port_of_a_service(overlay: str, components: tuple[str, ...]) -> None:
+    objects = render(overlay, components)
+    ports = {(name(s), p["port"]) for s in of_kind(objects, "Service") for p in s["spec"]["ports"]}
+    for workload in workloads(objects):
+        for value in variables(workload, objects).values():
+            for host, port in re.findall(r"(?:^|//|,)(?:[^@/,]*@)?([a-z][\w.-]*):(\d{4,5})(?=$|[/,])", value):
+                # Of another namespace: somebody else's.
+                if host.endswith(".svc") or "." not in host:
+                    inner, _, namespace = host.removesuffix(".svc").partition(".")
+                    assert namespace not in {"", "ferry"} or (inner, int(port)) in ports, (name(workload), value)
+    for key, routes in walk(list(objects)):
+        if key == "backendRefs":
+            for route in routes:
+                assert (route["name"], route["port"]) in ports
+    for item in of_kind(objects, "StatefulSet"):
+        assert item["spec"]["serviceName"] in {name(s) for s in of_kind(objects, "Service")}
+
+
+def test_every_mounted_file_that_is_named_exists(overlay: str, components: tuple[str, ...]) -> None:
+    objects = render(overlay, components)
+    maps = {name(item): set(item["data"]) for item in of_kind(objects, "ConfigMap")}
+    for workload in workloads(objects):
+        volumes = {
+            v["name"]: maps[v["configMap"]["name"]] for v in pod(workload).get("volumes", []) if "configMap" in v
+        }
+        for container in containers(workload):
+            texts = [*container.get("args", []), *variables(workload, objects).values()]
+            for mount in container.get("volumeMounts", []):
+                for file in re.findall(rf"{re.escape(mount['mountPath'])}/([\w.-]+)", "\n".join(texts)):
+                    assert mount["name"] not in volumes or file in volumes[mount["name"]], (name(workload), file)
+
+
+def test_no_configuration_is_left_over(overlay: str, components: tuple[str, ...]) -> None:
+    objects = render(overlay, components)
+    references = {
+        value.get("name")
+        for workload in workloads(objects)
+        for key, value in walk(pod(workload))
+        if key in {"configMapRef", "configMapKeyRef", "configMap"}
+    }
+    for item in of_kind(objects, "ConfigMap"):
+        # Grafana finds its dashboards by their label.
+        assert name(item) in references or "grafana_dashboard" in item["metadata"]["labels"], name(item)
 
 
 def test_every_scaler_has_its_target_and_no_target_two(overlay: str, components: tuple[str, ...]) -> None:
@@ -90,14 +161,37 @@ def test_every_scaler_has_its_target_and_no_target_two(overlay: str, components:
 
 def test_every_budget_covers_pods_once_and_lets_a_drain_go_on(overlay: str, components: tuple[str, ...]) -> None:
     objects = render(overlay, components)
+    fewest = _fewest(objects)
     covered = []
     for budget in of_kind(objects, "PodDisruptionBudget"):
-        covered += [name(w) for w in workloads(objects) if selects(budget["spec"]["selector"], labels(w))]
-        assert budget["spec"]["maxUnavailable"] >= 1
-        assert "minAvailable" not in budget["spec"]
+        matched = [name(w) for w in workloads(objects) if selects(budget["spec"]["selector"], labels(w))]
+        assert matched, name(budget)
+        covered += matched
+        expected = sum(fewest[workload] for workload in matched)
+        assert _evictable(budget["spec"], expected) >= 1, name(budget)
+        # A pod that does not get ready must not keep its node from being drained.
+        assert budget["spec"]["unhealthyPodEvictionPolicy"] == "AlwaysAllow"
     # The eviction of a pod with two budgets is refused.
     assert len(covered) == len(set(covered))
     assert set(covered) >= {name(w) for w in workloads(objects)} - {"otel-collector"}
+
+
+def _fewest(objects: tuple[Json, ...]) -> dict[str, int]:
+    """The fewest pods that a workload may have, by its name."""
+    found = {name(w): int(w["spec"].get("replicas", 1)) for w in workloads(objects)}
+    for scaler in of_kind(objects, "HorizontalPodAutoscaler", "ScaledObject"):
+        spec = scaler["spec"]
+        found[spec["scaleTargetRef"]["name"]] = spec.get("minReplicas", spec.get("minReplicaCount", 0))
+    return found
+
+
+def _evictable(spec: Json, expected: int) -> int:
+    """How many of `expected` healthy pods a budget lets go; the disruption controller rounds shares up."""
+    (kind,) = {"maxUnavailable", "minAvailable"} & spec.keys()
+    text = str(spec[kind])
+    share = text.endswith("%")
+    number = -(-int(text.removesuffix("%")) * expected // 100) if share else int(text)
+    return min(number, expected) if kind == "maxUnavailable" else expected - number
 
 
 def test_images_carry_a_tag_or_a_digest(overlay: str, components: tuple[str, ...]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.deploy.expressions import alerts, in_dashboards, in_keda
+from tests.deploy.expressions import alerts, in_adapter, in_dashboards, in_keda, rules
 from tests.deploy.manifests import K8S, ROOT
 
 PROMTOOL = shutil.which("promtool")
@@ -27,13 +28,13 @@ def test_rules_are_sound_and_fire_when_they_should(tmp_path: Path) -> None:
     document = yaml.safe_load((K8S / "components/monitoring/prometheus-rule.yaml").read_text())
     (tmp_path / "rules.yaml").write_text(yaml.safe_dump(document["spec"]))
     shutil.copy(Path(__file__).with_name("rules_test.yaml"), tmp_path)
-    _promtool("check", "rules", "rules.yaml", folder=tmp_path)
+    _promtool("check", "rules", "--lint=all", "--lint-fatal", "rules.yaml", folder=tmp_path)
     _promtool("test", "rules", "rules_test.yaml", folder=tmp_path)
 
 
 @needs_promtool
 def test_every_expression_is_promql(tmp_path: Path) -> None:
-    wanted = [{"record": f"panel:{i}", "expr": e} for i, e in enumerate([*in_dashboards(), *in_keda()])]
+    wanted = [{"record": f"panel:{i}", "expr": e} for i, e in enumerate([*in_dashboards(), *in_keda(), *in_adapter()])]
     groups = {"groups": [{"name": "panels", "rules": [{**rule, "record": "panel:value"} for rule in wanted]}]}
     for i, rule in enumerate(groups["groups"][0]["rules"]):  # type: ignore[arg-type]
         rule["labels"] = {"panel": str(i)}  # type: ignore[index]
@@ -41,15 +42,38 @@ def test_every_expression_is_promql(tmp_path: Path) -> None:
     _promtool("check", "rules", "panels.yaml", folder=tmp_path)
 
 
-def test_each_alert_is_tried_both_ways() -> None:
+def test_each_rule_is_tried_both_ways() -> None:
     document = yaml.safe_load(Path(__file__).with_name("rules_test.yaml").read_text())
     fires, silent = set(), set()
     for case in document["tests"]:
-        for expected in case.get("alert_rule_test", []):
-            (fires if expected["exp_alerts"] else silent).add(expected["alertname"])
-    names = {alert["alert"] for alert in alerts()}
-    assert fires == names
-    assert silent == names
+        for tried in case.get("alert_rule_test", []):
+            # An alert of several windows has a rule for each.
+            fires |= {(tried["alertname"], alert["exp_labels"].get("window")) for alert in tried["exp_alerts"]}
+            if not tried["exp_alerts"]:
+                silent.add(tried["alertname"])
+    assert fires == {(alert["alert"], alert["labels"].get("window")) for alert in alerts()}
+    assert silent == {alert["alert"] for alert in alerts()}
+
+
+def test_each_record_is_tried() -> None:
+    document = yaml.safe_load(Path(__file__).with_name("rules_test.yaml").read_text())
+    tried = {test["expr"] for case in document["tests"] for test in case.get("promql_expr_test", [])}
+    assert tried == {rule["record"] for rule in rules() if "record" in rule}
+
+
+def test_objectives_burn_over_the_windows_of_the_book() -> None:
+    """The Site Reliability Workbook, chapter 5: two days' pace, five days' and thirty days'."""
+    burns = {("1h", "5m"): 14.4, ("6h", "30m"): 6.0, ("3d", "6h"): 1.0}
+    for name, budget in (("FerryAvailabilityBudgetBurn", 0.001), ("FerryLatencyBudgetBurn", 0.01)):
+        found = {}
+        for alert in alerts():
+            if alert["alert"] == name:
+                long, short = re.findall(r":ratio_rate(\w+) > ([\d.]+) \* ([\d.]+)", alert["expr"])
+                assert long[1:] == short[1:]
+                assert float(long[2]) == budget
+                assert alert["labels"]["window"] == long[0]
+                found[long[0], short[0]] = float(long[1])
+        assert found == burns
 
 
 def test_each_alert_says_how_bad_it_is_and_what_to_do() -> None:

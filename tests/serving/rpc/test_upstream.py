@@ -8,6 +8,9 @@ from typing import Any
 
 import grpc
 import pytest
+from opentelemetry import trace
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from ferry.v1 import classifier_pb2, classifier_pb2_grpc
 from serving.errors import (
@@ -22,6 +25,7 @@ from serving.errors import (
 from serving.rpc import context as request_context
 from serving.rpc.context import RequestContext
 from serving.rpc.upstream import call, open_channel
+from serving.telemetry import tracing
 from tests.processes import free_port
 from tests.serving.fakes import FakeService, running
 
@@ -133,6 +137,52 @@ async def test_a_cancelled_caller_cancels_the_call_behind_it() -> None:
         await asyncio.wait_for(entered.wait(), 10)
         task.cancel()
         await asyncio.wait_for(ended.wait(), 10)
+
+
+@pytest.fixture
+def spans() -> Any:
+    exporter = InMemorySpanExporter()
+    tracing.configure("test", None, 1.0, SimpleSpanProcessor(exporter))
+    yield exporter
+    tracing.shutdown()
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (InvalidArgumentError("image", "not secret.jpg"), "INVALID_ARGUMENT"),
+        (RuntimeError("secret.jpg"), "INTERNAL"),
+    ],
+)
+async def test_a_failed_call_is_a_failed_span_without_its_message(
+    spans: InMemorySpanExporter, error: Exception, code: str
+) -> None:
+    async def answer(request: Any, context: Any) -> Any:
+        raise error
+
+    async with running(FakeService(answer)) as (server, _):
+        with pytest.raises(ServiceError):
+            await ask(server.port)
+    (mine,) = [span for span in spans.get_finished_spans() if span.kind is trace.SpanKind.CLIENT]
+    assert (mine.status.status_code, mine.status.description) == (trace.StatusCode.ERROR, code)
+    assert "secret.jpg" not in mine.to_json()
+
+
+async def test_a_cancelled_call_ends_its_span(spans: InMemorySpanExporter) -> None:
+    entered = asyncio.Event()
+
+    async def answer(request: Any, context: Any) -> Any:
+        entered.set()
+        await asyncio.Event().wait()
+
+    async with running(FakeService(answer)) as (server, _):
+        task = asyncio.create_task(ask(server.port))
+        await asyncio.wait_for(entered.wait(), 10)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    ended = {span.kind: span.status.description for span in spans.get_finished_spans()}
+    assert ended == {trace.SpanKind.CLIENT: "CANCELLED", trace.SpanKind.SERVER: "CANCELLED"}
 
 
 async def test_a_replica_that_dies_fails_no_call_that_another_could_answer() -> None:

@@ -1,0 +1,67 @@
+"""Which overlays and components there are, and which go together; read from the folders, so that none is forgotten."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+
+import yaml
+
+ROOT = Path(__file__).parents[2]
+K8S = ROOT / "deploy" / "k8s"
+CONFLICTS: dict[frozenset[str], str] = {
+    frozenset({"redis", "redis-external"}): "one cache has one address",
+    frozenset({"models-volume", "models-fetch"}): "both fill /models",
+}
+"""Pairs of components that exclude each other, with the reason."""
+NEEDS: dict[str, frozenset[str]] = {}
+"""Components that are of use, or build, only together with others."""
+FIRST = ("canary",)
+"""Components that an overlay lists before the others, which reach what they add."""
+
+
+def _folders(parent: Path) -> tuple[str, ...]:
+    return tuple(sorted(path.parent.name for path in parent.glob("[!.]*/kustomization.yaml")))
+
+
+OVERLAYS = _folders(K8S / "overlays")
+COMPONENTS = tuple(sorted(_folders(K8S / "components"), key=lambda name: (name not in FIRST, name)))
+
+
+def inside(overlay: str) -> frozenset[str]:
+    """Components that an overlay has already, those of overlays that it stands on included."""
+    folder = K8S / "overlays" / overlay
+    kustomization = yaml.safe_load((folder / "kustomization.yaml").read_text())
+    found = {Path(component).name for component in kustomization.get("components", [])}
+    for resource in kustomization.get("resources", []):
+        if (folder / resource).resolve().parent == K8S / "overlays":
+            found |= inside(Path(resource).name)
+    return frozenset(found & set(COMPONENTS))
+
+
+def every(overlay: str) -> Iterator[tuple[str, ...]]:
+    """Every set of components that can be added to an overlay, the empty one first."""
+    own = inside(overlay)
+    free = [name for name in COMPONENTS if name not in own]
+    for size in range(len(free) + 1):
+        for chosen in itertools.combinations(free, size):
+            if _go_together(own | set(chosen)):
+                yield chosen
+
+
+def selected(overlay: str, *, pairs: bool) -> list[tuple[str, ...]]:
+    """Of `every`, those that show what one component, two that meet (if `pairs`), and as many as can do to another."""
+    possible = list(every(overlay))
+    as_sets = [frozenset(chosen) for chosen in possible]
+    return [
+        chosen
+        for chosen, members in zip(possible, as_sets, strict=True)
+        if len(chosen) <= (2 if pairs else 1) or not any(members < other for other in as_sets)
+    ]
+
+
+def _go_together(components: frozenset[str]) -> bool:
+    if any(pair <= components for pair in CONFLICTS):
+        return False
+    return all(needed <= components for name, needed in NEEDS.items() if name in components)

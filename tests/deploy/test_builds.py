@@ -1,0 +1,40 @@
+"""Overlays and components are found, and every combination of them builds."""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from tests.deploy.composition import COMPONENTS, CONFLICTS, K8S, OVERLAYS, every, inside, selected
+from tests.deploy.manifests import name, render
+
+ALL = os.environ.get("FERRY_K8S_ALL") == "1"
+
+
+def test_every_folder_is_an_overlay_or_a_component() -> None:
+    for kind, known in (("overlays", OVERLAYS), ("components", COMPONENTS)):
+        assert {path.name for path in (K8S / kind).iterdir() if not path.name.startswith(".")} == set(known)
+
+
+def test_every_component_is_tried_alone_and_with_every_other_that_it_goes_with() -> None:
+    tried = {frozenset(chosen) | inside("cpu") for chosen in selected("cpu", pairs=True)}
+    for one in COMPONENTS:
+        assert any(one in combination for combination in tried) or any(
+            one in pair and pair & inside("cpu") for pair in CONFLICTS
+        )
+    for chosen in every("cpu"):
+        for i, one in enumerate(chosen):
+            for other in chosen[i + 1 :]:
+                assert any({one, other} <= combination for combination in tried)
+
+
+@pytest.mark.skipif(not ALL, reason="make k8s-check builds every combination; FERRY_K8S_ALL=1 asks for it here")
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_every_combination_builds(overlay: str) -> None:
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for objects in pool.map(lambda components: render.__wrapped__(overlay, components), every(overlay)):
+            seen = [(item["kind"], name(item)) for item in objects]
+            assert len(seen) == len(set(seen))

@@ -1,0 +1,147 @@
+"""A stand-in for prometheus-adapter and metrics-server: tells an autoscaler whatever a test wants it to hear."""
+
+from __future__ import annotations
+
+import json
+import ssl
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+from tests.deploy.manifests import Json
+from tests.kubernetes.kubectl import NAMESPACE
+
+METRIC = "ferry_inference_in_flight"
+CUSTOM, RESOURCE = "custom.metrics.k8s.io/v1beta2", "metrics.k8s.io/v1beta1"
+_HOME = "monitoring"
+
+
+class MetricsApi:
+    """What is told.
+
+    Attributes:
+        pods: names of the pods that a label selector matches.
+        load: requests in flight, of all pods together; each has its share.
+        cpu: used by the container `ferry` of each pod, a quantity.
+    """
+
+    def __init__(self, pods: Callable[[str], list[str]]) -> None:
+        self.pods = pods
+        self.load = 0
+        self.cpu = "100m"
+        self.port = 0
+
+    def answer(self, path: str) -> Json | None:
+        """The answer to GET; None: there is nothing at this path."""
+        url = urlsplit(path)
+        selector = parse_qs(url.query).get("labelSelector", [""])[0]
+        now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        place = f"/apis/{{}}/namespaces/{NAMESPACE}/pods"
+        if url.path == f"/apis/{CUSTOM}":
+            return _resources(CUSTOM, f"pods/{METRIC}", "MetricValueList", "get")
+        if url.path == f"/apis/{RESOURCE}":
+            return _resources(RESOURCE, "pods", "PodMetrics", "list")
+        if url.path == f"{place.format(CUSTOM)}/*/{METRIC}":
+            pods = self.pods(selector)
+            return {
+                "kind": "MetricValueList",
+                "apiVersion": CUSTOM,
+                "metadata": {},
+                "items": [
+                    {
+                        "describedObject": {"kind": "Pod", "namespace": NAMESPACE, "name": pod, "apiVersion": "/v1"},
+                        "metric": {"name": METRIC},
+                        "timestamp": now,
+                        "value": f"{1000 * self.load // len(pods)}m",
+                    }
+                    for pod in pods
+                ],
+            }
+        if url.path == place.format(RESOURCE):
+            usage = {"cpu": self.cpu, "memory": "300Mi"}
+            return {
+                "kind": "PodMetricsList",
+                "apiVersion": RESOURCE,
+                "metadata": {},
+                "items": [
+                    {
+                        "metadata": {"name": pod, "namespace": NAMESPACE},
+                        "timestamp": now,
+                        "window": "15s",
+                        "containers": [{"name": "ferry", "usage": usage}],
+                    }
+                    for pod in self.pods(selector)
+                ],
+            }
+        return None
+
+    def registration(self) -> list[Json]:
+        """Objects by which an API server passes questions for both groups on to `port` of this machine."""
+        where = {"name": "stand-in", "namespace": _HOME, "port": self.port}
+        return [
+            {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": _HOME}},
+            {
+                "apiVersion": "v1",
+                "kind": "Service",
+                "metadata": {"name": "stand-in", "namespace": _HOME},
+                "spec": {"type": "ExternalName", "externalName": "localhost"},
+            },
+            *(
+                {
+                    "apiVersion": "apiregistration.k8s.io/v1",
+                    "kind": "APIService",
+                    "metadata": {"name": f"{version}.{group}"},
+                    "spec": {
+                        "group": group,
+                        "version": version,
+                        "service": where,
+                        "insecureSkipTLSVerify": True,
+                        "groupPriorityMinimum": 100,
+                        "versionPriority": 100,
+                    },
+                }
+                for group, _, version in (api.partition("/") for api in (CUSTOM, RESOURCE))
+            ),
+        ]
+
+
+def _resources(api: str, name: str, kind: str, verb: str) -> Json:
+    resource = {"name": name, "singularName": "", "namespaced": True, "kind": kind, "verbs": [verb]}
+    return {"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": api, "resources": [resource]}
+
+
+@contextmanager
+def metrics_api(pods: Callable[[str], list[str]], certificate: Path, key: Path) -> Iterator[MetricsApi]:
+    """Serves it over TLS on a free port."""
+    told = MetricsApi(pods)
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            answer = told.answer(self.path)
+            body = json.dumps(answer or {"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": 404})
+            self.send_response(404 if answer is None else 200)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body.encode())
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+            pass
+
+    server = ThreadingHTTPServer(("localhost", 0), Handler)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    told.port = server.server_address[1]
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield told
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join(30)
