@@ -50,7 +50,12 @@ def render(overlay: str, components: tuple[str, ...] = ()) -> tuple[Json, ...]:
             "components": [f"../../components/{name}" for name in components],
         }
         (Path(folder) / "kustomization.yaml").write_text(yaml.safe_dump(kustomization))
-        done = subprocess.run([*_kustomize(), folder], capture_output=True, text=True, check=False)
+        return build(Path(folder))
+
+
+def build(folder: Path) -> tuple[Json, ...]:
+    """The objects of the kustomization in a folder."""
+    done = subprocess.run([*_kustomize(), str(folder)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     # Kustomize warns of what it will stop to understand.
     assert not done.stderr, done.stderr
@@ -74,6 +79,11 @@ def workloads(objects: tuple[Json, ...]) -> list[Json]:
 def ferry(objects: tuple[Json, ...]) -> list[Json]:
     """Ferry's own Deployments, without Redis and the collector."""
     return [w for w in workloads(objects) if labels(w).get("app.kubernetes.io/name") == "ferry"]
+
+
+def service(workload: Json) -> str:
+    """Which of Ferry's services a Deployment runs; that of the canary's track is the same under another name."""
+    return name(workload).removesuffix("-canary")
 
 
 def pod(workload: Json) -> Json:
