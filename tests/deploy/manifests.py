@@ -33,7 +33,12 @@ COMBINATIONS = [
     # First, as an overlay has it: the components after it reach its pods too.
     *(
         pytest.param(overlay, ("canary", *others), id="+".join((overlay, "canary", *others)))
-        for overlay, others in (("cpu", ()), ("cpu", OPTIONAL), ("local", ()), ("local", OPTIONAL[:2]))
+        for overlay, others in (
+            ("cpu", ()),
+            ("cpu", ("monitoring", "otel", "keda", "models-volume")),
+            ("local", ()),
+            ("local", ("monitoring", "otel")),
+        )
     ),
 ]
 
