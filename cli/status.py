@@ -30,8 +30,12 @@ def _show(address: str, answer: ClusterStatus) -> None:
     answers.print(f"Ferry {answer.ferry_version} at {address}, up {answer.uptime:.0f} s", highlight=False)
     for variant in answer.variants:
         health = "healthy" if variant.healthy else "NOT healthy"
-        title = f"variant {variant.name}: {health}, {variant.traffic_share:.1%} of the traffic"
-        table = Table("model", "version", "weight", "state", "digest", title=title, title_justify="left")
+        line = f"variant {variant.name}: {health}, {variant.traffic_share:.1%} of the traffic"
+        if not variant.models:
+            answers.print(f"{line}; its ensembler has not answered yet", highlight=False)
+            continue
+        answers.print(line, highlight=False)
+        table = Table("model", "version", "weight", "state", "digest")
         for model in variant.models:
             state = "available" if model.available else "does not answer"
             table.add_row(model.name, model.version or "?", f"{model.weight:g}", state, model.digest[:12])
