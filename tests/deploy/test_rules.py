@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.deploy.expressions import alerts, in_adapter, in_dashboards, in_keda, rules
+from tests.deploy.expressions import GRAFANA, alerts, in_adapter, in_dashboards, in_keda, rules
 from tests.deploy.manifests import K8S, ROOT
 
 PROMTOOL = shutil.which("promtool")
@@ -24,6 +25,7 @@ def _promtool(*arguments: str, folder: Path) -> None:
 
 
 @needs_promtool
+@pytest.mark.timeout(600)  # hours of evaluations for every case
 def test_rules_are_sound_and_fire_when_they_should(tmp_path: Path) -> None:
     document = yaml.safe_load((K8S / "components/monitoring/prometheus-rule.yaml").read_text())
     (tmp_path / "rules.yaml").write_text(yaml.safe_dump(document["spec"]))
@@ -85,6 +87,24 @@ def test_each_alert_says_how_bad_it_is_and_what_to_do() -> None:
         for heading in ("## What it means", "## Look here", "## Do this"):
             assert heading in text, page
     assert {path.stem for path in (ROOT / "docs/runbooks").glob("*.md")} == {alert["alert"] for alert in alerts()}
+
+
+@pytest.mark.parametrize("page", sorted((ROOT / "docs/runbooks").glob("*.md")), ids=lambda page: page.stem)
+def test_a_runbook_names_dashboards_panels_and_pages_that_exist(page: Path) -> None:
+    dashboards = {
+        loaded["title"]: loaded for path in GRAFANA.glob("*.json") if (loaded := json.loads(path.read_text()))
+    }
+    text = page.read_text()
+    for link in re.findall(r"\]\(([^)]+)\)", text):
+        assert (page.parent / link).is_file(), link
+    # A step names a dashboard in bold, then its rows and panels in italics.
+    for step in re.split(r"\n(?=\d\. |##)", text):
+        named = re.findall(r"\*\*(Ferry: \w+)\*\*", step)
+        if named:
+            titles = {panel["title"] for name in named for panel in dashboards[name]["panels"]}
+            assert set(re.findall(r"(?<!\*)\*([^*]+)\*(?!\*)", step)) <= titles
+    known = {metric["title"] for board in dashboards.values() for metric in board["panels"]} | set(dashboards)
+    assert not {bold for bold in re.findall(r"\*\*(.+?)\*\*", text) if bold.startswith("Ferry")} - known
 
 
 def test_people_are_called_only_when_users_suffer_or_nobody_can_see() -> None:
