@@ -1,4 +1,4 @@
-"""`python -m benchmarks [end-to-end | cached | startup | all]`"""
+"""`python -m benchmarks [end-to-end | cached | startup | all]`, and `python -m benchmarks autoscaling`."""
 
 from __future__ import annotations
 
@@ -126,4 +126,10 @@ def _end_to_end_table(result: end_to_end.EndToEnd) -> Table:
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    if sys.argv[1:2] == ["autoscaling"]:
+        from benchmarks.autoscaling.command import autoscaling
+
+        del sys.argv[1]
+        typer.run(autoscaling)
+    else:
+        typer.run(main)

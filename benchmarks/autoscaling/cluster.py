@@ -1,4 +1,4 @@
-"""Ferry's services as queues: every image's way through gateway, ensembler, detector and classifiers, event by event."""
+"""Ferry as queues: every image's way through gateway, ensembler, detector and classifiers, event by event."""
 
 from __future__ import annotations
 
@@ -234,5 +234,3 @@ class Cluster:
             channel = RoundRobin(self.deployments[service].endpoints, self._age, self._chance)
             self._channels[caller, service] = channel
         return channel.pick(now)
-
-

@@ -1,7 +1,7 @@
 """The Horizontal Pod Autoscaler's algorithm, as Kubernetes 1.33 and newer documents and implements it.
 
-The documentation is "Horizontal Pod Autoscaling", sections "Algorithm details" and "Configurable scaling behavior"; what it
-leaves open (order of the steps, rounding, whole periods) follows kube-controller-manager's podautoscaler package.
+The documentation: "Horizontal Pod Autoscaling", sections "Algorithm details" and "Configurable scaling behavior"; what
+it leaves open (order of the steps, rounding, periods) follows the podautoscaler package of kube-controller-manager.
 """
 
 from __future__ import annotations

@@ -24,10 +24,10 @@ from cli.capacity.costs import Costs, Line, ServiceCost
 from cli.cluster import Cluster, ClusterSettings
 from ferry.transport import channel_options, target
 from ferry.v1 import gateway_pb2, gateway_pb2_grpc
+from services.ensembler.recipe import DEFAULT_RECIPE, read_recipe
 from serving.backends import tuning
 from serving.cpu import cpu_name
 from serving.repository.repository import ModelRepository
-from services.ensembler.recipe import DEFAULT_RECIPE, read_recipe
 
 BATCHES = (1, 2, 4, 8, 16)
 _PREFIX = "classifier-"
@@ -53,7 +53,9 @@ def measure(models_dir: Path, images: int = 200, seconds: float = 1.0) -> Costs:
 
 
 def write(costs: Costs, path: Path) -> None:
-    path.write_text(json.dumps(costs.record(), indent=2) + "\n")
+    """As `read_costs` reads it, microseconds being exact enough."""
+    record = json.loads(json.dumps(costs.record()), parse_float=lambda text: round(float(text), 6))
+    path.write_text(json.dumps(record, indent=2) + "\n")
 
 
 def _runs(models_dir: Path, seconds: float) -> dict[str, dict[int, float]]:

@@ -16,8 +16,6 @@ from benchmarks.autoscaling.scenario import Scenario
 
 OBJECTIVE_SECONDS = 0.5
 """The latency objective of deploy/k8s/components/monitoring/prometheus-rule.yaml."""
-FLAPPING_SECONDS = 900.0
-"""Whoever turns round twice within this time flaps."""
 
 Floats = npt.NDArray[np.float64]
 
@@ -59,7 +57,8 @@ class Outcome:
     @property
     def answered(self) -> npt.NDArray[np.bool_]:
         """Which requests count as answers: those after the cluster had settled."""
-        return (self.ends == End.ANSWERED) & (self.arrived >= self.scenario.counted_from)
+        counted: npt.NDArray[np.bool_] = (self.ends == End.ANSWERED) & (self.arrived >= self.scenario.counted_from)
+        return counted
 
     def quantile(self, share: float) -> float:
         """Seconds, over all answers; NaN without one."""
@@ -67,13 +66,18 @@ class Outcome:
         return float(np.quantile(latencies, share)) if len(latencies) else float("nan")
 
     def quantiles(self, share: float, step: int = 15) -> tuple[Floats, Floats]:
-        """Seconds in each window of `step` seconds: its beginnings, and the quantile of the answers to what came in it."""
+        """Beginnings of windows of `step` seconds, and the quantile of the answers to what arrived in each, seconds."""
         begins = np.arange(self.scenario.counted_from, self.scenario.seconds, step, dtype=np.float64)
         arrived, seconds = self.arrived[self.answered], self.seconds[self.answered]
         order = np.argsort(arrived, kind="stable")
         edges = np.searchsorted(arrived[order], [*begins, float(self.scenario.seconds)])
         parts = [seconds[order[low:high]] for low, high in pairwise(edges)]
         return begins, np.array([np.quantile(part, share) if len(part) else np.nan for part in parts])
+
+    @property
+    def worst_p95(self) -> float:
+        """Seconds: of the worst 15 s."""
+        return float(np.nanmax(self.quantiles(0.95)[1]))
 
     @property
     def slow_share(self) -> float:
@@ -92,7 +96,7 @@ class Outcome:
     @property
     def shed_between(self) -> tuple[float, float] | None:
         """First and last second in which load was shed; None: never."""
-        when = self.arrived[self.ends == End.SHED]
+        when = self.arrived[(self.ends == End.SHED) & (self.arrived >= self.scenario.counted_from)]
         return (float(when.min()), float(when.max())) if len(when) else None
 
     def replicas(self, service: str) -> list[int]:
@@ -107,15 +111,15 @@ class Outcome:
         return sum(a.replicas * (b.when - a.when) for a, b in pairwise(changes)) / 3600
 
     def turns(self, service: str) -> int:
-        """Most changes of direction within FLAPPING_SECONDS; two or more are flapping."""
-        changes = self.changes[service]
-        moves = [(b.when, b.replicas > a.replicas) for a, b in pairwise(changes)]
-        turned = [b[0] for a, b in pairwise(moves) if a[1] != b[1]]
-        return max((sum(when <= t < when + FLAPPING_SECONDS for t in turned) for when in turned), default=0)
+        """How often it turned from more pods to fewer or back."""
+        counted = self.replicas(service)
+        moves = [b > a for a, b in pairwise(counted)]
+        return sum(a != b for a, b in pairwise(moves))
 
     @property
     def flaps(self) -> bool:
-        return any(self.turns(service) > 1 for service in self.changes)
+        """Whether a service turned round more often than the load did, the correction of one overshoot aside."""
+        return any(self.turns(service) > self.scenario.turns + 1 for service in self.changes)
 
     @property
     def holds(self) -> bool:
@@ -130,12 +134,14 @@ class Outcome:
             "p50_seconds": self.quantile(0.5),
             "p95_seconds": self.quantile(0.95),
             "p99_seconds": self.quantile(0.99),
+            "worst_p95_seconds": self.worst_p95,
             "slow_share": self.slow_share,
             "slow_seconds": self.slow_seconds,
             "shed": self.count(End.SHED),
             "shed_between_seconds": self.shed_between,
             "late": self.count(End.LATE),
             "degraded": self.degraded,
+            "flaps": self.flaps,
             "holds": self.holds,
             "services": {
                 service: {

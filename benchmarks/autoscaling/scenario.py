@@ -20,14 +20,23 @@ class Scenario:
         description: for people.
         seconds: how long it lasts.
         rate: images per second at each of the given seconds, as a share of the peak.
-        counted_from: second from which answers count: before, the cluster settles.
+        counted_from: second from which everything counts: before, the cluster settles, for which the autoscaler's
+            look back over five minutes takes as long.
     """
 
     name: str
     description: str
     seconds: int
     rate: Callable[[Seconds], Seconds]
-    counted_from: int = 120
+    counted_from: int = 420
+
+    @property
+    def turns(self) -> int:
+        """How often the load itself turns from more to less or back."""
+        rate = self.rate(np.arange(self.seconds, dtype=np.float64))
+        moves = np.sign(np.diff(rate))
+        moves = moves[moves != 0]
+        return int((moves[1:] != moves[:-1]).sum())
 
     def arrivals(self, peak: float, random: np.random.Generator) -> Seconds:
         """Moments of arrival, ascending: a Poisson process whose rate changes by the second.
@@ -41,6 +50,10 @@ class Scenario:
         return np.sort(np.repeat(seconds, counts) + random.random(int(counts.sum())))
 
 
+def _steady(t: Seconds) -> Seconds:
+    return np.full_like(t, 0.6)
+
+
 def _step(t: Seconds) -> Seconds:
     return np.where(t < 600, 2 / 3, 1.0)
 
@@ -50,7 +63,7 @@ def _spike(t: Seconds) -> Seconds:
 
 
 def _ramp(t: Seconds) -> Seconds:
-    return np.interp(t, [0, 300, 900, 1500, 2100], [0.25, 0.25, 1.0, 1.0, 0.25])
+    return np.interp(t, [0, 480, 1080, 1680, 2280], [0.25, 0.25, 1.0, 1.0, 0.25])
 
 
 def _daily(t: Seconds) -> Seconds:
@@ -64,9 +77,10 @@ def _daily(t: Seconds) -> Seconds:
 SCENARIOS = {
     scenario.name: scenario
     for scenario in (
+        Scenario("steady", "the same all the time", 2700, _steady),
         Scenario("step", "half as much again, at once, for good", 1800, _step),
         Scenario("spike", "five times as much, at once, for two minutes", 1800, _spike),
-        Scenario("ramp", "four times as much within ten minutes, held for ten, and back", 2700, _ramp),
+        Scenario("ramp", "four times as much within ten minutes, held for ten, and back", 2880, _ramp),
         Scenario("daily", "a day of six to one, in an hour", 3600, _daily),
     )
 }

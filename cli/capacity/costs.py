@@ -1,4 +1,4 @@
-"""What one image costs each service, in seconds of one CPU, as `python -m benchmarks autoscaling --measure` found it."""
+"""What one image costs each service, in seconds of one CPU: `python -m benchmarks autoscaling --measure` finds it."""
 
 from __future__ import annotations
 
@@ -93,14 +93,14 @@ def read_costs(path: Path = MEASURED) -> Costs:
         record = json.loads(path.read_text())
         services = {name: _service(value) for name, value in record["services"].items()}
         return Costs(
-            str(record["machine"]),
-            str(record["note"]),
-            services,
-            *(_number(record, key) for key in ("cached_seconds", "image_bytes", "crop_bytes")),
-            *(
-                Line(_number(record[key], "base"), _number(record[key], "per_face"))
-                for key in ("answer_bytes", "entry_bytes")
-            ),
+            machine=str(record["machine"]),
+            note=str(record["note"]),
+            services=services,
+            cached_seconds=_number(record, "cached_seconds"),
+            image_bytes=_number(record, "image_bytes"),
+            crop_bytes=_number(record, "crop_bytes"),
+            answer_bytes=_line(record["answer_bytes"]),
+            entry_bytes=_line(record["entry_bytes"]),
         )
     except KeyError as error:
         raise CostsError(f"{path}: {error.args[0]} is missing; measure with --measure") from error
@@ -113,6 +113,10 @@ def _service(record: Mapping[str, Any]) -> ServiceCost:
     if any(rows < 1 for rows in runs):
         raise ValueError("run_seconds: a run has 1 row or more")
     return ServiceCost(_number(record, "request_seconds"), dict(sorted(runs.items())))
+
+
+def _line(record: Mapping[str, Any]) -> Line:
+    return Line(_number(record, "base"), _number(record, "per_face"))
 
 
 def _number(record: Mapping[str, Any], key: str) -> float:

@@ -94,8 +94,10 @@ def _deployed(scaler: Autoscaler, deployment: Mapping[str, Any], shared: Mapping
     requests, limits = container["resources"]["requests"], container["resources"]["limits"]
     own = {item["name"]: str(item["value"]) for item in container.get("env", ()) if "value" in item}
     return Deployed(
-        scaler,
-        *(quantity(side["cpu"]) for side in (requests, limits)),
-        *(quantity(side["memory"]) for side in (requests, limits)),
-        {**shared, **own},
+        autoscaler=scaler,
+        cpu_request=quantity(requests["cpu"]),
+        cpu_limit=quantity(limits["cpu"]),
+        memory_request=quantity(requests["memory"]),
+        memory_limit=quantity(limits["memory"]),
+        settings={**shared, **own},
     )

@@ -198,7 +198,7 @@ def _service(name: str, load: Load, costs: Costs, deployed: Deployed) -> Service
 
 
 def _redis(load: Load, costs: Costs) -> RedisPlan:
-    """Every image is looked up, every miss is stored: gateways' own memory answers some, which Redis then does not see."""
+    """Every image looked up, every miss stored: at most, since gateways' own memory spares Redis some of it."""
     misses = load.images_per_second * (1 - load.hit_rate)
     entries = misses * load.ttl_seconds
     size = costs.entry_bytes.at(load.faces)
