@@ -95,8 +95,9 @@ class Cluster:
         self._classifiers = [name for name in manifests if name not in {GATEWAY, ENSEMBLER, DETECTOR}]
         for name, deployment in self.deployments.items():
             model = DetectorSettings if name == DETECTOR else ClassifierSettings
-            deployment.max_batch = deployment.max_batch or _default(model, "max_batch")
-        self._max_queue = _default(DetectorSettings, "max_queue")
+            settings = deployment.deployed.settings
+            deployment.max_batch = int(settings.get("FERRY_MAX_BATCH", _default(model, "max_batch")))
+            deployment.max_queue = int(settings.get("FERRY_MAX_QUEUE", _default(model, "max_queue")))
         gateway = manifests[GATEWAY].settings
         self._max_images = int(gateway.get("FERRY_MAX_CONCURRENCY", _default(GatewaySettings, "max_concurrency")))
         room = int(gateway.get("FERRY_MAX_IN_FLIGHT_BYTES", _default(GatewaySettings, "max_in_flight_bytes")))
@@ -173,7 +174,7 @@ class Cluster:
         """Into the queue of some pod of a model."""
         assert request.ensembler is not None
         pod = self._pick(now, request.ensembler, service)
-        if pod is None or len(pod.queue) >= self._max_queue:
+        if pod is None or len(pod.queue) >= self.deployments[service].max_queue:
             self._failed(now, request, service, End.SHED)
             return
         pod.queue.append((request, rows))

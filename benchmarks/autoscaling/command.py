@@ -84,6 +84,13 @@ def simulate(name: str, manifests: Mapping[str, Deployed], costs: Costs, conditi
     return Cluster(manifests, costs, conditions, replicas).run(scenario)
 
 
+def _pods(outcome: Outcome) -> str:
+    """Fewest and most of the services that were scaled, and their changes of direction."""
+    scaled = [service for service in outcome.changes if len(set(outcome.replicas(service))) > 1]
+    lines = [f"{s} {min(outcome.replicas(s))}-{max(outcome.replicas(s))} ({outcome.turns(s)})" for s in scaled]
+    return "\n".join(lines) or "unchanged"
+
+
 def table(outcomes: Sequence[Outcome]) -> Table:
     """For the terminal."""
     result = Table(title=f"Objective: {OBJECTIVE_SECONDS:g} s", title_justify="left")
@@ -101,7 +108,7 @@ def table(outcomes: Sequence[Outcome]) -> Table:
             str(o.count(End.SHED)),
             "" if between is None else f"{between[1] - between[0]:.0f} s",
             str(o.count(End.LATE)),
-            "\n".join(f"{s} {min(o.replicas(s))}-{max(o.replicas(s))} ({o.turns(s)})" for s in o.changes),
+            _pods(o),
             f"{sum(o.pod_hours(s) for s in o.changes):.1f}",
             "[green]holds[/]" if o.holds else "[red]flaps[/]" if o.flaps else "[red]missed[/]",
         )

@@ -25,7 +25,12 @@ class Change:
 
 
 class Deployment:
-    """Grows and shrinks."""
+    """Grows and shrinks.
+
+    Attributes:
+        max_batch: rows of one run of a model.
+        max_queue: requests that may wait in a pod.
+    """
 
     def __init__(
         self,
@@ -47,7 +52,7 @@ class Deployment:
         """
         self.deployed = deployed
         self.cost = cost
-        self.max_batch = int(deployed.settings.get("FERRY_MAX_BATCH", "0"))
+        self.max_batch = self.max_queue = 1
         self.endpoints = Endpoints(dns_seconds)
         self.pods: list[Pod] = []
         self.changes = [Change(0.0, replicas)]

@@ -62,18 +62,10 @@ def _table(result: Plan) -> Table:
         title=f"{load.images_per_second:g} images/s, {load.hit_rate:.0%} cached, {load.faces:g} faces an image",
         title_justify="left",
     )
-    for column in (
-        "service",
-        "CPU ms an image",
-        "busy CPUs",
-        "of a pod",
-        "pods",
-        "CPU requests",
-        "limits",
-        "memory",
-        "",
-    ):
-        table.add_column(column, justify="left" if column in {"service", ""} else "right")
+    numbers = ("CPU ms an image", "busy CPUs", "of a pod", "pods", "CPU requests", "limits", "memory")
+    table.add_column("service")
+    for column in numbers:
+        table.add_column(column, justify="right")
     for name, service in result.services.items():
         table.add_row(
             name,
@@ -84,7 +76,6 @@ def _table(result: Plan) -> Table:
             f"{service.cpu_requests:g}",
             f"{service.cpu_limits:g}",
             f"{service.memory_requests / 2**30:.1f} GiB",
-            f"raise maxReplicas ({service.max_replicas})" if service.exceeds else "",
         )
     table.add_section()
     table.add_row(
@@ -96,14 +87,15 @@ def _table(result: Plan) -> Table:
         f"{result.cpu_requests:g}",
         f"{result.cpu_limits:g}",
         f"{result.memory_requests / 2**30:.1f} GiB",
-        "",
     )
     return table
 
 
 def _rest(result: Plan) -> list[str]:
     redis = result.redis
+    short = [f"{name} ({service.max_replicas})" for name, service in result.services.items() if service.exceeds]
     return [
+        *([f"Raise maxReplicas of {', '.join(short)}: deploy/k8s/base/autoscaling.yaml"] if short else []),
         f"Redis: {redis.entries / 1e6:.2f} million answers of {result.load.ttl_seconds:g} s, "
         f"{redis.memory / 2**30:.1f} GiB; {redis.gets_per_second:,.0f} reads and "
         f"{redis.sets_per_second:,.0f} writes a second, {_megabits(redis.bytes_per_second)}",

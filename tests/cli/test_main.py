@@ -19,11 +19,11 @@ def ferry_command(*arguments: str, cwd: Path | None = None) -> subprocess.Comple
 def test_help_names_every_command() -> None:
     run = ferry_command("--help")
     assert run.returncode == 0
-    for name in ("serve", "predict", "status", "monitor", "models", "tune", "version"):
+    for name in ("serve", "predict", "status", "monitor", "models", "tune", "capacity", "version"):
         assert name in run.stdout
 
 
-@pytest.mark.parametrize("command", ["serve", "predict", "status", "monitor", "models", "tune", "version"])
+@pytest.mark.parametrize("command", ["serve", "predict", "status", "monitor", "models", "tune", "capacity", "version"])
 def test_every_command_explains_itself(command: str) -> None:
     run = ferry_command(command, "--help")
     assert run.returncode == 0, run.stderr
