@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 
@@ -129,7 +130,7 @@ def test_downwards_ten_per_cent_or_four_pods_a_minute() -> None:
     assert seen[:3] == [72, 64, 57]
     below = [n for n in seen if n <= 40]
     # From 40 on ten per cent is less than four pods.
-    assert all(a - b == 4 for a, b in zip(below, below[1:], strict=False) if b > 10)
+    assert all(a - b == 4 for a, b in pairwise(below) if b > 10)
     assert seen[-1] == 10
 
 

@@ -62,7 +62,7 @@ def test_behaviour_is_read() -> None:
 
 
 def test_a_metric_that_is_not_known_is_refused() -> None:
-    with pytest.raises(ValueError, match="x: metric .* is not known"):
+    with pytest.raises(ValueError, match=r"x: metric .* is not known"):
         parse(_hpa(metrics=[{"type": "External"}]))
 
 
@@ -74,5 +74,5 @@ def test_a_folder_without_autoscalers_or_without_a_target_is_refused(tmp_path: P
     with pytest.raises(ManifestsError, match="x is missing"):
         read_manifests(tmp_path)
     (tmp_path / "x.yaml").write_text("a: [")
-    with pytest.raises(ManifestsError, match="x.yaml"):
+    with pytest.raises(ManifestsError, match=r"x\.yaml"):
         read_manifests(tmp_path)

@@ -94,7 +94,7 @@ def test_without_load_the_minimum_is_left() -> None:
 
 
 def test_what_cannot_be_is_refused_by_name() -> None:
-    with pytest.raises(ValueError, match="hit_rate must be 0 to 1, not 1.5"):
+    with pytest.raises(ValueError, match=r"hit_rate must be 0 to 1, not 1\.5"):
         plan(replace(LOAD, hit_rate=1.5), COSTS, MANIFESTS)
     with pytest.raises(ValueError, match="classifier-b was never measured"):
         plan(LOAD, COSTS, MANIFESTS | {"classifier-b": MODEL})
