@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from benchmarks.autoscaling.outcome import OBJECTIVE_SECONDS, End, Outcome
 
@@ -62,5 +64,9 @@ def draw(outcomes: Sequence[Outcome], path: Path) -> bool:
         axes.set_ylim(bottom=0)
     rows[1, 0].legend(fontsize=6)
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path)
+    buffer = io.BytesIO()
+    figure.savefig(buffer)
+    with Image.open(buffer) as image:
+        # Few colours are in it; a palette makes it a third as large.
+        image.convert("RGB").quantize(48).save(path, optimize=True)
     return True
