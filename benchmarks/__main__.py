@@ -1,4 +1,4 @@
-"""`python -m benchmarks [end-to-end | cached | startup | tracing | all]`"""
+"""`python -m benchmarks [end-to-end | cached | startup | tracing | all]`, and `python -m benchmarks autoscaling`."""
 
 from __future__ import annotations
 
@@ -143,4 +143,10 @@ def _tracing_table(costs: list[tracing.Cost]) -> Table:
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    if sys.argv[1:2] == ["autoscaling"]:
+        from benchmarks.autoscaling.command import autoscaling
+
+        del sys.argv[1]
+        typer.run(autoscaling)
+    else:
+        typer.run(main)

@@ -57,6 +57,12 @@ def bench(context: typer.Context) -> None:
     _pass_on(context, "benchmarks.gains.command", "app")
 
 
+@app.command(context_settings=_PASS_ON, add_help_option=False)
+def capacity(context: typer.Context) -> None:
+    """How many pods, CPUs and how much Redis a load needs (from a checkout of the repository)."""
+    _pass_on(context, "cli.capacity.command", "capacity")
+
+
 @app.command()
 def version() -> None:
     """Print the version of Ferry."""

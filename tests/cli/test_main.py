@@ -11,6 +11,9 @@ import pytest
 import ferry
 
 
+COMMANDS = ("serve", "predict", "status", "monitor", "models", "rollout", "tune", "capacity", "version")
+
+
 def ferry_command(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-c", "from cli.main import main; main()", *arguments]
     return subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=cwd, check=False)
@@ -19,11 +22,11 @@ def ferry_command(*arguments: str, cwd: Path | None = None) -> subprocess.Comple
 def test_help_names_every_command() -> None:
     run = ferry_command("--help")
     assert run.returncode == 0
-    for name in ("serve", "predict", "status", "monitor", "models", "rollout", "tune", "version"):
+    for name in COMMANDS:
         assert name in run.stdout
 
 
-@pytest.mark.parametrize("command", ["serve", "predict", "status", "monitor", "models", "rollout", "tune", "version"])
+@pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_explains_itself(command: str) -> None:
     run = ferry_command(command, "--help")
     assert run.returncode == 0, run.stderr
