@@ -31,7 +31,7 @@ from tests.deploy.manifests import (
     variables,
     workloads,
 )
-from tests.deploy.quantities import quantity
+from deploy.images.quantity import quantity
 
 SERVICES: dict[str, tuple[type[ServiceSettings], type[Service]]] = {
     "gateway": (GatewaySettings, GatewayService),
