@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import re
-import subprocess
-import tarfile
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import IO
+from pathlib import Path
 
-from deploy.images.tool import ImagesError, call
+from deploy.images.tool import call
 
 _READ = re.compile(
     r"var/lib/dpkg/status|.*/(?:site|dist)-packages/[^/]+\.dist-info/METADATA|(?:models/)?[^/]+/[^/]+/manifest\.json"
@@ -36,44 +36,49 @@ def contents(builder: str, image: str) -> Contents:
     Raises:
         ImagesError: there is no such image.
     """
-    with _exported(builder, image) as stream:
-        return read(stream)
+    with _unpacked(builder, image) as root:
+        return read(root)
 
 
-def read(stream: IO[bytes]) -> Contents:
-    """Contents of a file system as an uncompressed tar stream."""
+def read(root: Path) -> Contents:
+    """Contents of the file system below `root`."""
     paths: list[str] = []
     texts: dict[str, str] = {}
-    with tarfile.open(fileobj=stream, mode="r|") as archive:
-        for member in archive:
-            path = member.name.removeprefix("./").strip("/")
-            if member.isdir():
-                continue
+    for folder, folders, files in os.walk(root):
+        inside = Path(folder).relative_to(root)
+        # A link to a folder counts as a folder there, and is not gone into.
+        links = [name for name in folders if (Path(folder) / name).is_symlink()]
+        for name in (*files, *links):
+            path = (inside / name).as_posix()
             paths.append(path)
-            if member.isfile() and _READ.fullmatch(path):
-                file = archive.extractfile(member)
-                assert file is not None
-                texts[path] = file.read().decode(errors="replace")
+            if _READ.fullmatch(path) and not (root / path).is_symlink():
+                texts[path] = (root / path).read_text(errors="replace")
     return Contents(tuple(sorted(paths)), texts)
 
 
 @contextmanager
-def _exported(builder: str, image: str) -> Iterator[IO[bytes]]:
-    if builder == "buildah":
+def _unpacked(builder: str, image: str) -> Iterator[Path]:
+    """A folder with the image's file system."""
+    if builder == "podman":
+        try:
+            yield Path(call((builder, "image", "mount", image)))
+        finally:
+            call((builder, "image", "unmount", image))
+    elif builder == "buildah":
         container = call((builder, "from", "--pull-never", image))
-        command = ["tar", "--create", "--directory", call((builder, "mount", container)), "."]
+        try:
+            yield Path(call((builder, "mount", container)))
+        finally:
+            call((builder, "rm", container))
     else:
         # The command is never run; an image without one could not be created otherwise.
         container = call((builder, "create", image, "none"))
-        command = [builder, "export", container]
-    try:
-        with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
-            assert process.stdout is not None
-            yield process.stdout
-            # tar pads its end; a program that cannot write the padding would fail.
-            while process.stdout.read(1 << 16):
-                pass
-        if process.returncode != 0:
-            raise ImagesError(f"{' '.join(command)} failed with {process.returncode}")
-    finally:
-        call((builder, "rm", container))
+        try:
+            with tempfile.TemporaryDirectory(prefix="ferry-image-") as folder:
+                root, archive = Path(folder) / "root", Path(folder) / "image.tar"
+                root.mkdir()
+                call((builder, "export", f"--output={archive}", container))
+                call(("tar", "--extract", "--exclude=dev/*", f"--file={archive}", f"--directory={root}"))
+                yield root
+        finally:
+            call((builder, "rm", container))

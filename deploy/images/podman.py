@@ -51,25 +51,23 @@ class Podman:
             self("play", "kube", "--quiet", f"--network={NETWORK}:{names}", "-", text=pod.manifest)
 
     def down(self) -> None:
-        """Removes pods, volumes and network. Does nothing where there is nothing; goes on where one step fails."""
+        """Removes pods, volumes and network, whatever is there of them; goes on where one cannot be removed.
+
+        Raises:
+            ImagesError: something is left behind.
+        """
         failures = []
-        for arguments in self._removals():
-            try:
-                self(*arguments)
-            except ImagesError as error:
-                failures.append(str(error))
+        # Volumes and networks cannot go before the pods that use them; some volumes go with their pods.
+        for kind, remove in (("pod", ("rm", "--force")), ("volume", ("rm",)), ("network", ("rm",))):
+            names = self(kind, "ls", "--format={{.Name}}").split()
+            for name in names:
+                if name.startswith(PREFIX):
+                    try:
+                        self(kind, *remove, name)
+                    except ImagesError as error:
+                        failures.append(str(error))
         if failures:
             raise ImagesError("left behind:\n" + "\n".join(failures))
-
-    def _removals(self) -> list[tuple[str, ...]]:
-        pods = self("pod", "ls", "--format={{.Name}}").split()
-        volumes = self("volume", "ls", "--format={{.Name}}").split()
-        networks = self("network", "ls", "--format={{.Name}}").split()
-        return [
-            *(("pod", "rm", "--force", name) for name in pods if name.startswith(PREFIX)),
-            *(("volume", "rm", name) for name in volumes if name.startswith(PREFIX)),
-            *(("network", "rm", name) for name in networks if name == NETWORK),
-        ]
 
     def address(self, pod: Pod) -> str:
         """`host:port` of the pod, from this machine."""

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 _COMPILER = re.compile(
     r"(?:.*/)?s?bin/(?:[\w.]+-linux-\w+-)?"
-    r"(?:gcc|g\+\+|cc|c\+\+|cpp|c\d\d|clang|clang\+\+|gfortran|tcc|rustc|cargo|go|nvcc|as|ld|ld\.\w+)(?:-[\d.]+)?"
+    r"(?:gcc|g\+\+|cc|c\+\+|cpp|c\d\d|clang|clang\+\+|gfortran|tcc|rustc|cargo|go|nvcc|as|ld|ld\.(?:bfd|gold|lld))(?:-[\d.]+)?"
     # What the commands above start; it is the compiler proper.
     r"|(?:.*/)?(?:cc1|cc1plus|collect2|lto1|f951)"
 )
