@@ -21,8 +21,8 @@ from deploy.images.build import IMAGES, REGISTRY, ROOT, build, steps, version
 from deploy.images.cluster import keys, look, memory_rows, wait
 from deploy.images.contents import contents
 from deploy.images.manifests import pods, render
-from deploy.images.pins import unpinned
 from deploy.images.photos import recognise
+from deploy.images.pins import unpinned
 from deploy.images.podman import Podman
 from deploy.images.sbom import write
 from deploy.images.sizes import size_rows, table, too_large
@@ -78,7 +78,9 @@ def inspect(out: Path) -> None:
         sizes[image] = int(call(("podman", "image", "inspect", "--format={{.Size}}", name)))
         found = contents("podman", name)
         problems += [f"{image} holds {path}" for path in unwanted(found.paths)]
-        problems += [f"{image} holds {package}, which constraints.txt does not name" for package in unpinned(found, pins)]
+        problems += [
+            f"{image} holds {package}, which constraints.txt does not name" for package in unpinned(found, pins)
+        ]
         write(name, found, out)
     print(table(("image", "size", "limit", ""), size_rows(sizes)))
     problems += [f"{image} is too large" for image in too_large(sizes)]

@@ -47,7 +47,7 @@ def wait(podman: Podman, deadline: float) -> float:
 
 
 def healthy(address: str, service: str | None) -> bool:
-    """What a probe of kubelet would find: the named gRPC health service is SERVING, or, without a name, the port open."""
+    """What kubelet would find: the named gRPC health service is SERVING or, without a name, the port is open."""
     if service is None:
         host, _, port = address.rpartition(":")
         try:

@@ -30,7 +30,9 @@ def largest(path: Path) -> bytes:
     """The photo enlarged to just below `MAX_MEGAPIXELS`, stored on its side, as a JPEG below `MAX_IMAGE_BYTES`."""
     with Image.open(path) as photo:
         scale = (MAX_MEGAPIXELS * 1e6 / (photo.width * photo.height)) ** 0.5
-        big = photo.convert("RGB").resize((int(photo.width * scale), int(photo.height * scale)), Image.Resampling.BICUBIC)
+        big = photo.convert("RGB").resize(
+            (int(photo.width * scale), int(photo.height * scale)), Image.Resampling.BICUBIC
+        )
     exif = Image.Exif()
     exif[0x0112] = _ON_ITS_SIDE
     encoded = io.BytesIO()

@@ -23,7 +23,7 @@ class Process:
     peak: int
     """Bytes resident at most, since its start."""
     charged: int
-    """Bytes its control group is charged for now, without what the kernel would drop at once: what kubelet evicts by."""
+    """Bytes its control group is charged for now, less what the kernel would drop at once; kubelet evicts by it."""
     memory_limit: int | None
     """Bytes."""
     cpu_limit: float | None
@@ -37,10 +37,10 @@ def process(pid: int, proc: Path = Path("/proc"), cgroups: Path = Path("/sys/fs/
         cgroups: where those on control groups are, of version 1 or 2.
     """
     folder = proc / str(pid)
-    status = dict(
-        (key, value.strip())
+    status = {
+        key: value.strip()
         for key, _, value in (line.partition(":") for line in (folder / "status").read_text().splitlines())
-    )
+    }
     charged, memory_limit, cpu_limit = _control_group((folder / "cgroup").read_text(), cgroups)
     return Process(
         user=int(status["Uid"].split()[0]),

@@ -22,6 +22,8 @@ from deploy.images.contents import Contents, contents
 from deploy.images.tool import ImagesError
 
 Json = dict[str, Any]
+_PLAIN = ".-~"
+"""Characters that stay as they are in a package URL."""
 
 
 def sbom(image: str, found: Contents, at: datetime) -> Json:
@@ -58,7 +60,7 @@ def _debian(found: Contents) -> list[Json]:
         if not str(fields["Status"]).endswith(" installed"):
             continue
         name, version, architecture = fields["Package"], fields["Version"], fields["Architecture"]
-        purl = f"pkg:deb/debian/{name}@{quote(version, safe='.-~')}?arch={architecture}"
+        purl = f"pkg:deb/debian/{quote(name, safe=_PLAIN)}@{quote(version, safe=_PLAIN)}?arch={architecture}"
         components.append(_component("library", purl, name, version))
     return components
 
@@ -70,7 +72,7 @@ def _python(found: Contents) -> list[Json]:
             continue
         fields = email.message_from_string(text)
         name, version = re.sub(r"[-_.]+", "-", fields["Name"]).lower(), fields["Version"]
-        component = _component("library", f"pkg:pypi/{name}@{quote(version, safe='.-~')}", name, version)
+        component = _component("library", f"pkg:pypi/{name}@{quote(version, safe=_PLAIN)}", name, version)
         if expression := fields["License-Expression"]:
             component["licenses"] = [{"expression": expression}]
         elif names := _licence_names(fields):

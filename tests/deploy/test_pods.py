@@ -31,7 +31,7 @@ from tests.deploy.manifests import (
     variables,
     workloads,
 )
-from deploy.images.quantity import quantity
+from tests.deploy.quantities import quantity
 
 SERVICES: dict[str, tuple[type[ServiceSettings], type[Service]]] = {
     "gateway": (GatewaySettings, GatewayService),
