@@ -12,7 +12,8 @@ TORCH := torch==2.13.0
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: images release k8s-check help demo test test-serving check lint types proto proto-check format bench clean
+.PHONY: images sbom images-check release k8s-check help demo test test-serving check lint types proto proto-check \
+	format bench clean
 
 help: ## List these commands
 	@echo "Ferry: make COMMAND"
@@ -77,6 +78,14 @@ release: $(VENV)/dev.stamp images ## Build the images of VERSION and name them i
 	@test -n "$(OVERLAY)" || { echo "name your overlay: make release VERSION=... OVERLAY=deploy/k8s/overlays/yours" >&2; exit 1; }
 	$(BIN)/python -m deploy.release --version $(VERSION) --overlay $(OVERLAY) --track $(TRACK) \
 		--registry $(REGISTRY) $(MODELS:%=--model %)
+
+sbom: $(BIN)/python ## Bills of materials of the images that were built (CycloneDX, in out/sbom)
+	@test -n "$(BUILDER)" || { echo "install docker, podman or buildah, or name one: make sbom BUILDER=..." >&2; exit 1; }
+	$(BIN)/python -m deploy.images.sbom --builder $(notdir $(BUILDER)) \
+		$(foreach image,$(IMAGES),$(REGISTRY)/$(image):$(VERSION))
+
+images-check: $(VENV)/dev.stamp ## Build the images and run Ferry from them with podman (root on Debian; CHECK_FLAGS=--help)
+	$(BIN)/python -m deploy.images.check $(CHECK_FLAGS)
 
 k8s-check: $(VENV)/dev.stamp ## Build and check every overlay, rule and dashboard (needs kubectl or kustomize; promtool where present)
 	FERRY_K8S_ALL=1 $(BIN)/python -m pytest tests/deploy

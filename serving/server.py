@@ -110,6 +110,9 @@ class Server:
             # Callers ping once a second while a call is open (ferry.transport).
             ("grpc.http2.min_recv_ping_interval_without_data_ms", 500),
             ("grpc.keepalive_permit_without_calls", 1),
+            # On a processor that is short of time pings arrive in bursts, however regularly they were sent; three in a
+            # burst would end the connection and its calls. As many as the longest call can send are borne.
+            ("grpc.http2.max_ping_strikes", int(self.settings.max_timeout) + 1),
         ]
 
 

@@ -45,6 +45,29 @@ async def test_health_is_not_serving_while_loading_and_serving_afterwards(name: 
     assert service.stopped
 
 
+async def test_pings_that_arrive_in_a_burst_do_not_end_the_connection() -> None:
+    """As those of a caller do whose processor, or ours, was short of time for some seconds."""
+    async with running(FakeService()) as (server, _):
+        assert await asyncio.to_thread(_answered_bursts, server.port, bursts=3, pings=5) == 3
+
+
+def _answered_bursts(port: int, bursts: int, pings: int) -> int:
+    """Sends HTTP/2 pings (RFC 9113, section 6.7), several at once; how many bursts pass before the server hangs up."""
+    settings, ping, goaway, acknowledged = 4, 6, 7, 1
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection, connection.makefile("rb") as answers:
+        connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, settings, 0, 0, 0, 0, 0)))
+        for burst in range(bursts):
+            connection.sendall((bytes((0, 0, 8, ping, 0, 0, 0, 0, 0)) + bytes(8)) * pings)
+            waiting = pings
+            while waiting:
+                head = answers.read(9)
+                if not head or head[3] == goaway:
+                    return burst
+                answers.read(int.from_bytes(head[:3]))
+                waiting -= head[3] == ping and head[4] == acknowledged
+    return bursts
+
+
 async def test_an_unknown_service_has_no_health() -> None:
     async with running(FakeService()) as (server, _):
         with pytest.raises(grpc.aio.AioRpcError) as caught:
