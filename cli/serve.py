@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
-from typing import Annotated, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 import typer
 from rich.table import Table
@@ -43,6 +43,13 @@ def serve(
     optimized: Annotated[
         bool, typer.Option("--optimized", help="Allow reduced precision where `ferry tune` found it faster.")
     ] = False,
+    device: Annotated[
+        Literal["auto", "cpu", "cuda"] | None,
+        typer.Option(envvar="FERRY_DEVICE", help="Where models run; auto: a GPU where there is one and it is faster."),
+    ] = None,
+    engine_cache: Annotated[
+        Path | None, typer.Option(envvar="FERRY_ENGINE_CACHE", help="Folder of TensorRT's engines.", file_okay=False)
+    ] = None,
     cache_enabled: Annotated[
         bool, typer.Option("--cache-enabled/--no-cache", help="Keep answers for identical images and options.")
     ] = True,
@@ -89,6 +96,8 @@ def serve(
             classifiers=_pairs(classifier, float, "--classifier") or DEFAULT_CLASSIFIERS,
             replicas=_pairs(replicas, int, "--replicas"),
             optimized=optimized,
+            device=device,
+            engine_cache=engine_cache,
             cache=cache_enabled,
             redis_url=redis_url,
             batch_size=batch_size,

@@ -14,6 +14,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from serving.backends import tuning
+from serving.backends.gpu import GpuSettings, find_gpu
 from serving.cpu import available_cpus, cpu_name
 from serving.errors import NotFoundError
 from serving.repository.repository import InvalidModelError, ModelRepository, StoredModel
@@ -26,6 +27,9 @@ def tune(
     models_dir: Annotated[
         Path, typer.Option(envvar="FERRY_MODELS_DIR", help="The model repository.", show_default=True)
     ] = Path("models"),
+    engine_cache: Annotated[
+        Path | None, typer.Option(envvar="FERRY_ENGINE_CACHE", help="Folder of TensorRT's engines.")
+    ] = None,
     seconds: Annotated[float, typer.Option(min=0.05, max=60, help="Time for each way of running a model.")] = 0.5,
     as_json: Annotated[bool, typer.Option("--json", help="Print for machines.")] = False,
 ) -> None:
@@ -33,7 +37,8 @@ def tune(
 
     Services started afterwards use what was found fastest in float32, and, with --optimized, also reduced precision
     whose accuracy `ferry models optimize` or `quantize` has found good, or whose scores stay within 0.02 of float32.
-    Stop other work first: what runs beside it is measured too.
+    Stop other work first: what runs beside it is measured too. Where there is a GPU with TensorRT, engines that are not
+    in the cache yet are built, which takes minutes.
     """
     repository = ModelRepository(models_dir)
     chosen = names or repository.names()
@@ -53,14 +58,15 @@ def tune(
             for count in threads:
                 progress.update(task, description=f"{model.manifest.name}, {count} thread(s)")
                 tried = tuning.candidates(count, BATCHES, reduced=True, manifest=model.manifest)
-                measurements += tuning.measure(model, tried, seconds)
+                measurements += tuning.measure(model, tried, seconds, GpuSettings(max(BATCHES), engine_cache))
                 progress.advance(task)
             kept = tuning.write(model, measurements)
             reports.append((model, measurements, kept))
     if as_json:
         print(json.dumps([_record(*report) for report in reports], indent=2))
         return
-    console.print(f"{cpu_name()}, {available_cpus()} CPUs")
+    gpu = find_gpu()
+    console.print(f"{cpu_name()}, {available_cpus()} CPUs{f', {gpu.name}' if gpu else ''}")
     for report in reports:
         console.print(_table(*report))
 
@@ -71,6 +77,7 @@ def _record(model: StoredModel, measurements: list[tuning.Measurement], kept: Pa
         "version": model.manifest.version,
         "machine": cpu_name(),
         "cpus": available_cpus(),
+        "gpu": getattr(find_gpu(), "name", None),
         "kept": None if kept is None else str(kept),
         "measurements": [asdict(m) for m in measurements],
     }

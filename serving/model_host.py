@@ -14,6 +14,7 @@ from pathlib import Path
 from ferry.v1 import types_pb2
 from serving.backends import Backend, ModelLoadError, tuning
 from serving.backends.base import Outputs
+from serving.backends.gpu import GpuMissingError, GpuSettings
 from serving.batching.batcher import BatchPolicy, MicroBatcher
 from serving.errors import NotFoundError
 from serving.repository.manifest import Manifest, Task
@@ -78,6 +79,7 @@ class ModelHost:
             NotFoundError: a model or version is not in the repository.
             InvalidModelError: a version must not be served.
             ModelLoadError: no backend can load it.
+            GpuMissingError: the settings want a GPU, and there is none that could be used.
         """
         for policy in self._policies:
             for version in policy.versions:
@@ -213,11 +215,17 @@ class ModelHost:
             raise InvalidModelError(f"{stored.directory} is made to {stored.manifest.task}, not to {self._task}")
         try:
             settings = self._settings
-            how = tuning.choose(stored, threads=settings.threads, backend=settings.backend, reduced=settings.optimized)
-            backend = tuning.load(stored, how)
+            backend = tuning.open_fastest(
+                stored,
+                threads=settings.threads,
+                backend=settings.backend,
+                reduced=settings.optimized,
+                device=settings.device,
+                gpu=GpuSettings(settings.max_batch, settings.engine_cache),
+            )
             for size in warm_sizes(settings.max_batch):
                 check_outputs(stored.manifest, backend.run(tuning.probe(stored.manifest.input, size)), size)
-        except (InvalidModelError, ModelLoadError):
+        except (InvalidModelError, ModelLoadError, GpuMissingError):
             raise
         except Exception as error:
             raise InvalidModelError(f"{stored.directory} does not run as its manifest says: {error}") from error

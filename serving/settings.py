@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Annotated, TypeVar
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, CliApp, SettingsConfigDict, SettingsError
 
 Port = Annotated[int, Field(ge=0, le=65535)]
@@ -52,9 +52,22 @@ class ModelServiceSettings(ServiceSettings):
 
     models_dir: Path = Field(default=Path("models"), description="the model repository")
     backend: str = Field(
-        default="auto", pattern="^(auto|onnxruntime|openvino)$", description="auto: the fastest as measured"
+        default="auto",
+        pattern="^(auto|onnxruntime|openvino|cuda|tensorrt)$",
+        description="auto: the fastest as measured; cuda and tensorrt need a GPU",
     )
-    optimized: bool = Field(default=False, description="allow reduced precision where tuning found it faster")
+    device: str = Field(
+        default="auto",
+        pattern="^(auto|cpu|cuda)$",
+        validate_default=True,
+        description="auto: an NVIDIA GPU where there is one and it is faster; cuda: no start without one",
+    )
+    engine_cache: Path | None = Field(
+        default=None, description="folder of TensorRT's engines, trusted like the program; none: the user's cache"
+    )
+    optimized: bool = Field(
+        default=False, validate_default=True, description="allow reduced precision where tuning found it faster"
+    )
     threads: int = Field(default=0, ge=0, le=1024, description="threads of one model run; 0: the CPUs of the cgroup")
     max_batch: int = Field(default=16, ge=1, le=1024, description="rows of one model run")
     max_wait_ms: Annotated[float, Field(ge=0, le=1000)] = Field(
@@ -64,6 +77,22 @@ class ModelServiceSettings(ServiceSettings):
     reload_interval: Annotated[float, Field(ge=0, le=3600)] = Field(
         default=10.0, description="seconds between looks for new model versions; 0: never"
     )
+
+    @field_validator("device")
+    @classmethod
+    def _has_the_backend(cls, device: str, info: ValidationInfo) -> str:
+        backend = info.data.get("backend", "auto")
+        others = {"cpu": ("cuda", "tensorrt"), "cuda": ("onnxruntime", "openvino")}
+        if backend in others.get(device, ()):
+            raise ValueError(f"backend {backend} does not run on it")
+        return device
+
+    @field_validator("optimized")
+    @classmethod
+    def _is_what_tensorrt_needs(cls, optimized: bool, info: ValidationInfo) -> bool:
+        if info.data.get("backend") == "tensorrt" and not optimized:
+            raise ValueError("backend tensorrt computes in reduced precision, which this allows")
+        return optimized
 
 
 SettingsT = TypeVar("SettingsT", bound=BaseSettings)

@@ -82,7 +82,7 @@ class Plan:
         stored = [repository.open(name, "stable") for name in repository.names()]
         return {
             "precision": lambda: precision.reduced(stored, self.data, CACHE.expanduser(), self.limit, self.seconds),
-            "tensorrt": precision.tensorrt,
+            "tensorrt": lambda: precision.tensorrt(stored, self.data, CACHE.expanduser(), self.limit, self.seconds),
             "runtime": lambda: models.runtime(stored, self.seconds),
             "batch": lambda: models.batches(stored, self.seconds),
             "loaded": lambda: models.kept_loaded(stored, self.seconds),

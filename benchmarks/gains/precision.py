@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-import onnxruntime as ort
-
 from benchmarks.gains.row import Figures, Row
-from serving.backends import Backend, load_backend
+from serving.backends import Backend, ModelLoadError, load_backend
+from serving.backends.engines import EngineError, load_on_gpu
+from serving.backends.gpu import GpuSettings, lacks, require
 from serving.backends.timing import median_ms
 from serving.backends.tuning import probe
 from serving.cpu import available_cpus, has_bf16
@@ -87,11 +87,56 @@ def reduced(
         )
 
 
-def tensorrt() -> Iterator[Row]:
-    """TensorRT's row, where there is nothing to measure it on."""
-    if "TensorrtExecutionProvider" not in ort.get_available_providers():
-        note = "skipped: no TensorRT in this ONNX Runtime; it needs an NVIDIA GPU and onnxruntime-gpu"
-        yield Row("TensorRT FP16", "each model", TENSORRT, "CUDA", note=note)
+def tensorrt(
+    models: list[StoredModel], data: Path | None, cache: Path, limit: int | None, seconds: float
+) -> Iterator[Row]:
+    """TensorRT in float16 against float32 by the CUDA provider, on the same GPU; engines are built where need be.
+
+    Args:
+        models: to try it on.
+        data: folder with the Parquet data, to judge by; None: accuracy is not measured.
+        cache: folder where the search for near-duplicates is kept.
+        limit: pictures to judge by; None: all.
+        seconds: to time each way.
+    """
+    missing = lacks("tensorrt")
+    if missing:
+        yield Row("TensorRT FP16", "each model", TENSORRT, "CUDA", note=f"skipped: {missing}")
+        return
+    settings, gpu = GpuSettings(), require("tensorrt")
+    for model in models:
+        name, size = model.manifest.name, model.file().stat().st_size / 1e6
+        try:
+            base = load_on_gpu(model, "cuda", "fp32", "default", settings)
+            engine = load_on_gpu(model, "tensorrt", "fp16", "default", settings)
+        except (ModelLoadError, EngineError) as error:
+            yield Row("TensorRT FP16", name, TENSORRT, "CUDA, float32", note=f"skipped: {error}")
+            continue
+        exact, reduced_by = _accuracies(model, data, cache, limit, (base, engine))
+        before, after = _times(model, base, engine, seconds)
+        yield Row(
+            "TensorRT FP16",
+            name,
+            TENSORRT,
+            "CUDA, float32",
+            Figures(1000 / before, before, size, exact),
+            Figures(1000 / after, after, size, reduced_by),
+            f"on {gpu.name}",
+        )
+
+
+def _accuracies(
+    model: StoredModel, data: Path | None, cache: Path, limit: int | None, backends: tuple[Backend, Backend]
+) -> tuple[float | None, float | None]:
+    if data is None:
+        return None, None
+    try:
+        from modelkit.quantize.judge import open_judge
+    except ModuleNotFoundError:
+        return None, None
+    judge = open_judge(model.manifest, data, cache, SAMPLES, limit)
+    one, other = (judge.reported(backend).get("accuracy") for backend in backends)
+    return one, other
 
 
 def _times(model: StoredModel, base: Backend, other: Backend, seconds: float) -> list[float]:

@@ -127,6 +127,10 @@ def _model_flags(settings: ClusterSettings) -> list[str]:
     flags = ["--models-dir", str(settings.models_dir.resolve())]
     if settings.optimized:
         flags.append("--optimized")
+    if settings.device is not None:
+        flags += ["--device", settings.device]
+    if settings.engine_cache is not None:
+        flags += ["--engine-cache", str(settings.engine_cache.resolve())]
     if settings.batch_size is not None:
         flags += ["--max-batch", str(settings.batch_size)]
     if settings.threads is not None:

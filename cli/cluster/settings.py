@@ -27,6 +27,8 @@ class ClusterSettings:
         vote: `soft` or `hard`.
         replicas: processes by service: `ensembler`, `detector`, `classifier` (all of them) or one model's name.
         optimized: allow reduced precision where tuning found it faster.
+        device: `auto`, `cpu` or `cuda`: where models run; None: the services' own default.
+        engine_cache: folder of TensorRT's engines; None: the services' own default.
         cache: whether answers are cached.
         redis_url: a Redis for the cache; None: an embedded Valkey, unless `embedded_redis` is False.
         embedded_redis: False: without a `redis_url` the cache lives in the gateway's memory only.
@@ -48,6 +50,8 @@ class ClusterSettings:
     vote: str = "soft"
     replicas: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
     optimized: bool = False
+    device: str | None = None
+    engine_cache: Path | None = None
     cache: bool = True
     redis_url: str | None = None
     embedded_redis: bool = True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from cli.models.build_engine import build_engine
 from cli.models.card import card
 from cli.models.diff import diff
 from cli.models.evaluate import evaluate
@@ -34,6 +35,7 @@ app.command()(publish)
 app.command(name="import")(import_model)
 app.command()(quantize)
 app.command()(optimize)
+app.command(name="build-engine")(build_engine)
 app.command()(evaluate)
 app.command()(fit_vote)
 app.command(name="list")(list_models)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,9 @@ from modelkit.quantize.convert import Activations, Calibration, StaticQuantizer,
 from modelkit.quantize.graph import Coverage, blocks, coverage, layers, prepare_graph, tail
 from modelkit.quantize.judge import Figures, Judge, loss
 from modelkit.quantize.sensitivity import MAX_BLOCKS, Cost, layer_costs
-from serving.backends import BACKENDS, ModelLoadError, load_backend
+from serving.backends import BACKENDS, GPU_BACKENDS, ModelLoadError, load_backend
+from serving.backends.engines import make_plan
+from serving.backends.gpu import GpuSettings, lacks
 from serving.repository.repository import StoredModel
 
 SEARCHED_ON = "onnxruntime"
@@ -163,11 +166,20 @@ def search(stored: StoredModel, judge: Judge, folder: Path, settings: Settings) 
                 if holds(attempts[-1].loss, settings.gate):
                     break
     result = Quantized(target, settings, tuple(attempts), tuple(costs))
-    for name in BACKENDS:
-        judged = _judge(stored, judge, target, name, settings)
-        if judged is not None:
-            result.backends[name] = judged
+    result.backends.update(judge_everywhere(stored, judge, target, "int8", settings))
     return result
+
+
+def judge_everywhere(
+    stored: StoredModel, judge: Judge, file: Path, precision: str, settings: Settings
+) -> dict[str, Judged]:
+    """What each backend of this machine makes of a file; one that cannot load it is missing."""
+    verdicts = {}
+    for name in (*BACKENDS, *(backend for backend in GPU_BACKENDS if not lacks(backend))):
+        judged = _judge(stored, judge, file, (name, precision), settings)
+        if judged is not None:
+            verdicts[name] = judged
+    return verdicts
 
 
 def _why(settings: Settings) -> str:
@@ -181,12 +193,22 @@ def _growing(blocks: int) -> list[int]:
     return [2**power for power in range(blocks.bit_length()) if 2 ** (power + 1) <= blocks] or [1]
 
 
-def _judge(stored: StoredModel, judge: Judge, target: Path, backend: str, settings: Settings) -> Judged | None:
-    try:
-        exact = load_backend(stored.file(), backend=backend, threads=settings.threads)
-        quantized = load_backend(target, backend=backend, precision="int8", threads=settings.threads)
-    except ModelLoadError:
+def _judge(stored: StoredModel, judge: Judge, file: Path, how: tuple[str, str], settings: Settings) -> Judged | None:
+    (backend, precision), on_gpu = how, how[0] in GPU_BACKENDS
+    if on_gpu and (precision, backend) not in {("int8", "tensorrt"), ("fp16", "cuda")}:
         return None
-    before, after = judge.held_back(exact), judge.held_back(quantized)
-    lost = loss(before, after)
-    return Judged(before, after, lost, holds(lost, settings.gate), judge.reported(exact), judge.reported(quantized))
+    if backend == "tensorrt" and settings.activations is not Activations.INT8:
+        return None  # it takes zero points of 0 only
+    with tempfile.TemporaryDirectory() as scratch:
+        plan = replace(make_plan(stored, GpuSettings().max_batch), engines=Path(scratch))
+        try:
+            exact = load_backend(
+                stored.file(), backend="cuda" if on_gpu else backend, threads=settings.threads, plan=plan
+            )
+            changed = load_backend(file, backend=backend, precision=precision, threads=settings.threads, plan=plan)
+        except ModelLoadError:
+            return None
+        before, after = judge.held_back(exact), judge.held_back(changed)
+        lost = loss(before, after)
+        reported = judge.reported(exact), judge.reported(changed)
+    return Judged(before, after, lost, holds(lost, settings.gate), *reported)

@@ -5,36 +5,58 @@ from __future__ import annotations
 from pathlib import Path
 
 from serving.backends.base import Backend, ModelLoadError
+from serving.backends.gpu import GPU_BACKENDS
+from serving.backends.providers import GpuPlan
 
-__all__ = ["BACKENDS", "Backend", "ModelLoadError", "load_backend"]
+__all__ = ["BACKENDS", "GPU_BACKENDS", "Backend", "GpuPlan", "ModelLoadError", "load_backend"]
 
 BACKENDS = ("onnxruntime", "openvino")
+"""Those of the CPU."""
+
+PRECISIONS = {
+    "onnxruntime": {"fp32", "fp16", "int8"},
+    "openvino": {"fp32", "bf16", "fp16", "int8"},
+    "cuda": {"fp32", "fp16"},
+    "tensorrt": {"fp16", "int8"},
+}
 
 
 def load_backend(
-    path: Path, *, backend: str = "onnxruntime", precision: str = "fp32", threads: int = 1, concurrency: int = 1
+    path: Path,
+    *,
+    backend: str = "onnxruntime",
+    precision: str = "fp32",
+    threads: int = 1,
+    concurrency: int = 1,
+    plan: GpuPlan | None = None,
 ) -> Backend:
     """Loads a model file.
 
     Args:
         path: the .onnx file.
-        backend: one of BACKENDS.
-        precision: of the arithmetic: `fp32`; OpenVINO also `bf16`; `int8` of a file that is quantized itself (what is
-            not quantized in it runs in float32).
-        threads: threads of one run, 1 or more.
-        concurrency: runs at the same time, 1 or more.
+        backend: one of BACKENDS or GPU_BACKENDS.
+        precision: of the arithmetic: `fp32`; `bf16` of OpenVINO; `fp16` and `int8` of a file that is stored for it
+            (what is not quantized in it runs in float32), or of any file where TensorRT computes it.
+        threads: threads of one run, 1 or more; a GPU does not ask.
+        concurrency: runs at the same time, 1 or more; a GPU makes one after the other.
+        plan: for a GPU: the shapes that it is to run.
 
     Raises:
         ModelLoadError: the file cannot be loaded.
-        ValueError: no such backend, or not in that precision.
+        ValueError: no such backend, or not in that precision, or no plan for a GPU.
     """
-    if backend == "onnxruntime" and precision in {"fp32", "int8"}:
-        from serving.backends.onnx_runtime import OnnxRuntimeBackend, gpu_available
+    if precision not in PRECISIONS.get(backend, ()):
+        raise ValueError(f"there is no backend {backend!r} with precision {precision!r}")
+    if backend == "onnxruntime":
+        from serving.backends.onnx_runtime import OnnxRuntimeBackend
 
-        device = "cuda" if gpu_available() else "cpu"
-        return OnnxRuntimeBackend(path, threads=threads, device=device, precision=precision)
-    if backend == "openvino" and precision in {"fp32", "bf16", "int8"}:
+        return OnnxRuntimeBackend(path, threads=threads, precision=precision)
+    if backend == "openvino":
         from serving.backends.open_vino import OpenVinoBackend
 
         return OpenVinoBackend(path, threads=threads, precision=precision, concurrency=concurrency)
-    raise ValueError(f"there is no backend {backend!r} with precision {precision!r}")
+    if plan is None:
+        raise ValueError(f"{backend} needs a plan of the shapes to run")
+    from serving.backends.gpu_runtime import GpuBackend
+
+    return GpuBackend(path, backend=backend, plan=plan, precision=precision)

@@ -1,4 +1,4 @@
-"""ONNX Runtime: CPU, and CUDA or TensorRT where the installed build has them."""
+"""ONNX Runtime on the CPU."""
 
 from __future__ import annotations
 
@@ -10,23 +10,17 @@ import onnxruntime as ort
 from serving.backends.base import Backend, ModelLoadError, Outputs, Rows
 
 
-def gpu_available() -> bool:
-    """Whether this ONNX Runtime can use a GPU."""
-    return "CUDAExecutionProvider" in ort.get_available_providers()
-
-
 class OnnxRuntimeBackend(Backend):
     """One inference session."""
 
     name = "onnxruntime"
 
-    def __init__(self, path: Path, *, threads: int, device: str = "cpu", precision: str = "fp32") -> None:
+    def __init__(self, path: Path, *, threads: int, precision: str = "fp32") -> None:
         """
         Args:
             path: the .onnx file.
             threads: intra-op threads, 1 or more. ONNX Runtime itself would count the host's cores.
-            device: `cpu` or `cuda`.
-            precision: what the file is stored to be run in: `fp32` or `int8`.
+            precision: what the file is stored to be run in: `fp32`, `fp16` or `int8`.
 
         Raises:
             ModelLoadError: it is no model that ONNX Runtime can load.
@@ -39,10 +33,9 @@ class OnnxRuntimeBackend(Backend):
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         # Batches of every size are run: a block kept for each size's memory pattern doubles a detector's memory.
         options.enable_mem_pattern = False
-        self.device = device
         self.precision = precision
         try:
-            self._session = ort.InferenceSession(str(path), options, providers=_providers(device))
+            self._session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         except Exception as error:
             raise ModelLoadError(path, str(error)) from error
         inputs = self._session.get_inputs()
@@ -54,10 +47,3 @@ class OnnxRuntimeBackend(Backend):
     def run(self, rows: Rows) -> Outputs:
         values = self._session.run(self._outputs, {self._input: rows})
         return {name: np.asarray(value, np.float32) for name, value in zip(self._outputs, values, strict=True)}
-
-
-def _providers(device: str) -> list[str | tuple[str, dict[str, str]]]:
-    """Providers for `device`, best first. CUDA's default search for convolutions costs 100s of ms per new shape."""
-    if device != "cuda":
-        return ["CPUExecutionProvider"]
-    return [("CUDAExecutionProvider", {"cudnn_conv_algo_search": "HEURISTIC"}), "CPUExecutionProvider"]

@@ -29,7 +29,7 @@ class OpenVinoBackend(Backend):
         Args:
             path: the .onnx file.
             threads: threads of one run, 1 or more.
-            precision: `fp32`, `bf16`, or `int8` of a quantized file.
+            precision: `fp32`, `bf16`, or `fp16` and `int8` of a file that is stored so.
             concurrency: runs at the same time, 1 or more.
 
         Raises:

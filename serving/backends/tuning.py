@@ -19,8 +19,9 @@ from typing import Any
 
 import numpy as np
 
-from serving.backends import BACKENDS, load_backend
+from serving.backends import BACKENDS, GPU_BACKENDS, engines, load_backend
 from serving.backends.base import Backend, ModelLoadError, Outputs, Rows
+from serving.backends.gpu import GpuSettings, find_gpu, lacks, require, runtime_version, tensorrt_version
 from serving.backends.timing import median_ms
 from serving.cpu import available_cpus, cpu_name, has_bf16
 from serving.repository.manifest import InputSpec, Manifest
@@ -29,10 +30,13 @@ from serving.repository.repository import StoredModel
 log = logging.getLogger(__name__)
 
 FULL_PRECISION = "fp32"
-PRECISIONS = (FULL_PRECISION, "bf16", "int8")
+PRECISIONS = (FULL_PRECISION, "bf16", "fp16", "int8")
 DEFAULT_VARIANT = "default"
 QUANTIZED_VARIANTS = ("int8",)
+VARIANTS = (*QUANTIZED_VARIANTS, "fp16")
 """Variants of a model that are files of their own; each is named for its precision."""
+
+DEVICES = ("auto", "cpu", "cuda")
 
 MAX_REDUCED_DIFFERENCE = 0.02
 """Largest difference of any class score from float32, on the probe batch, that a reduced precision may have."""
@@ -52,6 +56,11 @@ class Candidate:
     def arithmetic(self) -> tuple[str, str, str]:
         """Backend, precision and variant: all that decides the answers."""
         return self.backend, self.precision, self.variant
+
+    @property
+    def device(self) -> str:
+        """`cpu` or `cuda`."""
+        return "cuda" if self.backend in GPU_BACKENDS else "cpu"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +82,13 @@ class Measurement:
 
 
 def machine_id() -> str:
-    """Names the processor, the CPUs granted and the library versions, 16 hexadecimal digits."""
-    versions = [importlib.metadata.version(package) for package in ("onnxruntime", "openvino")]
-    text = "|".join([cpu_name(), str(available_cpus()), *versions])
+    """Names the processor, the CPUs granted, the GPU and the library versions, 16 hexadecimal digits."""
+    parts = [cpu_name(), str(available_cpus()), runtime_version(), importlib.metadata.version("openvino")]
+    gpu = find_gpu()
+    if gpu is not None:
+        parts += [gpu.name, gpu.compute_capability, *(lacks(backend) or "has it" for backend in GPU_BACKENDS)]
+        parts.append(tensorrt_version() or "")
+    text = "|".join(parts)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -88,13 +101,19 @@ def candidates(
         threads: of one run.
         batches: rows of one run.
         reduced: less than float32 too.
-        manifest: of the model; its quantized variants are offered where they passed their gate.
+        manifest: of the model; its variants are offered where they passed their gate.
     """
     kinds = [("onnxruntime", FULL_PRECISION, DEFAULT_VARIANT), ("openvino", FULL_PRECISION, DEFAULT_VARIANT)]
+    on_gpu = [backend for backend in GPU_BACKENDS if not lacks(backend)]
+    if "cuda" in on_gpu:
+        kinds.append(("cuda", FULL_PRECISION, DEFAULT_VARIANT))
     if reduced and has_bf16():
         kinds.append(("openvino", "bf16", DEFAULT_VARIANT))
+    if reduced and "tensorrt" in on_gpu:
+        kinds.append(("tensorrt", "fp16", DEFAULT_VARIANT))
     if reduced and manifest is not None:
-        kinds += [(b, v, v) for v in QUANTIZED_VARIANTS for b in BACKENDS if b in manifest.variant_backends.get(v, ())]
+        here = (*BACKENDS, *on_gpu)
+        kinds += [(b, v, v) for v in VARIANTS for b in here if b in manifest.variant_backends.get(v, ())]
     return [
         Candidate(backend, precision, threads, batch, variant)
         for backend, precision, variant in kinds
@@ -102,12 +121,16 @@ def candidates(
     ]
 
 
-def load(stored: StoredModel, how: Candidate) -> Backend:
+def load(stored: StoredModel, how: Candidate, gpu: GpuSettings = GpuSettings()) -> Backend:
     """The model, loaded that way.
 
     Raises:
         ModelLoadError: the file cannot be loaded.
+        GpuMissingError: it needs a GPU that cannot be used.
+        EngineError: TensorRT's engine cannot be built or kept.
     """
+    if how.device == "cuda":
+        return engines.load_on_gpu(stored, how.backend, how.precision, how.variant, gpu)
     return load_backend(stored.file(how.variant), backend=how.backend, precision=how.precision, threads=how.threads)
 
 
@@ -120,7 +143,9 @@ def probe(spec: InputSpec, batch: int) -> Rows:
     return np.ascontiguousarray((rows[:, :, : spec.height, : spec.width] - mean) / std)
 
 
-def measure(stored: StoredModel, tried: Iterable[Candidate], seconds: float = 0.25) -> list[Measurement]:
+def measure(
+    stored: StoredModel, tried: Iterable[Candidate], seconds: float = 0.25, gpu: GpuSettings = GpuSettings()
+) -> list[Measurement]:
     """Runs each candidate for about `seconds`; one that cannot be loaded is left out, with a line in the log.
 
     What is already known of a candidate's accuracy is kept.
@@ -133,8 +158,8 @@ def measure(stored: StoredModel, tried: Iterable[Candidate], seconds: float = 0.
         key = candidate.arithmetic, candidate.threads
         try:
             if loaded is None or loaded[0] != key:
-                loaded = key, load(stored, candidate)
-        except ModelLoadError as error:
+                loaded = key, load(stored, candidate, gpu)
+        except (ModelLoadError, engines.EngineError) as error:
             log.warning("%s", error)
             continue
         rows = probe(stored.manifest.input, candidate.batch)
@@ -178,28 +203,97 @@ def is_allowed(measurement: Measurement, *, reduced: bool) -> bool:
         return True
     if not reduced or measurement.passed is not None:
         return reduced and bool(measurement.passed)
-    return measurement.candidate.variant in QUANTIZED_VARIANTS or measurement.difference <= MAX_REDUCED_DIFFERENCE
+    return measurement.candidate.variant in VARIANTS or measurement.difference <= MAX_REDUCED_DIFFERENCE
 
 
-def choose(stored: StoredModel, *, threads: int = 0, backend: str = "auto", reduced: bool = False) -> Candidate:
+def choose(
+    stored: StoredModel,
+    *,
+    threads: int = 0,
+    backend: str = "auto",
+    reduced: bool = False,
+    device: str = "auto",
+    gpu: GpuSettings = GpuSettings(),
+) -> Candidate:
     """How to run one row at a time: as tuned, else as measured now (and kept).
+
+    TensorRT takes part where its engine is built already, or where it is asked for by name.
 
     Args:
         stored: the model.
         threads: of one run; 0: as tuned, else as many as there are CPUs.
-        backend: one of BACKENDS, or `auto`.
+        backend: one of BACKENDS or GPU_BACKENDS, or `auto`.
         reduced: less than float32 is allowed.
+        device: one of DEVICES; `auto` takes a GPU where there is one and it is faster.
+        gpu: how models are run there.
+
+    Raises:
+        GpuMissingError: a GPU was asked for, and there is none that could be used.
+        ValueError: nothing is left of what was asked for.
     """
+    if device == "cuda" or backend in GPU_BACKENDS:
+        require(backend if backend in GPU_BACKENDS else "cuda")
     count = threads or available_cpus()
-    offered = candidates(count, (1,), reduced=True, manifest=stored.manifest)
-    wanted = [c for c in offered if backend in {"auto", c.backend} and (reduced or c.precision == FULL_PRECISION)]
+    offered = [
+        c
+        for c in candidates(count, (1,), reduced=True, manifest=stored.manifest)
+        if c.backend != "tensorrt" or backend == "tensorrt" or engines.is_built(stored, c.precision, c.variant, gpu)
+    ]
+    wanted = [
+        c
+        for c in offered
+        if backend in {"auto", c.backend}
+        and device in {"auto", c.device}
+        and (reduced or c.precision == FULL_PRECISION)
+    ]
+    if not wanted:
+        raise ValueError(_nothing_left(backend, device))
     known = read(stored)
+    kinds = {c.arithmetic for c in wanted}
     usable = [m for m in known if threads in {0, m.candidate.threads}]
-    if len(wanted) > 1 and not {c.arithmetic for c in wanted} <= {m.candidate.arithmetic for m in usable}:
-        usable = measure(stored, offered, seconds=0.15)
-        write(stored, usable + [m for m in known if m.candidate.threads != count])
-    best = fastest((m for m in usable if backend in {"auto", m.candidate.backend}), reduced=reduced)
+    if len(wanted) > 1 and not kinds <= {m.candidate.arithmetic for m in usable}:
+        tried = [c for c in offered if c.device == "cpu" or device != "cpu"]
+        usable = measure(stored, tried, seconds=0.15, gpu=gpu)
+        again = {m.candidate.arithmetic for m in usable}
+        kept = (m for m in known if m.candidate.threads != count or m.candidate.arithmetic not in again)
+        write(stored, [*usable, *kept])
+    asked = (m for m in usable if backend in {"auto", m.candidate.backend} and device in {"auto", m.candidate.device})
+    best = fastest(
+        (m for m in asked if m.candidate.device == "cpu" or m.candidate.arithmetic in kinds), reduced=reduced
+    )
     return best.candidate if best else wanted[0]
+
+
+def _nothing_left(backend: str, device: str) -> str:
+    if backend == "tensorrt" and device != "cpu":
+        return "TensorRT computes in fp16 or int8: allow it with --optimized"
+    return f"backend {backend} does not run on device {device}"
+
+
+def open_fastest(
+    stored: StoredModel,
+    *,
+    threads: int = 0,
+    backend: str = "auto",
+    reduced: bool = False,
+    device: str = "auto",
+    gpu: GpuSettings = GpuSettings(),
+) -> Backend:
+    """The model, loaded as `choose` says; from a GPU that fails, `auto` falls back to the CPU.
+
+    Raises:
+        ModelLoadError: the file cannot be loaded.
+        GpuMissingError: a GPU was asked for, and there is none that could be used.
+        ValueError: nothing is left of what was asked for.
+    """
+    how = choose(stored, threads=threads, backend=backend, reduced=reduced, device=device, gpu=gpu)
+    try:
+        return load(stored, how, gpu)
+    except (ModelLoadError, engines.EngineError) as error:
+        if how.device == "cpu" or device == "cuda" or backend != "auto":
+            raise
+        log.warning("no GPU for %s, the CPU takes its place: %s", stored.manifest.name, error)
+    return load(stored, choose(stored, threads=threads, reduced=reduced, device="cpu"))
 
 
 def _files(stored: StoredModel) -> tuple[Path, Path]:
@@ -226,12 +320,12 @@ def _measurement(record: dict[str, Any], manifest: Manifest) -> Measurement:
     candidate = Candidate(**record["candidate"])
     figures = [float(record[name]) for name in ("rows_per_second", "run_ms", "difference")]
     counts = (candidate.threads, candidate.batch)
-    if candidate.backend not in BACKENDS or candidate.precision not in PRECISIONS:
+    if candidate.backend not in (*BACKENDS, *GPU_BACKENDS) or candidate.precision not in PRECISIONS:
         raise ValueError(f"there is no {candidate.backend} {candidate.precision}")
-    quantized = candidate.precision in QUANTIZED_VARIANTS
-    if candidate.variant != (candidate.precision if quantized else DEFAULT_VARIANT):
+    stored_so = candidate.precision in VARIANTS and (candidate.backend, candidate.precision) != ("tensorrt", "fp16")
+    if candidate.variant not in {candidate.precision if stored_so else DEFAULT_VARIANT}:
         raise ValueError(f"variant {candidate.variant!r} is not stored in {candidate.precision}")
-    if quantized and candidate.backend not in manifest.variant_backends[candidate.variant]:
+    if stored_so and candidate.backend not in manifest.variant_backends[candidate.variant]:
         raise ValueError(f"{candidate.variant} has not passed its gate on {candidate.backend}")
     passed = record.get("passed")
     if passed is not None and not isinstance(passed, bool):

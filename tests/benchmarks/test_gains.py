@@ -8,10 +8,14 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from benchmarks.gains import precision
 from benchmarks.gains.command import app
 from benchmarks.gains.report import markdown, save
 from benchmarks.gains.row import Figures, Row
+from serving.repository.repository import ModelRepository
 from tests.processes import ROOT
+from tests.serving.backends import fake_gpu
+from tests.tiny_models import classifier_graph, classifier_manifest, publish
 
 ROW = Row(
     "static INT8", "arcface", "2-4x", "float32", Figures(100, 10, 8.0, 0.65), Figures(250, 4, 2.0, 0.64), "per channel"
@@ -72,3 +76,17 @@ def test_unknown_row_is_named() -> None:
     result = CliRunner().invoke(app, ["gains", "--only", "magic"])
     assert result.exit_code == 2
     assert "magic" in result.output
+
+
+def test_tensorrt_is_measured_where_a_gpu_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    publish(tmp_path / "models", classifier_manifest(), classifier_graph())
+    stored = [ModelRepository(tmp_path / "models").open("tiny", "1")]
+    fake_gpu.remove(monkeypatch)
+    (skipped,) = precision.tensorrt(stored, None, tmp_path, None, 0.01)
+    assert skipped.note.startswith("skipped: no NVIDIA GPU")
+    fake_gpu.install(monkeypatch)
+    (row,) = precision.tensorrt(stored, None, tmp_path, None, 0.01)
+    assert row.subject == "tiny"
+    assert row.record()["throughput_ratio"] > 0
+    assert row.note == f"on {fake_gpu.H100.name}"

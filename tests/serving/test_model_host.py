@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from serving.backends import tuning
+from serving.backends.gpu import GpuMissingError
 from serving.backends.tuning import Candidate, Measurement
 from serving.errors import NotFoundError
 from serving.model_host import ModelHost, warm_sizes
@@ -20,6 +21,7 @@ from serving.repository.policy import parse_policies
 from serving.repository.repository import InvalidModelError, ModelRepository
 from serving.settings import ModelServiceSettings
 from serving.telemetry import metrics
+from tests.serving.backends import fake_gpu
 from tests.tiny_models import (
     SIDE,
     add_variant,
@@ -255,6 +257,17 @@ async def test_what_tuning_found_fastest_is_used(tmp_path: Path, host: Host) -> 
     forced = await host("tiny", backend="onnxruntime")
     with forced.use() as model:
         assert model.backend.name == "onnxruntime"
+
+
+async def test_a_gpu_that_is_wanted_and_missing_ends_the_start(
+    tmp_path: Path, host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake_gpu.remove(monkeypatch)
+    publish(tmp_path, classifier_manifest(), classifier_graph(OLD))
+    with pytest.raises(GpuMissingError, match="no NVIDIA GPU"):
+        await host("tiny", backend="auto", device="cuda")
+    running = await host("tiny", backend="auto", device="auto")
+    assert await ask(running) == ("1", 3)
 
 
 @pytest.mark.parametrize(("optimized", "precision", "column"), [(False, "fp32", 3), (True, "int8", 0)])

@@ -53,6 +53,7 @@ def test_switches(monkeypatch: pytest.MonkeyPatch) -> None:
         ("--log-level", "loud"),
         ("--trace-sample-ratio", "2"),
         ("--backend", "torch"),
+        ("--device", "tpu"),
         ("--threads", "-1"),
         ("--max-batch", "0"),
         ("--max-queue", "0"),
@@ -93,3 +94,29 @@ def test_help_names_every_flag_with_a_description(capsys: pytest.CaptureFixture[
     text = capsys.readouterr().out
     for name in ModelServiceSettings.model_fields:
         assert f"--{name.replace('_', '-')}" in text
+
+
+@pytest.mark.parametrize(
+    ("flags", "field", "reason"),
+    [
+        (["--device", "cpu", "--backend", "cuda"], "--device", "backend cuda does not run on it"),
+        (["--device", "cuda", "--backend", "openvino"], "--device", "backend openvino does not run on it"),
+        (["--backend", "tensorrt"], "--optimized", "computes in reduced precision"),
+    ],
+)
+def test_what_cannot_go_together_is_said_at_start(
+    capsys: pytest.CaptureFixture[str], flags: list[str], field: str, reason: str
+) -> None:
+    with pytest.raises(SystemExit):
+        load(ModelServiceSettings, flags)
+    printed = capsys.readouterr().err
+    assert field in printed
+    assert reason in printed
+
+
+def test_the_gpu_has_variables_and_flags(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert (load(ModelServiceSettings, []).device, load(ModelServiceSettings, []).engine_cache) == ("auto", None)
+    monkeypatch.setenv("FERRY_DEVICE", "cpu")
+    monkeypatch.setenv("FERRY_ENGINE_CACHE", "/engines")
+    settings = load(ModelServiceSettings, ["--device", "cuda"])
+    assert (settings.device, settings.engine_cache) == ("cuda", Path("/engines"))

@@ -76,12 +76,16 @@ def test_replicas_are_called_together(models: Path, tmp_path: Path) -> None:
 
 
 def test_flags_reach_the_model_services(models: Path, tmp_path: Path) -> None:
-    settings = ClusterSettings(port=0, models_dir=models, optimized=True, batch_size=8, threads=1)
+    settings = ClusterSettings(
+        port=0, models_dir=models, optimized=True, batch_size=8, threads=1, device="cuda", engine_cache=tmp_path
+    )
     for spec in plan(settings, tmp_path):
         if spec.stage == 2:
             assert "--optimized" in spec.command
             assert flag(spec, "--max-batch") == "8"
             assert flag(spec, "--threads") == "1"
+            assert flag(spec, "--device") == "cuda"
+            assert flag(spec, "--engine-cache") == str(tmp_path)
             assert flag(spec, "--models-dir") == str(models)
 
 
