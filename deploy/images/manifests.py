@@ -15,7 +15,7 @@ from typing import Any
 
 import yaml
 
-from deploy.images.quantity import quantity
+from cli.capacity.quantity import quantity
 from deploy.images.tool import ImagesError, call
 
 Json = dict[str, Any]

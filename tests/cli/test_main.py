@@ -10,7 +10,6 @@ import pytest
 
 import ferry
 
-
 COMMANDS = ("serve", "predict", "status", "monitor", "models", "rollout", "tune", "capacity", "version")
 
 

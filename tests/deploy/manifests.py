@@ -13,7 +13,9 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.deploy.composition import K8S, OVERLAYS, ROOT, selected  # noqa: F401  (ROOT is for tests)
+from tests.deploy.composition import K8S, OVERLAYS, ROOT, selected
+
+MODELS_DIR = ROOT / "models"
 
 Json = dict[str, Any]
 
