@@ -85,10 +85,10 @@ class Run:
         images, threads = selection.train.images, torch.get_num_threads()
         opinions = []
         for teacher in tqdm(teachers, "teachers"):
-            answers = classify(teacher, images, threads=threads)
-            if not teacher.manifest.training.get("recipe", {}).get("symmetric"):
-                answers = (answers + classify(teacher, images[:, :, ::-1], threads=threads)) / 2
-            opinions.append(answers)
+            symmetric = teacher.manifest.training.get("recipe", {}).get("symmetric")
+            views = [images] if symmetric else [images, images[:, :, ::-1]]
+            answers = [classify(teacher, view, threads=threads) for view in views]
+            opinions.append(np.mean(answers, axis=0, dtype=np.float32))
         names = [f"{t.manifest.name} {t.manifest.version} ({t.manifest.digest[:12]})" for t in teachers]
         self.folder.mkdir(parents=True, exist_ok=True)
         partial = path.with_suffix(".partial.npz")
