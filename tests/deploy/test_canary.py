@@ -23,7 +23,7 @@ from tests.deploy.manifests import (
     variables,
     workloads,
 )
-from tests.deploy.test_network import DNS, edges
+from tests.deploy.test_network import ADDED, DNS, edges
 
 TRACK = ("ensembler", "detector", "classifier-efficientnet", "classifier-arcface")
 OVERLAYS = pytest.mark.parametrize("overlay", ["cpu", "local"])
@@ -117,12 +117,9 @@ def test_stable_s_services_do_not_find_the_canary_s_pods() -> None:
 
 def test_only_the_ways_of_the_second_track_are_added() -> None:
     added = {
-        ("gateway", "ensembler-canary", 50052),
-        ("ensembler-canary", "detector-canary", 50053),
-        ("ensembler-canary", "classifier-efficientnet-canary", 50054),
-        ("ensembler-canary", "classifier-arcface-canary", 50054),
+        *ADDED["canary"],
         *(("monitoring", f"{one}-canary", 9090) for one in TRACK),
-        *((f"{one}-canary", *DNS) for one in TRACK),
+        *((f"{one}-canary", *server) for one in TRACK for server in DNS),
     }
     assert edges("cpu", ("canary",)) == edges("cpu") | added
 

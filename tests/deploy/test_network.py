@@ -130,6 +130,12 @@ ADDED = {
     "redis": {("gateway", "redis", 6379)},
     "redis-external": {("gateway", "internet", 6379)},
     "otel": {("otel-collector", "monitoring", 4317)},
+    "canary": {
+        ("gateway", "ensembler-canary", 50052),
+        ("ensembler-canary", "detector-canary", 50053),
+        ("ensembler-canary", "classifier-efficientnet-canary", 50054),
+        ("ensembler-canary", "classifier-arcface-canary", 50054),
+    },
 }
 """What a component may open, of edges between certain pods; a component that is not named opens nothing."""
 

@@ -128,7 +128,7 @@ async def test_a_redis_that_hangs_is_left_alone(ensembler, start_gateway):
 async def test_a_redis_that_begins_to_hang_costs_a_few_timeouts(ensembler, start_gateway, own_valkey):
     errors = Counted("ferry_cache_requests_total", {"tier": "redis", "result": "error"})
     gateway = await start_gateway(
-        redis_url=redis_url(own_valkey), redis_timeout=0.02, redis_failures=3, redis_retry_interval=3600
+        redis_url=redis_url(own_valkey), redis_timeout=0.25, redis_failures=3, redis_retry_interval=3600
     )
     await gateway.recognize(jpeg(0))
     await written(gateway)
