@@ -108,7 +108,7 @@ def run(overlay: Path, deadline: float) -> None:
             redis = next(pod for pod in podman.pods if pod.name == "redis")
             if keys(podman.address(redis)) < len(rows):
                 raise ImagesError("the gateway keeps no answers in Redis")
-            header = ("pod", "memory at its peak", "now", "limit", "peak of limit", "CPUs")
+            header = ("pod", "memory at its peak", "now", "limit", "peak of limit", "at limit", "CPUs")
             print(table(header, memory_rows(podman, look(podman))))
         except BaseException:
             # What went wrong matters more than what it left.

@@ -102,7 +102,7 @@ def unconfined(pod: Pod, seen: Process) -> list[str]:
 
 
 def memory_rows(podman: Podman, seen: dict[str, Process]) -> list[tuple[str, ...]]:
-    """Rows of a table: pod, memory at its peak, charged now and allowed, the peak's share, CPUs."""
+    """Rows of a table: pod, memory at its peak, now and allowed, the peak's share, how often at the limit, CPUs."""
     return [
         (
             pod.name,
@@ -110,6 +110,7 @@ def memory_rows(podman: Podman, seen: dict[str, Process]) -> list[tuple[str, ...
             f"{seen[pod.name].charged >> 20} MiB",
             f"{pod.memory >> 20} MiB",
             f"{seen[pod.name].peak / pod.memory:.0%}",
+            str(seen[pod.name].at_limit),
             f"{pod.cpus:g}",
         )
         for pod in podman.pods

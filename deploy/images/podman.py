@@ -30,13 +30,13 @@ class Podman:
         settings.write_text(_settings())
         self._env = {**os.environ, "CONTAINERS_CONF": str(settings)}
 
-    def __call__(self, *arguments: str, text: str | None = None) -> str:
-        """What `podman ARGUMENTS` prints.
+    def __call__(self, *arguments: str, text: str | None = None, both: bool = False) -> str:
+        """What `podman ARGUMENTS` prints; see `call`.
 
         Raises:
             ImagesError: it failed.
         """
-        return call(("podman", *arguments), env=self._env, text=text)
+        return call(("podman", *arguments), env=self._env, text=text, both=both)
 
     def up(self) -> None:
         """Starts all pods, after removing what an earlier check may have left.
@@ -88,8 +88,8 @@ class Podman:
         return int(self("inspect", "--format={{.State.Pid}}", pod.container))
 
     def log(self, pod: Pod) -> str:
-        """The last lines."""
-        return self("logs", f"--tail={_LOG_LINES}", pod.container)
+        """The last lines of what its process printed."""
+        return self("logs", f"--tail={_LOG_LINES}", pod.container, both=True)
 
 
 def _settings() -> str:

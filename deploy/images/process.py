@@ -21,9 +21,11 @@ class Process:
     """Whether seccomp filters its system calls."""
     read_only_root: bool
     peak: int
-    """Bytes resident at most, since its start."""
+    """Bytes that its control group was charged for at most: its own memory and what it read of files."""
     charged: int
     """Bytes its control group is charged for now, less what the kernel would drop at once; kubelet evicts by it."""
+    at_limit: int
+    """How often the limit was reached and the kernel had to make room."""
     memory_limit: int | None
     """Bytes."""
     cpu_limit: float | None
@@ -41,17 +43,18 @@ def process(pid: int, proc: Path = Path("/proc"), cgroups: Path = Path("/sys/fs/
         key: value.strip()
         for key, _, value in (line.partition(":") for line in (folder / "status").read_text().splitlines())
     }
-    charged, memory_limit, cpu_limit = _control_group((folder / "cgroup").read_text(), cgroups)
+    group = _control_group((folder / "cgroup").read_text(), cgroups)
     return Process(
         user=int(status["Uid"].split()[0]),
         capabilities=int(status["CapEff"], 16) | int(status["CapPrm"], 16) | int(status["CapBnd"], 16),
         can_gain_privileges=status["NoNewPrivs"] != "1",
         filtered=status["Seccomp"] == "2",
         read_only_root=_read_only_root((folder / "mounts").read_text()),
-        peak=int(status["VmHWM"].split()[0]) << 10,
-        charged=charged,
-        memory_limit=memory_limit,
-        cpu_limit=cpu_limit,
+        peak=group.peak,
+        charged=group.charged,
+        at_limit=group.at_limit,
+        memory_limit=group.memory_limit,
+        cpu_limit=group.cpu_limit,
     )
 
 
@@ -60,7 +63,16 @@ def _read_only_root(mounts: str) -> bool:
     return "ro" in options[-1]
 
 
-def _control_group(listing: str, root: Path) -> tuple[int, int | None, float | None]:
+@dataclass(frozen=True)
+class _Group:
+    peak: int
+    charged: int
+    at_limit: int
+    memory_limit: int | None
+    cpu_limit: float | None
+
+
+def _control_group(listing: str, root: Path) -> _Group:
     groups = {names: path for _, names, path in (line.split(":", 2) for line in listing.splitlines())}
     for names, path in groups.items():
         if "memory" in names.split(","):
@@ -69,20 +81,32 @@ def _control_group(listing: str, root: Path) -> tuple[int, int | None, float | N
     return _version_2(root / groups[""][1:])
 
 
-def _version_1(memory: Path, cpu: Path) -> tuple[int, int | None, float | None]:
+def _version_1(memory: Path, cpu: Path) -> _Group:
     limit = int((memory / "memory.limit_in_bytes").read_text())
     quota, period = (int((cpu / f"cpu.cfs_{name}_us").read_text()) for name in ("quota", "period"))
-    charged = int((memory / "memory.usage_in_bytes").read_text()) - _statistic(memory, "total_inactive_file")
-    return charged, None if limit > _UNLIMITED else limit, quota / period if quota > 0 else None
+    return _Group(
+        peak=int((memory / "memory.max_usage_in_bytes").read_text()),
+        charged=int((memory / "memory.usage_in_bytes").read_text()) - _value(memory, "stat", "total_inactive_file"),
+        at_limit=int((memory / "memory.failcnt").read_text()),
+        memory_limit=None if limit > _UNLIMITED else limit,
+        cpu_limit=quota / period if quota > 0 else None,
+    )
 
 
-def _version_2(group: Path) -> tuple[int, int | None, float | None]:
+def _version_2(group: Path) -> _Group:
     limit = (group / "memory.max").read_text().strip()
     quota, period = (group / "cpu.max").read_text().split()
-    charged = int((group / "memory.current").read_text()) - _statistic(group, "inactive_file")
-    return charged, None if limit == "max" else int(limit), None if quota == "max" else int(quota) / int(period)
+    # The kernel keeps the peak from 5.19 on.
+    peak = group / "memory.peak"
+    return _Group(
+        peak=int((peak if peak.exists() else group / "memory.current").read_text()),
+        charged=int((group / "memory.current").read_text()) - _value(group, "stat", "inactive_file"),
+        at_limit=_value(group, "events", "max"),
+        memory_limit=None if limit == "max" else int(limit),
+        cpu_limit=None if quota == "max" else int(quota) / int(period),
+    )
 
 
-def _statistic(group: Path, name: str) -> int:
-    lines = (group / "memory.stat").read_text().splitlines()
+def _value(group: Path, file: str, name: str) -> int:
+    lines = (group / f"memory.{file}").read_text().splitlines()
     return int(next(line.split()[1] for line in lines if line.split()[0] == name))

@@ -13,13 +13,16 @@ class ImagesError(Exception):
     """Says what is wrong and what to do about it."""
 
 
-def call(command: Sequence[str], *, env: Mapping[str, str] | None = None, text: str | None = None) -> str:
+def call(
+    command: Sequence[str], *, env: Mapping[str, str] | None = None, text: str | None = None, both: bool = False
+) -> str:
     """What `command` prints, without the last line break.
 
     Args:
         command: program and arguments.
         env: its whole environment; by default this process's.
         text: what it reads from standard input.
+        both: with what it prints to standard error, which comes last.
 
     Raises:
         ImagesError: it cannot be started or fails; with the last lines of what it printed.
@@ -31,7 +34,7 @@ def call(command: Sequence[str], *, env: Mapping[str, str] | None = None, text: 
     if done.returncode != 0:
         tail = "\n".join((done.stdout + done.stderr).strip().splitlines()[-_TAIL:])
         raise ImagesError(f"{' '.join(command)} failed with {done.returncode}:\n{tail}")
-    return done.stdout.rstrip("\n")
+    return (done.stdout + (done.stderr if both else "")).rstrip("\n")
 
 
 def missing(programs: Mapping[str, str]) -> dict[str, str]:

@@ -14,7 +14,6 @@ from deploy.images.process import process
 STATUS = """\
 Name:\tpython
 Uid:\t1000\t1000\t1000\t1000
-VmHWM:\t  102400 kB
 CapPrm:\t0000000000000000
 CapEff:\t0000000000000000
 CapBnd:\t0000000000000000
@@ -27,6 +26,8 @@ POD = Pod("gateway", "", ("gateway",), "c", (), 50051, "ferry.v1.ExpressionRecog
 VERSION_1 = {
     "cgroup/memory/pods/one/memory.limit_in_bytes": "536870912\n",
     "cgroup/memory/pods/one/memory.usage_in_bytes": "73400320\n",
+    "cgroup/memory/pods/one/memory.max_usage_in_bytes": "104857600\n",
+    "cgroup/memory/pods/one/memory.failcnt": "3\n",
     "cgroup/memory/pods/one/memory.stat": "cache 1\ntotal_inactive_file 10485760\n",
     "cgroup/cpu/pods/one/cpu.cfs_quota_us": "100000\n",
     "cgroup/cpu/pods/one/cpu.cfs_period_us": "100000\n",
@@ -35,6 +36,8 @@ VERSION_1 = {
 VERSION_2 = {
     "cgroup/pods/one/memory.max": "536870912\n",
     "cgroup/pods/one/memory.current": "73400320\n",
+    "cgroup/pods/one/memory.peak": "104857600\n",
+    "cgroup/pods/one/memory.events": "low 0\nmax 3\noom 0\n",
     "cgroup/pods/one/memory.stat": "anon 1\ninactive_file 10485760\n",
     "cgroup/pods/one/cpu.max": "100000 100000\n",
     "proc/7/cgroup": "0::/pods/one\n",
@@ -52,7 +55,7 @@ def written(folder: Path, files: dict[str, str]) -> Path:
 def test_use_and_limits_are_read(tmp_path: Path, files: dict[str, str]) -> None:
     folder = written(tmp_path, files)
     seen = process(7, folder / "proc", folder / "cgroup")
-    assert (seen.user, seen.peak >> 20, seen.charged >> 20) == (1000, 100, 60)
+    assert (seen.user, seen.peak >> 20, seen.charged >> 20, seen.at_limit) == (1000, 100, 60, 3)
     assert (seen.memory_limit, seen.cpu_limit) == (512 << 20, 1.0)
     assert unconfined(POD, seen) == []
 
