@@ -201,6 +201,11 @@ def _squeeze(a: Attributes, x: Tensor, axes: Tensor | None = None) -> Tensor:
     return x.squeeze() if chosen is None else x.squeeze(tuple(chosen))
 
 
+def _cast(a: Attributes, x: Tensor) -> Tensor:
+    kind = onnx.helper.tensor_dtype_to_np_dtype(a["to"])
+    return x.to(torch.from_numpy(np.zeros(1, kind)).dtype)
+
+
 def _prelu(_: Attributes, x: Tensor, slope: Tensor) -> Tensor:
     return torch.where(x < 0, x * slope, x)
 
@@ -217,6 +222,7 @@ OPERATORS: dict[str, Callable[..., Any]] = {
     "Add": _two(operator.add),
     "AveragePool": _pool(functional.avg_pool2d, 0),
     "BatchNormalization": _batch_norm,
+    "Cast": _cast,
     "Clip": _clip,
     "Concat": lambda a, *parts: torch.cat(parts, a["axis"]),
     "Conv": _conv,

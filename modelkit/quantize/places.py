@@ -48,7 +48,7 @@ def find_places(quantized: Any) -> Places:
             limits = np.iinfo(zero.dtype)
             signed = zero.dtype == np.int8
             low, high = ((limit - int(zero)) * float(scale) for limit in (limits.min, limits.max))
-            activations[node.input[0].removesuffix(_INPUT)] = (low, high)
+            activations[node.input[0].removesuffix(_INPUT)] = (-high if signed else low, high)
         elif node.op_type == "DequantizeLinear" and node.input[0] in stored:
             tensor = stored[node.input[0]]
             if tensor.data_type != TensorProto.INT8:
@@ -91,8 +91,7 @@ class Rounding(nn.Module):
         low, high = self._places.activations[name]
         factors = self.get_parameter(self._names[name]).exp()
         if self._places.signed:
-            end = factors[1] * max(-low, high)
-            return -end, end
+            return -factors[1] * high, factors[1] * high
         return factors[0] * low, factors[1] * high
 
     def _activation(self, name: str, value: Tensor) -> Tensor:

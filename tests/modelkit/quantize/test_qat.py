@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -31,12 +32,21 @@ HARD = 1000.0
 """A channel of this size leaves the picture so few of the 256 steps that static quantization recognises nothing."""
 
 
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Two threads that wait for each other are slower than one where other tests run beside."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 def noise(count: int) -> torch.Tensor:
     return torch.randn(count, 1, SIZE, SIZE, generator=torch.Generator().manual_seed(1))
 
 
 @pytest.mark.parametrize("mirrored", [False, True])
-@pytest.mark.parametrize("architecture", ["iresnet", "timm:efficientnet_b0", "timm:mobilenetv3_small_050"])
+@pytest.mark.parametrize("architecture", ["iresnet", "timm:mobilenetv3_small_050"])
 def test_the_network_answers_as_the_published_file(tmp_path: Path, architecture: str, mirrored: bool) -> None:
     torch.manual_seed(0)
     network = build(architecture, 7, SIZE, TINY.options if architecture == "iresnet" else {})
