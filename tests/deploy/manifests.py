@@ -17,19 +17,39 @@ import yaml
 ROOT = Path(__file__).parents[2]
 K8S = ROOT / "deploy" / "k8s"
 OPTIONAL = ("monitoring", "otel", "keda", "models-volume")
-"""Components that go with any other; redis and redis-external exclude each other and belong to overlays."""
+"""Components for any overlay, in the order in which a kustomization lists them; redis and redis-external exclude each
+other and belong to overlays."""
+EXCLUDES: tuple[frozenset[str], ...] = ()
+"""Components that do the same thing in different ways."""
+SINCE = {"gpu-dra": (1, 34)}
+"""Components that need a newer Kubernetes than the oldest that Ferry runs on."""
 
 Json = dict[str, Any]
 
-COMBINATIONS = [
-    *(
-        pytest.param("cpu", chosen, id="+".join(("cpu", *chosen)))
-        for n in range(len(OPTIONAL) + 1)
-        for chosen in itertools.combinations(OPTIONAL, n)
-    ),
-    pytest.param("local", (), id="local"),
-    pytest.param("local", OPTIONAL[:2], id="local+" + "+".join(OPTIONAL[:2])),
-]
+
+def fits(chosen: tuple[str, ...]) -> bool:
+    return not any(pair <= set(chosen) for pair in EXCLUDES)
+
+
+def _combinations() -> list[tuple[str, tuple[str, ...]]]:
+    """Every component alone, every two, and as many as go together: two that disagree show in a pair."""
+    pairs = [c for n in range(3) for c in itertools.combinations(OPTIONAL, n) if fits(c)]
+    most: set[tuple[str, ...]] = set()
+    for first in OPTIONAL:
+        chosen: tuple[str, ...] = (first,)
+        for other in OPTIONAL:
+            if other not in chosen and fits((*chosen, other)):
+                chosen = (*chosen, other)
+        most.add(tuple(sorted(chosen, key=OPTIONAL.index)))
+    every = [*pairs, *sorted(most)]
+    found = [("cpu", chosen) for chosen in every]
+    found += [("local", ()), ("local", OPTIONAL[:2])]
+    found += [("gpu", ()), ("gpu", ("gpu-dra",))]
+    found += [("gpu", (*chosen, *extra)) for chosen in sorted(most) for extra in ((), ("gpu-dra",))]
+    return list(dict.fromkeys(found))
+
+
+COMBINATIONS = [pytest.param(*chosen, id="+".join((chosen[0], *chosen[1]))) for chosen in _combinations()]
 
 
 @cache

@@ -123,6 +123,10 @@ def test_other_components_add_nothing() -> None:
     assert edges("cpu", ("monitoring", "keda", "models-volume")) == edges("cpu")
 
 
+def test_gpus_change_no_edge() -> None:
+    assert edges("gpu") == edges("gpu", ("gpu-dra",)) == edges("cpu")
+
+
 def test_everything_else_is_denied_both_ways() -> None:
     (policy,) = (p for p in of_kind(render("cpu"), "NetworkPolicy") if name(p) == "deny-all")
     assert policy["spec"]["podSelector"] == {}

@@ -41,7 +41,7 @@ SERVICES: dict[str, tuple[type[ServiceSettings], type[Service]]] = {
     "classifier-arcface": (ClassifierSettings, ClassifierService),
 }
 ALL = pytest.mark.parametrize(("overlay", "components"), COMBINATIONS)
-OVERLAYS = pytest.mark.parametrize("overlay", ["cpu", "local"])
+OVERLAYS = pytest.mark.parametrize("overlay", ["cpu", "local", "gpu"])
 
 
 @pytest.fixture
@@ -101,6 +101,8 @@ def test_every_variable_is_a_setting_and_fits(overlay: str, components: tuple[st
     common = set(ServiceSettings.model_fields)
     for workload in ferry(objects):
         fields = set(SERVICES[name(workload)][0].model_fields)
+        if overlay == "gpu":
+            fields |= {"device", "engine_cache"}
         names = {item["name"] for item in pod(workload)["containers"][0]["env"]}
         assert {n.removeprefix("FERRY_").lower() for n in names} <= fields
         assert {n.removeprefix("FERRY_").lower() for n in variables(workload, objects)} - common <= fields
@@ -190,7 +192,59 @@ def test_the_version_label_is_the_version_served(overlay: str) -> None:
             assert policy == f"{marks['ferry/model']}:{marks['ferry/model-version']}"
 
 
-def test_no_rollout_takes_a_replica_away_before_its_successor_serves() -> None:
-    for workload in ferry(render("cpu")):
+@pytest.mark.parametrize("overlay", ["cpu", "gpu"])
+def test_no_rollout_takes_a_replica_away_before_its_successor_serves(overlay: str) -> None:
+    for workload in ferry(render(overlay)):
         assert workload["spec"]["strategy"]["rollingUpdate"]["maxUnavailable"] == 0
         assert workload["spec"]["revisionHistoryLimit"] >= 2
+
+
+@ALL
+def test_a_rollout_is_given_the_time_that_a_start_may_take(overlay: str, components: tuple[str, ...]) -> None:
+    for workload in ferry(render(overlay, components)):
+        startup = pod(workload)["containers"][0]["startupProbe"]
+        deadline = workload["spec"]["progressDeadlineSeconds"]
+        assert startup["periodSeconds"] * startup["failureThreshold"] < deadline
+
+
+@pytest.mark.parametrize("components", [(), ("gpu-dra",)])
+def test_each_model_has_a_gpu_and_a_place_for_its_engines(components: tuple[str, ...]) -> None:
+    objects = render("gpu", components)
+    for workload in ferry(objects):
+        spec, (container,) = pod(workload), pod(workload)["containers"]
+        models = workload["metadata"]["labels"].get("ferry/runs-models") == "true"
+        found = variables(workload, objects)
+        claims = [claim["name"] for claim in container["resources"].get("claims", [])]
+        if not models:
+            assert "tolerations" not in spec
+            assert "FERRY_DEVICE" not in found
+            assert container["resources"]["limits"].keys() == {"cpu", "memory"}
+            continue
+        assert container["image"].rpartition(":")[0].endswith("-gpu")
+        assert found["FERRY_DEVICE"] == "cuda"
+        assert found["FERRY_ENGINE_CACHE"] in {m["mountPath"] for m in container["volumeMounts"]}
+        # Asked for one way, never both: the pod would wait for two.
+        if components:
+            (claim,) = spec["resourceClaims"]
+            (template,) = of_kind(objects, "ResourceClaimTemplate")
+            assert claim["resourceClaimTemplateName"] == name(template)
+            assert claims == [claim["name"]]
+            assert "nvidia.com/gpu" not in container["resources"]["limits"]
+        else:
+            assert container["resources"]["limits"]["nvidia.com/gpu"] == 1
+            assert not claims
+
+
+def test_the_autoscaler_keeps_a_gpu_s_batches_full_and_its_cpu_within_the_limit() -> None:
+    objects = render("gpu")
+    sized = {name(w): w for w in ferry(objects)}
+    for scaler in of_kind(objects, "HorizontalPodAutoscaler"):
+        workload = sized[scaler["spec"]["scaleTargetRef"]["name"]]
+        resources = pod(workload)["containers"][0]["resources"]
+        for metric in scaler["spec"]["metrics"]:
+            if metric["type"] == "Pods":
+                batch = float(variables(workload, objects)["FERRY_MAX_BATCH"])
+                assert quantity(metric["pods"]["target"]["averageValue"]) > batch
+            else:
+                share = metric["containerResource"]["target"]["averageUtilization"] / 100
+                assert share * quantity(resources["requests"]["cpu"]) < quantity(resources["limits"]["cpu"])

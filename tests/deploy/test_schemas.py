@@ -7,25 +7,27 @@ import json
 import kubernetes_validate
 import pytest
 
-from tests.deploy.manifests import COMBINATIONS, Json, name, render
+from tests.deploy.manifests import COMBINATIONS, SINCE, Json, name, render
 
 VERSIONS = ("1.32", "1.33", "1.34", "1.35", "1.36", "1.37")
 FOREIGN = {"monitoring.coreos.com", "keda.sh"}
 """API groups that Kubernetes itself does not have."""
 
 
-def _objects() -> list[Json]:
+def _objects(version: str) -> list[Json]:
+    number = tuple(map(int, version.split(".")))
     distinct = {
         json.dumps(item, sort_keys=True): item
-        for combination in COMBINATIONS
-        for item in render(*combination.values)  # type: ignore[arg-type]
+        for overlay, components in (combination.values for combination in COMBINATIONS)
+        if all(SINCE.get(component, number) <= number for component in components)  # type: ignore[union-attr]
+        for item in render(overlay, components)  # type: ignore[arg-type]
     }
     return [item for item in distinct.values() if item["apiVersion"].partition("/")[0] not in FOREIGN]
 
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_objects_fit_the_schema(version: str) -> None:
-    objects = _objects()
+    objects = _objects(version)
     assert len(objects) > 40
     for item in objects:
         # Raises for a kind or a version of it that is not known, which the command line tool only warns of.
