@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field
 
 from serving.images.header import MAX_IMAGE_BYTES, MAX_MEGAPIXELS
-from serving.settings import Port, Seconds, ServiceSettings
+from serving.settings import SECRET, Port, Seconds, ServiceSettings
 
 
 class GatewaySettings(ServiceSettings):
@@ -29,6 +29,7 @@ class GatewaySettings(ServiceSettings):
         default=None,
         pattern=r"^(redis|rediss|unix)://",
         description="redis://host:port/db, rediss:// (TLS) or unix:///path; none: answers are kept in memory only",
+        json_schema_extra=SECRET,
     )
     redis_timeout: Seconds = Field(default=0.05, description="seconds to connect, to send and to read, each")
     redis_connections: int = Field(default=16, ge=1, le=1024, description="connections to Redis")

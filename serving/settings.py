@@ -9,11 +9,13 @@ import sys
 from pathlib import Path
 from typing import Annotated, TypeVar
 
-from pydantic import Field, ValidationError
+from pydantic import Field, JsonValue, ValidationError
 from pydantic_settings import BaseSettings, CliApp, SettingsConfigDict, SettingsError
 
 Port = Annotated[int, Field(ge=0, le=65535)]
 Seconds = Annotated[float, Field(gt=0, le=86400, allow_inf_nan=False)]
+SECRET: dict[str, JsonValue] = {"secret": True}
+"""`json_schema_extra` of a field that may hold a password: its value is never printed."""
 
 
 class ServiceSettings(BaseSettings):
@@ -82,7 +84,13 @@ def load(cls: type[SettingsT], arguments: list[str] | None = None) -> SettingsT:
         for problem in error.errors():
             field = ".".join(str(part) for part in problem["loc"]) or "settings"
             variable, flag = f"FERRY_{field.upper()}", f"--{field.replace('_', '-')}"
-            print(f"{flag} (or {variable}): {problem['msg']}, got {problem.get('input')!r}", file=sys.stderr)
+            hidden = problem["type"] == "missing" or field in _secrets(cls)
+            got = "" if hidden else f", got {problem.get('input')!r}"
+            print(f"{flag} (or {variable}): {problem['msg']}{got}", file=sys.stderr)
     except SettingsError as error:
         print(f"settings: {error}", file=sys.stderr)
     raise SystemExit(2)
+
+
+def _secrets(cls: type[BaseSettings]) -> set[str]:
+    return {name for name, field in cls.model_fields.items() if field.json_schema_extra == SECRET}

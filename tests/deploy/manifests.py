@@ -16,10 +16,10 @@ import yaml
 
 ROOT = Path(__file__).parents[2]
 K8S = ROOT / "deploy" / "k8s"
-OPTIONAL = ("monitoring", "otel", "keda", "models-volume")
+OPTIONAL = ("monitoring", "otel", "keda", "models-volume", "models-fetch")
 """Components for any overlay, in the order in which a kustomization lists them; redis and redis-external exclude each
 other and belong to overlays."""
-EXCLUDES: tuple[frozenset[str], ...] = ()
+EXCLUDES = (frozenset({"models-volume", "models-fetch"}),)
 """Components that do the same thing in different ways."""
 SINCE = {"gpu-dra": (1, 34)}
 """Components that need a newer Kubernetes than the oldest that Ferry runs on."""
@@ -125,13 +125,14 @@ def selects(selector: Json, of: dict[str, str]) -> bool:
     return True
 
 
-def variables(workload: Json, objects: tuple[Json, ...]) -> dict[str, str]:
-    """Environment of a workload's first container; values from Secrets are left out."""
+def variables(workload: Json, objects: tuple[Json, ...], init: int | None = None) -> dict[str, str]:
+    """Environment of a workload's first container, or its init container `init`; values from Secrets are left out."""
     maps = {name(item): item["data"] for item in of_kind(objects, "ConfigMap")}
-    container = pod(workload)["containers"][0]
+    container = pod(workload)["containers"][0] if init is None else pod(workload)["initContainers"][init]
     found: dict[str, str] = {}
     for source in container.get("envFrom", []):
-        found |= maps[source["configMapRef"]["name"]]
+        if "configMapRef" in source:
+            found |= maps[source["configMapRef"]["name"]]
     found |= {item["name"]: item["value"] for item in container.get("env", []) if "value" in item}
     return found
 

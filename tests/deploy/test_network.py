@@ -77,7 +77,7 @@ def edges(overlay: str, components: tuple[str, ...] = ()) -> set[tuple[str, str,
         Place(
             name(workload),
             labels(workload),
-            ports={p["name"]: p["containerPort"] for c in containers(workload) for p in c["ports"]},
+            ports={p["name"]: p["containerPort"] for c in containers(workload) for p in c.get("ports", [])},
             inside=True,
         )
         for workload in workloads(objects)
@@ -117,6 +117,11 @@ def test_tracing_adds_the_way_to_the_collector_and_on() -> None:
     added = {(service, "otel-collector", 4317) for service in FERRY}
     added |= {("otel-collector", "monitoring", 4317), ("otel-collector", *DNS)}
     assert edges("cpu", ("otel",)) == edges("cpu") | added
+
+
+def test_fetching_models_adds_the_models_way_to_their_storage() -> None:
+    added = {(service, "internet", 443) for service in FERRY[2:]}
+    assert edges("cpu", ("models-fetch",)) == edges("cpu") | added
 
 
 def test_other_components_add_nothing() -> None:

@@ -46,7 +46,7 @@ def test_each_service_selects_one_workload_and_its_ports_exist(overlay: str, com
 
 def test_probes_ask_a_port_that_exists(overlay: str, components: tuple[str, ...]) -> None:
     for workload in workloads(render(overlay, components)):
-        for container in containers(workload):
+        for container in pod(workload)["containers"]:
             ports = {p["name"]: p["containerPort"] for p in container.get("ports", [])}
             probes = [
                 container[kind] for kind in ("startupProbe", "readinessProbe", "livenessProbe") if kind in container
