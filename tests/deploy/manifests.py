@@ -16,7 +16,7 @@ import yaml
 
 ROOT = Path(__file__).parents[2]
 K8S = ROOT / "deploy" / "k8s"
-OPTIONAL = ("monitoring", "otel", "keda", "models-volume", "models-fetch")
+OPTIONAL = ("monitoring", "otel", "keda", "models-volume", "models-fetch", "gateway-api", "argo-rollouts")
 """Components for any overlay, in the order in which a kustomization lists them; redis and redis-external exclude each
 other and belong to overlays."""
 EXCLUDES = (frozenset({"models-volume", "models-fetch"}),)
@@ -44,6 +44,7 @@ def _combinations() -> list[tuple[str, tuple[str, ...]]]:
     every = [*pairs, *sorted(most)]
     found = [("cpu", chosen) for chosen in every]
     found += [("local", ()), ("local", OPTIONAL[:2])]
+    found += [("cpu", ("gateway-api", "gateway-api-split"))]
     found += [("gpu", ()), ("gpu", ("gpu-dra",))]
     found += [("gpu", (*chosen, *extra)) for chosen in sorted(most) for extra in ((), ("gpu-dra",))]
     return list(dict.fromkeys(found))
@@ -90,11 +91,11 @@ def name(item: Json) -> str:
 
 
 def workloads(objects: tuple[Json, ...]) -> list[Json]:
-    return of_kind(objects, "Deployment", "StatefulSet")
+    return of_kind(objects, "Deployment", "StatefulSet", "Rollout")
 
 
 def ferry(objects: tuple[Json, ...]) -> list[Json]:
-    """Ferry's own Deployments, without Redis and the collector."""
+    """Ferry's own Deployments or Rollouts, without Redis and the collector."""
     return [w for w in workloads(objects) if labels(w).get("app.kubernetes.io/name") == "ferry"]
 
 

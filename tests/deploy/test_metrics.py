@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.deploy.expressions import KUBERNETES, declared, in_dashboards, in_keda, rules, selectors
+from tests.deploy.expressions import KUBERNETES, declared, in_analyses, in_dashboards, in_keda, rules, selectors
 from tests.deploy.manifests import ROOT, name, of_kind, render, walk
 
 SCRAPED = {"namespace", "pod", "job", "container", "service", "instance", "alertname"}
@@ -12,7 +12,9 @@ SCRAPED = {"namespace", "pod", "job", "container", "service", "instance", "alert
 RECORDED = {rule["record"] for rule in rules() if "record" in rule}
 
 
-@pytest.mark.parametrize("expression", sorted({*in_dashboards(), *in_keda(), *(rule["expr"] for rule in rules())}))
+@pytest.mark.parametrize(
+    "expression", sorted({*in_dashboards(), *in_keda(), *in_analyses(), *(rule["expr"] for rule in rules())})
+)
 def test_every_series_is_exported_with_the_labels_asked_for(expression: str) -> None:
     exported = declared()
     series = selectors(expression)

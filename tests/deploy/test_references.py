@@ -79,13 +79,15 @@ def test_every_name_resolves(overlay: str, components: tuple[str, ...]) -> None:
 
 def test_every_scaler_has_its_target_and_no_target_two(overlay: str, components: tuple[str, ...]) -> None:
     objects = render(overlay, components)
-    have = {name(item): item for item in of_kind(objects, "Deployment")}
-    targets = [s["spec"]["scaleTargetRef"]["name"] for s in of_kind(objects, "HorizontalPodAutoscaler", "ScaledObject")]
-    assert len(targets) == len(set(targets))
-    for target in targets:
-        assert target in have
+    have = {(item["apiVersion"], item["kind"], name(item)): item for item in workloads(objects)}
+    targets = []
+    for scaler in of_kind(objects, "HorizontalPodAutoscaler", "ScaledObject"):
+        reference = {"apiVersion": "apps/v1", "kind": "Deployment", **scaler["spec"]["scaleTargetRef"]}
+        target = (reference["apiVersion"], reference["kind"], reference["name"])
+        targets.append(target)
         # Would reset what the scaler has set, at every apply.
         assert "replicas" not in have[target]["spec"]
+    assert len(targets) == len(set(targets))
 
 
 def test_every_budget_covers_pods_once_and_lets_a_drain_go_on(overlay: str, components: tuple[str, ...]) -> None:

@@ -10,8 +10,8 @@ import pytest
 from tests.deploy.manifests import COMBINATIONS, SINCE, Json, name, render
 
 VERSIONS = ("1.32", "1.33", "1.34", "1.35", "1.36", "1.37")
-FOREIGN = {"monitoring.coreos.com", "keda.sh"}
-"""API groups that Kubernetes itself does not have."""
+FOREIGN = {"monitoring.coreos.com", "keda.sh", "gateway.networking.k8s.io", "argoproj.io"}
+"""API groups that Kubernetes itself does not have; tests.deploy.test_foreign checks their objects."""
 
 
 def _objects(version: str) -> list[Json]:
@@ -22,7 +22,14 @@ def _objects(version: str) -> list[Json]:
         if all(SINCE.get(component, number) <= number for component in components)  # type: ignore[union-attr]
         for item in render(overlay, components)  # type: ignore[arg-type]
     }
-    return [item for item in distinct.values() if item["apiVersion"].partition("/")[0] not in FOREIGN]
+    plain = [_as_deployment(item) if item["kind"] == "Rollout" else item for item in distinct.values()]
+    return [item for item in plain if item["apiVersion"].partition("/")[0] not in FOREIGN]
+
+
+def _as_deployment(rollout: Json) -> Json:
+    """What a Rollout is, but for its strategy."""
+    spec = {**rollout["spec"], "strategy": {"type": "RollingUpdate"}}
+    return {**rollout, "apiVersion": "apps/v1", "kind": "Deployment", "spec": spec}
 
 
 @pytest.mark.parametrize("version", VERSIONS)
