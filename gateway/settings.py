@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field
@@ -18,6 +19,10 @@ class GatewaySettings(ServiceSettings):
     pipeline_interval: Seconds = Field(default=2.0, description="seconds between looks at the pipeline's fingerprint")
     pipeline_max_age: Seconds = Field(
         default=60.0, description="seconds without word from the ensembler after which nothing is taken from the cache"
+    )
+
+    api_keys: Path | None = Field(
+        default=None, description="file with NAME and SHA-256 of a key a line; callers need one of the keys"
     )
 
     cache_enabled: bool = Field(default=True, description="keep answers, for identical images and options")

@@ -12,6 +12,7 @@ import signal
 import sys
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
@@ -44,6 +45,9 @@ class Service(ABC):
     async def start(self) -> None:  # noqa: B027
         """Loads and warms whatever calls need."""
 
+    def authorize(self, metadata: Mapping[str, str]) -> None:  # noqa: B027
+        """Decides by its metadata whether a call of package `ferry` is served; raises UnauthenticatedError if not."""
+
     async def stop(self) -> None:  # noqa: B027
         """Releases it. Called when no call is in flight any more."""
 
@@ -55,7 +59,7 @@ class Server:
         self.service = service
         self.settings = settings
         self.port = 0
-        self._interceptor = CallInterceptor(settings.default_timeout, settings.max_timeout)
+        self._interceptor = CallInterceptor(settings.default_timeout, settings.max_timeout, service.authorize)
         self._health = health.aio.HealthServicer()
         self._server: grpc.aio.Server | None = None
         self._probes: grpc.aio.Server | None = None
