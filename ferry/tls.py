@@ -39,9 +39,9 @@ class Tls:
         TlsError: one of `cert` and `key` without the other.
     """
 
-    ca: Path | None = None
-    cert: Path | None = None
-    key: Path | None = None
+    ca: str | Path | None = None
+    cert: str | Path | None = None
+    key: str | Path | None = None
 
     def __post_init__(self) -> None:
         if (self.cert is None) != (self.key is None):
@@ -103,7 +103,8 @@ class Tls:
         return grpc.ssl_channel_credentials(pem.ca, pem.key, pem.cert)
 
     def _files(self) -> tuple[tuple[str, Path | None], ...]:
-        return ("tls_ca", self.ca), ("tls_cert", self.cert), ("tls_key", self.key)
+        named = ("tls_ca", self.ca), ("tls_cert", self.cert), ("tls_key", self.key)
+        return tuple((field, None if path is None else Path(path)) for field, path in named)
 
 
 def _reason(error: Exception) -> str:

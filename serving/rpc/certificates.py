@@ -22,7 +22,9 @@ def server_credentials(tls: Tls) -> grpc.ServerCredentials:
     """
     renewal = _Renewal(tls)
     return grpc.dynamic_ssl_server_credentials(
-        _configuration(tls.read()), renewal.look, require_client_authentication=tls.ca is not None
+        _configuration(tls.read()),
+        renewal.look,  # type: ignore[arg-type]  # the stub does not know that None means no change
+        require_client_authentication=tls.ca is not None,
     )
 
 
@@ -49,4 +51,6 @@ class _Renewal:
 
 
 def _configuration(pem: Pem) -> grpc.ServerCertificateConfiguration:
+    assert pem.key is not None
+    assert pem.cert is not None
     return grpc.ssl_server_certificate_configuration([(pem.key, pem.cert)], pem.ca)

@@ -107,6 +107,21 @@ _METRIC = obj(
 )
 _TEMPLATE = obj("metrics", args=many(obj("name", name=STRING, value=STRING)), metrics=many(_METRIC))
 
+_ISSUER_REF = obj("name kind group", name=NAME, kind=one_of("Issuer", "ClusterIssuer"), group=one_of("cert-manager.io"))
+_CERTIFICATE = obj(
+    "secretName issuerRef",
+    secretName=NAME,
+    isCA=BOOLEAN,
+    commonName=STRING,
+    dnsNames=many(HOST),
+    duration=DURATION,
+    renewBefore=DURATION,
+    usages=many(one_of("digital signature", "key encipherment", "server auth", "client auth")),
+    privateKey=obj(algorithm=one_of("ECDSA"), size={"enum": [256, 384, 521]}, rotationPolicy=one_of("Always", "Never")),
+    issuerRef=_ISSUER_REF,
+)
+_ISSUER = {"oneOf": [obj("selfSigned", selfSigned=obj()), obj("ca", ca=obj("secretName", secretName=NAME))]}
+
 SCHEMAS: dict[str, Schema] = {
     "GRPCRoute": _kind(
         "gateway.networking.k8s.io/v1",
@@ -121,4 +136,6 @@ SCHEMAS: dict[str, Schema] = {
     "ReferenceGrant": _kind("gateway.networking.k8s.io/v1beta1", "ReferenceGrant", _GRANT),
     "Rollout": _kind("argoproj.io/v1alpha1", "Rollout", _ROLLOUT),
     "AnalysisTemplate": _kind("argoproj.io/v1alpha1", "AnalysisTemplate", _TEMPLATE),
+    "Certificate": _kind("cert-manager.io/v1", "Certificate", _CERTIFICATE),
+    "Issuer": _kind("cert-manager.io/v1", "Issuer", _ISSUER),
 }

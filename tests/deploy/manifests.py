@@ -16,11 +16,21 @@ import yaml
 
 ROOT = Path(__file__).parents[2]
 K8S = ROOT / "deploy" / "k8s"
-OPTIONAL = ("monitoring", "otel", "keda", "models-volume", "models-fetch", "gateway-api", "argo-rollouts")
+OPTIONAL = (
+    "monitoring",
+    "otel",
+    "keda",
+    "models-volume",
+    "models-fetch",
+    "gateway-api",
+    "mtls",
+    "api-keys",
+    "argo-rollouts",
+)
 """Components for any overlay, in the order in which a kustomization lists them; redis and redis-external exclude each
 other and belong to overlays."""
-EXCLUDES = (frozenset({"models-volume", "models-fetch"}),)
-"""Components that do the same thing in different ways."""
+EXCLUDES = (frozenset({"models-volume", "models-fetch"}), frozenset({"gateway-api", "mtls"}))
+"""Components that do not go together."""
 SINCE = {"gpu-dra": (1, 34)}
 """Components that need a newer Kubernetes than the oldest that Ferry runs on."""
 
@@ -78,7 +88,7 @@ def render(overlay: str, components: tuple[str, ...] = ()) -> tuple[Json, ...]:
     assert done.returncode == 0, done.stderr
     # Kustomize warns of what it will stop to understand.
     assert not done.stderr, done.stderr
-    return tuple(yaml.safe_load_all(done.stdout))
+    return tuple(yaml.load_all(done.stdout, getattr(yaml, "CSafeLoader", yaml.SafeLoader)))
 
 
 def of_kind(objects: tuple[Json, ...], *kinds: str) -> list[Json]:

@@ -34,7 +34,7 @@ OUTSIDE = (
     Place("dns", {"k8s-app": "kube-dns"}, {"kubernetes.io/metadata.name": "kube-system"}),
     Place("internet", {}, address=True),
 )
-PORTS = (53, 443, 4317, 6379, 9090, 50051, 50052, 50053, 50054)
+PORTS = (53, 443, 4317, 6379, 9090, 50051, 50052, 50053, 50054, 50060)
 
 
 def _peer(peer: Json, place: Place) -> bool:
@@ -125,7 +125,9 @@ def test_fetching_models_adds_the_models_way_to_their_storage() -> None:
 
 
 def test_other_components_add_nothing() -> None:
-    assert edges("cpu", ("monitoring", "keda", "models-volume")) == edges("cpu")
+    others = ("monitoring", "keda", "models-volume", "mtls", "api-keys", "argo-rollouts")
+    assert edges("cpu", others) == edges("cpu")
+    assert edges("cpu", ("gateway-api", "gateway-api-split")) == edges("cpu")
 
 
 def test_gpus_change_no_edge() -> None:

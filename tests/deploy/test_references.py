@@ -63,6 +63,7 @@ def test_probes_ask_a_port_that_exists(overlay: str, components: tuple[str, ...]
 def test_every_name_resolves(overlay: str, components: tuple[str, ...]) -> None:
     objects = render(overlay, components)
     have = {(item["kind"], name(item)) for item in objects}
+    made = {item["spec"]["secretName"] for item in of_kind(objects, "Certificate")}
     for workload in workloads(objects):
         spec = pod(workload)
         needed = {("ServiceAccount", spec["serviceAccountName"]), ("PriorityClass", spec["priorityClassName"])}
@@ -72,6 +73,9 @@ def test_every_name_resolves(overlay: str, components: tuple[str, ...]) -> None:
             if key in {"secretRef", "secretKeyRef"}:
                 # Secrets are not in the repository; what starts without them says so.
                 assert value.get("optional") is True
+            if key == "secret":
+                # Keys are the operator's to make: without them nobody is let in.
+                assert value["secretName"] in made | {"api-keys"}
         assert needed <= have, name(workload)
         volumes = {volume["name"] for volume in spec.get("volumes", [])}
         assert volumes == {m["name"] for c in containers(workload) for m in c.get("volumeMounts", [])}

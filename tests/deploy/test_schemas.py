@@ -10,7 +10,7 @@ import pytest
 from tests.deploy.manifests import COMBINATIONS, SINCE, Json, name, render
 
 VERSIONS = ("1.32", "1.33", "1.34", "1.35", "1.36", "1.37")
-FOREIGN = {"monitoring.coreos.com", "keda.sh", "gateway.networking.k8s.io", "argoproj.io"}
+FOREIGN = {"monitoring.coreos.com", "keda.sh", "gateway.networking.k8s.io", "argoproj.io", "cert-manager.io"}
 """API groups that Kubernetes itself does not have; tests.deploy.test_foreign checks their objects."""
 
 
