@@ -16,6 +16,7 @@ from torch.nn import functional
 
 from modelkit.arcface import ArcFace, Backbone
 from modelkit.depthwise import quicken
+from modelkit.enlarge import enlarge
 
 
 class TimmClassifier(nn.Module):
@@ -97,7 +98,7 @@ def build(architecture: str, classes: int, size: int, options: dict[str, Any]) -
 
 
 def load_initial(network: nn.Module, file: Path) -> None:
-    """Fills a network from a safetensors file with timm's names.
+    """Fills a network from a safetensors file with timm's names, or from an EfficientNet-Lite's `.pth` file.
 
     A three-channel stem is summed over its inputs, which is exact where grey was fed three times.
 
@@ -107,6 +108,9 @@ def load_initial(network: nn.Module, file: Path) -> None:
     from safetensors.torch import load_file
 
     target = network.model if isinstance(network, TimmClassifier) else network
+    if file.suffix == ".pth":
+        enlarge(target, torch.load(file, map_location="cpu", weights_only=True))
+        return
     wanted = target.state_dict()
     loaded = {key: value.to(wanted[key].dtype) if key in wanted else value for key, value in load_file(file).items()}
     for key, value in loaded.items():
@@ -123,3 +127,10 @@ def pick_device(name: str = "auto") -> torch.device:
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     return torch.device(name)
+
+
+def computes_bfloat16(device: torch.device) -> bool:
+    """Whether bfloat16 is quicker than float32 there; a processor without such instructions is slower with it."""
+    if device.type == "cpu":
+        return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    return torch.cuda.is_bf16_supported()

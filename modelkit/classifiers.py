@@ -77,13 +77,18 @@ class Run:
 
     def teach(self, selection: Selection, teachers: Sequence[StoredModel]) -> None:
         """Asks published classifiers about every training picture and its mirror image, once for this run."""
+        import torch
+
         path = self.folder / TAUGHT_FILE
         if path.exists() or not teachers:
             return
-        images = selection.train.images
-        opinions = [
-            classify(teacher, view) for teacher in tqdm(teachers, "teachers") for view in (images, images[:, :, ::-1])
-        ]
+        images, threads = selection.train.images, torch.get_num_threads()
+        opinions = []
+        for teacher in tqdm(teachers, "teachers"):
+            symmetric = teacher.manifest.training.get("recipe", {}).get("symmetric")
+            views = [images] if symmetric else [images, images[:, :, ::-1]]
+            answers = [classify(teacher, view, threads=threads) for view in views]
+            opinions.append(np.mean(answers, axis=0, dtype=np.float32))
         names = [f"{t.manifest.name} {t.manifest.version} ({t.manifest.digest[:12]})" for t in teachers]
         self.folder.mkdir(parents=True, exist_ok=True)
         partial = path.with_suffix(".partial.npz")

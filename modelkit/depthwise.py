@@ -34,8 +34,9 @@ class _Depthwise(torch.autograd.Function):
         x, weight = ctx.saved_tensors
         grad, (sy, sx), (py, px) = grads[0], ctx.stride, ctx.padding
         channels = x.shape[1]
+        shape = torch.empty_like(x, dtype=torch.float32)  # all that the input's gradient needs of the input
         grad_x = torch.ops.aten.convolution_backward(
-            grad.float(), x, weight.float(), None, (sy, sx), (py, px), (1, 1), False, (0, 0), channels,
+            grad.float(), shape, weight.float(), None, (sy, sx), (py, px), (1, 1), False, (0, 0), channels,
             (True, False, False),
         )[0].to(x.dtype)  # fmt: skip
         source, rows = x.permute(0, 2, 3, 1), grad.permute(0, 2, 3, 1)

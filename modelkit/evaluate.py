@@ -66,26 +66,40 @@ def evaluate(
     reports: list[dict[str, Any]] = []
     opinions: dict[str, npt.NDArray[np.float32]] = {}
     for name, model in stored.items():
-        if not _classifies(model):
-            if name in wanted:
-                figures = evaluate_detector(model.directory, photos, crops, threads)
-                reports.append(
-                    {"model": name, "version": model.manifest.version, "n": figures.get("n_crops"), **figures}
-                )
-            if name in voters and crops is not None and model.manifest.has_expressions:
-                opinions[name] = detector_probabilities(model.directory, crops.images, threads)
-        elif crops is not None:
-            opinions[name] = classify(model, crops.images, tta, threads)
-            if name in wanted:
-                reports.append(report(name, model.manifest.version, opinions[name], crops.labels))
+        if name in wanted and not _classifies(model):
+            figures = evaluate_detector(model.directory, photos, crops, threads)
+            reports.append({"model": name, "version": model.manifest.version, "n": figures.get("n_crops"), **figures})
+        if crops is None or not (name in voters or _classifies(model)):
+            continue
+        answers = opinions_of(model, crops.images, tta=tta, threads=threads)
+        if answers is None:
+            continue
+        opinions[name] = answers
+        if name in wanted and _classifies(model):
+            reports.append(report(name, model.manifest.version, answers, crops.labels))
     if voting and crops is not None:
         voters = [name for name in voters if name in opinions]
         if not voters:
             raise DataError(f"no model in {models_dir} can vote; publish one first")
         version = ",".join(f"{name}:{stored[name].manifest.version}" for name in voters)
-        answers = vote([opinions[name] for name in voters], [weights[name] for name in voters])
-        reports.append(report(ENSEMBLE, version, answers, crops.labels))
+        fused = vote([opinions[name] for name in voters], [weights[name] for name in voters])
+        reports.append(report(ENSEMBLE, version, fused, crops.labels))
     return reports
+
+
+def opinions_of(
+    model: StoredModel, images: npt.NDArray[np.uint8], *, tta: bool = False, threads: int = 1
+) -> npt.NDArray[np.float32] | None:
+    """What a published model of any task says of grey crops.
+
+    Arguments as in `classify`.
+
+    Returns:
+        float32 [N, 7], rows of NaN where it has no answer; None if it has no opinion on expressions at all.
+    """
+    if _classifies(model):
+        return classify(model, images, tta, threads)
+    return detector_probabilities(model.directory, images, threads) if model.manifest.has_expressions else None
 
 
 def classify(

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from modelkit.arcface import ArcFace
 from modelkit.architectures import TimmClassifier
 
 
@@ -21,15 +22,19 @@ def restore(network: nn.Module, file: Path, inputs: Tensor) -> None:
     """Fills a network with the weights of its exported ONNX file, in place.
 
     Args:
-        network: a timm classifier in which a batch normalisation follows each convolution without a bias.
+        network: an ArcFace network, or a timm classifier in which a batch normalisation follows each convolution
+            without a bias.
         file: exported from such a network, fp16 or fp32 weights, mirrored or not.
         inputs: float32 [N, 1, H, W], prepared training pictures to measure statistics on; a few hundred.
 
     Raises:
         ValueError: the file's layers are not this network's.
     """
+    if isinstance(network, ArcFace):
+        _restore_arcface(network, file, inputs)
+        return
     if not isinstance(network, TimmClassifier):
-        raise ValueError("only timm classifiers can be trained on from an ONNX file; pass --init a safetensors file")
+        raise ValueError("this architecture cannot be trained on from an ONNX file; pass --init a safetensors file")
     layers = [m for m in network.model.modules() if isinstance(m, (nn.Conv2d, nn.Linear, nn.BatchNorm2d))]
     stored = _stored_layers(file)
     weighted = [layer for layer in layers if not isinstance(layer, nn.BatchNorm2d)]
@@ -41,6 +46,49 @@ def restore(network: nn.Module, file: Path, inputs: Tensor) -> None:
         if layer.bias is None and layer not in norms:
             raise ValueError(f"{file}: no batch normalisation follows {layer}")
     _fill(network, dict(zip(weighted, stored, strict=True)), norms, inputs)
+
+
+def _restore_arcface(network: ArcFace, file: Path, inputs: Tensor) -> None:
+    layers = [m for m in network.modules() if isinstance(m, (nn.Conv2d, nn.BatchNorm2d))]
+    norms = {
+        one: two for one, two in pairwise(layers) if isinstance(one, nn.Conv2d) and isinstance(two, nn.BatchNorm2d)
+    }
+    graph, values = _read(file)
+    folded = [[values[name] for name in node.input[1:3]] for node in graph.node if node.op_type == "Conv"]
+    if [tuple(layer.weight.shape) for layer in norms] != [tuple(weight.shape) for weight, _ in folded]:
+        raise ValueError(f"{file} holds {len(folded)} convolutions that are not the {len(norms)} of this network")
+    with torch.no_grad():
+        for name, norm in network.named_modules():
+            if isinstance(norm, (nn.BatchNorm1d, nn.BatchNorm2d)) and norm not in set(norms.values()):
+                for kind in ("weight", "bias", "running_mean", "running_var"):
+                    _copy(getattr(norm, kind), _named(values, f"{name}.{kind}", file), file)
+        for layer in network.modules():
+            if isinstance(layer, nn.Linear):
+                _copy(layer.weight, _used_by(graph, values, "MatMul", 1, file).T, file)
+        _copy(network.centres, _used_by(graph, values, "Div", 0, file), file)
+    _fill(network, {layer: (pair[0], pair[1]) for layer, pair in zip(norms, folded, strict=True)}, norms, inputs)
+
+
+def _named(values: Mapping[str, Tensor], name: str, file: Path) -> Tensor:
+    """The tensor of this name, whatever wrapped the network when it was exported."""
+    for stored, value in values.items():
+        if stored == name or stored.endswith(f".{name}"):
+            return value
+    raise ValueError(f"{file} holds no tensor {name}: another architecture")
+
+
+def _used_by(graph: Any, values: Mapping[str, Tensor], operation: str, position: int, file: Path) -> Tensor:
+    """The first stored matrix that an operation of this kind takes there."""
+    for node in graph.node:
+        if node.op_type == operation and node.input[position] in values and values[node.input[position]].ndim == 2:
+            return values[node.input[position]]
+    raise ValueError(f"{file} holds no matrix for a {operation}: another architecture")
+
+
+def _copy(into: Tensor, value: Tensor, file: Path) -> None:
+    if into.shape != value.shape:
+        raise ValueError(f"{file} holds {list(value.shape)} where this network has {list(into.shape)}")
+    into.copy_(value)
 
 
 def restore_detector(network: nn.Module, file: Path, inputs: Tensor) -> None:

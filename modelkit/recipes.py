@@ -35,6 +35,9 @@ class Recipe:
     clip_norm: float = 5.0
     seed: int = 7
     symmetric: bool = False  # the exported network also looks at the mirrored crop, at twice the cost
+    view_sizes: tuple[tuple[float, int], ...] = ()  # up to this share of steps, views of this side; then input_size
+    frozen: tuple[str, ...] = ()  # parameters with these prefixes stay as they are
+    freeze_after: float = 1.0  # from this share of steps on
     augmentation: Augmentation = field(default_factory=Augmentation)
     augmentation_schedule: tuple[tuple[float, float], ...] = ((0.3, 1.0), (1.0, 0.2))  # share of steps, strength
 
@@ -77,22 +80,28 @@ RECIPES: dict[str, Recipe] = {
         ),
         Recipe(
             name="efficientnet",
-            description="EfficientNet-B3 on grey 64 px crops.",
+            description="EfficientNet-B3 with ReLU6 on grey 64 px crops.",
             gate=0.60,
-            architecture="timm:efficientnet_b3",
-            options={"drop_rate": 0.3, "drop_path_rate": 0.1},
+            architecture="timm:tf_efficientnet_b3",
+            options={"drop_rate": 0.3, "drop_path_rate": 0.1, "act_layer": "relu6"},
             input_size=64,
             mean=0.5,
-            std=0.25,
-            epochs=9,
-            learning_rate=0.04,
+            std=0.5,
+            epochs=8,
+            optimizer="adamw",
+            learning_rate=8e-4,
+            weight_decay=0.02,
+            warmup=0.05,
             batch_size=64,
             mixup=0.0,
             label_smoothing=0.1,
             augmentation=Augmentation(erase=0.25),
-            augmentation_schedule=((0.3, 1.0), (0.5, 0.5), (1.0, 0.15)),
-            ema_decay=0.997,
+            augmentation_schedule=((0.3, 0.8), (0.7, 0.6), (1.0, 0.2)),
+            ema_decay=0.998,
             symmetric=True,
+            view_sizes=((0.75, 48),),
+            frozen=("model.conv_stem.", "model.bn1.", "model.blocks.0.", "model.blocks.1."),
+            freeze_after=0.1,
         ),
     )
 }

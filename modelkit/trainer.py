@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from tqdm import tqdm
 
-from modelkit.architectures import build, load_initial
+from modelkit.architectures import build, computes_bfloat16, load_initial
 from modelkit.augment import augment
 from modelkit.data import ExpressionSet
 from modelkit.manifests import input_spec
@@ -78,7 +78,8 @@ class Trainer:
         validation: held-back part of the training data, to watch and to calibrate on.
         folder: checkpoint and history live here; it is created.
         device: where to compute.
-        initial: safetensors file, or ONNX file of a published model, to start from instead of fresh weights.
+        initial: what to start from instead of fresh weights: a safetensors file, the ONNX file of a published model, or
+            the `.pth` file of an EfficientNet-Lite (see `modelkit.enlarge`).
         taught: float32 [len(train), 7], what teachers say of each training picture; rows sum to 1.
         checkpoint_seconds: longest time between two checkpoints.
 
@@ -174,6 +175,11 @@ class Trainer:
         shares, strengths = zip(*self.recipe.augmentation_schedule, strict=True)
         return float(np.interp(step / self.total_steps, shares, strengths))
 
+    def view_size(self, step: int) -> int:
+        """Side of the training views in pixels; small ones early on cost less and teach nearly as much."""
+        done = step / self.total_steps
+        return next((size for share, size in self.recipe.view_sizes if done < share), self.recipe.input_size)
+
     def averaged_network(self) -> nn.Module:
         """A copy of the network with the averaged weights, on the CPU, ready to evaluate."""
         recipe = self.recipe
@@ -197,13 +203,14 @@ class Trainer:
         generator = _generator(recipe.seed, step, 1)
         torch.manual_seed(recipe.seed * 1_000_003 + step)  # dropout and stochastic depth
         ranges = recipe.augmentation.scaled(self.augmentation_strength(step))
-        views = augment(self._images[rows].to(self.device), recipe.input_size, ranges, generator)
+        views = augment(self._images[rows].to(self.device), self.view_size(step), ranges, generator)
         views, targets = _mix(views, self._targets[rows].to(self.device), recipe.mixup, generator)
         inputs = ((views - recipe.mean) / recipe.std).contiguous(memory_format=torch.channels_last)
         for group in self.optimizer.param_groups:
             group["lr"] = self.learning_rate(step)
+        self._freeze(step)
         self.network.train()
-        with torch.autocast(self.device.type, torch.bfloat16):
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=computes_bfloat16(self.device)):
             logits = self.network.training_logits(inputs, targets, self.margin(step))
         loss = functional.cross_entropy(logits.float(), targets)
         self.optimizer.zero_grad(set_to_none=True)
@@ -215,6 +222,11 @@ class Trainer:
         self._update_average()
         hits = (logits.argmax(dim=1) == targets.argmax(dim=1)).float().mean()
         return float(loss.detach()), float(hits)
+
+    def _freeze(self, step: int) -> None:
+        frozen = self.recipe.frozen if step >= self.recipe.freeze_after * self.total_steps else ()
+        for name, parameter in self.network.named_parameters():
+            parameter.requires_grad_(not name.startswith(frozen) if frozen else True)
 
     def _update_average(self) -> None:
         step = self.progress.step + 1

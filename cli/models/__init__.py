@@ -8,6 +8,7 @@ from cli.models.card import card
 from cli.models.diff import diff
 from cli.models.evaluate import evaluate
 from cli.models.export import export
+from cli.models.fit_vote import fit_vote
 from cli.models.import_ import import_model
 from cli.models.list import list_models
 from cli.models.optimize import optimize
@@ -34,6 +35,7 @@ app.command(name="import")(import_model)
 app.command()(quantize)
 app.command()(optimize)
 app.command()(evaluate)
+app.command()(fit_vote)
 app.command(name="list")(list_models)
 app.command()(card)
 app.command()(diff)

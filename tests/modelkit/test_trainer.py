@@ -82,3 +82,28 @@ def test_divergence_is_reported_and_the_checkpoint_stays_good(start: Start, tmp_
         start("run", learning_rate=1e38).run()
     kept = start("run", learning_rate=1e38)
     assert all(torch.isfinite(value).all() for value in kept.average.values())
+
+
+def test_frozen_parameters_stay_and_the_others_learn(start: Start) -> None:
+    trainer = start("frozen", frozen=("backbone.features.0.",), freeze_after=0.5)
+    half = trainer.total_steps // 2 + 1
+    before = dict(trainer.network.named_parameters())["backbone.features.0.weight"].detach().clone()
+    trainer.run(stop_after=half)
+    middle = {name: value.detach().clone() for name, value in trainer.network.named_parameters()}
+    assert not torch.equal(before, middle["backbone.features.0.weight"])
+    trainer.run()
+    for name, value in trainer.network.named_parameters():
+        assert torch.equal(value, middle[name]) == name.startswith("backbone.features.0."), name
+
+
+def test_early_views_may_be_smaller(start: Start) -> None:
+    options = {"drop_rate": 0.1}
+    trainer = start(
+        "small", architecture="timm:mobilenetv3_small_050", options=options, view_sizes=((0.5, 32),), epochs=1
+    )
+    half = trainer.total_steps / 2
+    assert [trainer.view_size(step) for step in range(trainer.total_steps)] == [
+        32 if step < half else 48 for step in range(trainer.total_steps)
+    ]
+    trainer.run()
+    assert trainer.finished

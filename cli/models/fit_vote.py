@@ -1,0 +1,66 @@
+"""`ferry models fit-vote`."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from cli.models.common import WORK_DIR, DataOption, ModelsOption, ThreadsOption, WorkOption, explained
+from cli.output import JsonOption, answers, print_json
+from services.ensembler.recipe import DEFAULT_RECIPE, read_recipe
+
+_NAME = re.compile(r'^name = "([^"]+)"', re.MULTILINE)
+_WEIGHT = re.compile(r"^weight = .*$", re.MULTILINE)
+_DETECTOR_WEIGHT = re.compile(r"^detector_weight = .*$", re.MULTILINE)
+
+
+def fit_vote(
+    *,
+    data: DataOption,
+    out: Annotated[Path | None, typer.Option(help="Write the default recipe with the fitted weights there.")] = None,
+    models_dir: ModelsOption = Path("models"),
+    work_dir: WorkOption = WORK_DIR,
+    threads: ThreadsOption = 1,
+    as_json: JsonOption = False,
+) -> None:
+    """Fit the weights of the vote on pictures held back from training.
+
+    `public_test` plays no part. Serve what comes out with the ensembler's --recipe (FERRY_RECIPE).
+    """
+    with explained():
+        from modelkit.fit_vote import fit_vote as run_fit
+
+        fitted = run_fit(models_dir, data, work_dir.expanduser(), threads)
+        if out is not None:
+            out.write_text(with_weights(DEFAULT_RECIPE.read_text(), dict(zip(fitted.names, fitted.after, strict=True))))
+            read_recipe(out)
+    if as_json:
+        print_json(asdict(fitted))
+        return
+    table = Table("", "version", "weight before", "fitted", title=f"fitted on {fitted.n} held-back pictures")
+    for row in zip(fitted.names, fitted.versions, fitted.before, fitted.after, strict=True):
+        table.add_row(row[0], row[1], f"{row[2]:.2f}", f"{row[3]:.2f}")
+    answers.print(table)
+    for name, figures in fitted.figures.items():
+        answers.print(f"{name}: accuracy {figures['accuracy']:.3f}, ECE {figures['ece']:.3f} on these pictures")
+    if out is not None:
+        answers.print(f"wrote {out}")
+
+
+def with_weights(recipe: str, weights: dict[str, float]) -> str:
+    """The text of a recipe with other weights, comments and all; models without a weight keep theirs."""
+    head, *classifiers = recipe.split("[[classifiers]]")
+    detector = _NAME.search(head)
+    if detector is not None and detector[1] in weights:
+        head = _DETECTOR_WEIGHT.sub(f"detector_weight = {weights[detector[1]]:.3f}", head)
+    parts = [head]
+    for part in classifiers:
+        name = _NAME.search(part)
+        known = name is not None and name[1] in weights
+        parts.append(_WEIGHT.sub(f"weight = {weights[name[1]]:.3f}", part) if known and name else part)
+    return "[[classifiers]]".join(parts)
