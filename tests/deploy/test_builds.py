@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.deploy.composition import COMPONENTS, CONFLICTS, K8S, OVERLAYS, every, inside, selected
+from tests.deploy.composition import COMPONENTS, CONFLICTS, K8S, ONLY, OVERLAYS, every, inside, selected
 from tests.deploy.manifests import name, render
 
 ALL = os.environ.get("FERRY_K8S_ALL") == "1"
@@ -21,9 +21,12 @@ def test_every_folder_is_an_overlay_or_a_component() -> None:
 def test_every_component_is_tried_alone_and_with_every_other_that_it_goes_with() -> None:
     tried = {frozenset(chosen) | inside("cpu") for chosen in selected("cpu", pairs=True)}
     for one in COMPONENTS:
-        assert any(one in combination for combination in tried) or any(
-            one in pair and pair & inside("cpu") for pair in CONFLICTS
-        )
+        if "cpu" in ONLY.get(one, OVERLAYS):
+            assert any(one in combination for combination in tried) or any(
+                one in pair and pair & inside("cpu") for pair in CONFLICTS
+            )
+    for one, overlays in ONLY.items():
+        assert all(any(one in chosen for chosen in selected(overlay, pairs=False)) for overlay in overlays)
     for chosen in every("cpu"):
         for i, one in enumerate(chosen):
             for other in chosen[i + 1 :]:
