@@ -56,6 +56,11 @@ def cpu_name() -> str:
     return f"{name} (family {fields['cpu family']} model {fields['model']})" if "cpu family" in fields else name
 
 
+def has_vnni() -> bool:
+    """Whether the processor sums products of eight-bit numbers without saturating on the way, as AVX2 alone does."""
+    return bool(cpu_flags() & {"avx512_vnni", "avx_vnni", "amx_int8", "asimddp"})
+
+
 def has_bf16() -> bool:
     """Whether the processor multiplies bfloat16 in hardware."""
     return bool(cpu_flags() & {"avx512_bf16", "amx_bf16", "bf16"})

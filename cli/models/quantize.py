@@ -28,15 +28,25 @@ def quantize(
     name: Annotated[str, typer.Argument(help="Any model in the repository.")],
     *,
     data: DataOption,
-    method: Annotated[Literal["static", "dynamic"], typer.Option(help="dynamic covers linear layers only.")] = "static",
+    method: Annotated[
+        Literal["static", "dynamic", "qat"],
+        typer.Option(
+            help="dynamic covers linear layers only; qat fine-tunes a classifier to be quantized, then does as static."
+        ),
+    ] = "static",
     calibration: CalibrationOption = "minmax",
     activations: Annotated[
         Literal["uint8", "int8"], typer.Option(help="static: uint8 is fast on x86; int8 (symmetric) suits TensorRT.")
     ] = "uint8",
     samples: SamplesOption = 512,
-    gate: Annotated[
-        float, typer.Option(min=0, max=1, help="Largest loss of accuracy allowed; 0.01 is a point.")
-    ] = 0.01,
+    steps: Annotated[int, typer.Option(min=1, max=1_000_000, help="qat: of 32 pictures each.")] = 300,
+    weight_bits: Annotated[
+        int | None,
+        typer.Option(
+            min=7, max=8, help="7 for processors without VNNI, which saturate; by default, as this one needs."
+        ),
+    ] = None,
+    gate: GateOption = 0.01,
     keep: Annotated[
         int | None, typer.Option(min=0, help="Blocks of layers to keep in float, dearest first; by default, as needed.")
     ] = None,
@@ -61,6 +71,7 @@ def quantize(
         from modelkit.quantize.judge import open_judge
         from modelkit.quantize.release import explain_failure, make_report, measure, publish_quantized
         from modelkit.quantize.search import Method, Settings, search
+        from serving.cpu import has_vnni
         from serving.repository.repository import ModelRepository
 
         stored = ModelRepository(models_dir).open(name, version)
@@ -73,6 +84,8 @@ def quantize(
             keep,
             tuple(keep_float or ()),
             threads,
+            steps,
+            not has_vnni() if weight_bits is None else weight_bits == 7,
         )
         judge = open_judge(stored.manifest, data, work_dir.expanduser(), samples, limit)
         published: StoredModel | None = None
@@ -112,6 +125,13 @@ def _print(report: dict[str, Any]) -> None:
                 *(f"{speed[backend, p]:.2f}" if (backend, p) in speed else "" for p in ("fp32", "int8")),
             )
     answers.print(table)
+    if report["tuned"]:
+        before, after = report["attempts"][0], report["attempts"][1]
+        answers.print(
+            f"fine-tuned in {report['tuned']['steps']} steps: distance to the float answers "
+            f"{report['tuned']['first_loss']:.5f} became {report['tuned']['last_loss']:.5f}; loss of accuracy "
+            f"{before['loss']:.4f} became {after['loss']:.4f}"
+        )
     if report["costs"]:
         costs = Table("change of the answers", "layers, each block quantized alone")
         for cost in report["costs"][:TOP_COSTS]:

@@ -5,14 +5,21 @@ from __future__ import annotations
 import io
 import logging
 import tempfile
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from enum import StrEnum
 from pathlib import Path
 
+import numpy as np
 import onnx
 from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_dynamic, quantize_static
-from onnxruntime.quantization.calibrate import CalibrationMethod, create_calibrator, save_tensors_data
+from onnxruntime.quantization.calibrate import (
+    CalibrationMethod,
+    TensorData,
+    create_calibrator,
+    load_tensors_data,
+    save_tensors_data,
+)
 
 from modelkit.half_weights import store_as_half
 from modelkit.quantize.graph import LAYER_OPS
@@ -63,13 +70,17 @@ class StaticQuantizer:
     Only layers are quantized, not what lies between them: on CPUs the element-wise operators gain nothing from it.
     """
 
-    def __init__(self, prepared: Path, method: Calibration, activations: Activations) -> None:
+    def __init__(
+        self, prepared: Path, method: Calibration, activations: Activations, *, seven_bits: bool = False
+    ) -> None:
         """
         Args:
             prepared: as `modelkit.quantize.graph.prepare_graph` wrote it; ranges are kept beside it.
             method: how ranges are found.
             activations: type of the activations.
+            seven_bits: weights from -64 to 64, for processors that add products of bytes in 16 bits.
         """
+        self._seven_bits = seven_bits
         self._prepared = prepared
         self._method = _METHODS[method]
         self._symmetric = activations is Activations.INT8
@@ -98,6 +109,14 @@ class StaticQuantizer:
                 calibrator.collect_data(_Reader(name, chunk))
             save_tensors_data(calibrator.compute_data(), self._ranges)
 
+    def set_ranges(self, ranges: Mapping[str, tuple[float, float]]) -> None:
+        """Puts other ranges (lowest and highest value) in the place of those that were found."""
+        kept = load_tensors_data(self._ranges)
+        for name, ends in ranges.items():
+            low, high = (np.asarray(end, np.float32) for end in ends)
+            kept[name] = TensorData(lowest=low, highest=high)
+        save_tensors_data(kept, self._ranges)
+
     def write(self, target: Path, *, only: Sequence[str] = (), keep_float: Collection[str] = ()) -> None:
         """Writes a quantized model.
 
@@ -114,6 +133,7 @@ class StaticQuantizer:
                 calibrate_method=self._method,
                 op_types_to_quantize=list(LAYER_OPS),
                 per_channel=True,
+                reduce_range=self._seven_bits,
                 activation_type=self._type,
                 weight_type=QuantType.QInt8,
                 nodes_to_quantize=list(only),
@@ -122,7 +142,7 @@ class StaticQuantizer:
             )
 
 
-def write_dynamic(prepared: Path, target: Path, keep_float: Collection[str] = ()) -> None:
+def write_dynamic(prepared: Path, target: Path, keep_float: Collection[str] = (), *, seven_bits: bool = False) -> None:
     """Writes a model whose matrix products find the range of their input at each run; convolutions stay as they are.
 
     ONNX Runtime's ConvInteger, which would cover convolutions, has no fast kernel.
@@ -133,6 +153,7 @@ def write_dynamic(prepared: Path, target: Path, keep_float: Collection[str] = ()
             str(target),
             op_types_to_quantize=["MatMul", "Gemm"],
             per_channel=True,
+            reduce_range=seven_bits,
             weight_type=QuantType.QInt8,
             nodes_to_exclude=list(keep_float),
         )

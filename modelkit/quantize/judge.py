@@ -42,6 +42,13 @@ class Judge(Protocol):
     def calibration(self) -> Iterator[Rows]:
         """Prepared input, float32 [N, C, H, W] each, the same at every call."""
 
+    def training(self) -> npt.NDArray[np.uint8]:
+        """Pictures to learn from, uint8 [N, H, W], grey; none of them judges.
+
+        Raises:
+            DataError: this kind of model is not trained here.
+        """
+
     def scores(self, outputs: Outputs) -> npt.NDArray[np.float32]:
         """What users see of raw outputs, in [0, 1]: float32 [N, ...]."""
 
@@ -78,6 +85,7 @@ def open_judge(manifest: Manifest, data: Path, cache: Path, samples: int, limit:
 @dataclass(frozen=True, eq=False)
 class _ClassifierJudge:
     manifest: Manifest
+    learnt_from: ExpressionSet
     calibrated_by: ExpressionSet
     judged_by: ExpressionSet
     reported_by: ExpressionSet
@@ -96,7 +104,11 @@ class _ClassifierJudge:
         if not len(selection.validation):
             raise DataError(f"{data} holds too few pictures to hold some back and judge by them")
         reported = read_expressions(data, REPORTED)
-        return cls(manifest, calibrated_by, _some(selection.validation, limit), _some(reported, limit))
+        judged_by, reported_by = _some(selection.validation, limit), _some(reported, limit)
+        return cls(manifest, selection.train, calibrated_by, judged_by, reported_by)
+
+    def training(self) -> npt.NDArray[np.uint8]:
+        return self.learnt_from.images
 
     def calibration(self) -> Iterator[Rows]:
         for start in range(0, len(self.calibrated_by), BATCH):
@@ -146,6 +158,12 @@ class _DetectorJudge:
     def calibration(self) -> Iterator[Rows]:
         for photo in self.calibrated_by:
             yield prepare_images([np.asarray(photo.image())], self.manifest)[0]
+
+    def training(self) -> npt.NDArray[np.uint8]:
+        raise DataError(
+            f"{self.manifest.name} is a detector, and quantization-aware fine-tuning is made for classifiers; "
+            "use --method static"
+        )
 
     def scores(self, outputs: Outputs) -> npt.NDArray[np.float32]:
         return outputs[self.manifest.output.scores][:, 4:]

@@ -14,10 +14,12 @@ import onnx
 from modelkit.quantize.convert import Activations, Calibration, StaticQuantizer, shrink, write_dynamic
 from modelkit.quantize.graph import Coverage, blocks, coverage, layers, prepare_graph, tail
 from modelkit.quantize.judge import Figures, Judge, loss
+from modelkit.quantize.qat import Tuned, fine_tune
 from modelkit.quantize.sensitivity import MAX_BLOCKS, Cost, layer_costs
 from serving.backends import BACKENDS, GPU_BACKENDS, ModelLoadError, load_backend
 from serving.backends.engines import make_plan
 from serving.backends.gpu import GpuSettings, lacks
+from serving.cpu import has_vnni
 from serving.repository.repository import StoredModel
 
 SEARCHED_ON = "onnxruntime"
@@ -29,6 +31,7 @@ class Method(StrEnum):
 
     STATIC = "static"
     DYNAMIC = "dynamic"
+    QAT = "qat"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +43,8 @@ class Settings:
         keep: blocks to keep in float, dearest first; None: as few as the gate needs.
         keep_float: nodes to keep in float besides.
         threads: of the model's runtime.
+        steps: of quantization-aware fine-tuning.
+        seven_bits: weights from -64 to 64, which no processor's arithmetic saturates; half as fine as eight bits.
     """
 
     method: Method = Method.STATIC
@@ -50,6 +55,8 @@ class Settings:
     keep: int | None = None
     keep_float: tuple[str, ...] = ()
     threads: int = 1
+    steps: int = 300
+    seven_bits: bool = field(default_factory=lambda: not has_vnni())
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +88,7 @@ class Quantized:
     Attributes:
         file: the int8 model.
         attempts: in the order they were made; the last one is the file.
+        tuned: what fine-tuning did; None where there was none. The attempt before it is the first one.
         costs: of blocks of layers, dearest first; empty where nobody had to ask.
         backends: backend to its judgement; a backend that cannot load the file is missing.
     """
@@ -89,6 +97,7 @@ class Quantized:
     settings: Settings
     attempts: tuple[Attempt, ...]
     costs: tuple[Cost, ...] = ()
+    tuned: Tuned | None = None
     backends: dict[str, Judged] = field(default_factory=dict)
 
     @property
@@ -103,6 +112,7 @@ class Quantized:
             "coverage": str(self.attempts[-1].coverage),
             "attempts": [asdict(attempt) for attempt in self.attempts],
             "costs": [asdict(cost) for cost in self.costs],
+            "tuned": None if self.tuned is None else asdict(self.tuned),
             "backends": {name: asdict(judged) for name, judged in self.backends.items()},
             "passed": self.passed,
         }
@@ -123,7 +133,9 @@ def search(stored: StoredModel, judge: Judge, folder: Path, settings: Settings) 
         settings: how.
 
     Raises:
-        ValueError: there is nothing to quantize that way, or a node to keep does not exist.
+        ValueError: there is nothing to quantize that way, a node to keep does not exist, or there are too few pictures
+            to learn from.
+        TuningError: fine-tuning came to nothing.
         ModelLoadError: the model cannot be loaded.
     """
     prepared, target = folder / "prepared.onnx", folder / "model.int8.onnx"
@@ -140,7 +152,7 @@ def search(stored: StoredModel, judge: Judge, folder: Path, settings: Settings) 
     def attempt(kept: Sequence[tuple[str, ...]]) -> Attempt:
         keep = [*in_float, *(name for block in kept for name in block)]
         if settings.method is Method.DYNAMIC:
-            write_dynamic(prepared, target, keep)
+            write_dynamic(prepared, target, keep, seven_bits=settings.seven_bits)
         else:
             quantizer.write(target, keep_float=keep)
         covered = coverage(onnx.load(target), found)
@@ -150,13 +162,27 @@ def search(stored: StoredModel, judge: Judge, folder: Path, settings: Settings) 
         figures = judge.held_back(load_backend(target, precision="int8", threads=settings.threads))
         return Attempt(len(kept), covered, figures, loss(exact, figures))
 
-    costs: list[Cost] = []
+    costs, tuned = list[Cost](), None
     if settings.method is Method.DYNAMIC:
         attempts = [attempt(())]
     else:
-        quantizer = StaticQuantizer(prepared, settings.calibration, settings.activations)
+        quantizer = StaticQuantizer(
+            prepared, settings.calibration, settings.activations, seven_bits=settings.seven_bits
+        )
         quantizer.calibrate(stored.manifest.input.name, judge.calibration())
-        attempts = [] if settings.keep else [attempt(())]
+        attempts = [] if settings.keep and settings.method is Method.STATIC else [attempt(())]
+        if settings.method is Method.QAT:
+            tuned = fine_tune(
+                prepared,
+                quantizer,
+                judge.training(),
+                stored.manifest,
+                steps=settings.steps,
+                keep_float=in_float,
+                seven_bits=settings.seven_bits,
+                threads=settings.threads,
+            )
+            attempts.append(attempt(()))
         if settings.keep or (settings.keep is None and not holds(attempts[-1].loss, settings.gate)):
             usable = [layer for layer in found if layer.name not in set(in_float)]
             costs = layer_costs(prepared, quantizer, judge, blocks(usable, MAX_BLOCKS), settings.threads)
@@ -165,7 +191,7 @@ def search(stored: StoredModel, judge: Judge, folder: Path, settings: Settings) 
                 attempts.append(attempt([cost.layers for cost in costs[:count]]))
                 if holds(attempts[-1].loss, settings.gate):
                     break
-    result = Quantized(target, settings, tuple(attempts), tuple(costs))
+    result = Quantized(target, settings, tuple(attempts), tuple(costs), tuned)
     result.backends.update(judge_everywhere(stored, judge, target, "int8", settings))
     return result
 

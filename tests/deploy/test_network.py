@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, field
 
 import pytest
@@ -67,23 +68,24 @@ def _peer(peer: Json, place: Place) -> bool:
     return selects(peer.get("podSelector", {}), place.labels)
 
 
-def _way(policies: list[Json], direction: str, subject: Place, other: Place, target: Place, port: int) -> bool:
-    """Whether the policies over `subject` let it talk with `other` at the target's port."""
+def _allowed(policies: list[Json], direction: str, subject: Place, other: Place, target: Place) -> set[int] | None:
+    """The target's ports at which the policies over `subject` let it talk with `other`; None: they say nothing."""
     if not subject.inside:
-        return True
+        return None
     end = "to" if direction == "egress" else "from"
+    numbers: set[int] = set()
     for policy in policies:
         spec = policy["spec"]
-        if not selects(spec["podSelector"], subject.labels) or direction.title() not in spec["policyTypes"]:
+        if direction.title() not in spec["policyTypes"] or not selects(spec["podSelector"], subject.labels):
             continue
         for rule in spec.get(direction, []):
             # A rule without one of the two would mean everybody, or every port.
             assert rule[end]
             assert rule["ports"]
-            numbers = {target.ports.get(p["port"]) if isinstance(p["port"], str) else p["port"] for p in rule["ports"]}
-            if port in numbers and any(_peer(peer, other) for peer in rule[end]):
-                return True
-    return False
+            if any(_peer(peer, other) for peer in rule[end]):
+                ports = [port["port"] for port in rule["ports"]]
+                numbers |= {target.ports.get(port, 0) if isinstance(port, str) else port for port in ports}
+    return numbers - {0}
 
 
 def edges(overlay: str, components: tuple[str, ...] = ()) -> set[tuple[str, str, int]]:
@@ -101,22 +103,13 @@ def edges(overlay: str, components: tuple[str, ...] = ()) -> set[tuple[str, str,
     ]
     blocks = {value["cidr"] for key, value in walk(policies) if key == "ipBlock"} - {"0.0.0.0/0", "::/0"}
     places = (*pods, STRAY, *OUTSIDE, *(Place(block, {}, address=block) for block in blocks))
-    return {
-        (source.name, target.name, port)
-        for source in places
-        for target in places
-        for port in _ports(policies) | {port for place in pods for port in place.ports.values()}
-        if (source.inside or target.inside)
-        and source != target
-        and _way(policies, "egress", source, target, target, port)
-        and _way(policies, "ingress", target, source, target, port)
-    }
-
-
-def _ports(policies: list[Json]) -> set[int]:
-    """Every number that a policy names."""
-    rules = [rule for policy in policies for end in ("ingress", "egress") for rule in policy["spec"].get(end, [])]
-    return {port["port"] for rule in rules for port in rule["ports"] if isinstance(port["port"], int)}
+    found: set[tuple[str, str, int]] = set()
+    for source, target in itertools.permutations(places, 2):
+        out = _allowed(policies, "egress", source, target, target)
+        into = _allowed(policies, "ingress", target, source, target)
+        sides = [side for side in (out, into) if side is not None]
+        found |= {(source.name, target.name, port) for port in (set.intersection(*sides) if sides else ())}
+    return found
 
 
 ARCHITECTURE = {

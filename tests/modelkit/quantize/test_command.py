@@ -218,3 +218,29 @@ def test_where_int8_is_impossible_only_the_measurements_are_kept(ferry: Ferry, m
     assert ModelRepository(models).versions("tiny") == ["1"]
     assert any(m.passed is not None for m in tuning.read(stored))
     ferry("optimize", "tiny", "--seconds", "0.01", "--dry-run")
+
+
+def test_qat_publishes_as_static_does_what_static_would_not(ferry: Ferry, models: Path) -> None:
+    source = publish_classifier(models, classifier(1, 1000.0))
+    options = ["--method", "qat", "--steps", "40", "--samples", "64", "--threads", "2", "--json"]
+    report = json.loads(ferry("quantize", "tiny", "--gate", "0.2", *options))
+    static, tuned = report["attempts"][:2]
+    assert static["loss"] > 0.5
+    assert tuned["loss"] <= 0.2
+    assert report["tuned"]["last_loss"] < report["tuned"]["first_loss"]
+    stored = ModelRepository(models).open("tiny", "2")
+    assert stored.file().read_bytes() == source.file().read_bytes()
+    assert set(stored.manifest.variants) == {"default", "int8"}
+    assert stored.manifest.evaluation["variants"]["int8"]["method"] == "qat"
+
+
+def test_qat_is_judged_by_the_same_gate_and_made_for_classifiers(ferry: Ferry, models: Path, data: Path) -> None:
+    publish_classifier(models, classifier(1, POISON))
+    options = ["--method", "qat", "--steps", "1", "--samples", "16"]
+    assert "more than its gate of 0; nothing" in ferry("quantize", "tiny", "--gate", "0", *options, fails=True).replace(
+        "\n", " "
+    )
+    assert ModelRepository(models).versions("tiny") == ["1"]
+    publish_detector(models, detector())
+    write_photos(data / "faces")
+    assert "made for classifiers" in ferry("quantize", "detector", *options, fails=True).replace("\n", " ")
