@@ -77,11 +77,12 @@ images-gpu: ## Build the GPU images of detector and classifier (REGISTRY=, VERSI
 OVERLAY ?=
 TRACK ?= stable
 MODELS ?=
+GPU ?=
 
-release: $(VENV)/dev.stamp images ## Build the images of VERSION and name them in an overlay (OVERLAY=, TRACK=stable|canary, MODELS="arcface=2")
+release: $(VENV)/dev.stamp images $(if $(GPU),images-gpu) ## Build the images of VERSION and name them in an overlay (OVERLAY=, TRACK=stable|canary, MODELS="arcface=2", GPU=1)
 	@test -n "$(OVERLAY)" || { echo "name your overlay: make release VERSION=... OVERLAY=deploy/k8s/overlays/yours" >&2; exit 1; }
 	$(BIN)/python -m deploy.release --version $(VERSION) --overlay $(OVERLAY) --track $(TRACK) \
-		--registry $(REGISTRY) $(MODELS:%=--model %)
+		--registry $(REGISTRY) $(MODELS:%=--model %)$(if $(GPU), --gpu)
 
 sbom: $(BIN)/python ## Bills of materials of the images that were built (CycloneDX, in out/sbom)
 	@test -n "$(BUILDER)" || { echo "install docker, podman or buildah, or name one: make sbom BUILDER=..." >&2; exit 1; }
