@@ -51,6 +51,8 @@ def test_a_failure_is_one_line_that_says_what_to_do() -> None:
         ["serve", "--replicas", "teapot=2"],
         ["serve", "--replicas", "detector"],
         ["serve", "--classifier", "mine=heavy"],
+        ["serve", "--classifier", "arcface=nan"],
+        ["serve", "--redis-url", "localhost:6379"],
         ["serve", "--port", "70000"],
         ["predict"],
         ["brew"],
