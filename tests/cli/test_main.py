@@ -55,6 +55,8 @@ def test_a_failure_is_one_line_that_says_what_to_do() -> None:
         ["serve", "--redis-url", "localhost:6379"],
         ["serve", "--port", "70000"],
         ["predict"],
+        ["predict", __file__, "--address", "a:1,b:2"],
+        ["status", "--address", "localhost"],
         ["brew"],
     ],
     ids=" ".join,
