@@ -31,7 +31,7 @@ def predict(
     paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Photos, or folders of photos.")],
     *,
     annotate: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Write each photo there with boxes and expressions.")
+        Path | None, typer.Option(metavar="DIR", help="Write each photo there with boxes and expressions.", file_okay=False)
     ] = None,
     as_json: JsonOption = False,
     tta: Annotated[
@@ -50,6 +50,8 @@ def predict(
     than a few calls `ferry serve` in another terminal saves its start. A photo that cannot be read is reported, the
     others are still answered, and the exit code is 1.
     """
+    if not any(path.exists() for path in paths):
+        raise typer.BadParameter(f"there is no {', no '.join(map(str, paths))}")
     photos = _photos(paths)
     if not photos:
         raise typer.BadParameter(f"there are no photos in {', '.join(map(str, paths))}")

@@ -25,9 +25,10 @@ def test_help_names_every_command() -> None:
         assert name in run.stdout
 
 
+@pytest.mark.parametrize("flag", ["-h", "--help"])
 @pytest.mark.parametrize("command", COMMANDS)
-def test_every_command_explains_itself(command: str) -> None:
-    run = ferry_command(command, "--help")
+def test_every_command_explains_itself(command: str, flag: str) -> None:
+    run = ferry_command(command, flag)
     assert run.returncode == 0, run.stderr
     assert "Usage" in run.stdout
 

@@ -80,6 +80,17 @@ def test_an_empty_folder_is_a_usage_error(tmp_path: Path) -> None:
     assert "no photos" in result.output
 
 
+def test_what_is_not_there_starts_no_cluster(photo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cli.predict.Cluster", lambda *args: pytest.fail("started a cluster"))
+    for arguments, says in (
+        (["/nowhere.jpg", "/nor/here"], "no /nowhere.jpg, no /nor/here"),
+        ([str(photo), "--annotate", str(photo)], "is a file"),
+    ):
+        result = run(app, ["predict", *arguments], env={"COLUMNS": "300"})
+        assert result.exit_code == 2
+        assert says in result.output
+
+
 def test_elsewhere_no_cluster_is_started(photo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cli.predict.Cluster", lambda *args: pytest.fail("started a cluster"))
     result = run(app, ["predict", str(photo), "--address", "192.0.2.1.invalid:1"])
