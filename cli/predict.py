@@ -31,7 +31,8 @@ def predict(
     paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Photos, or folders of photos.")],
     *,
     annotate: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Write each photo there with boxes and expressions.", file_okay=False)
+        Path | None,
+        typer.Option(metavar="DIR", help="Write each photo there with boxes and expressions.", file_okay=False),
     ] = None,
     as_json: JsonOption = False,
     tta: Annotated[
