@@ -12,8 +12,8 @@ TORCH := torch==2.13.0
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: images sbom images-check release k8s-check help demo test test-serving check lint types proto proto-check \
-	format bench clean
+.PHONY: images images-gpu sbom images-check release k8s-check help demo test test-serving check lint types proto \
+	proto-check format bench clean
 
 help: ## List these commands
 	@echo "Ferry: make COMMAND"
@@ -60,24 +60,29 @@ bench: $(VENV)/toolchain.stamp ## Measure speed and memory, as ratios taken in o
 REGISTRY ?= localhost/ferry
 VERSION ?= $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 BUILDER ?= $(shell for b in docker podman buildah; do command -v $$b >/dev/null 2>&1 && echo $$b && break; done)
-IMAGES := gateway ensembler detector classifier models redis
+IMAGES ?= gateway ensembler detector classifier models redis
+DOCKERFILE ?= deploy/images/Dockerfile
 
 images: ## Build the images with docker, podman or buildah (REGISTRY=, VERSION=, BUILDER=)
 	@test -n "$(BUILDER)" || { echo "install docker, podman or buildah, or name one: make images BUILDER=..." >&2; exit 1; }
 	@for image in $(IMAGES); do \
 		echo "building $(REGISTRY)/$$image:$(VERSION)"; \
-		$(BUILDER) build $(BUILD_FLAGS) --file deploy/images/Dockerfile --target $$image \
+		$(BUILDER) build $(BUILD_FLAGS) --file $(DOCKERFILE) --target $$image \
 			--tag $(REGISTRY)/$$image:$(VERSION) . || exit 1; \
 	done
+
+images-gpu: ## Build the GPU images of detector and classifier (REGISTRY=, VERSION=, BUILDER=)
+	@$(MAKE) --no-print-directory images IMAGES="detector-gpu classifier-gpu" DOCKERFILE=deploy/images/Dockerfile.gpu
 
 OVERLAY ?=
 TRACK ?= stable
 MODELS ?=
+GPU ?=
 
-release: $(VENV)/dev.stamp images ## Build the images of VERSION and name them in an overlay (OVERLAY=, TRACK=stable|canary, MODELS="arcface=2")
+release: $(VENV)/dev.stamp images $(if $(GPU),images-gpu) ## Build the images of VERSION and name them in an overlay (OVERLAY=, TRACK=stable|canary, MODELS="arcface=2", GPU=1)
 	@test -n "$(OVERLAY)" || { echo "name your overlay: make release VERSION=... OVERLAY=deploy/k8s/overlays/yours" >&2; exit 1; }
 	$(BIN)/python -m deploy.release --version $(VERSION) --overlay $(OVERLAY) --track $(TRACK) \
-		--registry $(REGISTRY) $(MODELS:%=--model %)
+		--registry $(REGISTRY) $(MODELS:%=--model %)$(if $(GPU), --gpu)
 
 sbom: $(BIN)/python ## Bills of materials of the images that were built (CycloneDX, in out/sbom)
 	@test -n "$(BUILDER)" || { echo "install docker, podman or buildah, or name one: make sbom BUILDER=..." >&2; exit 1; }

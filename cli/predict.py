@@ -15,6 +15,7 @@ from rich.progress import track
 from rich.table import Table
 
 from cli.cluster import Cluster, ClusterSettings
+from cli.connect import ApiKeyOption, Credentials, TlsCaOption, TlsCertOption, TlsKeyOption, credentials
 from cli.output import DEFAULT_ADDRESS, AddressOption, JsonOption, answers, errors, print_json
 from cli.serve import ModelsDirOption, default_models_dir
 from ferry.client import Client, Face, FerryError, InvalidImageError, ModelOpinion, Recognition, UnavailableError
@@ -38,6 +39,10 @@ def predict(
     ] = False,
     address: AddressOption = DEFAULT_ADDRESS,
     models_dir: ModelsDirOption = default_models_dir(),
+    tls_ca: TlsCaOption = None,
+    tls_cert: TlsCertOption = None,
+    tls_key: TlsKeyOption = None,
+    api_key: ApiKeyOption = None,
 ) -> None:
     """Recognise the expressions of all faces in photos.
 
@@ -48,7 +53,8 @@ def predict(
     photos = _photos(paths)
     if not photos:
         raise typer.BadParameter(f"there are no photos in {', '.join(map(str, paths))}")
-    with _gateway(address, models_dir) as reachable, Client(reachable, timeout=_TIMEOUT) as client:
+    caller = credentials(tls_ca, tls_cert, tls_key, api_key)
+    with _gateway(address, models_dir, caller) as reachable, caller.client(reachable, _TIMEOUT) as client:
         results = _recognize(client, photos, tta)
     pictures = {} if annotate is None else _annotate(photos, results, annotate)
     if as_json:
@@ -72,13 +78,13 @@ def _photos(paths: Sequence[Path]) -> list[Path]:
 
 
 @contextmanager
-def _gateway(address: str, models_dir: Path) -> Iterator[str]:
+def _gateway(address: str, models_dir: Path, caller: Credentials) -> Iterator[str]:
     """The address of a gateway that answers: `address`, or that of a temporary cluster."""
     try:
-        with Client(address, timeout=5) as client:
+        with caller.client(address, timeout=5) as client:
             client.status()
     except UnavailableError:
-        if address.rpartition(":")[0] not in {"localhost", "127.0.0.1", "[::1]"}:
+        if caller.given or address.rpartition(":")[0] not in {"localhost", "127.0.0.1", "[::1]"}:
             raise
     else:
         yield address

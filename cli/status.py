@@ -7,16 +7,25 @@ from dataclasses import asdict
 import typer
 from rich.table import Table
 
+from cli.connect import ApiKeyOption, TlsCaOption, TlsCertOption, TlsKeyOption, credentials
 from cli.output import DEFAULT_ADDRESS, AddressOption, JsonOption, answers, print_json
-from ferry.client import Client, ClusterStatus
+from ferry.client import ClusterStatus
 
 
-def status(address: AddressOption = DEFAULT_ADDRESS, as_json: JsonOption = False) -> None:
+def status(
+    address: AddressOption = DEFAULT_ADDRESS,
+    *,
+    as_json: JsonOption = False,
+    tls_ca: TlsCaOption = None,
+    tls_cert: TlsCertOption = None,
+    tls_key: TlsKeyOption = None,
+    api_key: ApiKeyOption = None,
+) -> None:
     """Show variants, models, versions and the cache of a running cluster.
 
     Exits with 1 when no cluster answers, or when a model of a variant is missing.
     """
-    with Client(address, timeout=5) as client:
+    with credentials(tls_ca, tls_cert, tls_key, api_key).client(address, timeout=5) as client:
         answer = client.status()
     if as_json:
         print_json({"address": address, **asdict(answer)})

@@ -1,6 +1,7 @@
 """Names a release in an overlay: images, model versions and their labels, for one track.
 
-    python -m deploy.release --version 0.2.0 --overlay deploy/k8s/overlays/yours [--track canary] [--model arcface=2]
+    python -m deploy.release --version 0.2.0 --overlay deploy/k8s/overlays/yours [--track canary] [--gpu]
+        [--model arcface=2]
 
 writes `release/kustomization.yaml` (or `release-canary/`) into the overlay: a component that the overlay lists once and
 that is written anew with every release. Commit it: what is deployed is then what is committed.
@@ -59,7 +60,7 @@ def folder(track: str) -> str:
     return "release" if track == "stable" else f"release-{track}"
 
 
-def render(track: str, version: str, registry: str, models: dict[str, str]) -> str:
+def render(track: str, version: str, registry: str, models: dict[str, str], *, gpu: bool = False) -> str:
     """The component's kustomization.yaml.
 
     Args:
@@ -67,6 +68,7 @@ def render(track: str, version: str, registry: str, models: dict[str, str]) -> s
         version: tag of the images.
         registry: what comes before an image's last part.
         models: version by name of every model.
+        gpu: models run in the images for GPUs.
     """
     suffix = "" if track == "stable" else f"-{track}"
     lines = [
@@ -77,6 +79,7 @@ def render(track: str, version: str, registry: str, models: dict[str, str]) -> s
     ]
     for component in of_track(track):
         model = models.get(component.model, "")
+        image = component.image + ("-gpu" if gpu and component.model else "")
         cause = f"release {version}" + (f", {component.model} {model}" if model else "")
         lines += [
             # By label: the canary's objects were made from stable's, and kustomize finds them by the former name too.
@@ -99,7 +102,7 @@ def render(track: str, version: str, registry: str, models: dict[str, str]) -> s
             "          spec:",
             "            containers:",
             "              - name: ferry",
-            f"                image: {registry}/{component.image}:{version}",
+            f"                image: {registry}/{image}:{version}",
         ]
         if model:
             lines += [
@@ -144,7 +147,9 @@ def write(overlay: Path, track: str, text: str) -> list[str]:
     target.write_text(text)
     overlay_text, left = listing.read_text(), []
     if not re.search(rf"^\s*- (\./)?{folder(track)}/?\s*$", overlay_text, re.MULTILINE):
-        left.append(f"add `- {folder(track)}` to the end of `components:` in {listing}")
+        left.append(
+            f"add `- {folder(track)}` to the end of `components:` in {listing}, before argo-rollouts if it is there"
+        )
     if re.search(r"^images:", overlay_text, re.MULTILINE):
         left.append(f"remove `images:` from {listing}: it comes after the release and would overrule it")
     return left
@@ -156,6 +161,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--version", required=True, help="tag of the images")
     parser.add_argument("--overlay", required=True, type=Path, help="folder of the overlay")
     parser.add_argument("--track", choices=TRACKS, default="stable")
+    parser.add_argument("--gpu", action="store_true", help="the images of `make images-gpu`, for overlay gpu")
     parser.add_argument("--registry", default="localhost/ferry", help="what comes before an image's last part")
     parser.add_argument("--model", action="append", default=[], metavar="NAME=VERSION", help="by default the promoted")
     chosen = parser.parse_args(arguments)
@@ -164,7 +170,8 @@ def main(arguments: list[str] | None = None) -> None:
     if not _REGISTRY.fullmatch(chosen.registry):
         parser.error(f"--registry: {chosen.registry!r} is no registry")
     models = model_versions(chosen.model)
-    left = write(chosen.overlay, chosen.track, render(chosen.track, chosen.version, chosen.registry, models))
+    text = render(chosen.track, chosen.version, chosen.registry, models, gpu=chosen.gpu)
+    left = write(chosen.overlay, chosen.track, text)
     print(f"wrote {chosen.overlay / folder(chosen.track)}: {', '.join(f'{n} {v}' for n, v in models.items())}")
     for line in left:
         print(f"now {line}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing
 from functools import partial
 from typing import Any, NoReturn, TypeAlias
@@ -14,6 +14,7 @@ import grpc
 import ferry
 from ferry.v1 import gateway_pb2, gateway_pb2_grpc
 from gateway.admission import Admission
+from gateway.api_keys import ApiKeys
 from gateway.batch import recognize_batch
 from gateway.cache.memory import MemoryCache
 from gateway.cache.redis import RedisCache
@@ -43,6 +44,7 @@ class GatewayService(Service, gateway_pb2_grpc.ExpressionRecognitionServicer):
     def __init__(self, settings: GatewaySettings) -> None:
         self._settings = settings
         self._started = time.monotonic()
+        self._api_keys: ApiKeys | None = None
         self._admission = Admission(settings)
         self._in_flight = InFlight(settings.max_concurrency, settings.max_in_flight_bytes)
         self._cache = _cache(settings) if settings.cache_enabled else None
@@ -56,12 +58,18 @@ class GatewayService(Service, gateway_pb2_grpc.ExpressionRecognitionServicer):
         gateway_pb2_grpc.add_ExpressionRecognitionServicer_to_server(self, server)
 
     async def start(self) -> None:
+        if self._settings.api_keys is not None:
+            self._api_keys = ApiKeys(self._settings.api_keys)
         if self._cache is not None:
             await self._cache.start()
         await self._router.start()
         if self._routing is not None:
             follow = self._routing.follow(self._settings.routing_interval, self._router.apply)
             self._following = asyncio.create_task(follow)
+
+    def authorize(self, metadata: Mapping[str, str]) -> None:
+        if self._api_keys is not None:
+            self._api_keys.check(metadata.get("authorization"))
 
     async def stop(self) -> None:
         if self._following is not None:

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field
 
 from serving.config_file import host_and_port
 from serving.images.header import MAX_IMAGE_BYTES, MAX_MEGAPIXELS
-from serving.settings import Port, Seconds, ServiceSettings
+from serving.settings import SECRET, Port, Seconds, ServiceSettings
 
 
 class GatewaySettings(ServiceSettings):
@@ -34,6 +34,10 @@ class GatewaySettings(ServiceSettings):
         default=60.0, description="seconds without word from the ensembler after which nothing is taken from the cache"
     )
 
+    api_keys: Path | None = Field(
+        default=None, description="file with NAME and SHA-256 of a key a line; callers need one of the keys"
+    )
+
     cache_enabled: bool = Field(default=True, description="keep answers, for identical images and options")
     cache_ttl: Seconds = Field(default=3600.0, description="seconds an answer is kept, give or take 10 %")
     cache_bytes: int = Field(default=64 << 20, ge=1 << 16, le=1 << 36, description="answers in memory, bytes")
@@ -43,6 +47,7 @@ class GatewaySettings(ServiceSettings):
         default=None,
         pattern=r"^(redis|rediss|unix)://",
         description="redis://host:port/db, rediss:// (TLS) or unix:///path; none: answers are kept in memory only",
+        json_schema_extra=SECRET,
     )
     redis_timeout: Seconds = Field(default=0.05, description="seconds to connect, to send and to read, each")
     redis_connections: int = Field(default=16, ge=1, le=1024, description="connections to Redis")

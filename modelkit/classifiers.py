@@ -43,7 +43,8 @@ class Run:
         data: see `modelkit.data.find_parquet`.
         folder: `<work dir>/<name>`.
         device: `auto`, `cpu` or `cuda`.
-        initial: safetensors file to start from.
+        initial: file to start from, see `modelkit.trainer.Trainer`.
+        origin: what the record calls that file; its name by default.
     """
 
     recipe: Recipe
@@ -51,6 +52,7 @@ class Run:
     folder: Path
     device: str = "auto"
     initial: Path | None = None
+    origin: str | None = None
 
     def selection(self) -> Selection:
         """Training data, without near-duplicates of the reported split."""
@@ -89,7 +91,7 @@ class Run:
             views = [images] if symmetric else [images, images[:, :, ::-1]]
             answers = [classify(teacher, view, threads=threads) for view in views]
             opinions.append(np.mean(answers, axis=0, dtype=np.float32))
-        names = [f"{t.manifest.name} {t.manifest.version} ({t.manifest.digest[:12]})" for t in teachers]
+        names = [describe(teacher) for teacher in teachers]
         self.folder.mkdir(parents=True, exist_ok=True)
         partial = path.with_suffix(".partial.npz")
         np.savez(partial, probabilities=np.mean(opinions, axis=0, dtype=np.float32), teachers=names)
@@ -109,16 +111,42 @@ class Run:
             return dict(table)
 
 
-def find_run(name: str, data: Path, work_dir: Path, **options: Any) -> Run:
+def find_run(
+    name: str,
+    data: Path,
+    work_dir: Path,
+    *,
+    device: str = "auto",
+    initial: Path | None = None,
+    refined: StoredModel | None = None,
+    **changes: Any,
+) -> Run:
     """The run of a named recipe.
+
+    Args:
+        name: of the recipe.
+        data: see `modelkit.data.find_parquet`.
+        work_dir: the run's folder lies in it.
+        device: `auto`, `cpu` or `cuda`.
+        initial: weights to start from, see `modelkit.trainer.Trainer`.
+        refined: the published version from which a refinement goes on, instead of `initial`.
+        changes: settings that differ from the recipe's; None means unchanged.
 
     Raises:
         KeyError: no such recipe; the message lists them.
     """
     if name not in RECIPES:
         raise KeyError(f"there is no recipe {name!r}; there are {', '.join(RECIPES)}")
-    device, initial = options.pop("device", "auto"), options.pop("initial", None)
-    return Run(RECIPES[name].with_changes(**options), data, work_dir.expanduser() / name, device, initial)
+    recipe, folder = RECIPES[name], work_dir.expanduser()
+    if refined is None:
+        return Run(recipe.with_changes(**changes), data, folder / name, device, initial)
+    folder /= f"{name}-refined-from-{refined.manifest.version}"
+    return Run(recipe.refined.with_changes(**changes), data, folder, device, refined.file(), describe(refined))
+
+
+def describe(model: StoredModel) -> str:
+    """Name, version and the start of the digest, as records have them."""
+    return f"{model.manifest.name} {model.manifest.version} ({model.manifest.digest[:12]})"
 
 
 def export_run(run: Run, allow_unfinished: bool = False) -> dict[str, Any]:
@@ -142,7 +170,9 @@ def export_run(run: Run, allow_unfinished: bool = False) -> dict[str, Any]:
     logits = load_backend(path).run(prepare(crops, input_spec(run.recipe)))[LOGITS]
     temperature = fit_temperature(logits, held_back.labels)
     record = {
-        **training_record(run.recipe, selection, trainer.progress.history, run.initial.name if run.initial else None),
+        **training_record(
+            run.recipe, selection, trainer.progress.history, run.origin or (run.initial.name if run.initial else None)
+        ),
         "teachers": run.teachers,
         "step": trainer.progress.step,
         "temperature": temperature,

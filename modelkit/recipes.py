@@ -40,10 +40,16 @@ class Recipe:
     freeze_after: float = 1.0  # from this share of steps on
     augmentation: Augmentation = field(default_factory=Augmentation)
     augmentation_schedule: tuple[tuple[float, float], ...] = ((0.3, 1.0), (1.0, 0.2))  # share of steps, strength
+    refinement: dict[str, Any] = field(default_factory=dict)  # changes for a run that goes on from published weights
 
     def as_record(self) -> dict[str, Any]:
         """Everything that decides the model, as plain values."""
-        return {key: value for key, value in asdict(self).items() if key not in {"description", "gate"}}
+        return {key: value for key, value in asdict(self).items() if key not in {"description", "gate", "refinement"}}
+
+    @property
+    def refined(self) -> Self:
+        """The recipe of a run that goes on from published weights."""
+        return replace(self, **self.refinement)
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -77,6 +83,15 @@ RECIPES: dict[str, Recipe] = {
             augmentation=Augmentation(erase=0.25),
             augmentation_schedule=((0.5, 0.6), (1.0, 0.3)),
             symmetric=True,
+            refinement={
+                "epochs": 9,
+                "learning_rate": 1e-3,
+                "teacher_share": 0.7,
+                "margin_ramp": (0.0, 0.01),
+                "augmentation_schedule": ((0.6, 1.0), (0.9, 0.7), (1.0, 0.4)),
+                "frozen": tuple(f"backbone.features.{i}." for i in range(5)),
+                "freeze_after": 0.0,
+            },
         ),
         Recipe(
             name="efficientnet",
@@ -102,6 +117,14 @@ RECIPES: dict[str, Recipe] = {
             view_sizes=((0.75, 48),),
             frozen=("model.conv_stem.", "model.bn1.", "model.blocks.0.", "model.blocks.1."),
             freeze_after=0.1,
+            refinement={
+                "epochs": 10,
+                "learning_rate": 5e-4,
+                "teacher_share": 0.6,
+                "view_sizes": ((0.5, 48),),
+                "augmentation_schedule": ((0.5, 0.8), (0.85, 0.6), (1.0, 0.3)),
+                "freeze_after": 0.0,
+            },
         ),
     )
 }

@@ -62,6 +62,12 @@ class NotFoundError(ServiceError):
     code = grpc.StatusCode.NOT_FOUND
 
 
+class UnauthenticatedError(ServiceError):
+    """The caller did not say who it is, or nobody knows it."""
+
+    code = grpc.StatusCode.UNAUTHENTICATED
+
+
 class OverloadedError(ServiceError):
     """No room now; `retry_after` seconds is a fair time to come back."""
 

@@ -12,6 +12,7 @@ import signal
 import sys
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
@@ -20,6 +21,8 @@ from prometheus_client import start_http_server
 
 from ferry.transport import MAX_MESSAGE_BYTES
 from serving.memory import release_promptly
+from serving.rpc import upstream
+from serving.rpc.certificates import server_credentials
 from serving.rpc.interceptor import CallInterceptor
 from serving.settings import ModelServiceSettings, ServiceSettings
 from serving.telemetry import gpu, logs, tracing
@@ -42,6 +45,9 @@ class Service(ABC):
     async def start(self) -> None:  # noqa: B027
         """Loads and warms whatever calls need."""
 
+    def authorize(self, metadata: Mapping[str, str]) -> None:  # noqa: B027
+        """Decides by its metadata whether a call of package `ferry` is served; raises UnauthenticatedError if not."""
+
     async def stop(self) -> None:  # noqa: B027
         """Releases it. Called when no call is in flight any more."""
 
@@ -53,15 +59,17 @@ class Server:
         self.service = service
         self.settings = settings
         self.port = 0
-        self._interceptor = CallInterceptor(settings.default_timeout, settings.max_timeout)
+        self._interceptor = CallInterceptor(settings.default_timeout, settings.max_timeout, service.authorize)
         self._health = health.aio.HealthServicer()
         self._server: grpc.aio.Server | None = None
+        self._probes: grpc.aio.Server | None = None
 
     async def start(self) -> None:
         """Listens, loads, then says SERVING.
 
         Raises:
-            OSError: the address is taken or not ours.
+            OSError: an address is taken or not ours.
+            TlsError: certificates are set and do not fit.
             Exception: whatever `Service.start` raises; the port is closed again.
         """
         self._server = grpc.aio.server(interceptors=(self._interceptor,), options=self._options())
@@ -71,16 +79,18 @@ class Server:
             (*self.service.grpc_services, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server
         )
         await self._set_health(health_pb2.HealthCheckResponse.NOT_SERVING)
-        address = f"{self.settings.host}:{self.settings.port}"
-        try:
-            self.port = self._server.add_insecure_port(address)
-        except RuntimeError as error:
-            raise OSError(f"cannot listen on {address}: {error}") from error
+        tls = self.settings.tls
+        self.port = self._listen(self._server, self.settings.port, None if tls is None else server_credentials(tls))
+        if self.settings.health_port:
+            self._probes = grpc.aio.server(options=self._options())
+            health_pb2_grpc.add_HealthServicer_to_server(self._health, self._probes)
+            self._listen(self._probes, self.settings.health_port, None)
+            await self._probes.start()
         await self._server.start()
         try:
             await self.service.start()
         except BaseException:
-            await self._server.stop(None)
+            await self._end(None)
             raise
         self._interceptor.ready = True
         await self._set_health(health_pb2.HealthCheckResponse.SERVING)
@@ -91,8 +101,23 @@ class Server:
             return
         await self._health.enter_graceful_shutdown()
         await asyncio.sleep(self.settings.drain_delay)
-        await self._server.stop(self.settings.grace)
+        await self._end(self.settings.grace)
         await self.service.stop()
+
+    async def _end(self, grace: float | None) -> None:
+        assert self._server is not None
+        await self._server.stop(grace)
+        if self._probes is not None:
+            await self._probes.stop(None)
+
+    def _listen(self, server: grpc.aio.Server, port: int, credentials: grpc.ServerCredentials | None) -> int:
+        address = f"{self.settings.host}:{port}"
+        try:
+            if credentials is None:
+                return server.add_insecure_port(address)
+            return server.add_secure_port(address, credentials)
+        except RuntimeError as error:
+            raise OSError(f"cannot listen on {address}: {error}") from error
 
     async def _set_health(self, status: int) -> None:
         for name in ("", *self.service.grpc_services):
@@ -151,6 +176,7 @@ def run(service: Service, settings: ServiceSettings) -> None:
     release_promptly()
     logs.configure(service.name, settings.log_level)
     tracing.configure(service.name, settings.otlp_endpoint, settings.trace_sample_ratio)
+    upstream.configure(settings.tls)
     try:
         if settings.metrics_port:
             _serve_metrics(settings)

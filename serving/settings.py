@@ -9,11 +9,15 @@ import sys
 from pathlib import Path
 from typing import Annotated, TypeVar
 
-from pydantic import Field, ValidationError, ValidationInfo, field_validator
+from pydantic import Field, JsonValue, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, CliApp, SettingsConfigDict, SettingsError
+
+from ferry.tls import Tls
 
 Port = Annotated[int, Field(ge=0, le=65535)]
 Seconds = Annotated[float, Field(gt=0, le=86400, allow_inf_nan=False)]
+SECRET: dict[str, JsonValue] = {"secret": True}
+"""`json_schema_extra` of a field that may hold a password: its value is never printed."""
 
 
 class ServiceSettings(BaseSettings):
@@ -43,8 +47,37 @@ class ServiceSettings(BaseSettings):
     max_connection_age: Seconds = Field(
         default=60.0, description="seconds after which a caller's connection is renewed, so that it finds new replicas"
     )
+    tls_cert: Path | None = Field(default=None, description="PEM certificate of this service; none: no TLS")
+    tls_key: Path | None = Field(default=None, validate_default=True, description="PEM private key of tls_cert")
+    tls_ca: Path | None = Field(
+        default=None,
+        validate_default=True,
+        description="PEM authorities: callers must have a certificate of theirs, and so must services that are called",
+    )
+    health_port: Port = Field(
+        default=0, description="health alone, without TLS, for probes that do not speak it; 0: none"
+    )
     otlp_endpoint: str | None = Field(default=None, description="OTLP/gRPC address for traces; none: tracing is off")
     trace_sample_ratio: Annotated[float, Field(ge=0, le=1)] = Field(default=0.1, description="share of traces kept")
+
+    @field_validator("tls_key")
+    @classmethod
+    def _goes_with_the_certificate(cls, key: Path | None, info: ValidationInfo) -> Path | None:
+        if (key is None) != (info.data.get("tls_cert") is None):
+            raise ValueError("tls_cert and tls_key must be given together")
+        return key
+
+    @field_validator("tls_ca")
+    @classmethod
+    def _needs_a_certificate(cls, ca: Path | None, info: ValidationInfo) -> Path | None:
+        if ca is not None and info.data.get("tls_cert") is None:
+            raise ValueError("needs tls_cert and tls_key: without them nothing is encrypted")
+        return ca
+
+    @property
+    def tls(self) -> Tls | None:
+        """Certificates of this service, as server and as caller; None without TLS."""
+        return None if self.tls_cert is None else Tls(self.tls_ca, self.tls_cert, self.tls_key)
 
 
 class ModelServiceSettings(ServiceSettings):
@@ -111,7 +144,13 @@ def load(cls: type[SettingsT], arguments: list[str] | None = None) -> SettingsT:
         for problem in error.errors():
             field = ".".join(str(part) for part in problem["loc"]) or "settings"
             variable, flag = f"FERRY_{field.upper()}", f"--{field.replace('_', '-')}"
-            print(f"{flag} (or {variable}): {problem['msg']}, got {problem.get('input')!r}", file=sys.stderr)
+            hidden = problem["type"] == "missing" or field in _secrets(cls)
+            got = "" if hidden else f", got {problem.get('input')!r}"
+            print(f"{flag} (or {variable}): {problem['msg']}{got}", file=sys.stderr)
     except SettingsError as error:
         print(f"settings: {error}", file=sys.stderr)
     raise SystemExit(2)
+
+
+def _secrets(cls: type[BaseSettings]) -> set[str]:
+    return {name for name, field in cls.model_fields.items() if field.json_schema_extra == SECRET}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
@@ -26,6 +26,13 @@ InitOption = Annotated[
 EpochsOption = Annotated[int | None, typer.Option(min=1, help="Instead of the recipe's.")]
 RateOption = Annotated[float | None, typer.Option(min=0, help="Peak, instead of the recipe's.")]
 SeedOption = Annotated[int | None, typer.Option(help="Instead of the recipe's.")]
+RefineOption = Annotated[
+    bool,
+    typer.Option(
+        help="Classifiers: go on from the newest published version by the recipe's refinement; unless --teacher names "
+        "others, every published classifier softens the labels."
+    ),
+]
 ThreadsOption = Annotated[int, typer.Option(min=1, help="CPU threads.")]
 
 
@@ -33,19 +40,21 @@ def classifier_run(
     name: str,
     data: Path,
     work_dir: Path,
+    models_dir: Path,
     *,
-    init: Path | None,
-    epochs: int | None,
-    learning_rate: float | None,
-    seed: int | None,
-    device: str,
+    refine: bool,
+    init: Path | None = None,
+    **changes: Any,
 ) -> Run:
     """The training run of a classifier that these settings name."""
     from modelkit.classifiers import find_run
+    from serving.repository.repository import ModelRepository
 
-    return find_run(
-        name, data, work_dir, initial=init, epochs=epochs, learning_rate=learning_rate, seed=seed, device=device
-    )
+    if not refine:
+        return find_run(name, data, work_dir, initial=init, **changes)
+    if init is not None:
+        fail("--refine starts from a published version, --init from a file: give one of them")
+    return find_run(name, data, work_dir, refined=ModelRepository(models_dir).open(name, "latest"), **changes)
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -12,8 +13,10 @@ from cli.models.common import (
     DataOption,
     EpochsOption,
     InitOption,
+    ModelsOption,
     NameArgument,
     RateOption,
+    RefineOption,
     SeedOption,
     WorkOption,
     classifier_run,
@@ -28,10 +31,12 @@ def export(
     data: DataOption,
     work_dir: WorkOption = WORK_DIR,
     init: InitOption = None,
+    refine: RefineOption = False,
     epochs: EpochsOption = None,
     learning_rate: RateOption = None,
     seed: SeedOption = None,
     allow_unfinished: Annotated[bool, typer.Option(help="Export the last checkpoint of an unfinished run.")] = False,
+    models_dir: ModelsOption = Path("models"),
 ) -> None:
     """Write the trained model as ONNX and calibrate it; settings as in `train`."""
     with explained():
@@ -45,9 +50,8 @@ def export(
             return
         from modelkit.classifiers import export_run
 
-        run = classifier_run(
-            name, data, work_dir, init=init, epochs=epochs, learning_rate=learning_rate, seed=seed, device="cpu"
-        )
+        changes = {"epochs": epochs, "learning_rate": learning_rate, "seed": seed, "device": "cpu"}
+        run = classifier_run(name, data, work_dir, models_dir, refine=refine, init=init, **changes)
         record = export_run(run, allow_unfinished)
         typer.echo(f"{run.folder / 'model.onnx'}: temperature {record['temperature']:.3f}")
     print_reports([{"model": name, "version": "held back", "n": record["data"]["held_back"], **record["held_back"]}])

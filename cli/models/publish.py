@@ -7,7 +7,17 @@ from typing import Annotated
 
 import typer
 
-from cli.models.common import DETECTOR, WORK_DIR, DataOption, ModelsOption, NameArgument, WorkOption, explained
+from cli.models.common import (
+    DETECTOR,
+    WORK_DIR,
+    DataOption,
+    ModelsOption,
+    NameArgument,
+    RefineOption,
+    WorkOption,
+    classifier_run,
+    explained,
+)
 
 
 def publish(
@@ -16,6 +26,7 @@ def publish(
     data: DataOption,
     work_dir: WorkOption = WORK_DIR,
     models_dir: ModelsOption = Path("models"),
+    refine: RefineOption = False,
     below_gate: Annotated[bool, typer.Option(help="Publish even if it is worse than its gate allows.")] = False,
     note: Annotated[str, typer.Option(help="Classifiers: what users of the weights should know.")] = "",
 ) -> None:
@@ -29,9 +40,10 @@ def publish(
             run_folder = work_dir.expanduser() / name
             version = publish_detector(run_folder, data, models_dir, below_gate=below_gate)
         else:
-            from modelkit.classifiers import find_run, publish_run
+            from modelkit.classifiers import publish_run
 
-            version = publish_run(find_run(name, data, work_dir), models_dir, below_gate=below_gate, note=note)
+            run = classifier_run(name, data, work_dir, models_dir, refine=refine)
+            version = publish_run(run, models_dir, below_gate=below_gate, note=note)
         typer.echo(f"published {version}")
         stable = ModelRepository(models_dir).labels(name).stable
     if stable is not None:

@@ -17,6 +17,7 @@ from cli.models.common import (
     ModelsOption,
     NameArgument,
     RateOption,
+    RefineOption,
     SeedOption,
     ThreadsOption,
     WorkOption,
@@ -31,6 +32,7 @@ def train(
     data: DataOption,
     work_dir: WorkOption = WORK_DIR,
     init: InitOption = None,
+    refine: RefineOption = False,
     epochs: EpochsOption = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Detector: instead of the recipe's.")] = None,
     learning_rate: RateOption = None,
@@ -64,9 +66,8 @@ def train(
                 pseudo_labels=pseudo_labels,
             )
         else:
-            run = classifier_run(
-                name, data, work_dir, init=init, epochs=epochs, learning_rate=learning_rate, seed=seed, device=device
-            )
+            changes = {"epochs": epochs, "learning_rate": learning_rate, "seed": seed, "device": device}
+            run = classifier_run(name, data, work_dir, models_dir, refine=refine, init=init, **changes)
             selection = run.selection()
             counts = selection.counts
             typer.echo(
@@ -74,9 +75,19 @@ def train(
                 f"of the evaluation split and {counts.conflicting_labels} contradict their own copies; "
                 f"training on {counts.train}, {counts.held_back} held back"
             )
-            run.teach(selection, [ModelRepository(models_dir).open(each, "latest") for each in teacher or []])
+            teachers = teacher or (_published(models_dir) if refine else [])
+            run.teach(selection, [ModelRepository(models_dir).open(each, "latest") for each in teachers])
             run.trainer(selection).run()
-    typer.echo(f"done; next: ferry models export {name} --data {data}")
+    typer.echo(f"done; next: ferry models export {name} --data {data}{' --refine' if refine else ''}")
+
+
+def _published(models_dir: Path) -> list[str]:
+    """Names of the recipes' classifiers that have been published."""
+    from modelkit.recipes import RECIPES
+    from serving.repository.repository import ModelRepository
+
+    names = ModelRepository(models_dir).names()
+    return [name for name in RECIPES if name in names]
 
 
 def _train_detector(
@@ -95,7 +106,6 @@ def _train_detector(
     from modelkit.detector.photos import read_photos
     from modelkit.detector.pseudo_labels import write_pseudo_labels
     from modelkit.detector.train import Settings, train_detector
-    from modelkit.recipes import RECIPES
     from serving.repository.repository import ModelRepository
 
     changes: dict[str, Any] = {"steps": steps, "learning_rate": learning_rate, "seed": seed}
@@ -105,7 +115,7 @@ def _train_detector(
     folder = work_dir / DETECTOR
     table = folder / "pseudo-labels.npz" if pseudo_labels else None
     repository = ModelRepository(models_dir)
-    teachers = [name for name in RECIPES if name in repository.names()]
+    teachers = _published(models_dir)
     if table is not None and not table.exists():
         if teachers:
             folder.mkdir(parents=True, exist_ok=True)

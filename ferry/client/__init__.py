@@ -34,6 +34,7 @@ from ferry.client.results import (
     VariantStatus,
 )
 from ferry.client.sync import Client
+from ferry.tls import Tls, TlsError
 
 __all__ = [
     "AsyncClient",
@@ -55,6 +56,8 @@ __all__ = [
     "Recognition",
     "Size",
     "Timings",
+    "Tls",
+    "TlsError",
     "UnavailableError",
     "VariantStatus",
 ]

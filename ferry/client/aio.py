@@ -15,6 +15,7 @@ from ferry.client.calls import DEFAULT_TIMEOUT, BatchItem, Call
 from ferry.client.images import Image
 from ferry.client.options import Options
 from ferry.client.results import ClusterStatus, Recognition
+from ferry.tls import Tls
 from ferry.transport import channel_options, target
 from ferry.v1 import gateway_pb2, gateway_pb2_grpc
 
@@ -35,6 +36,8 @@ class AsyncClient:
         address: str = "localhost:50051",
         *,
         timeout: float = DEFAULT_TIMEOUT,
+        tls: Tls | None = None,
+        api_key: str | None = None,
         credentials: grpc.ChannelCredentials | None = None,
         metadata: Iterable[tuple[str, str]] = (),
     ) -> None:
@@ -42,13 +45,19 @@ class AsyncClient:
         Args:
             address: the gateway, `host:port`; every address behind the name is used.
             timeout: seconds for one call, unless the call says otherwise.
-            credentials: for TLS; without, the connection is not encrypted.
+            tls: certificates, read now: after their renewal make a new client. `Tls()` trusts the system's
+                authorities; without, the connection is not encrypted.
+            api_key: names the caller to a cluster that asks for it; goes with every call, so use TLS with it.
+            credentials: gRPC's own, in place of `tls`.
             metadata: goes with every call.
+
+        Raises:
+            TlsError: files of `tls` do not fit.
         """
         self.address = address
         self.timeout = timeout
-        self._metadata = tuple(metadata)
-        self._credentials = credentials
+        self._metadata = calls.metadata(metadata, api_key)
+        self._credentials = credentials if tls is None else tls.channel_credentials()
         self._opened: tuple[grpc.aio.Channel, Stub] | None = None
 
     async def recognize(self, image: Image, *, timeout: float | None = None, **options: Unpack[Options]) -> Recognition:

@@ -41,6 +41,12 @@ class Call:
         return errors.from_rpc(error, self.address, self.request_id)
 
 
+def metadata(pairs: Iterable[tuple[str, str]], api_key: str | None) -> tuple[tuple[str, str], ...]:
+    """What goes with every call of a client."""
+    key = () if api_key is None else (("authorization", f"Bearer {api_key}"),)
+    return (*pairs, *key)
+
+
 def request(image: Image, options: Options) -> gateway_pb2.RecognizeRequest:
     """The message for one image; see `images.read` and `options.to_proto` for what it raises."""
     return gateway_pb2.RecognizeRequest(

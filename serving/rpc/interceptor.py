@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager
 from typing import Any, TypeAlias
 
@@ -37,15 +37,22 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         ready: False while the service loads; calls are then answered UNAVAILABLE.
     """
 
-    def __init__(self, default_timeout: float, max_timeout: float) -> None:
+    def __init__(
+        self,
+        default_timeout: float,
+        max_timeout: float,
+        authorize: Callable[[Mapping[str, str]], None] | None = None,
+    ) -> None:
         """
         Args:
             default_timeout: seconds for a call whose caller sets no deadline.
             max_timeout: seconds no call may exceed, whatever its caller allows.
+            authorize: given the metadata of a call, raises a ServiceError where it is not to be served; None: all are.
         """
         self.ready = False
         self._default_timeout = default_timeout
         self._max_timeout = max_timeout
+        self._authorize = authorize
         self._wrapped: dict[str, Handler] = {}
 
     async def intercept_service(
@@ -77,7 +84,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             async def unary(request: Any, context: Context) -> Any:
                 answer = None  # what an error leaves; gRPC sends the status alone
                 async with self._call(method, context):
-                    self._admit(request)
+                    self._admit(request, context)
                     answer = await respond(request, context)
                 return answer  # noqa: RET504  (an error ends the block above)
 
@@ -93,7 +100,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         # cancellation and its context variables.
         async def stream(request: Any, context: Context) -> None:
             async with self._call(method, context):
-                self._admit(request)
+                self._admit(request, context)
                 async with aclosing(stream_out(request, context)) as responses:
                     async for response in responses:
                         await context.write(response)
@@ -102,9 +109,11 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             return grpc.stream_stream_rpc_method_handler(stream, **codecs)
         return grpc.unary_stream_rpc_method_handler(stream, **codecs)
 
-    def _admit(self, request: Any) -> None:
+    def _admit(self, request: Any, context: Context) -> None:
         if not self.ready:
             raise UnavailableError("the service is still loading its models; try again in a moment")
+        if self._authorize is not None:
+            self._authorize(_texts(context))
         if isinstance(request, InvalidArgumentError):
             raise request
 
@@ -112,7 +121,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
     async def _call(self, method: str, context: Context) -> AsyncIterator[None]:
         """Around the work of one call; an error becomes the call's status and goes no further."""
         started = time.monotonic()
-        metadata = {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
+        metadata = _texts(context)
         remaining = context.time_remaining()
         timeout = min(self._default_timeout if remaining is None else remaining, self._max_timeout)
         request = RequestContext(
@@ -177,6 +186,11 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                 "ferry.request_id": request.request_id,
             },
         )
+
+
+def _texts(context: Context) -> dict[str, str]:
+    """A call's metadata, without what is binary."""
+    return {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
 
 
 def _tolerant(parse: Callable[[bytes], Any] | None) -> Callable[[bytes], Any] | None:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import grpc
 from opentelemetry import trace
 
 import ferry
+from ferry.tls import Tls
 from ferry.transport import channel_options, target
 from serving.errors import DeadlineError, ServiceError, UnavailableError, UpstreamError
 from serving.rpc import context as request_context
 from serving.rpc.context import REQUEST_ID_KEY
+from serving.rpc.renewing import RenewingChannel
 from serving.telemetry import tracing
 
 ResponseT = TypeVar("ResponseT")
@@ -21,9 +23,26 @@ _MARGIN_SECONDS = 0.005
 """What a hop keeps of its deadline, to have time to say that the next one did not answer."""
 
 
+_tls: Tls | None = None
+
+
+def configure(tls: Tls | None) -> None:
+    """Channels that this process opens from now on use these certificates; None: they are not encrypted."""
+    global _tls
+    _tls = tls
+
+
 def open_channel(address: str, caller: str) -> grpc.aio.Channel:
-    """A channel to every replica behind `address` (`host:port`), for the service named `caller`."""
-    return grpc.aio.insecure_channel(target(address), options=channel_options(f"{caller}/{ferry.__version__}"))
+    """A channel to every replica behind `address` (`host:port`), for the service named `caller`.
+
+    Raises:
+        TlsError: certificates are configured and do not fit.
+    """
+    where, options = target(address), channel_options(f"{caller}/{ferry.__version__}")
+    if _tls is None:
+        return grpc.aio.insecure_channel(where, options=options)
+    channel = RenewingChannel(_tls, lambda credentials: grpc.aio.secure_channel(where, credentials, options=options))
+    return cast(grpc.aio.Channel, channel)
 
 
 async def call(

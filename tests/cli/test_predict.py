@@ -11,6 +11,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from cli.main import app
+from ferry.client import UnavailableError
 from ferry.v1 import gateway_pb2
 from tests.client.conftest import FakeGateway, address, gateway
 
@@ -104,3 +105,26 @@ def test_status(address: str) -> None:
     people = run(app, ["status", "--address", address])
     assert "arcface" in people.stdout
     assert "healthy" in people.stdout
+
+
+def test_with_credentials_no_cluster_is_started(photo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cli.predict.Cluster", lambda *args: pytest.fail("started a cluster"))
+    result = run(app, ["predict", str(photo), "--address", "127.0.0.1:1", "--api-key", "s3cret"])
+    assert result.exit_code != 0
+    assert isinstance(result.exception, UnavailableError)
+
+
+def test_certificates_that_do_not_fit_are_a_usage_error(tmp_path: Path) -> None:
+    for arguments, says in (
+        (["--tls-cert", "caller.crt"], "tls_key"),
+        (["--tls-ca", str(tmp_path / "none")], "cannot be read"),
+    ):
+        result = run(app, ["status", *arguments], env={"COLUMNS": "300"})
+        assert result.exit_code == 2
+        assert says in result.output
+
+
+def test_the_key_reaches_the_gateway(address: str, photo: Path, gateway: FakeGateway) -> None:
+    arguments = ["predict", str(photo), "--address", address]
+    assert run(app, arguments, env={"FERRY_API_KEY": "s3cret"}).exit_code == 0
+    assert gateway.metadata["authorization"] == "Bearer s3cret"

@@ -32,6 +32,8 @@ def test_names() -> None:
         "Recognition",
         "Size",
         "Timings",
+        "Tls",
+        "TlsError",
         "UnavailableError",
         "VariantStatus",
     ]

@@ -13,12 +13,22 @@ K8S = ROOT / "deploy" / "k8s"
 CONFLICTS: dict[frozenset[str], str] = {
     frozenset({"redis", "redis-external"}): "one cache has one address",
     frozenset({"models-volume", "models-fetch"}): "both fill /models",
+    frozenset({"models-fetch", "canary"}): "both tracks would fetch with the image of one",
+    frozenset({"argo-rollouts", "canary"}): "two ways to roll out the same services",
+    frozenset({"gateway-api", "mtls"}): "proxies speak plain HTTP/2 to the gateway",
+    frozenset({"gateway-api", "gateway-api-grant"}): "the grant is for the second Ferry, the route is the first one's",
 }
 """Pairs of components that exclude each other, with the reason."""
-NEEDS: dict[str, frozenset[str]] = {}
+NEEDS: dict[str, frozenset[str]] = {"gateway-api-split": frozenset({"gateway-api"})}
 """Components that are of use, or build, only together with others."""
+ONLY: dict[str, frozenset[str]] = {"gpu-dra": frozenset({"gpu"})}
+"""Components that change what only some overlays have, with those."""
+SINCE: dict[str, tuple[int, int]] = {"gpu-dra": (1, 34)}
+"""Components that need a newer Kubernetes than the oldest that Ferry runs on."""
 FIRST = ("canary",)
 """Components that an overlay lists before the others, which reach what they add."""
+LAST = ("argo-rollouts",)
+"""Components that an overlay lists after the others: they change the kinds that those patch."""
 
 
 def _folders(parent: Path) -> tuple[str, ...]:
@@ -26,7 +36,8 @@ def _folders(parent: Path) -> tuple[str, ...]:
 
 
 OVERLAYS = _folders(K8S / "overlays")
-COMPONENTS = tuple(sorted(_folders(K8S / "components"), key=lambda name: (name not in FIRST, name)))
+COMPONENTS = tuple(sorted(_folders(K8S / "components"), key=lambda name: (name not in FIRST, name in LAST, name)))
+"""In an order in which an overlay may list them."""
 
 
 def inside(overlay: str) -> frozenset[str]:
@@ -43,7 +54,7 @@ def inside(overlay: str) -> frozenset[str]:
 def every(overlay: str) -> Iterator[tuple[str, ...]]:
     """Every set of components that can be added to an overlay, the empty one first."""
     own = inside(overlay)
-    free = [name for name in COMPONENTS if name not in own]
+    free = [name for name in COMPONENTS if name not in own and overlay in ONLY.get(name, OVERLAYS)]
     for size in range(len(free) + 1):
         for chosen in itertools.combinations(free, size):
             if _go_together(own | set(chosen)):

@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from serving.telemetry import metrics
-from tests.deploy.manifests import K8S, ROOT
+from tests.deploy.manifests import K8S, ROOT, Json
 
 GRAFANA = ROOT / "deploy" / "grafana"
 KUBERNETES = {
@@ -80,6 +80,17 @@ def in_keda() -> list[str]:
     documents = yaml.safe_load_all((K8S / "components/keda/scaled-objects.yaml").read_text())
     triggers = [trigger for document in documents for trigger in document["spec"]["triggers"]]
     return [trigger["metadata"]["query"] for trigger in triggers if trigger["type"] == "prometheus"]
+
+
+def analyses() -> list[Json]:
+    """Metrics of the AnalysisTemplates of Argo Rollouts, with their arguments replaced."""
+    text = (K8S / "components/argo-rollouts/analysis.yaml").read_text()
+    documents = yaml.safe_load_all(re.sub(r"\{\{args\.\w+\}\}", "word", text))
+    return [metric for document in documents for metric in document["spec"]["metrics"]]
+
+
+def in_analyses() -> list[str]:
+    return [metric["provider"]["prometheus"]["query"] for metric in analyses()]
 
 
 def in_adapter(namespace: str = "ferry", pods: str = ".+") -> list[str]:

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.deploy.composition import K8S, OVERLAYS, ROOT, selected
+from tests.deploy.composition import FIRST, K8S, OVERLAYS, ROOT, selected
 
 MODELS_DIR = ROOT / "models"
 
@@ -43,25 +44,55 @@ def _kustomize() -> tuple[str, ...]:
 @cache
 def render(overlay: str, components: tuple[str, ...] = ()) -> tuple[Json, ...]:
     """The objects of an overlay with further components, as `kubectl apply -k` would send them."""
-    with tempfile.TemporaryDirectory(dir=K8S / "overlays", prefix=".test-") as folder:
+    with prepared(overlay, components) as folder:
+        return build(folder)
+
+
+@contextmanager
+def prepared(overlay: str, components: tuple[str, ...]) -> Iterator[Path]:
+    """A folder, for as long as the context lasts, with an overlay and further components.
+
+    Those that come first are listed by a copy of the overlay, whose own patches then reach what they add; the others
+    by an overlay on top of it.
+    """
+    first = [component for component in components if component in FIRST]
+    with ExitStack() as stack:
+        below = f"../{overlay}"
+        if first:
+            copy = _folder(stack)
+            shutil.copytree(K8S / "overlays" / overlay, copy, dirs_exist_ok=True)
+            text = (copy / "kustomization.yaml").read_text()
+            added = "".join(f"  - ../../components/{component}\n" for component in first)
+            (copy / "kustomization.yaml").write_text(text.replace("components:\n", f"components:\n{added}", 1))
+            below = f"../{copy.name}"
+        top = _folder(stack)
         kustomization = {
             "apiVersion": "kustomize.config.k8s.io/v1beta1",
             "kind": "Kustomization",
             "namespace": "ferry",
-            "resources": [f"../{overlay}"],
-            "components": [f"../../components/{name}" for name in components],
+            "resources": [below],
+            "components": [f"../../components/{component}" for component in components if component not in first],
         }
-        (Path(folder) / "kustomization.yaml").write_text(yaml.safe_dump(kustomization))
-        return build(Path(folder))
+        (top / "kustomization.yaml").write_text(yaml.safe_dump(kustomization))
+        yield top
+
+
+def _folder(stack: ExitStack) -> Path:
+    return Path(stack.enter_context(tempfile.TemporaryDirectory(dir=K8S / "overlays", prefix=".test-")))
 
 
 def build(folder: Path) -> tuple[Json, ...]:
     """The objects of the kustomization in a folder."""
+    return tuple(yaml.load_all(kustomize(folder), _LOADER))
+
+
+def kustomize(folder: Path) -> str:
+    """What kustomize prints for a folder; an error fails the test, and so does a warning."""
     done = subprocess.run([*_kustomize(), str(folder)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     # Kustomize warns of what it will stop to understand.
     assert not done.stderr, done.stderr
-    return tuple(yaml.load_all(done.stdout, _LOADER))
+    return done.stdout
 
 
 def of_kind(objects: tuple[Json, ...], *kinds: str) -> list[Json]:
@@ -79,7 +110,7 @@ def workloads(objects: tuple[Json, ...]) -> list[Json]:
 
 
 def ferry(objects: tuple[Json, ...]) -> list[Json]:
-    """Ferry's own Deployments, without Redis and the collector."""
+    """Ferry's own Deployments or Rollouts, without Redis and the collector."""
     return [w for w in workloads(objects) if labels(w).get("app.kubernetes.io/name") == "ferry"]
 
 
@@ -116,13 +147,14 @@ def selects(selector: Json, of: dict[str, str]) -> bool:
     return True
 
 
-def variables(workload: Json, objects: tuple[Json, ...]) -> dict[str, str]:
-    """Environment of a workload's first container; values from Secrets are left out."""
+def variables(workload: Json, objects: tuple[Json, ...], init: int | None = None) -> dict[str, str]:
+    """Environment of a workload's first container, or its init container `init`; values from Secrets are left out."""
     maps = {name(item): item["data"] for item in of_kind(objects, "ConfigMap")}
-    container = pod(workload)["containers"][0]
+    container = pod(workload)["containers"][0] if init is None else pod(workload)["initContainers"][init]
     found: dict[str, str] = {}
     for source in container.get("envFrom", []):
-        found |= maps[source["configMapRef"]["name"]]
+        if "configMapRef" in source:
+            found |= maps[source["configMapRef"]["name"]]
     found |= {item["name"]: item["value"] for item in container.get("env", []) if "value" in item}
     return found
 

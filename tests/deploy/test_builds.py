@@ -1,4 +1,4 @@
-"""Overlays and components are found, and every combination of them builds."""
+"""Overlays and components are found, and combinations of them build: with cpu, which others are copied from, all."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.deploy.composition import COMPONENTS, CONFLICTS, K8S, OVERLAYS, every, inside, selected
+from tests.deploy.composition import COMPONENTS, CONFLICTS, K8S, ONLY, OVERLAYS, every, inside, selected
 from tests.deploy.manifests import name, render
 
 ALL = os.environ.get("FERRY_K8S_ALL") == "1"
@@ -21,20 +21,24 @@ def test_every_folder_is_an_overlay_or_a_component() -> None:
 def test_every_component_is_tried_alone_and_with_every_other_that_it_goes_with() -> None:
     tried = {frozenset(chosen) | inside("cpu") for chosen in selected("cpu", pairs=True)}
     for one in COMPONENTS:
-        assert any(one in combination for combination in tried) or any(
-            one in pair and pair & inside("cpu") for pair in CONFLICTS
-        )
+        if "cpu" in ONLY.get(one, OVERLAYS):
+            assert any(one in combination for combination in tried) or any(
+                one in pair and pair & inside("cpu") for pair in CONFLICTS
+            )
+    for one, overlays in ONLY.items():
+        assert all(any(one in chosen for chosen in selected(overlay, pairs=False)) for overlay in overlays)
     for chosen in every("cpu"):
         for i, one in enumerate(chosen):
             for other in chosen[i + 1 :]:
                 assert any({one, other} <= combination for combination in tried)
 
 
-@pytest.mark.skipif(not ALL, reason="make k8s-check builds every combination; FERRY_K8S_ALL=1 asks for it here")
+@pytest.mark.skipif(not ALL, reason="make k8s-check builds all combinations; FERRY_K8S_ALL=1 asks for it here")
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("overlay", OVERLAYS)
-def test_every_combination_builds(overlay: str) -> None:
+def test_combinations_build(overlay: str) -> None:
+    wanted = every(overlay) if overlay == "cpu" else selected(overlay, pairs=True)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for objects in pool.map(lambda components: render.__wrapped__(overlay, components), every(overlay)):
+        for objects in pool.map(lambda components: render.__wrapped__(overlay, components), wanted):
             seen = [(item["kind"], name(item)) for item in objects]
             assert len(seen) == len(set(seen))

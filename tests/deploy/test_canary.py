@@ -26,7 +26,7 @@ from tests.deploy.manifests import (
 from tests.deploy.test_network import ADDED, DNS, edges
 
 TRACK = ("ensembler", "detector", "classifier-efficientnet", "classifier-arcface")
-OVERLAYS = pytest.mark.parametrize("overlay", ["cpu", "local"])
+OVERLAYS = pytest.mark.parametrize("overlay", ["cpu", "gpu", "local"])
 
 
 def config(objects: tuple[Json, ...], prefix: str, folder: Path) -> Path:
@@ -55,8 +55,9 @@ def test_the_track_is_complete_and_marked(overlay: str) -> None:
     assert all(labels(w)["app.kubernetes.io/component"] == name(w) for w in track)
 
 
-def test_it_differs_from_stable_in_names_recipe_and_scale_only() -> None:
-    objects = render("cpu", ("canary",))
+@pytest.mark.parametrize("overlay", ["cpu", "gpu"])
+def test_it_differs_from_stable_in_names_recipe_and_scale_only(overlay: str) -> None:
+    objects = render(overlay, ("canary",))
     twins = {name(w): w for w in ferry(objects)}
     for one in TRACK:
         stable, canary = pod(twins[one]), pod(twins[f"{one}-canary"])

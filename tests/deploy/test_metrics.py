@@ -8,6 +8,7 @@ from tests.deploy.expressions import (
     KUBERNETES,
     declared,
     in_adapter,
+    in_analyses,
     in_dashboards,
     in_keda,
     rules,
@@ -22,7 +23,8 @@ RECORDED = {rule["record"] for rule in rules() if "record" in rule}
 
 
 @pytest.mark.parametrize(
-    "expression", sorted({*in_dashboards(), *in_keda(), *in_adapter(), *(rule["expr"] for rule in rules())})
+    "expression",
+    sorted({*in_dashboards(), *in_keda(), *in_adapter(), *in_analyses(), *(rule["expr"] for rule in rules())}),
 )
 def test_every_series_is_exported_with_the_labels_asked_for(expression: str) -> None:
     exported = declared()

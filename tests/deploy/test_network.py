@@ -123,6 +123,9 @@ ADDED = {
     "redis": {("gateway", "redis", 6379)},
     "redis-external": {("gateway", "internet", 6379)},
     "otel": {("otel-collector", "monitoring", 4317)},
+    "models-fetch": {
+        (model, "internet", 443) for model in ("detector", "classifier-efficientnet", "classifier-arcface")
+    },
     "canary": {
         ("gateway", "ensembler-canary", 50052),
         ("ensembler-canary", "detector-canary", 50053),

@@ -16,6 +16,7 @@ from services.detector.settings import DetectorSettings
 from services.ensembler.recipe import read_recipe
 from services.ensembler.service import EnsemblerService
 from services.ensembler.settings import EnsemblerSettings
+from serving.repository.fetch import FetchSettings
 from serving.server import Service
 from serving.settings import ServiceSettings, load
 from tests.deploy.composition import OVERLAYS
@@ -192,7 +193,88 @@ def test_the_version_label_is_the_version_served(overlay: str) -> None:
             assert policy == f"{marks['ferry/model']}:{marks['ferry/model-version']}"
 
 
-def test_no_rollout_takes_a_replica_away_before_its_successor_serves() -> None:
-    for workload in ferry(render("cpu")):
+@pytest.mark.parametrize("overlay", ["cpu", "gpu"])
+def test_no_rollout_takes_a_replica_away_before_its_successor_serves(overlay: str) -> None:
+    for workload in ferry(render(overlay)):
         assert workload["spec"]["strategy"]["rollingUpdate"]["maxUnavailable"] == 0
         assert workload["spec"]["revisionHistoryLimit"] >= 2
+
+
+@ALL
+def test_a_rollout_is_given_the_time_that_a_start_may_take(overlay: str, components: tuple[str, ...]) -> None:
+    objects = render(overlay, components)
+    for workload in ferry(objects):
+        startup = pod(workload)["containers"][0]["startupProbe"]
+        deadline = workload["spec"]["progressDeadlineSeconds"]
+        seconds = startup["periodSeconds"] * startup["failureThreshold"]
+        for container in range(len(pod(workload).get("initContainers", []))):
+            seconds += float(variables(workload, objects, init=container)["FERRY_FETCH_TIMEOUT"])
+        assert seconds < deadline
+
+
+@pytest.mark.parametrize("components", [(), ("gpu-dra",)])
+def test_each_model_has_a_gpu_and_a_place_for_its_engines(components: tuple[str, ...]) -> None:
+    objects = render("gpu", components)
+    for workload in ferry(objects):
+        spec, (container,) = pod(workload), pod(workload)["containers"]
+        models = workload["metadata"]["labels"].get("ferry/runs-models") == "true"
+        found = variables(workload, objects)
+        claims = [claim["name"] for claim in container["resources"].get("claims", [])]
+        if not models:
+            assert "tolerations" not in spec
+            assert "FERRY_DEVICE" not in found
+            assert container["resources"]["limits"].keys() == {"cpu", "memory"}
+            continue
+        assert container["image"].rpartition(":")[0].endswith("-gpu")
+        assert found["FERRY_DEVICE"] == "cuda"
+        assert found["FERRY_ENGINE_CACHE"] in {m["mountPath"] for m in container["volumeMounts"]}
+        # Asked for one way, never both: the pod would wait for two.
+        if components:
+            (claim,) = spec["resourceClaims"]
+            (template,) = of_kind(objects, "ResourceClaimTemplate")
+            assert claim["resourceClaimTemplateName"] == name(template)
+            assert claims == [claim["name"]]
+            assert "nvidia.com/gpu" not in container["resources"]["limits"]
+        else:
+            assert container["resources"]["limits"]["nvidia.com/gpu"] == 1
+            assert not claims
+
+
+@pytest.mark.parametrize("overlay", ["cpu", "gpu"])
+def test_models_are_fetched_by_the_service_s_own_image_into_its_repository(
+    overlay: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    objects = render(overlay, ("models-fetch",))
+    for workload in ferry(objects):
+        spec, runs_models = pod(workload), workload["metadata"]["labels"].get("ferry/runs-models") == "true"
+        assert ("initContainers" in spec) == runs_models
+        if not runs_models:
+            continue
+        (fetch,), (service,) = spec["initContainers"], spec["containers"]
+        assert fetch["image"] == service["image"]
+        assert fetch["command"] == ["python", "-m", "serving.repository.fetch"]
+        for variable, value in variables(workload, objects, init=0).items():
+            assert variable.removeprefix("FERRY_").lower() in FetchSettings.model_fields
+            monkeypatch.setenv(variable, value)
+        read = load(FetchSettings, [])
+        (mount,) = (m for m in service["volumeMounts"] if m["name"] == "models")
+        assert mount["readOnly"] is True
+        assert mount["mountPath"] == str(read.models_dir)
+        (volume,) = (v for v in spec["volumes"] if v["name"] == "models")
+        # The archive and what is unpacked of it.
+        assert 2 * read.fetch_max_bytes < quantity(volume["emptyDir"]["sizeLimit"])
+
+
+def test_the_autoscaler_keeps_a_gpu_s_batches_full_and_its_cpu_within_the_limit() -> None:
+    objects = render("gpu")
+    sized = {name(w): w for w in ferry(objects)}
+    for scaler in of_kind(objects, "HorizontalPodAutoscaler"):
+        workload = sized[scaler["spec"]["scaleTargetRef"]["name"]]
+        resources = pod(workload)["containers"][0]["resources"]
+        for metric in scaler["spec"]["metrics"]:
+            if metric["type"] == "Pods":
+                batch = float(variables(workload, objects)["FERRY_MAX_BATCH"])
+                assert quantity(metric["pods"]["target"]["averageValue"]) > batch
+            else:
+                share = metric["containerResource"]["target"]["averageUtilization"] / 100
+                assert share * quantity(resources["requests"]["cpu"]) < quantity(resources["limits"]["cpu"])

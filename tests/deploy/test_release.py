@@ -78,6 +78,19 @@ def test_a_release_reaches_every_service_of_its_track_and_no_other(
             assert (MODELS_DIR / found.model / version / "manifest.json").is_file()
 
 
+@pytest.mark.parametrize("track", TRACKS)
+def test_on_gpus_models_run_in_the_images_for_gpus(track: str, overlay: Path) -> None:
+    text = OVERLAY.replace("../cpu", "../gpu")
+    release(overlay, "--version", "0.2.0", "--track", track, "--gpu")
+    component = "release" if track == "stable" else "release-canary"
+    (overlay / "kustomization.yaml").write_text(f"{text}  - {component}\n")
+    suffix = "" if track == "stable" else "-canary"
+    built = {name(workload): workload for workload in ferry(build(overlay))}
+    for service in of_track(track):
+        ending = "-gpu" if service.model else ""
+        assert image(built[service.name + suffix]) == f"registry.example.com/ferry/{service.image}{ending}:0.2.0"
+
+
 def test_images_that_would_overrule_it_are_pointed_at(overlay: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (overlay / "kustomization.yaml").write_text(f"{OVERLAY}  - release\nimages:\n  - name: x\n    newTag: y\n")
     release(overlay, "--version", "0.2.0")
@@ -117,6 +130,10 @@ def test_make_passes_everything_on() -> None:
     assert "--version 9.9.9" in said
     assert "--overlay o --track canary --registry localhost/ferry --model arcface=2" in said
     assert "$image:9.9.9" in said.replace("$$", "$")
+    assert "-gpu" not in said
+    said = subprocess.run([*command, "GPU=1"], cwd=K8S.parents[1], capture_output=True, text=True, check=True).stdout
+    assert "detector-gpu classifier-gpu" in said
+    assert "--model arcface=2 --gpu" in said
 
 
 def test_the_component_is_yaml(overlay: Path) -> None:

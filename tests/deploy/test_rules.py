@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.deploy.expressions import GRAFANA, alerts, in_adapter, in_dashboards, in_keda, rules
+from tests.deploy.expressions import GRAFANA, alerts, in_adapter, in_analyses, in_dashboards, in_keda, rules
 from tests.deploy.manifests import K8S, ROOT
 
 PROMTOOL = shutil.which("promtool")
@@ -36,7 +36,8 @@ def test_rules_are_sound_and_fire_when_they_should(tmp_path: Path) -> None:
 
 @needs_promtool
 def test_every_expression_is_promql(tmp_path: Path) -> None:
-    wanted = [{"record": f"panel:{i}", "expr": e} for i, e in enumerate([*in_dashboards(), *in_keda(), *in_adapter()])]
+    expressions = [*in_dashboards(), *in_keda(), *in_adapter(), *in_analyses()]
+    wanted = [{"record": f"panel:{i}", "expr": e} for i, e in enumerate(expressions)]
     groups = {"groups": [{"name": "panels", "rules": [{**rule, "record": "panel:value"} for rule in wanted]}]}
     for i, rule in enumerate(groups["groups"][0]["rules"]):  # type: ignore[arg-type]
         rule["labels"] = {"panel": str(i)}  # type: ignore[index]

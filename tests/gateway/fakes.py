@@ -86,14 +86,17 @@ class FakeEnsembler(ensembler_pb2_grpc.EnsemblerServicer):
 
 
 @asynccontextmanager
-async def running_ensembler(fake: FakeEnsembler) -> AsyncIterator[str]:
-    """Yields the address."""
+async def running_ensembler(
+    fake: FakeEnsembler, credentials: grpc.ServerCredentials | None = None
+) -> AsyncIterator[str]:
+    """Yields the address; `credentials`: for TLS, of which the address then names the host."""
     server = grpc.aio.server(options=[("grpc.http2.min_recv_ping_interval_without_data_ms", 500)])
     ensembler_pb2_grpc.add_EnsemblerServicer_to_server(fake, server)
-    port = server.add_insecure_port("127.0.0.1:0")
+    where = "127.0.0.1:0"
+    port = server.add_insecure_port(where) if credentials is None else server.add_secure_port(where, credentials)
     await server.start()
     try:
-        yield f"127.0.0.1:{port}"
+        yield f"127.0.0.1:{port}" if credentials is None else f"localhost:{port}"
     finally:
         await server.stop(None)
 

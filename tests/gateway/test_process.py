@@ -6,8 +6,11 @@ import sys
 
 import grpc
 import pytest
+import trustme
 
 from ferry.v1 import gateway_pb2, gateway_pb2_grpc
+from serving.rpc.certificates import server_credentials
+from tests.certificates import Certificates
 from tests.gateway.fakes import jpeg, running_ensembler
 
 pytestmark = pytest.mark.e2e
@@ -35,6 +38,25 @@ async def test_it_serves_until_it_is_told_to_stop(ensembler, unused_tcp_port):
                 process.kill()
     assert process.returncode == 0
     assert jpeg() not in log
+
+
+async def test_it_speaks_mutual_tls_both_ways(ensembler, unused_tcp_port, tmp_path):
+    authority = trustme.CA()
+    inside = Certificates(tmp_path / "ensembler", authority)
+    own = Certificates(tmp_path / "gateway", authority)
+    caller = Certificates(tmp_path / "caller", authority, "shop")
+    async with running_ensembler(ensembler, server_credentials(inside.tls)) as address:
+        files = [word for field, path in own.settings.items() for word in (f"--{field.replace('_', '-')}", str(path))]
+        process = await start("--port", str(unused_tcp_port), "--ensembler-address", address, *files)
+        try:
+            where = f"localhost:{unused_tcp_port}"
+            async with grpc.aio.secure_channel(where, caller.tls.channel_credentials()) as channel:
+                stub = gateway_pb2_grpc.ExpressionRecognitionStub(channel)
+                request = gateway_pb2.RecognizeRequest(image=jpeg())
+                await stub.Recognize(request, timeout=30, wait_for_ready=True)
+        finally:
+            process.kill()
+            await process.communicate()
 
 
 @pytest.mark.parametrize(

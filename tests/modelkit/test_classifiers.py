@@ -99,6 +99,27 @@ def test_teachers_soften_the_labels_and_are_remembered(ferry_models, tmp_path: P
     assert record["teachers"][0].startswith("arcface 1 (")
 
 
+def test_a_refinement_goes_on_from_the_published_version(ferry_models, data: Path, tmp_path: Path, monkeypatch) -> None:
+    assert "no model 'arcface'" in ferry_models("train", "arcface", "--refine", fails=True)
+    for command in ("train", "export", "publish"):
+        ferry_models(command, "arcface")
+    gentle = {"epochs": 1, "learning_rate": 1e-6, "augmentation_schedule": ((1.0, 0.0),)}
+    monkeypatch.setitem(RECIPES, "arcface", TINY.with_changes(name="arcface", refinement=gentle))
+    assert "arcface --data" in (said := ferry_models("train", "arcface", "--refine"))
+    assert said.rstrip().endswith("--refine")
+    ferry_models("export", "arcface", "--refine")
+    ferry_models("publish", "arcface", "--refine")
+
+    before, after = (ModelRepository(tmp_path / "models").open("arcface", version) for version in "12")
+    origin = f"arcface 1 ({before.manifest.digest[:12]})"
+    assert after.manifest.training["initial_weights"] == origin
+    assert after.manifest.training["teachers"] == [origin]
+    assert after.manifest.training["recipe"]["epochs"] == 1
+    images = read_expressions(data, "public_test").images
+    assert np.abs(classify(before, images) - classify(after, images)).max() < 0.1
+    assert "give one of them" in ferry_models("train", "arcface", "--refine", "--init", "x.pth", fails=True)
+
+
 def test_unknown_names_are_explained(ferry_models) -> None:
     assert "there is no recipe 'resnet'; there are arcface, efficientnet" in ferry_models("train", "resnet", fails=True)
     assert "no model 'nobody'" in ferry_models("evaluate", "nobody", fails=True)

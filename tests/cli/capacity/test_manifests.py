@@ -18,7 +18,7 @@ def test_the_deployed_autoscalers_are_read() -> None:
     found = read_manifests(BASE)
     assert found.keys() == {"gateway", "ensembler", "detector", "classifier-efficientnet", "classifier-arcface"}
     detector = found["detector"]
-    assert (detector.cpu_limit, detector.memory_request) == (1.0, 768 * 2**20)
+    assert (detector.cpu_limit, detector.memory_request) == (1.0, 1024 * 2**20)
     assert detector.autoscaler.up.policies == (Policy(True, 100, 30), Policy(False, 2, 30))
     assert detector.autoscaler.down.window_seconds == 300
     # Of the Deployment itself, and of the ConfigMap that all share.

@@ -1,0 +1,77 @@
+"""How the commands reach a cluster: certificates and API key."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ferry.client import Client, Tls, TlsError
+
+_PANEL = "Clusters with TLS or API keys"
+
+TlsCaOption = Annotated[
+    Path | None,
+    typer.Option(
+        envvar="FERRY_TLS_CA",
+        metavar="FILE",
+        rich_help_panel=_PANEL,
+        help="PEM authorities that the cluster's certificate must come from; turns TLS on.",
+    ),
+]
+TlsCertOption = Annotated[
+    Path | None,
+    typer.Option(
+        envvar="FERRY_TLS_CERT", metavar="FILE", rich_help_panel=_PANEL, help="PEM certificate of the caller."
+    ),
+]
+TlsKeyOption = Annotated[
+    Path | None, typer.Option(envvar="FERRY_TLS_KEY", metavar="FILE", rich_help_panel=_PANEL, help="Its PEM key.")
+]
+ApiKeyOption = Annotated[
+    str | None,
+    typer.Option(
+        envvar="FERRY_API_KEY",
+        rich_help_panel=_PANEL,
+        show_envvar=True,
+        help="The caller's key. Better in the variable: others on this machine see flags.",
+    ),
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """What a cluster may ask a caller for."""
+
+    tls: Tls | None = None
+    api_key: str | None = None
+
+    @property
+    def given(self) -> bool:
+        """Whether there are any: they are for a cluster that runs, not for a temporary one."""
+        return self.tls is not None or self.api_key is not None
+
+    def client(self, address: str, timeout: float) -> Client:
+        """
+        Raises:
+            typer.BadParameter: files that do not fit.
+        """
+        try:
+            return Client(address, timeout=timeout, tls=self.tls, api_key=self.api_key)
+        except TlsError as error:
+            raise typer.BadParameter(str(error)) from error
+
+
+def credentials(ca: Path | None, cert: Path | None, key: Path | None, api_key: str | None) -> Credentials:
+    """From the options.
+
+    Raises:
+        typer.BadParameter: one of certificate and key without the other.
+    """
+    try:
+        tls = Tls(ca, cert, key) if ca or cert or key else None
+    except TlsError as error:
+        raise typer.BadParameter(str(error)) from error
+    return Credentials(tls, api_key)

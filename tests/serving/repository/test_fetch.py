@@ -1,0 +1,341 @@
+"""Models come over HTTP whole and as promised, or not at all; the error says why and gives no secret away."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import tarfile
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from serving.repository import download as downloading
+from serving.repository.download import DownloadError, Limits, check_url, download
+from serving.repository.fetch import FetchSettings, fetch, main
+from serving.repository.repository import InvalidModelError, ModelRepository
+from serving.repository.unpack import MAX_MEMBERS, ArchiveError, unpack
+from tests.tiny_models import classifier_graph, classifier_manifest, publish
+
+Answer = Callable[[BaseHTTPRequestHandler], None]
+QUICK = Limits(size=1 << 20, seconds=30, attempts=3, pause=0.01)
+
+
+class Server:
+    """A real HTTP server on this machine whose answers a test decides, one function a path."""
+
+    def __init__(self) -> None:
+        self.answers: dict[str, Answer] = {}
+        self.asked: list[str] = []
+        self.released = threading.Event()
+        server = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_GET(self) -> None:
+                server.asked.append(self.path)
+                self.close_connection = True
+                server.answers[self.path.partition("?")[0]](self)
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self._http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._http.daemon_threads = True
+        self._thread = threading.Thread(target=self._http.serve_forever, kwargs={"poll_interval": 0.05})
+        self._thread.start()
+        self.url = f"http://127.0.0.1:{self._http.server_port}"
+
+    def serve(self, path: str, *answers: Answer) -> str:
+        """One answer after the other; the last one stays."""
+        left = list(answers)
+
+        def next_one(handler: BaseHTTPRequestHandler) -> None:
+            answer = left.pop(0) if len(left) > 1 else left[0]
+            answer(handler)
+
+        self.answers[path] = next_one
+        return self.url + path
+
+    def close(self) -> None:
+        self.released.set()
+        self._http.shutdown()
+        self._thread.join()
+        self._http.server_close()
+
+
+def content(data: bytes, promised: int | None = None) -> Answer:
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        handler.send_response(200)
+        handler.send_header("Content-Length", str(len(data) if promised is None else promised))
+        handler.end_headers()
+        handler.wfile.write(data)
+
+    return answer
+
+
+def status(code: int, **headers: str) -> Answer:
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        handler.send_response(code)
+        for key, value in {"Content-Length": "0", **headers}.items():
+            handler.send_header(key, value)
+        handler.end_headers()
+
+    return answer
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    server = Server()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> bytes:
+    """Of one model, `tiny` 1."""
+    source = tmp_path / "source"
+    source.mkdir()
+    publish(source, classifier_manifest(), classifier_graph())
+    return tar_of({str(p.relative_to(source)): p.read_bytes() for p in source.rglob("*") if p.is_file()})
+
+
+def tar_of(files: dict[str, bytes], *special: tarfile.TarInfo, mode: str = "w") -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode=mode) as tar:
+        for path, data in files.items():
+            info = tarfile.TarInfo(path)
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+        for info in special:
+            tar.addfile(info)
+    return buffer.getvalue()
+
+
+def digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def settings(url: str, data: bytes, root: Path, **others: object) -> FetchSettings:
+    root.mkdir(exist_ok=True)
+    return FetchSettings(models_url=url, models_sha256=digest(data), models_dir=root, **others)  # type: ignore[arg-type]
+
+
+def test_what_was_promised_can_be_served(server: Server, archive: bytes, tmp_path: Path) -> None:
+    root = tmp_path / "models"
+    fetch(settings(server.serve("/models.tar", content(archive)), archive, root))
+    assert ModelRepository(root).open("tiny", "1").manifest.name == "tiny"
+    assert [path.name for path in root.iterdir()] == ["tiny"]
+
+
+def test_a_second_start_finds_the_same(server: Server, archive: bytes, tmp_path: Path) -> None:
+    root = tmp_path / "models"
+    wanted = settings(server.serve("/models.tar", content(archive)), archive, root)
+    fetch(wanted)
+    (root / "tiny/1/model.onnx").write_bytes(b"damaged")
+    fetch(wanted)
+    assert ModelRepository(root).open("tiny", "1")
+    assert [path.name for path in root.iterdir()] == ["tiny"]
+
+
+def test_another_file_is_refused_and_not_asked_for_again(server: Server, archive: bytes, tmp_path: Path) -> None:
+    url = server.serve("/models.tar", content(archive + b"\0"))
+    root = tmp_path / "models"
+    with pytest.raises(DownloadError, match=f"SHA-256 is {digest(archive + bytes(1))}, expected was {digest(archive)}"):
+        fetch(settings(url, archive, root))
+    assert list(root.iterdir()) == []
+    assert len(server.asked) == 1
+
+
+def test_a_truncated_answer_is_asked_for_again(server: Server, archive: bytes, tmp_path: Path) -> None:
+    short = content(archive[:100], promised=len(archive))
+    download(server.serve("/a", short, content(archive)), digest(archive), tmp_path / "a", QUICK)
+    assert (tmp_path / "a").read_bytes() == archive
+    with pytest.raises(DownloadError, match=rf"ended after 100 of {len(archive)} bytes \(attempt 3 of 3\)"):
+        download(server.serve("/b", short), digest(archive), tmp_path / "b", QUICK)
+
+
+def test_errors_that_may_pass_are_tried_again_and_others_are_not(
+    server: Server, archive: bytes, tmp_path: Path
+) -> None:
+    url = server.serve("/a", status(503), status(429), content(archive))
+    download(url, digest(archive), tmp_path / "a", QUICK)
+    assert len(server.asked) == 3
+    with pytest.raises(DownloadError, match=r"answered 403 Forbidden \(attempt 1 of 3\)"):
+        download(server.serve("/b", status(403)), digest(archive), tmp_path / "b", QUICK)
+
+
+def test_nobody_there(tmp_path: Path, server: Server) -> None:
+    url = server.url
+    server.close()
+    with pytest.raises(DownloadError, match=r"refused.*\(attempt 3 of 3\)"):
+        download(url, "0" * 64, tmp_path / "a", QUICK)
+
+
+@pytest.mark.parametrize("promised", [True, False])
+def test_more_than_is_allowed_is_not_read(server: Server, tmp_path: Path, promised: bool) -> None:
+    def endless(handler: BaseHTTPRequestHandler) -> None:
+        handler.send_response(200)
+        if promised:
+            handler.send_header("Content-Length", str(1 << 40))
+        handler.end_headers()
+        try:
+            while not server.released.is_set():
+                handler.wfile.write(bytes(1 << 16))
+        except OSError:
+            pass
+
+    with pytest.raises(DownloadError, match=r"bytes.*allowed"):
+        download(server.serve("/a", endless), "0" * 64, tmp_path / "a", QUICK)
+    assert not (tmp_path / "a").exists() or (tmp_path / "a").stat().st_size <= QUICK.size
+
+
+def test_a_server_that_drips_is_cut_off(server: Server, tmp_path: Path) -> None:
+    def drip(handler: BaseHTTPRequestHandler) -> None:
+        handler.send_response(200)
+        handler.send_header("Content-Length", "1000000")
+        handler.end_headers()
+        try:
+            while not server.released.wait(0.05):
+                handler.wfile.write(b"x")
+        except OSError:
+            pass
+
+    with pytest.raises(DownloadError, match="not complete when the time was up"):
+        download(server.serve("/a", drip), "0" * 64, tmp_path / "a", Limits(seconds=0.5))
+
+
+def test_a_server_that_never_answers_is_cut_off(server: Server, tmp_path: Path) -> None:
+    with pytest.raises(DownloadError, match="not complete when the time was up"):
+        download(
+            server.serve("/a", lambda _: server.released.wait() and None),
+            "0" * 64,
+            tmp_path / "a",
+            Limits(seconds=0.5, attempts=1),
+        )
+
+
+def test_a_redirect_is_followed(server: Server, archive: bytes, tmp_path: Path) -> None:
+    server.serve("/there", content(archive))
+    download(server.serve("/a", status(302, Location="/there")), digest(archive), tmp_path / "a", QUICK)
+    assert server.asked == ["/a", "/there"]
+
+
+@pytest.mark.parametrize(
+    "location", ["file:///etc/passwd", "ftp://127.0.0.1/x", "http://u:p@127.0.0.1/", "http://:80/x"]
+)
+def test_a_redirect_elsewhere_is_not(server: Server, tmp_path: Path, location: str) -> None:
+    with pytest.raises(DownloadError, match="redirects to an address that must"):
+        download(server.serve("/a", status(302, Location=location)), "0" * 64, tmp_path / "a", QUICK)
+    assert len(server.asked) == 1
+
+
+def test_a_redirect_in_circles_ends(server: Server, tmp_path: Path) -> None:
+    with pytest.raises(DownloadError, match="more than 5 redirects"):
+        download(server.serve("/a", status(302, Location="/a")), "0" * 64, tmp_path / "a", QUICK)
+
+
+def test_https_is_not_given_up() -> None:
+    with pytest.raises(DownloadError, match="from https to http"):
+        downloading._redirected("https://models.example.com/a", "http://models.example.com/a")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "../escaped",
+        "/etc/passwd",
+        "tiny/1/../../../escaped",
+        "tiny/1/a/b",
+        "tiny/1/.hidden",
+        "tiny/one/a",
+        "a",
+        "Tiny/1/a",
+    ],
+)
+def test_paths_that_leave_their_place_are_refused(tmp_path: Path, archive: bytes, path: str) -> None:
+    root = tmp_path / "root" / "models"
+    root.mkdir(parents=True)
+    (tmp_path / "a.tar").write_bytes(tar_of({"tiny/1/fine": b"", path: b"x"}))
+    with pytest.raises(ArchiveError, match="is no plain file NAME/VERSION/FILE"):
+        unpack(tmp_path / "a.tar", root, 1 << 20)
+    assert [p for p in (tmp_path / "root").rglob("*") if p != root] == []
+
+
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE])
+def test_nothing_but_plain_files_is_unpacked(tmp_path: Path, kind: bytes) -> None:
+    info = tarfile.TarInfo("tiny/1/model.onnx")
+    info.type, info.linkname = kind, "/etc/passwd"
+    (tmp_path / "a.tar").write_bytes(tar_of({}, info))
+    (tmp_path / "models").mkdir()
+    with pytest.raises(ArchiveError, match="is no plain file"):
+        unpack(tmp_path / "a.tar", tmp_path / "models", 1 << 20)
+
+
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        (b"", "not an uncompressed tar"),
+        (b"no tar" * 1000, "not an uncompressed tar"),
+        (tar_of({"tiny/1/a": b"x"}, mode="w:gz"), "not an uncompressed tar"),
+        (tar_of({"tiny/1/a": bytes(5000)})[:2000], "tar|ends within"),
+        (tar_of({"tiny/1/a": bytes(2 << 20)}), "have more than 1048576 bytes"),
+        (tar_of({f"tiny/1/f{i}": b"" for i in range(MAX_MEMBERS + 1)}), "more than 512 entries"),
+        (tar_of({"tiny/1/model.onnx": b"x"}), "there is no model in the archive"),
+    ],
+    ids=["empty", "noise", "gzip", "truncated", "large", "many", "no manifest"],
+)
+def test_archives_that_hold_no_models(tmp_path: Path, data: bytes, says: str) -> None:
+    (tmp_path / "a.tar").write_bytes(data)
+    (tmp_path / "models").mkdir()
+    with pytest.raises(ArchiveError, match=says):
+        unpack(tmp_path / "a.tar", tmp_path / "models", 1 << 20)
+    assert list((tmp_path / "models").iterdir()) == []
+
+
+def test_a_version_that_its_manifest_does_not_describe(tmp_path: Path, archive: bytes) -> None:
+    with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
+        files = {m.name: tar.extractfile(m).read() for m in tar}  # type: ignore[union-attr]
+    files["tiny/1/model.onnx"] += b"x"
+    (tmp_path / "a.tar").write_bytes(tar_of(files))
+    (tmp_path / "models").mkdir()
+    with pytest.raises(InvalidModelError, match="is not what its manifest says"):
+        unpack(tmp_path / "a.tar", tmp_path / "models", 1 << 20)
+    assert list((tmp_path / "models").iterdir()) == []
+
+
+@pytest.mark.parametrize("url", ["s3://bucket/key", "file:///etc/passwd", "http://", "http://u:p@h/", "http://h/a b"])
+def test_addresses_that_are_not_asked(url: str) -> None:
+    with pytest.raises(ValueError, match="must"):
+        check_url(url)
+
+
+def test_the_command_says_in_one_line_what_failed_and_keeps_the_secret(
+    server: Server, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    url = server.serve("/models.tar", status(403)) + "?X-Amz-Signature=c0ffee"
+    arguments = ["--models-url", url, "--models-sha256", "0" * 64, "--models-dir", str(tmp_path)]
+    assert main(arguments) == 1
+    told = capfd.readouterr().err
+    assert "cannot fetch" in told
+    assert "answered 403 Forbidden" in told
+    assert "c0ffee" not in told
+    assert len(told.splitlines()) == 1
+
+
+def test_the_command_names_the_setting_that_does_not_fit(capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--models-url", "s3://bucket/key?secret=c0ffee", "--models-sha256", "short"])
+    told = capfd.readouterr().err
+    assert "FERRY_MODELS_URL" in told
+    assert "FERRY_MODELS_SHA256" in told
+    assert "c0ffee" not in told
+
+
+def test_a_folder_that_is_not_there(server: Server, archive: bytes, tmp_path: Path) -> None:
+    url = server.serve("/models.tar", content(archive))
+    arguments = ["--models-url", url, "--models-sha256", digest(archive), "--models-dir", str(tmp_path / "none")]
+    assert main(arguments) == 1
