@@ -56,12 +56,14 @@ class Credentials:
     def client(self, address: str, timeout: float) -> Client:
         """
         Raises:
-            typer.BadParameter: files that do not fit.
+            typer.BadParameter: files that do not fit, or an address that is none.
         """
         try:
             return Client(address, timeout=timeout, tls=self.tls, api_key=self.api_key)
         except TlsError as error:
             raise typer.BadParameter(str(error)) from error
+        except ValueError as error:
+            raise typer.BadParameter(f"--address {error}") from error
 
 
 def credentials(ca: Path | None, cert: Path | None, key: Path | None, api_key: str | None) -> Credentials:

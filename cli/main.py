@@ -70,14 +70,15 @@ def version() -> None:
 
 
 def _pass_on(context: typer.Context, module: str, name: str) -> None:
+    program = f"ferry {context.info_name}"
     try:
         target = getattr(import_module(module), name)
     except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(f"`ferry {context.info_name}` needs {error.name}", name=error.name) from error
+        raise ModuleNotFoundError(f"`{program}` needs {error.name}", name=error.name) from error
     if not isinstance(target, typer.Typer):
         function, target = target, typer.Typer(add_completion=False, pretty_exceptions_enable=False)
         target.command()(function)
-    get_command(target).main(args=context.args, prog_name=f"ferry {context.info_name}")
+    get_command(target).main(args=context.args, prog_name=program, help_option_names=context.help_option_names)
 
 
 def main() -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
+from types import FrameType
 from typing import Annotated, Any
 
 import typer
@@ -31,7 +33,8 @@ def predict(
     paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Photos, or folders of photos.")],
     *,
     annotate: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Write each photo there with boxes and expressions.")
+        Path | None,
+        typer.Option(metavar="DIR", help="Write each photo there with boxes and expressions.", file_okay=False),
     ] = None,
     as_json: JsonOption = False,
     tta: Annotated[
@@ -50,6 +53,8 @@ def predict(
     than a few calls `ferry serve` in another terminal saves its start. A photo that cannot be read is reported, the
     others are still answered, and the exit code is 1.
     """
+    if not any(path.exists() for path in paths):
+        raise typer.BadParameter(f"there is no {', no '.join(map(str, paths))}")
     photos = _photos(paths)
     if not photos:
         raise typer.BadParameter(f"there are no photos in {', '.join(map(str, paths))}")
@@ -94,13 +99,19 @@ def _gateway(address: str, models_dir: Path, caller: Credentials) -> Iterator[st
         highlight=False,
         soft_wrap=True,
     )
-    with errors.status("starting") as spinner:
-        cluster = Cluster(ClusterSettings(port=0, models_dir=models_dir, embedded_redis=False), spinner.update)
-        cluster.start()
-    try:
+    with ExitStack() as afterwards:
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            afterwards.callback(signal.signal, number, signal.signal(number, _leave))
+        with errors.status("starting") as spinner:
+            cluster = Cluster(ClusterSettings(port=0, models_dir=models_dir, embedded_redis=False), spinner.update)
+            cluster.start()
+        afterwards.callback(cluster.stop)
         yield cluster.address
-    finally:
-        cluster.stop()
+
+
+def _leave(number: int, frame: FrameType | None) -> None:
+    """Ends the program as Ctrl-C would: what it started is stopped and removed."""
+    raise SystemExit(128 + number)
 
 
 def _recognize(client: Client, photos: Sequence[Path], tta: bool) -> list[Result]:

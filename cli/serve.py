@@ -78,7 +78,9 @@ def serve(
         float, typer.Option(min=0, help="The detector's weight in the vote; 0: it only finds faces.")
     ] = DEFAULT_DETECTOR_WEIGHT,
     models_dir: ModelsDirOption = default_models_dir(),
-    log_dir: Annotated[Path | None, typer.Option(help="Where the logs go; by default a temporary folder.")] = None,
+    log_dir: Annotated[
+        Path | None, typer.Option(help="Where the logs go; by default a temporary folder.", file_okay=False)
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Start a cluster on this machine and keep it running until Ctrl-C.

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
+from cli.serve import ModelsDirOption, default_models_dir
 from serving.backends import tuning
 from serving.backends.gpu import GpuSettings, find_gpu
 from serving.cpu import available_cpus, cpu_name
@@ -24,9 +25,7 @@ BATCHES = (1, 2, 4, 8, 16)
 
 def tune(
     names: Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="Models; all by default.")] = None,
-    models_dir: Annotated[
-        Path, typer.Option(envvar="FERRY_MODELS_DIR", help="The model repository.", show_default=True)
-    ] = Path("models"),
+    models_dir: ModelsDirOption = default_models_dir(),
     engine_cache: Annotated[
         Path | None, typer.Option(envvar="FERRY_ENGINE_CACHE", help="Folder of TensorRT's engines.")
     ] = None,

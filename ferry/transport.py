@@ -6,6 +6,7 @@ Used by the public client and by every service that calls another one.
 from __future__ import annotations
 
 import json
+import re
 from ipaddress import ip_address
 
 MAX_MESSAGE_BYTES = 64 << 20
@@ -13,6 +14,7 @@ MAX_MESSAGE_BYTES = 64 << 20
 
 RETRY_ATTEMPTS = 3
 
+_PORT = re.compile(r".:([0-9]{1,5})$")
 _SCHEMES = ("ipv4:", "ipv6:", "unix:", "unix-abstract:", "dns:///")
 
 SERVICE_CONFIG = json.dumps(
@@ -71,11 +73,14 @@ def target(address: str) -> str:
             machine), or a target with its scheme, which passes unchanged.
 
     Raises:
-        ValueError: a list that holds a host name, or both IPv4 and IPv6.
+        ValueError: no port from 1 to 65535, or a list that holds a host name, or both IPv4 and IPv6.
     """
     if "://" in address or address.startswith(_SCHEMES):
         return address
     if "," not in address:
+        port = _PORT.search(address)
+        if port is None or not 1 <= int(port[1]) <= 65535:
+            raise ValueError(f"must be host:port with a port from 1 to 65535, not {address!r}")
         return f"dns:///{address}"
     parts = [part.strip().replace("localhost:", "127.0.0.1:") for part in address.split(",")]
     try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import tomllib
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,7 +14,6 @@ from ferry.transport import target
 MAX_CONFIG_BYTES = 64 << 10
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
-_WITH_PORT = re.compile(r":[0-9]{1,5}$")
 
 
 class ConfigFileError(Exception):
@@ -69,8 +67,7 @@ def host_and_port(address: str) -> str:
     Raises:
         ValueError: it is none of them.
     """
-    if target(address) == f"dns:///{address}" and not _WITH_PORT.search(address):
-        raise ValueError(f"must be host:port, not {address!r}")
+    target(address)
     return address
 
 

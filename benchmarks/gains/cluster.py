@@ -16,7 +16,6 @@ from ferry.transport import channel_options, target
 from ferry.v1 import gateway_pb2, gateway_pb2_grpc
 
 CALLERS = (8, 32, 128)
-MAX_CALLERS = max(CALLERS)
 
 
 def caching(models_dir: Path, seconds: float) -> Iterator[Row]:

@@ -17,9 +17,9 @@ from cli.cluster.valkey import valkey_spec
 
 LOOPBACK = "127.0.0.1"
 GATEWAY, ENSEMBLER, MODELS, CACHE = range(4)
+"""Stages: who calls stops before who is called."""
 GATEWAY_DRAIN_SECONDS = 0.5
 """The gateway goes on listening that long when it stops: a call that is just arriving is answered, not cut off."""
-"""Stages: who calls stops before who is called."""
 
 
 @dataclass(frozen=True, slots=True)

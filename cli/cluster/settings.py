@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +11,7 @@ from types import MappingProxyType
 DEFAULT_CLASSIFIERS: Mapping[str, float] = MappingProxyType({"efficientnet": 0.4, "arcface": 0.4})
 DEFAULT_DETECTOR_WEIGHT = 0.2
 MAX_REPLICAS = 32
+REDIS_SCHEMES = ("redis://", "rediss://", "unix://")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +73,14 @@ class ClusterSettings:
             raise ValueError("a cluster needs a classifier")
         if self.vote not in {"soft", "hard"}:
             raise ValueError(f"vote is soft or hard, not {self.vote!r}")
+        if self.redis_url is not None and not self.redis_url.startswith(REDIS_SCHEMES):
+            raise ValueError(f"the redis_url must begin with one of {', '.join(REDIS_SCHEMES)}")
+        weights = {self.detector: self.detector_weight, **self.classifiers}
+        for name, weight in weights.items():
+            if not (math.isfinite(weight) and weight >= 0):
+                raise ValueError(f"the weight of {name} must be 0 or more, not {weight:g}")
+        if not sum(weights.values()):
+            raise ValueError("all weights are 0; give at least one model a weight above 0")
         known = {"ensembler", "detector", "classifier", *self.classifiers}
         for service, count in self.replicas.items():
             if service not in known:

@@ -201,6 +201,7 @@ class Supervisor:
                 if process.exit_code is None:
                     self._clean = False
                     process.kill()
-                    self._report(f"{process.spec.name} did not stop by itself and was killed")
+                    if self._failure is None:  # in the middle of a start few of them listen to a request
+                        self._report(f"{process.spec.name} did not stop by itself and was killed")
         for member in self.members:
             member.state = State.STOPPED

@@ -52,9 +52,11 @@ class AsyncClient:
             metadata: goes with every call.
 
         Raises:
+            ValueError: `address` is none.
             TlsError: files of `tls` do not fit.
         """
         self.address = address
+        self._target = target(address)
         self.timeout = timeout
         self._metadata = calls.metadata(metadata, api_key)
         self._credentials = credentials if tls is None else tls.channel_credentials()
@@ -145,7 +147,7 @@ class AsyncClient:
     def _stub(self) -> Stub:
         # A channel belongs to the loop that is running when it is made, so it is made with the first call.
         if self._opened is None:
-            where, options = target(self.address), channel_options(f"ferry-client/{ferry.__version__}")
+            where, options = self._target, channel_options(f"ferry-client/{ferry.__version__}")
             channel = (
                 grpc.aio.insecure_channel(where, options)
                 if self._credentials is None

@@ -18,6 +18,8 @@ from ferry.v1 import gateway_pb2
 
 DEFAULT_TIMEOUT = 30.0
 """Seconds for one call."""
+MAX_TIMEOUT = 86_400.0
+"""Seconds; a cluster ends calls long before."""
 CHUNK_IMAGES = 16
 """Most images of a batch that travel in one call."""
 
@@ -29,8 +31,9 @@ class Call:
     """One call: its deadline in seconds, its request id, its metadata, and what its failure means."""
 
     def __init__(self, address: str, timeout: float, metadata: Iterable[tuple[str, str]]) -> None:
-        if not timeout > 0:
-            raise ValueError(f"timeout must be more than 0 seconds, not {timeout}")
+        # What gRPC cannot hold as a deadline, such as infinity, would be over at once.
+        if not 0 < timeout <= MAX_TIMEOUT:
+            raise ValueError(f"timeout must be more than 0 and at most {MAX_TIMEOUT:.0f} seconds, not {timeout}")
         self.address = address
         self.timeout = timeout
         self.request_id = secrets.token_hex(16)

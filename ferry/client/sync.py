@@ -49,6 +49,7 @@ class Client:
             metadata: goes with every call.
 
         Raises:
+            ValueError: `address` is none.
             TlsError: files of `tls` do not fit.
         """
         self.address = address

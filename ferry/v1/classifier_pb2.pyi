@@ -29,7 +29,7 @@ class ClassifyRequest(_message.Message):
     TEST_TIME_AUGMENTATION_FIELD_NUMBER: _builtins.int
     INCLUDE_EMBEDDINGS_FIELD_NUMBER: _builtins.int
     model_name: _builtins.str
-    """Which model; an empty name is the service's default."""
+    """Which model, 1 to 63 characters of [a-z0-9_-]; empty: the service's default."""
     model_version: _builtins.str
     """Which version, a decimal number; empty: the one being served."""
     test_time_augmentation: _builtins.bool

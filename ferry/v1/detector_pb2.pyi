@@ -36,7 +36,7 @@ class DetectRequest(_message.Message):
     image: _builtins.bytes
     """The encoded image: JPEG, PNG, WebP, BMP, GIF (first frame) or TIFF; 1 byte to 10 MiB, up to 40 megapixels."""
     model_name: _builtins.str
-    """Which model; an empty name is the service's default, an empty version the one it serves."""
+    """Which model, 1 to 63 characters of [a-z0-9_-]; empty: the service's default."""
     model_version: _builtins.str
     """Which version, a decimal number; empty: the one being served."""
     max_faces: _builtins.int

@@ -75,7 +75,7 @@ class RecognizeResponse(_message.Message):
     degraded: _builtins.bool
     """True when a model did not answer for some face."""
     variant: _builtins.str
-    """The variant that answered, such as "stable"."""
+    """The variant that answered, such as "stable"; 1 to 32 characters of [a-z0-9-]."""
     fingerprint: _builtins.str
     """SHA-256 of the pipeline that made the answer, 64 hexadecimal digits."""
     request_id: _builtins.str
@@ -128,7 +128,7 @@ class RecognizeBatchRequest(_message.Message):
     REQUESTS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def requests(self) -> _containers.RepeatedCompositeFieldContainer[Global___RecognizeRequest]:
-        """1 to 256 images; together within the message limit."""
+        """1 to 256 images; together, as one message, up to 64 MiB."""
 
     def __init__(
         self,
@@ -153,7 +153,7 @@ class RecognizeBatchResponse(_message.Message):
     RESPONSE_FIELD_NUMBER: _builtins.int
     ERROR_FIELD_NUMBER: _builtins.int
     index: _builtins.int
-    """Position of the image in the request, from 0."""
+    """Position of the image in the request, 0 to 255."""
     @_builtins.property
     def response(self) -> Global___RecognizeResponse:
         """The answer."""
@@ -191,7 +191,7 @@ class ItemError(_message.Message):
     code: _builtins.int
     """A gRPC status code, 1 to 16."""
     message: _builtins.str
-    """What is wrong and what to do."""
+    """What is wrong and what to do, in English."""
     field: _builtins.str
     """The field that is wrong, such as "image"; empty when it is not the request's fault."""
     def __init__(
@@ -248,7 +248,7 @@ class RecognizeStreamResponse(_message.Message):
     ERROR_FIELD_NUMBER: _builtins.int
     DROPPED_FRAMES_FIELD_NUMBER: _builtins.int
     frame_id: _builtins.int
-    """The caller's number for the frame."""
+    """The caller's number for the frame, as it was sent."""
     dropped_frames: _builtins.int
     """Frames dropped since the last answer because a newer one was there, 0 or more."""
     @_builtins.property
@@ -337,7 +337,7 @@ class GetJobRequest(_message.Message):
 
     JOB_ID_FIELD_NUMBER: _builtins.int
     job_id: _builtins.str
-    """As SubmitJob returned it."""
+    """As SubmitJob returned it, 32 hexadecimal digits."""
     def __init__(
         self,
         *,
@@ -434,7 +434,7 @@ class CancelJobRequest(_message.Message):
 
     JOB_ID_FIELD_NUMBER: _builtins.int
     job_id: _builtins.str
-    """As SubmitJob returned it."""
+    """As SubmitJob returned it, 32 hexadecimal digits."""
     def __init__(
         self,
         *,
@@ -493,7 +493,7 @@ class GetStatusResponse(_message.Message):
     CACHE_FIELD_NUMBER: _builtins.int
     UPTIME_FIELD_NUMBER: _builtins.int
     ferry_version: _builtins.str
-    """Version of Ferry itself."""
+    """Version of Ferry itself, such as "0.1.0"."""
     @_builtins.property
     def variants(self) -> _containers.RepeatedCompositeFieldContainer[Global___VariantStatus]:
         """Every variant, "stable" first."""
@@ -504,7 +504,7 @@ class GetStatusResponse(_message.Message):
 
     @_builtins.property
     def uptime(self) -> _duration_pb2.Duration:
-        """How long this gateway has been up."""
+        """How long this gateway has been up, 0 s or more, to the millisecond."""
 
     def __init__(
         self,
@@ -534,7 +534,7 @@ class VariantStatus(_message.Message):
     FINGERPRINT_FIELD_NUMBER: _builtins.int
     HEALTHY_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """Such as "stable"."""
+    """Such as "stable"; 1 to 32 characters of [a-z0-9-]."""
     traffic_share: _builtins.float
     """Share of the traffic in [0, 1]."""
     fingerprint: _builtins.str
@@ -606,9 +606,9 @@ class SubmitFeedbackRequest(_message.Message):
     FACE_INDEX_FIELD_NUMBER: _builtins.int
     EXPRESSION_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
-    """The answer's request_id."""
+    """The answer's request_id, 1 to 64 characters."""
     face_index: _builtins.int
-    """Position of the face in the answer, from 0."""
+    """Position of the face in the answer, from 0 to one less than its faces."""
     expression: _types_pb2.Expression.ValueType
     """What the expression was; not UNSPECIFIED."""
     def __init__(

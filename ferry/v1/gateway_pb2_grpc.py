@@ -27,6 +27,13 @@ if _version_not_supported:
 
 class ExpressionRecognitionStub:
     """Facial expression recognition.
+
+    Metadata of any call, all of it optional: x-request-id (8 to 64 of 0-9 A-Z a-z . _ -) names the call; x-ferry-key,
+    any text that names the caller, sends the same caller to the same variant; x-ferry-variant asks for a variant by
+    name; authorization ("Bearer KEY") where the gateway asks for an API key.
+
+    Any call may end in UNAUTHENTICATED (no valid API key where one is asked for), UNAVAILABLE (loading, draining or no
+    model behind it) or INTERNAL.
     """
 
     def __init__(self, channel):
@@ -79,13 +86,20 @@ class ExpressionRecognitionStub:
 
 class ExpressionRecognitionServicer:
     """Facial expression recognition.
+
+    Metadata of any call, all of it optional: x-request-id (8 to 64 of 0-9 A-Z a-z . _ -) names the call; x-ferry-key,
+    any text that names the caller, sends the same caller to the same variant; x-ferry-variant asks for a variant by
+    name; authorization ("Bearer KEY") where the gateway asks for an API key.
+
+    Any call may end in UNAUTHENTICATED (no valid API key where one is asked for), UNAVAILABLE (loading, draining or no
+    model behind it) or INTERNAL.
     """
 
     def Recognize(self, request, context):
         """Recognises the expressions of all faces in one image.
 
         Errors: INVALID_ARGUMENT (google.rpc.BadRequest names the field and what is wrong), RESOURCE_EXHAUSTED
-        (google.rpc.RetryInfo says when to retry), DEADLINE_EXCEEDED, UNAVAILABLE.
+        (google.rpc.RetryInfo says when to retry), NOT_FOUND (the variant asked for), DEADLINE_EXCEEDED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -93,6 +107,8 @@ class ExpressionRecognitionServicer:
 
     def RecognizeBatch(self, request, context):
         """Many images; answers stream back as each is ready, in any order. An image that fails fails alone.
+
+        Errors of the call as a whole: INVALID_ARGUMENT (number of images), RESOURCE_EXHAUSTED, DEADLINE_EXCEEDED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -100,27 +116,28 @@ class ExpressionRecognitionServicer:
 
     def RecognizeStream(self, request_iterator, context):
         """Video frames; when the caller is faster than the cluster, the newest frame wins.
+        Not served yet: UNIMPLEMENTED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def SubmitJob(self, request, context):
-        """Puts an image in the queue and returns at once; the result waits in Redis.
+        """Puts an image in the queue and returns at once; the result waits in Redis. Not served yet: UNIMPLEMENTED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetJob(self, request, context):
-        """How a job stands, with its result when it is done. Errors: NOT_FOUND.
+        """How a job stands, with its result when it is done. Errors: NOT_FOUND. Not served yet: UNIMPLEMENTED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def CancelJob(self, request, context):
-        """Stops a job that has not finished. Errors: NOT_FOUND.
+        """Stops a job that has not finished. Errors: NOT_FOUND. Not served yet: UNIMPLEMENTED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -134,7 +151,7 @@ class ExpressionRecognitionServicer:
         raise NotImplementedError('Method not implemented!')
 
     def SubmitFeedback(self, request, context):
-        """A label for an earlier answer, to judge variants by. Errors: NOT_FOUND.
+        """A label for an earlier answer, to judge variants by. Errors: NOT_FOUND. Not served yet: UNIMPLEMENTED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -193,6 +210,13 @@ def add_ExpressionRecognitionServicer_to_server(servicer, server):
  # This class is part of an EXPERIMENTAL API.
 class ExpressionRecognition:
     """Facial expression recognition.
+
+    Metadata of any call, all of it optional: x-request-id (8 to 64 of 0-9 A-Z a-z . _ -) names the call; x-ferry-key,
+    any text that names the caller, sends the same caller to the same variant; x-ferry-variant asks for a variant by
+    name; authorization ("Bearer KEY") where the gateway asks for an API key.
+
+    Any call may end in UNAUTHENTICATED (no valid API key where one is asked for), UNAVAILABLE (loading, draining or no
+    model behind it) or INTERNAL.
     """
 
     @staticmethod

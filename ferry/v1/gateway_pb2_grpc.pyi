@@ -27,7 +27,15 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class ExpressionRecognitionStub:
-    """Facial expression recognition."""
+    """Facial expression recognition.
+
+    Metadata of any call, all of it optional: x-request-id (8 to 64 of 0-9 A-Z a-z . _ -) names the call; x-ferry-key,
+    any text that names the caller, sends the same caller to the same variant; x-ferry-variant asks for a variant by
+    name; authorization ("Bearer KEY") where the gateway asks for an API key.
+
+    Any call may end in UNAUTHENTICATED (no valid API key where one is asked for), UNAVAILABLE (loading, draining or no
+    model behind it) or INTERNAL.
+    """
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
@@ -37,51 +45,77 @@ class ExpressionRecognitionStub:
     """Recognises the expressions of all faces in one image.
 
     Errors: INVALID_ARGUMENT (google.rpc.BadRequest names the field and what is wrong), RESOURCE_EXHAUSTED
-    (google.rpc.RetryInfo says when to retry), DEADLINE_EXCEEDED, UNAVAILABLE.
+    (google.rpc.RetryInfo says when to retry), NOT_FOUND (the variant asked for), DEADLINE_EXCEEDED.
     """
     RecognizeBatch: _grpc.UnaryStreamMultiCallable[_gateway_pb2.RecognizeBatchRequest, _gateway_pb2.RecognizeBatchResponse]
-    """Many images; answers stream back as each is ready, in any order. An image that fails fails alone."""
+    """Many images; answers stream back as each is ready, in any order. An image that fails fails alone.
+
+    Errors of the call as a whole: INVALID_ARGUMENT (number of images), RESOURCE_EXHAUSTED, DEADLINE_EXCEEDED.
+    """
     RecognizeStream: _grpc.StreamStreamMultiCallable[_gateway_pb2.RecognizeStreamRequest, _gateway_pb2.RecognizeStreamResponse]
-    """Video frames; when the caller is faster than the cluster, the newest frame wins."""
+    """Video frames; when the caller is faster than the cluster, the newest frame wins.
+    Not served yet: UNIMPLEMENTED.
+    """
     SubmitJob: _grpc.UnaryUnaryMultiCallable[_gateway_pb2.SubmitJobRequest, _gateway_pb2.SubmitJobResponse]
-    """Puts an image in the queue and returns at once; the result waits in Redis."""
+    """Puts an image in the queue and returns at once; the result waits in Redis. Not served yet: UNIMPLEMENTED."""
     GetJob: _grpc.UnaryUnaryMultiCallable[_gateway_pb2.GetJobRequest, _gateway_pb2.GetJobResponse]
-    """How a job stands, with its result when it is done. Errors: NOT_FOUND."""
+    """How a job stands, with its result when it is done. Errors: NOT_FOUND. Not served yet: UNIMPLEMENTED."""
     CancelJob: _grpc.UnaryUnaryMultiCallable[_gateway_pb2.CancelJobRequest, _gateway_pb2.CancelJobResponse]
-    """Stops a job that has not finished. Errors: NOT_FOUND."""
+    """Stops a job that has not finished. Errors: NOT_FOUND. Not served yet: UNIMPLEMENTED."""
     GetStatus: _grpc.UnaryUnaryMultiCallable[_gateway_pb2.GetStatusRequest, _gateway_pb2.GetStatusResponse]
     """Which variants, models and pipelines serve at present."""
     SubmitFeedback: _grpc.UnaryUnaryMultiCallable[_gateway_pb2.SubmitFeedbackRequest, _gateway_pb2.SubmitFeedbackResponse]
-    """A label for an earlier answer, to judge variants by. Errors: NOT_FOUND."""
+    """A label for an earlier answer, to judge variants by. Errors: NOT_FOUND. Not served yet: UNIMPLEMENTED."""
 
 @_typing.type_check_only
 class ExpressionRecognitionAsyncStub(ExpressionRecognitionStub):
-    """Facial expression recognition."""
+    """Facial expression recognition.
+
+    Metadata of any call, all of it optional: x-request-id (8 to 64 of 0-9 A-Z a-z . _ -) names the call; x-ferry-key,
+    any text that names the caller, sends the same caller to the same variant; x-ferry-variant asks for a variant by
+    name; authorization ("Bearer KEY") where the gateway asks for an API key.
+
+    Any call may end in UNAUTHENTICATED (no valid API key where one is asked for), UNAVAILABLE (loading, draining or no
+    model behind it) or INTERNAL.
+    """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     Recognize: _aio.UnaryUnaryMultiCallable[_gateway_pb2.RecognizeRequest, _gateway_pb2.RecognizeResponse]  # type: ignore[assignment]
     """Recognises the expressions of all faces in one image.
 
     Errors: INVALID_ARGUMENT (google.rpc.BadRequest names the field and what is wrong), RESOURCE_EXHAUSTED
-    (google.rpc.RetryInfo says when to retry), DEADLINE_EXCEEDED, UNAVAILABLE.
+    (google.rpc.RetryInfo says when to retry), NOT_FOUND (the variant asked for), DEADLINE_EXCEEDED.
     """
     RecognizeBatch: _aio.UnaryStreamMultiCallable[_gateway_pb2.RecognizeBatchRequest, _gateway_pb2.RecognizeBatchResponse]  # type: ignore[assignment]
-    """Many images; answers stream back as each is ready, in any order. An image that fails fails alone."""
+    """Many images; answers stream back as each is ready, in any order. An image that fails fails alone.
+
+    Errors of the call as a whole: INVALID_ARGUMENT (number of images), RESOURCE_EXHAUSTED, DEADLINE_EXCEEDED.
+    """
     RecognizeStream: _aio.StreamStreamMultiCallable[_gateway_pb2.RecognizeStreamRequest, _gateway_pb2.RecognizeStreamResponse]  # type: ignore[assignment]
-    """Video frames; when the caller is faster than the cluster, the newest frame wins."""
+    """Video frames; when the caller is faster than the cluster, the newest frame wins.
+    Not served yet: UNIMPLEMENTED.
+    """
     SubmitJob: _aio.UnaryUnaryMultiCallable[_gateway_pb2.SubmitJobRequest, _gateway_pb2.SubmitJobResponse]  # type: ignore[assignment]
-    """Puts an image in the queue and returns at once; the result waits in Redis."""
+    """Puts an image in the queue and returns at once; the result waits in Redis. Not served yet: UNIMPLEMENTED."""
     GetJob: _aio.UnaryUnaryMultiCallable[_gateway_pb2.GetJobRequest, _gateway_pb2.GetJobResponse]  # type: ignore[assignment]
-    """How a job stands, with its result when it is done. Errors: NOT_FOUND."""
+    """How a job stands, with its result when it is done. Errors: NOT_FOUND. Not served yet: UNIMPLEMENTED."""
     CancelJob: _aio.UnaryUnaryMultiCallable[_gateway_pb2.CancelJobRequest, _gateway_pb2.CancelJobResponse]  # type: ignore[assignment]
-    """Stops a job that has not finished. Errors: NOT_FOUND."""
+    """Stops a job that has not finished. Errors: NOT_FOUND. Not served yet: UNIMPLEMENTED."""
     GetStatus: _aio.UnaryUnaryMultiCallable[_gateway_pb2.GetStatusRequest, _gateway_pb2.GetStatusResponse]  # type: ignore[assignment]
     """Which variants, models and pipelines serve at present."""
     SubmitFeedback: _aio.UnaryUnaryMultiCallable[_gateway_pb2.SubmitFeedbackRequest, _gateway_pb2.SubmitFeedbackResponse]  # type: ignore[assignment]
-    """A label for an earlier answer, to judge variants by. Errors: NOT_FOUND."""
+    """A label for an earlier answer, to judge variants by. Errors: NOT_FOUND. Not served yet: UNIMPLEMENTED."""
 
 class ExpressionRecognitionServicer(metaclass=_abc_1.ABCMeta):
-    """Facial expression recognition."""
+    """Facial expression recognition.
+
+    Metadata of any call, all of it optional: x-request-id (8 to 64 of 0-9 A-Z a-z . _ -) names the call; x-ferry-key,
+    any text that names the caller, sends the same caller to the same variant; x-ferry-variant asks for a variant by
+    name; authorization ("Bearer KEY") where the gateway asks for an API key.
+
+    Any call may end in UNAUTHENTICATED (no valid API key where one is asked for), UNAVAILABLE (loading, draining or no
+    model behind it) or INTERNAL.
+    """
 
     @_abc_1.abstractmethod
     def Recognize(
@@ -92,7 +126,7 @@ class ExpressionRecognitionServicer(metaclass=_abc_1.ABCMeta):
         """Recognises the expressions of all faces in one image.
 
         Errors: INVALID_ARGUMENT (google.rpc.BadRequest names the field and what is wrong), RESOURCE_EXHAUSTED
-        (google.rpc.RetryInfo says when to retry), DEADLINE_EXCEEDED, UNAVAILABLE.
+        (google.rpc.RetryInfo says when to retry), NOT_FOUND (the variant asked for), DEADLINE_EXCEEDED.
         """
 
     @_abc_1.abstractmethod
@@ -101,7 +135,10 @@ class ExpressionRecognitionServicer(metaclass=_abc_1.ABCMeta):
         request: _gateway_pb2.RecognizeBatchRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_gateway_pb2.RecognizeBatchResponse], _abc.AsyncIterator[_gateway_pb2.RecognizeBatchResponse]]:
-        """Many images; answers stream back as each is ready, in any order. An image that fails fails alone."""
+        """Many images; answers stream back as each is ready, in any order. An image that fails fails alone.
+
+        Errors of the call as a whole: INVALID_ARGUMENT (number of images), RESOURCE_EXHAUSTED, DEADLINE_EXCEEDED.
+        """
 
     @_abc_1.abstractmethod
     def RecognizeStream(
@@ -109,7 +146,9 @@ class ExpressionRecognitionServicer(metaclass=_abc_1.ABCMeta):
         request_iterator: _MaybeAsyncIterator[_gateway_pb2.RecognizeStreamRequest],
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_gateway_pb2.RecognizeStreamResponse], _abc.AsyncIterator[_gateway_pb2.RecognizeStreamResponse]]:
-        """Video frames; when the caller is faster than the cluster, the newest frame wins."""
+        """Video frames; when the caller is faster than the cluster, the newest frame wins.
+        Not served yet: UNIMPLEMENTED.
+        """
 
     @_abc_1.abstractmethod
     def SubmitJob(
@@ -117,7 +156,7 @@ class ExpressionRecognitionServicer(metaclass=_abc_1.ABCMeta):
         request: _gateway_pb2.SubmitJobRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_gateway_pb2.SubmitJobResponse, _abc.Awaitable[_gateway_pb2.SubmitJobResponse]]:
-        """Puts an image in the queue and returns at once; the result waits in Redis."""
+        """Puts an image in the queue and returns at once; the result waits in Redis. Not served yet: UNIMPLEMENTED."""
 
     @_abc_1.abstractmethod
     def GetJob(
@@ -125,7 +164,7 @@ class ExpressionRecognitionServicer(metaclass=_abc_1.ABCMeta):
         request: _gateway_pb2.GetJobRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_gateway_pb2.GetJobResponse, _abc.Awaitable[_gateway_pb2.GetJobResponse]]:
-        """How a job stands, with its result when it is done. Errors: NOT_FOUND."""
+        """How a job stands, with its result when it is done. Errors: NOT_FOUND. Not served yet: UNIMPLEMENTED."""
 
     @_abc_1.abstractmethod
     def CancelJob(
@@ -133,7 +172,7 @@ class ExpressionRecognitionServicer(metaclass=_abc_1.ABCMeta):
         request: _gateway_pb2.CancelJobRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_gateway_pb2.CancelJobResponse, _abc.Awaitable[_gateway_pb2.CancelJobResponse]]:
-        """Stops a job that has not finished. Errors: NOT_FOUND."""
+        """Stops a job that has not finished. Errors: NOT_FOUND. Not served yet: UNIMPLEMENTED."""
 
     @_abc_1.abstractmethod
     def GetStatus(
@@ -149,6 +188,6 @@ class ExpressionRecognitionServicer(metaclass=_abc_1.ABCMeta):
         request: _gateway_pb2.SubmitFeedbackRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_gateway_pb2.SubmitFeedbackResponse, _abc.Awaitable[_gateway_pb2.SubmitFeedbackResponse]]:
-        """A label for an earlier answer, to judge variants by. Errors: NOT_FOUND."""
+        """A label for an earlier answer, to judge variants by. Errors: NOT_FOUND. Not served yet: UNIMPLEMENTED."""
 
 def add_ExpressionRecognitionServicer_to_server(servicer: ExpressionRecognitionServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

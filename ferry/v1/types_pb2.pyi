@@ -128,9 +128,9 @@ class BoundingBox(_message.Message):
     y_min: _builtins.float
     """Top edge, pixels, 0 <= y_min < y_max."""
     x_max: _builtins.float
-    """Right edge, pixels, at most the width of the image."""
+    """Right edge, pixels, x_min < x_max <= width of the image."""
     y_max: _builtins.float
-    """Bottom edge, pixels, at most the height of the image."""
+    """Bottom edge, pixels, y_min < y_max <= height of the image."""
     def __init__(
         self,
         *,
@@ -159,7 +159,7 @@ class ModelVersion(_message.Message):
     name: _builtins.str
     """Name in the model repository, 1 to 63 characters of [a-z0-9_-]."""
     version: _builtins.str
-    """Version in the model repository, a decimal number."""
+    """Version in the model repository, a decimal number of 1 to 9 digits."""
     digest: _builtins.str
     """SHA-256 of everything that decides an answer (weights, preprocessing, labels), 64 hexadecimal digits."""
     def __init__(
@@ -375,19 +375,19 @@ class Timings(_message.Message):
     QUEUE_MS_FIELD_NUMBER: _builtins.int
     COMPUTE_MS_FIELD_NUMBER: _builtins.int
     total_ms: _builtins.float
-    """From the gateway's receipt of the request to its answer."""
+    """From the gateway's receipt of the request to its answer, milliseconds."""
     ensembler_ms: _builtins.float
-    """The gateway's wait for the ensembler; 0 for a cached answer."""
+    """The gateway's wait for the ensembler; milliseconds; 0 for a cached answer."""
     detector_ms: _builtins.float
-    """The ensembler's wait for the detector: decode, find faces, cut crops."""
+    """The ensembler's wait for the detector: decode, find faces, cut crops; milliseconds."""
     classifiers_ms: _builtins.float
-    """The ensembler's wait for the slowest classifier; 0 when there was no face."""
+    """The ensembler's wait for the slowest classifier; milliseconds; 0 when there was no face."""
     decode_ms: _builtins.float
-    """Decoding of the image in the detector."""
+    """Decoding of the image in the detector, milliseconds."""
     queue_ms: _builtins.float
-    """Longest wait of the request in the queue of a micro-batcher."""
+    """Longest wait of the request in the queue of a micro-batcher, milliseconds."""
     compute_ms: _builtins.float
-    """Longest model run that this request took part in."""
+    """Longest model run that this request took part in, milliseconds."""
     def __init__(
         self,
         *,

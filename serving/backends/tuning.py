@@ -36,8 +36,6 @@ QUANTIZED_VARIANTS = ("int8",)
 VARIANTS = (*QUANTIZED_VARIANTS, "fp16")
 """Variants of a model that are files of their own; each is named for its precision."""
 
-DEVICES = ("auto", "cpu", "cuda")
-
 MAX_REDUCED_DIFFERENCE = 0.02
 """Largest difference of any class score from float32, on the probe batch, that a reduced precision may have."""
 
@@ -224,7 +222,7 @@ def choose(
         threads: of one run; 0: as tuned, else as many as there are CPUs.
         backend: one of BACKENDS or GPU_BACKENDS, or `auto`.
         reduced: less than float32 is allowed.
-        device: one of DEVICES; `auto` takes a GPU where there is one and it is faster.
+        device: `cpu`, `cuda` or `auto`, which takes a GPU where there is one and it is faster.
         gpu: how models are run there.
 
     Raises:

@@ -25,9 +25,10 @@ def test_help_names_every_command() -> None:
         assert name in run.stdout
 
 
+@pytest.mark.parametrize("flag", ["-h", "--help"])
 @pytest.mark.parametrize("command", COMMANDS)
-def test_every_command_explains_itself(command: str) -> None:
-    run = ferry_command(command, "--help")
+def test_every_command_explains_itself(command: str, flag: str) -> None:
+    run = ferry_command(command, flag)
     assert run.returncode == 0, run.stderr
     assert "Usage" in run.stdout
 
@@ -51,8 +52,12 @@ def test_a_failure_is_one_line_that_says_what_to_do() -> None:
         ["serve", "--replicas", "teapot=2"],
         ["serve", "--replicas", "detector"],
         ["serve", "--classifier", "mine=heavy"],
+        ["serve", "--classifier", "arcface=nan"],
+        ["serve", "--redis-url", "localhost:6379"],
         ["serve", "--port", "70000"],
         ["predict"],
+        ["predict", __file__, "--address", "a:1,b:2"],
+        ["status", "--address", "localhost"],
         ["brew"],
     ],
     ids=" ".join,

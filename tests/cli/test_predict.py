@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import signal
 import socket
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 from PIL import Image
@@ -80,11 +82,35 @@ def test_an_empty_folder_is_a_usage_error(tmp_path: Path) -> None:
     assert "no photos" in result.output
 
 
+def test_what_is_not_there_starts_no_cluster(photo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cli.predict.Cluster", lambda *args: pytest.fail("started a cluster"))
+    for arguments, says in (
+        (["/nowhere.jpg", "/nor/here"], "no /nowhere.jpg, no /nor/here"),
+        ([str(photo), "--annotate", str(photo)], "is a file"),
+    ):
+        result = run(app, ["predict", *arguments], env={"COLUMNS": "300"})
+        assert result.exit_code == 2
+        assert says in result.output
+
+
 def test_elsewhere_no_cluster_is_started(photo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cli.predict.Cluster", lambda *args: pytest.fail("started a cluster"))
     result = run(app, ["predict", str(photo), "--address", "192.0.2.1.invalid:1"])
     assert result.exit_code == 1
     assert "ferry serve" in str(result.exception)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_stops_the_temporary_cluster(
+    photo: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    cluster, before = Mock(address="127.0.0.1:1"), signal.getsignal(number)
+    monkeypatch.setattr("cli.predict.Cluster", lambda *args: cluster)
+    monkeypatch.setattr("cli.predict._recognize", lambda *args: signal.raise_signal(number))
+    result = run(app, ["predict", str(photo), "--address", "127.0.0.1:1"])
+    assert result.exit_code == 128 + number
+    cluster.stop.assert_called_once_with()
+    assert signal.getsignal(number) is before
 
 
 def test_without_models_it_says_where_to_look(photo: Path, tmp_path: Path) -> None:

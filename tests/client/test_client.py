@@ -128,6 +128,8 @@ async def test_an_image_above_the_default_limit_of_grpc(client: Any) -> None:
         ({"vote": "loud"}, InvalidRequestError),
         ({"faces": 3}, TypeError),
         ({"timeout": 0}, ValueError),
+        ({"timeout": float("inf")}, ValueError),
+        ({"timeout": float("nan")}, ValueError),
     ],
 )
 async def test_wrong_options_never_leave(

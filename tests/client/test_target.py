@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ferry.client import Client
+from ferry.client import AsyncClient, Client
 from ferry.transport import target
 from tests.client.conftest import FakeGateway
 
@@ -30,6 +30,13 @@ def test_target(address: str, expected: str) -> None:
 def test_a_list_takes_addresses_only(address: str) -> None:
     with pytest.raises(ValueError, match="ip:port"):
         target(address)
+
+
+@pytest.mark.parametrize("driver", [Client, AsyncClient])
+@pytest.mark.parametrize("address", ["", "gateway", ":50051", "gateway:", "gateway:0", "gateway:65536", "gateway:http"])
+def test_an_address_has_a_host_and_a_port(driver: type[Client | AsyncClient], address: str) -> None:
+    with pytest.raises(ValueError, match="must be host:port"):
+        driver(address)
 
 
 def test_a_list_goes_on_without_those_that_are_gone(address: str, gateway: FakeGateway) -> None:

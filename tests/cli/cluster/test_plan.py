@@ -152,8 +152,13 @@ def test_free_ports_differ() -> None:
         {"replicas": {"detector": 1000}},
         {"classifiers": {}},
         {"vote": "loud"},
+        {"redis_url": "localhost:6379"},
+        {"classifiers": {"mine": float("nan")}},
+        {"classifiers": {"mine": -1}},
+        {"detector_weight": float("inf")},
+        {"classifiers": {"mine": 0}, "detector_weight": 0},
     ],
 )
 def test_settings_that_make_no_cluster(wrong: dict[str, object]) -> None:
-    with pytest.raises(ValueError, match=r"replicas|classifier|vote"):
+    with pytest.raises(ValueError, match=r"replicas|classifier|vote|redis_url|weight"):
         ClusterSettings(**wrong)  # type: ignore[arg-type]
