@@ -33,6 +33,7 @@ def promote(models_dir: Path, name: str, version: str) -> tuple[str | None, str]
         NotFoundError: no such model or version.
         InvalidModelError: the version, or the file of labels, must not be used.
         ModelLoadError: no backend can load it.
+        PromotionError: the label cannot be written.
         PublishError: another promotion or publish of this model is running.
     """
     repository = ModelRepository(models_dir)
@@ -56,7 +57,7 @@ def rollback(models_dir: Path, name: str) -> tuple[str, str]:
         What was served before, and what is now.
 
     Raises:
-        PromotionError: there is nothing to go back to.
+        PromotionError: there is nothing to go back to, or the label cannot be written.
         InvalidModelError: the version to go back to, or the file of labels, must not be used.
         PublishError: another promotion or publish of this model is running.
     """
@@ -79,7 +80,13 @@ def rollback(models_dir: Path, name: str) -> tuple[str, str]:
 def _write(folder: Path, labels: Labels) -> None:
     """The old file or the new one, whenever the machine stops."""
     partial = folder / f"{LABELS_FILE}.{os.getpid()}.partial"
-    partial.write_text(labels.model_dump_json(indent=2) + "\n")
-    flush(partial)
-    partial.replace(folder / LABELS_FILE)
+    try:
+        partial.write_text(labels.model_dump_json(indent=2) + "\n")
+        flush(partial)
+        partial.replace(folder / LABELS_FILE)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise PromotionError(
+            f"the label cannot be written in {folder} ({error.strerror}); it stays where it was"
+        ) from error
     flush(folder)

@@ -38,8 +38,8 @@ def publish(
         The new version's directory.
 
     Raises:
-        PublishError: another publish of this model is running, or what was staged does not pass the checks
-            that serving makes.
+        PublishError: another publish of this model is running, the disk is full or cannot be written, or what was
+            staged does not pass the checks that serving makes.
     """
     folder = models_dir / name
     folder.mkdir(parents=True, exist_ok=True)
@@ -50,8 +50,8 @@ def publish(
         taken = [int(path.name) for path in folder.iterdir() if path.name.isdecimal()]
         version = str(max(taken, default=0) + 1)
         staging = folder / f"{STAGING}{version}"
-        staging.mkdir()
         try:
+            staging.mkdir()
             for file, source in files.items():
                 shutil.copyfile(source, staging / file)
             digests = {file: _sha256(staging / file) for file in files}
@@ -63,7 +63,10 @@ def publish(
             for path in (*staging.iterdir(), staging):
                 flush(path)
             staging.rename(folder / version)
-        except Exception:
+        except OSError as error:
+            shutil.rmtree(staging, ignore_errors=True)
+            raise PublishError(f"version {version} of {name} is not published into {models_dir}: {error}") from error
+        except BaseException:
             shutil.rmtree(staging, ignore_errors=True)
             raise
         flush(folder)

@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from enum import StrEnum
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import onnx
@@ -62,6 +63,13 @@ class _Reader(CalibrationDataReader):
     def get_next(self) -> dict[str, Rows] | None:
         rows = next(self._batches, None)
         return None if rows is None else {self._name: rows}
+
+
+class Writer(Protocol):
+    """Writes one prepared model in a lower precision."""
+
+    def write(self, target: Path, *, only: Sequence[str] = (), keep_float: Collection[str] = ()) -> None:
+        """Writes it, of `only` these nodes or of all, but not of those to `keep_float`."""
 
 
 class StaticQuantizer:
@@ -142,21 +150,34 @@ class StaticQuantizer:
             )
 
 
-def write_dynamic(prepared: Path, target: Path, keep_float: Collection[str] = (), *, seven_bits: bool = False) -> None:
-    """Writes a model whose matrix products find the range of their input at each run; convolutions stay as they are.
+class DynamicQuantizer:
+    """Matrix products find the range of their input at each run; convolutions stay as they are.
 
     ONNX Runtime's ConvInteger, which would cover convolutions, has no fast kernel.
     """
-    with _quiet():
-        quantize_dynamic(
-            str(prepared),
-            str(target),
-            op_types_to_quantize=["MatMul", "Gemm"],
-            per_channel=True,
-            reduce_range=seven_bits,
-            weight_type=QuantType.QInt8,
-            nodes_to_exclude=list(keep_float),
-        )
+
+    def __init__(self, prepared: Path, *, seven_bits: bool = False) -> None:
+        """
+        Args:
+            prepared: as `modelkit.quantize.graph.prepare_graph` wrote it.
+            seven_bits: see `StaticQuantizer`.
+        """
+        self._prepared = prepared
+        self._seven_bits = seven_bits
+
+    def write(self, target: Path, *, only: Sequence[str] = (), keep_float: Collection[str] = ()) -> None:
+        """Writes a quantized model; arguments as those of `StaticQuantizer.write`."""
+        with _quiet():
+            quantize_dynamic(
+                str(self._prepared),
+                str(target),
+                op_types_to_quantize=["MatMul", "Gemm"],
+                per_channel=True,
+                reduce_range=self._seven_bits,
+                weight_type=QuantType.QInt8,
+                nodes_to_quantize=list(only),
+                nodes_to_exclude=list(keep_float),
+            )
 
 
 def shrink(path: Path) -> None:

@@ -32,7 +32,7 @@ class Layer:
 
 @dataclass(frozen=True, slots=True)
 class Coverage:
-    """What of a model is computed in integers: layers and weights, of all there are."""
+    """What of a model is computed in integers or float16: layers and weights, of all there are."""
 
     layers: int
     of_layers: int
@@ -104,10 +104,14 @@ def blocks(found: Sequence[Layer], limit: int) -> list[tuple[str, ...]]:
 
 
 def coverage(quantized: Any, found: Sequence[Layer]) -> Coverage:
-    """What of `found`, a model's layers in float32, is integer in the quantized model."""
+    """What of `found`, a model's layers in float32, is integer or float16 in the converted model."""
     kinds = {tensor.name: tensor.data_type for tensor in quantized.graph.initializer}
     integers = {TensorProto.INT8, TensorProto.UINT8}
-    done = [layer for layer in found if kinds.get(f"{layer.weights}_quantized") in integers]
+    done = [
+        layer
+        for layer in found
+        if kinds.get(f"{layer.weights}_quantized") in integers or kinds.get(layer.weights) == TensorProto.FLOAT16
+    ]
     ops = tuple(sorted({layer.op for layer in done}))
     weights, of_weights = (sum(layer.count for layer in some) for some in (done, found))
     return Coverage(len(done), len(found), weights, of_weights, ops)

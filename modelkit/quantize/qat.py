@@ -24,6 +24,7 @@ from modelkit.data import DataError
 from modelkit.quantize.convert import StaticQuantizer
 from modelkit.quantize.network import GraphNetwork
 from modelkit.quantize.places import Rounding, find_places
+from modelkit.quantize.progress import Progress
 from serving.repository.manifest import Activation, Manifest
 
 BATCH = 32
@@ -36,6 +37,9 @@ RANGE_RATE = 1e-2
 
 WARMUP = 0.1
 VIEWS = Augmentation(erase=0.25).scaled(0.5)
+KEEP_EVERY = 20
+"""Steps after which progress is kept: a few minutes are lost at most where a run is stopped."""
+
 SEED = 7
 CPU = torch.device("cpu")
 
@@ -64,6 +68,7 @@ def fine_tune(
     seven_bits: bool,
     threads: int = 1,
     device: torch.device = CPU,
+    progress: Progress | None = None,
 ) -> Tuned:
     """Fine-tunes a prepared model, in its file, and the ranges that the quantizer found for it.
 
@@ -77,6 +82,7 @@ def fine_tune(
         seven_bits: of the weights; as the quantizer was told.
         threads: to compute with.
         device: to compute on.
+        progress: where a run that is stopped is kept, and taken up; None: it starts over.
 
     Raises:
         DataError: too few pictures.
@@ -97,10 +103,17 @@ def fine_tune(
     optimizer, schedule = _optimizer(student, rounding, steps)
     generator = torch.Generator().manual_seed(SEED)
     pictures, losses = torch.from_numpy(images), list[float]()
+    parts: dict[str, Any] = {"student": student, "rounding": rounding, "optimizer": optimizer, "schedule": schedule}
+    kept = None if progress is None else progress.read()
+    if kept is not None:
+        for name, part in parts.items():
+            part.load_state_dict(kept[name])
+        generator.set_state(kept["generator"])
+        losses = kept["losses"]
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        for _ in tqdm(range(steps), "fine-tuning", leave=False):
+        for step in tqdm(range(len(losses), steps), "fine-tuning", initial=len(losses), total=steps, leave=False):
             rows = torch.randint(len(pictures), (BATCH,), generator=generator)
             inputs = _views(pictures[rows], manifest, generator).to(device)
             with torch.no_grad():
@@ -113,6 +126,9 @@ def fine_tune(
             losses.append(loss.item())
             if not math.isfinite(losses[-1]):
                 raise TuningError(f"the loss of step {len(losses)} is not finite; use --method static")
+            if progress is not None and ((step + 1) % KEEP_EVERY == 0 or step + 1 == steps):
+                state = {name: part.state_dict() for name, part in parts.items()}
+                progress.write(state | {"generator": generator.get_state(), "losses": losses})
     finally:
         torch.set_num_threads(before)
     student.write(model)

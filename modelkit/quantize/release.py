@@ -1,4 +1,4 @@
-"""Publishes a quantized file as a variant, in a new version that holds all that its source version holds."""
+"""Publishes a quantized or float16 file as a variant, in a new version that holds all that its source version holds."""
 
 from __future__ import annotations
 
@@ -15,8 +15,7 @@ from serving.cpu import available_cpus, cpu_name
 from serving.repository.manifest import Manifest
 from serving.repository.repository import ModelRepository, StoredModel
 
-VARIANT = "int8"
-FILE, REPORT_FILE, PLOT_FILE = "model.int8.onnx", "optimization.json", "optimization.png"
+REPORT_FILE, PLOT_FILE = "optimization.json", "optimization.png"
 
 
 def measure(stored: StoredModel, result: Quantized, seconds: float = 0.5) -> list[tuning.Measurement]:
@@ -37,7 +36,12 @@ def make_report(stored: StoredModel, result: Quantized, measurements: list[tunin
     return {
         "model": stored.manifest.name,
         "source_version": stored.manifest.version,
-        "bytes": {"default": stored.file().stat().st_size, VARIANT: result.file.stat().st_size},
+        "variant": result.settings.variant,
+        "bytes": {
+            "float32": result.plain_bytes,
+            "default": stored.file().stat().st_size,
+            result.settings.variant: result.file.stat().st_size,
+        },
         **result.record(),
         "machine": cpu_name(),
         "cpus": available_cpus(),
@@ -77,7 +81,8 @@ def explain_failure(stored: StoredModel, result: Quantized) -> str:
     """Why a result is not published, in one line, with the layers that cost most."""
     lost = min((judged.loss for judged in result.backends.values()), default=1.0)
     line = (
-        f"{stored.manifest.name} loses {lost:.4f} in int8, more than its gate of {result.settings.gate:g}; "
+        f"{stored.manifest.name} loses {lost:.4f} in {result.settings.variant}, "
+        f"more than its gate of {result.settings.gate:g}; "
         "nothing is published"
     )
     dearest = "; ".join(f"{', '.join(cost.layers)} ({cost.change:.3f})" for cost in result.costs[:3])
@@ -87,8 +92,9 @@ def explain_failure(stored: StoredModel, result: Quantized) -> str:
 def _publish(
     stored: StoredModel, result: Quantized, models_dir: Path, more: dict[str, Path], backends: tuple[str, ...]
 ) -> StoredModel:
-    source = stored.manifest
-    files = {name: stored.directory / name for name in source.files} | {FILE: result.file} | more
+    source, variant = stored.manifest, result.settings.variant
+    file = f"model.{variant}.onnx"
+    files = {name: stored.directory / name for name in source.files} | {file: result.file} | more
 
     def manifest(version: str, digests: dict[str, str]) -> Manifest:
         figures = {
@@ -98,12 +104,12 @@ def _publish(
             "coverage": str(result.attempts[-1].coverage),
             "backends": result.record()["backends"],
         }
-        variants = source.evaluation.get("variants", {}) | {VARIANT: figures}
+        variants = source.evaluation.get("variants", {}) | {variant: figures}
         changes = {
             "version": version,
             "files": digests,
-            "variants": source.variants | {VARIANT: FILE},
-            "variant_backends": source.variant_backends | {VARIANT: backends},
+            "variants": source.variants | {variant: file},
+            "variant_backends": source.variant_backends | {variant: backends},
             "evaluation": source.evaluation | {"variants": variants},
         }
         return source.model_copy(update=changes)

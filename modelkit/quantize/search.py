@@ -1,7 +1,8 @@
-"""Finds an int8 file that loses no more accuracy than its gate allows: all layers first, then fewer of them."""
+"""Finds an int8 or float16 file that loses no more than its gate allows: all layers first, then fewer of them."""
 
 from __future__ import annotations
 
+import hashlib
 import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -9,11 +10,15 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import onnx
 
-from modelkit.quantize.convert import Activations, Calibration, StaticQuantizer, shrink, write_dynamic
+from modelkit.quantize.convert import Activations, Calibration, DynamicQuantizer, StaticQuantizer, Writer, shrink
 from modelkit.quantize.graph import Coverage, blocks, coverage, layers, prepare_graph, tail
+from modelkit.quantize.half import HalfConverter
 from modelkit.quantize.judge import Figures, Judge, loss
+from modelkit.quantize.progress import Progress
 from modelkit.quantize.qat import Tuned, fine_tune
 from modelkit.quantize.sensitivity import MAX_BLOCKS, Cost, layer_costs
 from serving.backends import BACKENDS, GPU_BACKENDS, ModelLoadError, load_backend
@@ -27,11 +32,12 @@ SEARCHED_ON = "onnxruntime"
 
 
 class Method(StrEnum):
-    """How a model becomes int8."""
+    """How a model becomes int8, or float16."""
 
     STATIC = "static"
     DYNAMIC = "dynamic"
     QAT = "qat"
+    FP16 = "fp16"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +63,11 @@ class Settings:
     threads: int = 1
     steps: int = 300
     seven_bits: bool = field(default_factory=lambda: not has_vnni())
+
+    @property
+    def variant(self) -> str:
+        """Name of the variant that comes of it, which is that of its precision."""
+        return "fp16" if self.method is Method.FP16 else "int8"
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,19 +97,23 @@ class Quantized:
     """What came of it.
 
     Attributes:
-        file: the int8 model.
+        file: the model.
+        plain_bytes: size of the same model with float32 weights.
         attempts: in the order they were made; the last one is the file.
         tuned: what fine-tuning did; None where there was none. The attempt before it is the first one.
         costs: of blocks of layers, dearest first; empty where nobody had to ask.
         backends: backend to its judgement; a backend that cannot load the file is missing.
+        progress: of the fine-tuning, to be forgotten when the model is published.
     """
 
     file: Path
     settings: Settings
+    plain_bytes: int
     attempts: tuple[Attempt, ...]
     costs: tuple[Cost, ...] = ()
     tuned: Tuned | None = None
     backends: dict[str, Judged] = field(default_factory=dict)
+    progress: Progress | None = None
 
     @property
     def passed(self) -> tuple[str, ...]:
@@ -123,14 +138,17 @@ def holds(lost: float, gate: float) -> bool:
     return lost <= gate + 1e-9
 
 
-def search(stored: StoredModel, judge: Judge, folder: Path, settings: Settings) -> Quantized:
-    """Quantizes a model.
+def search(
+    stored: StoredModel, judge: Judge, folder: Path, settings: Settings, keep_progress: Path | None = None
+) -> Quantized:
+    """Quantizes a model, or converts it to float16.
 
     Args:
         stored: the model.
         judge: of it.
-        folder: for files on the way and `model.int8.onnx`.
+        folder: for files on the way and the model.
         settings: how.
+        keep_progress: folder where fine-tuning that is stopped is kept, and taken up.
 
     Raises:
         ValueError: there is nothing to quantize that way, a node to keep does not exist, or there are too few pictures
@@ -138,9 +156,11 @@ def search(stored: StoredModel, judge: Judge, folder: Path, settings: Settings) 
         TuningError: fine-tuning came to nothing.
         ModelLoadError: the model cannot be loaded.
     """
-    prepared, target = folder / "prepared.onnx", folder / "model.int8.onnx"
+    variant, method = settings.variant, settings.method
+    prepared, target = folder / "prepared.onnx", folder / f"model.{variant}.onnx"
     backend = load_backend(stored.file(), backend=SEARCHED_ON, threads=settings.threads)
     model = prepare_graph(stored.file(), prepared)
+    plain_bytes = prepared.stat().st_size
     found = layers(model)
     unknown = sorted(set(settings.keep_float) - {node.name for node in model.graph.node})
     if unknown:
@@ -148,61 +168,72 @@ def search(stored: StoredModel, judge: Judge, folder: Path, settings: Settings) 
         raise ValueError(f"there is no node {unknown[0]!r} to keep in float; the first layers are {some}")
     in_float = [*settings.keep_float, *tail(model)]
     exact = judge.held_back(backend)
+    writer = _writer(stored, judge, prepared, settings)
 
     def attempt(kept: Sequence[tuple[str, ...]]) -> Attempt:
-        keep = [*in_float, *(name for block in kept for name in block)]
-        if settings.method is Method.DYNAMIC:
-            write_dynamic(prepared, target, keep, seven_bits=settings.seven_bits)
-        else:
-            quantizer.write(target, keep_float=keep)
+        writer.write(target, keep_float=[*in_float, *(name for block in kept for name in block)])
         covered = coverage(onnx.load(target), found)
         if not covered.layers:
-            raise ValueError(f"nothing of the model becomes int8 that way: {_why(settings)}")
+            raise ValueError(f"nothing of the model becomes {variant} that way: {_why(settings)}")
         shrink(target)
-        figures = judge.held_back(load_backend(target, precision="int8", threads=settings.threads))
+        figures = judge.held_back(load_backend(target, precision=variant, threads=settings.threads))
         return Attempt(len(kept), covered, figures, loss(exact, figures))
 
-    costs, tuned = list[Cost](), None
-    if settings.method is Method.DYNAMIC:
-        attempts = [attempt(())]
-    else:
-        quantizer = StaticQuantizer(
-            prepared, settings.calibration, settings.activations, seven_bits=settings.seven_bits
+    costs, tuned, progress = list[Cost](), None, None
+    attempts = [] if settings.keep and method in {Method.STATIC, Method.FP16} else [attempt(())]
+    if method is Method.QAT and isinstance(writer, StaticQuantizer):
+        images = judge.training()
+        if keep_progress is not None:
+            progress = _progress(keep_progress, stored, settings, images)
+        tuned = fine_tune(
+            prepared,
+            writer,
+            images,
+            stored.manifest,
+            steps=settings.steps,
+            keep_float=in_float,
+            seven_bits=settings.seven_bits,
+            threads=settings.threads,
+            progress=progress,
         )
-        quantizer.calibrate(stored.manifest.input.name, judge.calibration())
-        attempts = [] if settings.keep and settings.method is Method.STATIC else [attempt(())]
-        if settings.method is Method.QAT:
-            tuned = fine_tune(
-                prepared,
-                quantizer,
-                judge.training(),
-                stored.manifest,
-                steps=settings.steps,
-                keep_float=in_float,
-                seven_bits=settings.seven_bits,
-                threads=settings.threads,
-            )
-            attempts.append(attempt(()))
-        if settings.keep or (settings.keep is None and not holds(attempts[-1].loss, settings.gate)):
-            usable = [layer for layer in found if layer.name not in set(in_float)]
-            costs = layer_costs(prepared, quantizer, judge, blocks(usable, MAX_BLOCKS), settings.threads)
-            counts = [settings.keep] if settings.keep else _growing(len(costs))
-            for count in counts:
-                attempts.append(attempt([cost.layers for cost in costs[:count]]))
-                if holds(attempts[-1].loss, settings.gate):
-                    break
-    result = Quantized(target, settings, tuple(attempts), tuple(costs), tuned)
-    result.backends.update(judge_everywhere(stored, judge, target, "int8", settings))
+        attempts.append(attempt(()))
+    wanted = settings.keep or (settings.keep is None and not holds(attempts[-1].loss, settings.gate))
+    if wanted and method is not Method.DYNAMIC:
+        usable = [layer for layer in found if layer.name not in set(in_float)]
+        costs = layer_costs(prepared, writer, judge, blocks(usable, MAX_BLOCKS), settings.threads)
+        counts = [settings.keep] if settings.keep else _growing(len(costs))
+        for count in counts:
+            attempts.append(attempt([cost.layers for cost in costs[:count]]))
+            if holds(attempts[-1].loss, settings.gate):
+                break
+    result = Quantized(target, settings, plain_bytes, tuple(attempts), tuple(costs), tuned, progress=progress)
+    result.backends.update(judge_everywhere(stored, judge, target, settings))
     return result
 
 
-def judge_everywhere(
-    stored: StoredModel, judge: Judge, file: Path, precision: str, settings: Settings
-) -> dict[str, Judged]:
+def _writer(stored: StoredModel, judge: Judge, prepared: Path, settings: Settings) -> Writer:
+    """What writes the file, calibrated where ranges are found beforehand."""
+    if settings.method is Method.FP16:
+        return HalfConverter(prepared)
+    if settings.method is Method.DYNAMIC:
+        return DynamicQuantizer(prepared, seven_bits=settings.seven_bits)
+    quantizer = StaticQuantizer(prepared, settings.calibration, settings.activations, seven_bits=settings.seven_bits)
+    quantizer.calibrate(stored.manifest.input.name, judge.calibration())
+    return quantizer
+
+
+def _progress(folder: Path, stored: StoredModel, settings: Settings, images: npt.NDArray[np.uint8]) -> Progress:
+    """All that decides what fine-tuning comes to names it; the gate does not."""
+    seen = hashlib.sha256(images.tobytes()).hexdigest()
+    how = replace(settings, gate=0, keep=None, threads=1)
+    return Progress.of(folder, stored.manifest.name, stored.manifest.digest, how, images.shape, seen)
+
+
+def judge_everywhere(stored: StoredModel, judge: Judge, file: Path, settings: Settings) -> dict[str, Judged]:
     """What each backend of this machine makes of a file; one that cannot load it is missing."""
     verdicts = {}
     for name in (*BACKENDS, *(backend for backend in GPU_BACKENDS if not lacks(backend))):
-        judged = _judge(stored, judge, file, (name, precision), settings)
+        judged = _judge(stored, judge, file, (name, settings.variant), settings)
         if judged is not None:
             verdicts[name] = judged
     return verdicts

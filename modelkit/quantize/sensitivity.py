@@ -1,4 +1,4 @@
-"""Which layers cost what: each block of them is quantized alone and the answers are compared with float32's."""
+"""Which layers cost what: each block of them is converted alone and the answers are compared with float32's."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from modelkit.quantize.convert import StaticQuantizer
+from modelkit.quantize.convert import Writer
 from modelkit.quantize.judge import Judge
 from serving.backends import load_backend
 
@@ -23,20 +23,20 @@ BATCHES = 4
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What quantizing these layers alone does to the answers: mean over pictures of the largest change of a score."""
+    """What converting these layers alone does to the answers: mean over pictures of the largest change of a score."""
 
     layers: tuple[str, ...]
     change: float
 
 
 def layer_costs(
-    prepared: Path, quantizer: StaticQuantizer, judge: Judge, found: Sequence[tuple[str, ...]], threads: int
+    prepared: Path, writer: Writer, judge: Judge, found: Sequence[tuple[str, ...]], threads: int
 ) -> list[Cost]:
     """The cost of every block of layers, dearest first.
 
     Args:
         prepared: the float32 model.
-        quantizer: calibrated on it.
+        writer: of it.
         judge: of the model; the first pictures of its calibration are looked at.
         found: blocks, names of layers.
         threads: of the model's runtime.
@@ -48,8 +48,8 @@ def layer_costs(
     with tempfile.TemporaryDirectory() as scratch:
         for block in tqdm(found, "sensitivity", leave=False):
             path = Path(scratch) / "one.onnx"
-            quantizer.write(path, only=block)
-            backend = load_backend(path, threads=threads, precision="int8")
+            writer.write(path, only=block)
+            backend = load_backend(path, threads=threads)
             changes = [
                 np.abs(judge.scores(backend.run(rows)) - wanted).reshape(len(rows), -1).max(axis=1)
                 for rows, wanted in zip(inputs, expected, strict=True)

@@ -100,8 +100,11 @@ class EngineCache:
             yield staging
             if not any(staging.glob("*.engine")):
                 raise EngineError("TensorRT took no part of the model, so there is no engine to keep")
-            staging.chmod(0o755)
-            (staging / KEY_FILE).write_text(json.dumps(asdict(key), indent=1) + "\n")
+            try:
+                staging.chmod(0o755)
+                (staging / KEY_FILE).write_text(json.dumps(asdict(key), indent=1) + "\n")
+            except OSError as error:
+                raise EngineError(f"the engine cannot be kept as {target}: {error.strerror}") from error
             if target.exists() and not self.has(key):
                 shutil.rmtree(target, ignore_errors=True)
             try:

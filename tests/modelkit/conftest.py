@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,17 @@ collect_ignore = (
     if importlib.util.find_spec("torch")
     else [path.name for path in Path(__file__).parent.glob("test_*.py") if path.name not in PLAIN]
 )
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Two threads that wait for each other are slower than one where other work runs beside."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture

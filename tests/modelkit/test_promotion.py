@@ -17,6 +17,7 @@ from serving.repository.manifest import Task
 from serving.repository.policy import parse_policies
 from serving.repository.repository import InvalidModelError, ModelRepository
 from serving.settings import ModelServiceSettings
+from tests.full_disk import full_disk
 from tests.tiny_models import SIDE, classifier_graph, classifier_manifest, publish
 
 SLOPES = {"1": (0, 0, 0, 4, 0, 0, 0), "2": (4, 0, 0, 0, 0, 0, 0), "3": (0, 4, 0, 0, 0, 0, 0)}
@@ -86,6 +87,20 @@ def test_numbers_that_are_not_finite_are_not_promoted(models: Path) -> None:
     publish(models, classifier_manifest(version="4"), classifier_graph((float("nan"),) * 7))
     with pytest.raises(InvalidModelError, match="not finite"):
         promote(models, "tiny", "4")
+
+
+def test_on_a_full_disk_the_label_stays_where_it_was(models: Path) -> None:
+    promote(models, "tiny", "1")
+    promote(models, "tiny", "2")
+    before = sorted(path.name for path in (models / "tiny").iterdir())
+    with full_disk(10):
+        with pytest.raises(PromotionError, match="it stays where it was"):
+            promote(models, "tiny", "3")
+        with pytest.raises(PromotionError, match="it stays where it was"):
+            rollback(models, "tiny")
+    assert stable(models) == "2"
+    assert sorted(path.name for path in (models / "tiny").iterdir()) == before
+    assert rollback(models, "tiny") == ("2", "1")
 
 
 def test_two_at_once_do_not_mix(models: Path) -> None:

@@ -2,6 +2,9 @@ from __future__ import annotations
 
 import fcntl
 import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,6 +13,7 @@ from modelkit.publish import PublishError, publish
 from serving.expressions import EXPRESSIONS
 from serving.repository.manifest import Activation, Color, InputSpec, Label, Manifest, OutputSpec, Task
 from serving.repository.repository import InvalidModelError, ModelRepository
+from tests.full_disk import full_disk
 
 
 def manifest(version: str, files: dict[str, str], name: str = "tiny") -> Manifest:
@@ -78,6 +82,65 @@ def test_two_publishers_at_once(tmp_path: Path, files: dict[str, Path]) -> None:
         publish(tmp_path / "models", "tiny", files, manifest)
     os.close(handle)
     publish(tmp_path / "models", "tiny", files, manifest)
+
+
+def test_a_publish_within_a_publish_is_refused_and_the_first_one_ends_well(
+    tmp_path: Path, files: dict[str, Path]
+) -> None:
+    models = tmp_path / "models"
+
+    def meanwhile(version: str, digests: dict[str, str]) -> Manifest:
+        with pytest.raises(PublishError, match="another publish"):
+            publish(models, "tiny", files, manifest)
+        return manifest(version, digests)
+
+    assert publish(models, "tiny", files, meanwhile) == models / "tiny" / "1"
+    assert everything_below(models / "tiny") == {"1", "1/model.onnx", "1/manifest.json"}
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from modelkit.publish import publish
+
+def killed(version, digests):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+publish(Path(sys.argv[1]), "tiny", {"model.onnx": Path(sys.argv[2])}, killed)
+"""
+
+
+def test_a_publish_that_is_killed_leaves_no_version_and_no_lock(tmp_path: Path, files: dict[str, Path]) -> None:
+    models = tmp_path / "models"
+    publish(models, "tiny", files, manifest)
+    arguments = [sys.executable, "-c", KILLED, str(models), str(files["model.onnx"])]
+    assert subprocess.run(arguments, check=False, timeout=60).returncode == -signal.SIGKILL
+    assert ModelRepository(models).versions("tiny") == ["1"]
+    assert ModelRepository(models).open("tiny", "latest").manifest.version == "1"
+    publish(models, "tiny", files, manifest)
+    assert {path.name for path in (models / "tiny").iterdir()} == {"1", "2"}
+
+
+def test_who_gives_up_leaves_no_trace(tmp_path: Path, files: dict[str, Path]) -> None:
+    def interrupted(version: str, digests: dict[str, str]) -> Manifest:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        publish(tmp_path / "models", "tiny", files, interrupted)
+    assert everything_below(tmp_path / "models") == {"tiny"}
+
+
+@pytest.mark.parametrize("room", [0, 100], ids=["for nothing", "for the weights, not the manifest"])
+def test_a_full_disk_is_said_and_nothing_is_lost(tmp_path: Path, files: dict[str, Path], room: int) -> None:
+    models = tmp_path / "models"
+    publish(models, "tiny", files, manifest)
+    before = everything_below(models)
+    with full_disk(room), pytest.raises(PublishError, match=r"version 2 of tiny is not published into .*models: .*"):
+        publish(models, "tiny", files, manifest)
+    assert everything_below(models) == before
+    assert ModelRepository(models).open("tiny", "latest").file().read_bytes() == b"weights"
+    publish(models, "tiny", files, manifest)
+    assert ModelRepository(models).versions("tiny") == ["1", "2"]
 
 
 def test_published_weights_cannot_be_swapped(tmp_path: Path, files: dict[str, Path]) -> None:

@@ -12,8 +12,10 @@ from modelkit.architectures import Symmetric, build
 from modelkit.export import export
 from modelkit.published import restore
 from serving.backends import load_backend
+from serving.backends.tuning import probe
+from serving.repository.repository import ModelRepository
 
-pytestmark = pytest.mark.toolchain
+pytestmark = [pytest.mark.toolchain, pytest.mark.usefixtures("one_thread")]
 
 SIZE = 48
 
@@ -45,6 +47,20 @@ def test_restored_network_answers_as_the_published_file(
     norms = [layer for layer in restored.modules() if isinstance(layer, nn.BatchNorm2d)]
     spread = torch.cat([layer.running_var for layer in norms])
     assert (spread >= 0).all()
+
+
+@pytest.mark.parametrize("name", ["efficientnet", "arcface"])
+def test_ferrys_own_models_can_be_trained_on_from_their_files(name: str) -> None:
+    stored = ModelRepository(Path(__file__).parents[2] / "models").open(name, "latest")
+    recipe = stored.manifest.training["recipe"]
+    rows = probe(stored.manifest.input, 16)
+    expected = torch.from_numpy(load_backend(stored.file()).run(rows)["logits"])
+    restored = build(recipe["architecture"], len(stored.manifest.labels), recipe["input_size"], recipe["options"])
+    restore(restored, stored.file(), torch.from_numpy(rows))
+    answering = (Symmetric(restored) if recipe["symmetric"] else restored).eval()
+    with torch.inference_mode():
+        actual = answering(torch.from_numpy(rows))[0]
+    assert (torch.softmax(actual, 1) - torch.softmax(expected, 1)).abs().max() < 5e-3
 
 
 def test_file_of_another_network_is_refused(tmp_path: Path) -> None:

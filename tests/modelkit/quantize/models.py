@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from serving.repository.repository import ModelRepository, StoredModel
 from tests.tiny_models import FACE, classifier_manifest, detector_manifest, publish
 
 CHANNELS = 4
+Ferry = Callable[..., str]
+"""Runs a command of `ferry models`; what it prints."""
 
 
 def classifier(convolutions: int, poison: float = 0.0) -> bytes:

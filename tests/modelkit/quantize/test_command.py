@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,42 +11,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
-from typer.testing import CliRunner
 
-from cli.models import app
 from serving.backends import load_backend, tuning
 from serving.preprocess import prepare
 from serving.repository.repository import ModelRepository
 from tests.modelkit.pictures import crops, write_crops
-from tests.modelkit.quantize.models import classifier, detector, publish_classifier, publish_detector
+from tests.modelkit.quantize.models import Ferry, classifier, detector, publish_classifier, publish_detector
 from tests.tiny_models import FACE, classifier_graph
 
 pytestmark = pytest.mark.toolchain
 
 POISON = 1e5
-Ferry = Callable[..., str]
-
-
-@pytest.fixture
-def models(tmp_path: Path) -> Path:
-    return tmp_path / "models"
-
-
-@pytest.fixture
-def ferry(data: Path, models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ferry:
-    """Runs a command of `ferry models`; what it prints, on both streams."""
-    monkeypatch.setenv("FERRY_MODELS_DIR", str(models))
-    monkeypatch.setenv("COLUMNS", "200")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-
-    def run(*arguments: str, fails: bool = False) -> str:
-        options = ["--data", str(data), "--work-dir", str(tmp_path / "work")]
-        result = CliRunner().invoke(app, [*arguments, *options])
-        assert result.exit_code == int(fails), result.output
-        assert result.exception is None or isinstance(result.exception, SystemExit)
-        return result.stdout if "--json" in arguments else result.output
-
-    return run
 
 
 def test_a_good_int8_file_becomes_a_new_version(ferry: Ferry, models: Path) -> None:
@@ -222,7 +196,7 @@ def test_where_int8_is_impossible_only_the_measurements_are_kept(ferry: Ferry, m
 
 def test_qat_publishes_as_static_does_what_static_would_not(ferry: Ferry, models: Path) -> None:
     source = publish_classifier(models, classifier(1, 1000.0))
-    options = ["--method", "qat", "--steps", "40", "--samples", "64", "--threads", "2", "--json"]
+    options = ["--method", "qat", "--steps", "40", "--samples", "64", "--json"]
     report = json.loads(ferry("quantize", "tiny", "--gate", "0.2", *options))
     static, tuned = report["attempts"][:2]
     assert static["loss"] > 0.5

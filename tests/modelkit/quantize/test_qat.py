@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -14,31 +14,27 @@ from onnx import TensorProto, helper
 from modelkit.architectures import Symmetric, build
 from modelkit.data import DataError
 from modelkit.export import export
+from modelkit.quantize import qat
 from modelkit.quantize.convert import Activations, Calibration, StaticQuantizer
 from modelkit.quantize.graph import prepare_graph
 from modelkit.quantize.network import GraphNetwork
 from modelkit.quantize.places import Rounding, find_places
+from modelkit.quantize.progress import Progress
 from modelkit.quantize.qat import fine_tune
 from serving.backends import load_backend
+from serving.backends.tuning import probe
 from serving.preprocess import prepare
+from serving.repository.repository import ModelRepository
 from tests.modelkit.pictures import crops
 from tests.modelkit.quantize.models import classifier, publish_classifier
 from tests.modelkit.recipe import TINY
 
-pytestmark = pytest.mark.toolchain
+pytestmark = [pytest.mark.toolchain, pytest.mark.usefixtures("one_thread")]
 
+MODELS = Path(__file__).parents[3] / "models"
 SIZE = 48
 HARD = 1000.0
 """A channel of this size leaves the picture so few of the 256 steps that static quantization recognises nothing."""
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    """Two threads that wait for each other are slower than one where other tests run beside."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def noise(count: int) -> torch.Tensor:
@@ -59,6 +55,18 @@ def test_the_network_answers_as_the_published_file(tmp_path: Path, architecture:
     assert set(actual) == set(expected)
     for name, values in expected.items():
         assert np.abs(actual[name].numpy() - values).max() < 1e-3
+
+
+@pytest.mark.parametrize("name", ["efficientnet", "arcface"])
+def test_the_network_answers_as_ferrys_own_models(tmp_path: Path, name: str) -> None:
+    stored = ModelRepository(MODELS).open(name, "latest")
+    rows = probe(stored.manifest.input, 2)
+    expected = load_backend(stored.file()).run(rows)
+    restored = GraphNetwork(prepare_graph(stored.file(), tmp_path / "prepared.onnx"))
+    with torch.inference_mode():
+        actual = restored(torch.from_numpy(rows))
+    for output, values in expected.items():
+        assert np.abs(actual[output].numpy() - values).max() < 1e-3
 
 
 @pytest.mark.parametrize("activations", Activations)
@@ -117,6 +125,57 @@ def test_fine_tuning_wins_back_what_rounding_costs(tmp_path: Path) -> None:
     assert tuned.last_loss < tuned.first_loss
     assert before < 0.5
     assert after > 0.8
+
+
+def tuned_file(folder: Path, steps: int, progress: Progress | None) -> bytes:
+    folder.mkdir(exist_ok=True)
+    stored = publish_classifier(folder / "models", classifier(1, HARD))
+    images, _ = crops(10, seed=2)
+    prepare_graph(stored.file(), prepared := folder / "prepared.onnx")
+    quantizer = StaticQuantizer(prepared, Calibration.MINMAX, Activations.UINT8, seven_bits=True)
+    quantizer.calibrate("images", iter([prepare(np.repeat(images[:8, :, :, None], 3, axis=3), stored.manifest.input)]))
+    options = {"steps": steps, "keep_float": [], "seven_bits": True, "progress": progress}
+    fine_tune(prepared, quantizer, images, stored.manifest, **options)  # type: ignore[arg-type]
+    quantizer.write(target := folder / "tuned.onnx")
+    return target.read_bytes()
+
+
+def test_a_run_that_was_stopped_goes_on_and_ends_as_if_it_had_not_been(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(qat, "KEEP_EVERY", 2)
+    whole = tuned_file(tmp_path / "whole", 6, None)
+    steps, views = list[int](), qat._views
+
+    def stopped_in_the_fifth(*arguments: Any) -> torch.Tensor:
+        steps.append(1)
+        if len(steps) == 5:
+            raise KeyboardInterrupt
+        return views(*arguments)
+
+    progress = Progress.of(tmp_path / "kept", "tiny", "settings")
+    monkeypatch.setattr(qat, "_views", stopped_in_the_fifth)
+    with pytest.raises(KeyboardInterrupt):
+        tuned_file(tmp_path / "stopped", 6, progress)
+    assert tuned_file(tmp_path / "resumed", 6, progress) == whole
+    assert len(steps) == 5 + 2
+    assert tuned_file(tmp_path / "done", 6, progress) == whole
+    assert len(steps) == 5 + 2
+    progress.forget()
+    assert list((tmp_path / "kept").iterdir()) == []
+
+
+@pytest.mark.parametrize("content", [b"", b"garbage", None])
+def test_progress_that_is_none_is_passed_over(tmp_path: Path, content: bytes | None) -> None:
+    progress = Progress.of(tmp_path, "tiny", "settings")
+    progress.write({"losses": [1.0]})
+    assert progress.read() == {"losses": [1.0]}
+    if content is None:
+        assert Progress(progress.file, "of other settings").read() is None
+        assert Progress.of(tmp_path, "tiny", "other settings").read() is None
+        return
+    progress.file.write_bytes(content)
+    assert progress.read() is None
 
 
 def test_too_few_pictures_are_refused(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from serving.backends.gpu import PROVIDERS, Gpu, GpuMissingError, GpuSettings
 from serving.backends.providers import GpuPlan, provider_list
 from serving.backends.tuning import Candidate, Measurement
 from serving.repository.repository import ModelRepository, StoredModel
+from tests.full_disk import full_disk
 from tests.serving.backends.fake_gpu import H100, FakeOrt, answer, install, remove
 from tests.tiny_models import SIDE, add_variant, classifier_graph, classifier_manifest, publish
 
@@ -209,6 +210,16 @@ def test_a_cache_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     cache = EngineCache(tmp_path / "file" / "engines")
     with pytest.raises(EngineError, match="--engine-cache or FERRY_ENGINE_CACHE"), cache.building(KEY):
         pass
+
+
+def test_on_a_full_disk_no_engine_is_kept_and_the_one_there_stays(tmp_path: Path) -> None:
+    cache, other = EngineCache(tmp_path), replace(KEY, precision="int8")
+    with cache.building(KEY) as folder:
+        (folder / "a.engine").write_bytes(b"")
+    with full_disk(10), pytest.raises(EngineError, match="cannot be kept as"), cache.building(other) as folder:
+        (folder / "a.engine").write_bytes(b"")
+    assert [path.name for path in tmp_path.iterdir()] == [KEY.folder]
+    assert cache.has(KEY)
 
 
 def test_engines_are_built_once_and_found_again(fake: FakeOrt, stored: StoredModel, settings: GpuSettings) -> None:
