@@ -19,6 +19,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Facial expression recognition: photos in, faces with expressions and calibrated probabilities out.\n\n"
     "Begin with `ferry predict photo.jpg`, which needs nothing else. Start a cluster for other programs with "
@@ -76,7 +77,10 @@ def _pass_on(context: typer.Context, module: str, name: str) -> None:
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(f"`{program}` needs {error.name}", name=error.name) from error
     if not isinstance(target, typer.Typer):
-        function, target = target, typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+        function, target = (
+            target,
+            typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="markdown"),
+        )
         target.command()(function)
     get_command(target).main(args=context.args, prog_name=program, help_option_names=context.help_option_names)
 

@@ -30,7 +30,7 @@ Result = Recognition | FerryError
 
 
 def predict(
-    paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Photos, or folders of photos.")],
+    paths: Annotated[list[Path], typer.Argument(metavar="PATH", help="Photos, or folders of photos.")],
     *,
     annotate: Annotated[
         Path | None,

@@ -70,12 +70,13 @@ def serve(
         list[str] | None,
         typer.Option(
             metavar="MODEL=WEIGHT",
-            help="A classifier and its weight in the vote, in the place of efficientnet=0.4 and arcface=0.4. "
+            help="A classifier and its weight in the vote, in the place of efficientnet=0.47 and arcface=0.53. "
             "May be repeated.",
         ),
     ] = None,
     detector_weight: Annotated[
-        float, typer.Option(min=0, help="The detector's weight in the vote; 0: it only finds faces.")
+        float,
+        typer.Option(min=0, help="The detector's weight in the vote; 0: it counts only where no classifier answers."),
     ] = DEFAULT_DETECTOR_WEIGHT,
     models_dir: ModelsDirOption = default_models_dir(),
     log_dir: Annotated[

@@ -24,7 +24,7 @@ BATCHES = (1, 2, 4, 8, 16)
 
 
 def tune(
-    names: Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="Models; all by default.")] = None,
+    names: Annotated[list[str] | None, typer.Argument(metavar="NAME", help="Models; all by default.")] = None,
     models_dir: ModelsDirOption = default_models_dir(),
     engine_cache: Annotated[
         Path | None, typer.Option(envvar="FERRY_ENGINE_CACHE", help="Folder of TensorRT's engines.")

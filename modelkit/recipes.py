@@ -34,6 +34,7 @@ class Recipe:
     ema_decay: float = 0.998
     clip_norm: float = 5.0
     seed: int = 7
+    start_share: float = 0.0  # of the exported weights: those the run started from (Wortsman et al., CVPR 2022)
     symmetric: bool = False  # the exported network also looks at the mirrored crop, at twice the cost
     view_sizes: tuple[tuple[float, int], ...] = ()  # up to this share of steps, views of this side; then input_size
     frozen: tuple[str, ...] = ()  # parameters with these prefixes stay as they are
@@ -54,7 +55,7 @@ class Recipe:
     @property
     def identity(self) -> dict[str, Any]:
         """What decides the weights: two runs of one identity on the same data are the same run."""
-        return {key: value for key, value in self.as_record().items() if key != "symmetric"}
+        return {key: value for key, value in self.as_record().items() if key not in {"symmetric", "start_share"}}
 
     def with_changes(self, **changes: Any) -> Self:
         """A copy in which the given settings differ; None means unchanged."""
@@ -88,6 +89,7 @@ RECIPES: dict[str, Recipe] = {
                 "learning_rate": 1e-3,
                 "teacher_share": 0.7,
                 "margin_ramp": (0.0, 0.01),
+                "start_share": 0.5,
                 "augmentation_schedule": ((0.6, 1.0), (0.9, 0.7), (1.0, 0.4)),
                 "frozen": tuple(f"backbone.features.{i}." for i in range(5)),
                 "freeze_after": 0.0,

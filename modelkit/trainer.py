@@ -121,6 +121,7 @@ class Trainer:
             restore(self.network, initial, self._prepared(train.images[:CALIBRATION]))
         elif initial is not None:
             load_initial(self.network, initial)
+        self._start = {key: value.clone() for key, value in self.network.state_dict().items()}
         self.network.to(device, memory_format=torch.channels_last)
         self.average = {key: value.clone() for key, value in self.network.state_dict().items()}
         self.optimizer = _optimizer(self.network, recipe)
@@ -181,10 +182,18 @@ class Trainer:
         return next((size for share, size in self.recipe.view_sizes if done < share), self.recipe.input_size)
 
     def averaged_network(self) -> nn.Module:
-        """A copy of the network with the averaged weights, on the CPU, ready to evaluate."""
+        """A copy of the network with the averaged weights, on the CPU, ready to evaluate.
+
+        The recipe's `start_share` of them is what the run started from.
+        """
         recipe = self.recipe
         network = build(recipe.architecture, CLASSES, recipe.input_size, recipe.options)
-        network.load_state_dict({key: value.cpu() for key, value in self.average.items()})
+        weights = {key: value.cpu() for key, value in self.average.items()}
+        if recipe.start_share:
+            for key, value in weights.items():
+                if value.is_floating_point():
+                    weights[key] = torch.lerp(value, self._start[key], recipe.start_share)
+        network.load_state_dict(weights)
         return network.eval()
 
     def _prepared(self, images: npt.NDArray[np.uint8]) -> Tensor:

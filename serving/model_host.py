@@ -180,8 +180,8 @@ class ModelHost:
             await asyncio.sleep(self._settings.reload_interval)
             try:
                 await self.refresh()
-            except Exception:
-                log.exception("cannot look for new model versions")
+            except Exception as error:
+                log.exception("cannot look for new model versions: %s", error)
 
     async def _load(self, name: str, version: str) -> LoadedModel:
         started = time.monotonic()

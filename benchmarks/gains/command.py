@@ -20,7 +20,12 @@ from serving.repository.repository import ModelRepository
 
 CACHE = Path("~/.cache/ferry/training")
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, help="Measure what techniques bring on this machine.")
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="markdown",
+    help="Measure what techniques bring on this machine.",
+)
 
 
 @app.callback()

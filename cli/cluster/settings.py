@@ -8,8 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 
-DEFAULT_CLASSIFIERS: Mapping[str, float] = MappingProxyType({"efficientnet": 0.4, "arcface": 0.4})
-DEFAULT_DETECTOR_WEIGHT = 0.2
+from services.ensembler.recipe import DEFAULT_RECIPE, read_recipe
+
+_RECIPE = read_recipe(DEFAULT_RECIPE)
+DEFAULT_CLASSIFIERS: Mapping[str, float] = MappingProxyType({item.name: item.weight for item in _RECIPE.classifiers})
+DEFAULT_DETECTOR_WEIGHT = _RECIPE.detector_weight
 MAX_REPLICAS = 32
 REDIS_SCHEMES = ("redis://", "rediss://", "unix://")
 
@@ -24,7 +27,7 @@ class ClusterSettings:
         metrics_port: the gateway's metrics port; the others follow. 0: free ports.
         models_dir: the model repository.
         detector: name of the detector model.
-        detector_weight: the detector's weight in the vote; 0: it only finds faces.
+        detector_weight: the detector's weight in the vote; 0: its opinion counts only where no other model answers.
         classifiers: weight in the vote by name of the model; one service each.
         vote: `soft` or `hard`.
         replicas: processes by service: `ensembler`, `detector`, `classifier` (all of them) or one model's name.

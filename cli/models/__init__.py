@@ -20,7 +20,10 @@ from cli.models.train import train
 from cli.models.verify import verify
 
 app = typer.Typer(
-    no_args_is_help=True, add_completion=False, help="Make, judge, publish, promote and roll back models."
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="markdown",
+    help="Make, judge, publish, promote and roll back models.",
 )
 
 

@@ -16,7 +16,8 @@ def evaluate(
     *,
     data: DataOption,
     names: Annotated[
-        list[str] | None, typer.Argument(help="Models, and `ensemble` for the soft vote; none: all of them.")
+        list[str] | None,
+        typer.Argument(metavar="NAME", help="Models, and `ensemble` for the soft vote; none: all of them."),
     ] = None,
     split: Annotated[str, typer.Option(help="Split of the expression crops.")] = "public_test",
     tta: Annotated[bool, typer.Option("--tta", help="Average the classifiers over several views.")] = False,

@@ -43,6 +43,9 @@ def list_models(models_dir: ModelsOption = Path("models"), as_json: JsonOption =
     if as_json:
         print_json(rows)
         return
+    if not rows:
+        answers.print(f"there are no models in {models_dir}; name another place with --models-dir", soft_wrap=True)
+        return
     table = Table("model", "version", "task", "architecture", "input", "MB", "digest", "state")
     for row in rows:
         size = f"{row['bytes'] / 1e6:.1f}" if "bytes" in row else ""

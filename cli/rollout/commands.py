@@ -33,7 +33,12 @@ Namespace = Annotated[str, typer.Option("--namespace", "-n", envvar="FERRY_NAMES
 Context = Annotated[str | None, typer.Option(help="Of the kubeconfig; by default the current one.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what would be done and change nothing.")]
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, help="Roll a canary out and back (docs/rollouts.md).")
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="markdown",
+    help="Roll a canary out and back (docs/rollouts.md).",
+)
 
 
 @app.callback()

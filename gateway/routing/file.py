@@ -39,8 +39,8 @@ class RoutingFile:
                 continue
             try:
                 await apply(table)
-            except Exception:
-                log.exception("routing table not put into use; the former one stays")
+            except Exception as error:
+                log.exception("routing table not put into use, the former one stays: %s", error)
                 metrics.ROUTING_INVALID.set(1)
             else:
                 self.table = table

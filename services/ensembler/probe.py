@@ -35,8 +35,8 @@ async def probe_forever(pipeline: Pipeline, interval: float, stale_after: float)
     while True:
         try:
             await probe(pipeline, stale_after)
-        except Exception:
-            log.exception("looking for models failed; trying again")
+        except Exception as error:
+            log.exception("looking for models failed, trying again: %s", error)
         await asyncio.sleep(interval)
 
 

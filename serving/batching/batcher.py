@@ -265,7 +265,7 @@ class MicroBatcher:
                 if not self._is_over(item):
                     await self._execute([item])
             return
-        log.error("a run of %s %s failed", self._model, self._version, exc_info=failure)
+        log.error("a run of %s %s failed: %s", self._model, self._version, failure, exc_info=failure)
         if not batch[0].future.done():
             batch[0].future.set_exception(ServiceError(f"{self._model} could not process this input"))
 

@@ -1,14 +1,32 @@
-"""Structured logs: one JSON object a line on standard error, with request and trace ids. Never any image data."""
+"""Structured logs: one JSON object a line on standard error, with request and trace ids. Nothing that callers send."""
 
 from __future__ import annotations
 
 import logging
 import sys
+import traceback
+from types import TracebackType
 
 from opentelemetry import trace
 from pythonjsonlogger.json import JsonFormatter
 
 from serving.rpc import context
+
+_MAX_CAUSES = 8
+
+
+class Formatter(JsonFormatter):
+    """Of an exception its kind and where it came from, and so of what caused it; never its message, which can quote
+    what a caller sent. Where a message is known to be harmless, whoever logs it says it."""
+
+    def formatException(  # noqa: N802
+        self, ei: tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
+    ) -> str:
+        error, parts = ei[1], list[str]()
+        while error is not None and len(parts) < _MAX_CAUSES:
+            parts.append("".join(traceback.format_tb(error.__traceback__)) + type(error).__qualname__)
+            error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+        return "\nfrom:\n".join(parts)
 
 
 class _Correlate(logging.Filter):
@@ -27,7 +45,7 @@ def configure(service: str, level: str) -> None:
     """Sends the root logger's records to standard error as JSON lines of `service`."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
-        JsonFormatter(
+        Formatter(
             ["asctime", "levelname", "name", "message"],
             rename_fields={"asctime": "time", "levelname": "level", "name": "logger"},
             static_fields={"service": service},

@@ -33,6 +33,14 @@ def test_every_command_explains_itself(command: str, flag: str) -> None:
     assert "Usage" in run.stdout
 
 
+def test_help_flows_in_paragraphs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "1000")
+    for command in ("serve", "predict", "tune"):
+        lines = [line for line in ferry_command(command, "--help").stdout.splitlines() if line.strip()]
+        prose = lines[1 : next(i for i, line in enumerate(lines) if line.startswith("╭"))]
+        assert all(line.rstrip().endswith(".") for line in prose), prose
+
+
 def test_version() -> None:
     assert ferry_command("version").stdout.strip() == ferry.__version__
 
@@ -71,6 +79,12 @@ def test_serve_without_models_says_what_to_do(tmp_path: Path) -> None:
     assert run.returncode == 1
     assert "no model 'detector'" in run.stderr
     assert "Traceback" not in run.stderr
+
+
+def test_a_list_without_models_says_where_it_looked(tmp_path: Path) -> None:
+    run = ferry_command("models", "list", "--models-dir", str(tmp_path))
+    assert run.returncode == 0
+    assert f"no models in {tmp_path}" in run.stdout
 
 
 def test_light_commands_import_no_model_runtime() -> None:

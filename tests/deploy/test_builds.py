@@ -11,6 +11,8 @@ from tests.deploy.composition import COMPONENTS, CONFLICTS, K8S, ONLY, OVERLAYS,
 from tests.deploy.manifests import name, render
 
 ALL = os.environ.get("FERRY_K8S_ALL") == "1"
+PARTS = 8
+"""In which the builds of an overlay are done, so that one sees how far they are."""
 
 
 def test_every_folder_is_an_overlay_or_a_component() -> None:
@@ -34,11 +36,12 @@ def test_every_component_is_tried_alone_and_with_every_other_that_it_goes_with()
 
 
 @pytest.mark.skipif(not ALL, reason="make k8s-check builds all combinations; FERRY_K8S_ALL=1 asks for it here")
-@pytest.mark.timeout(3600)
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("part", range(PARTS))
 @pytest.mark.parametrize("overlay", OVERLAYS)
-def test_combinations_build(overlay: str) -> None:
-    wanted = every(overlay) if overlay == "cpu" else selected(overlay, pairs=True)
+def test_combinations_build(overlay: str, part: int) -> None:
+    wanted = list(every(overlay)) if overlay == "cpu" else selected(overlay, pairs=True)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for objects in pool.map(lambda components: render.__wrapped__(overlay, components), wanted):
+        for objects in pool.map(lambda components: render.__wrapped__(overlay, components), wanted[part::PARTS]):
             seen = [(item["kind"], name(item)) for item in objects]
             assert len(seen) == len(set(seen))

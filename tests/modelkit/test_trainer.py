@@ -96,6 +96,16 @@ def test_frozen_parameters_stay_and_the_others_learn(start: Start) -> None:
         assert torch.equal(value, middle[name]) == name.startswith("backbone.features.0."), name
 
 
+def test_a_share_of_the_start_stays_in_what_is_exported(start: Start) -> None:
+    trainer = start("shared", start_share=0.25)
+    first = {key: value.clone() for key, value in trainer.network.state_dict().items()}
+    trainer.run()
+    exported = start("shared", start_share=0.25).averaged_network().state_dict()
+    learnt, key = trainer.average["centres"], "centres"
+    assert not torch.equal(learnt, first[key])
+    torch.testing.assert_close(exported[key], 0.75 * learnt + 0.25 * first[key])
+
+
 def test_early_views_may_be_smaller(start: Start) -> None:
     options = {"drop_rate": 0.1}
     trainer = start(

@@ -32,7 +32,7 @@ def clock():
 def make(valkey, clock, ttl=100.0):
     redis = None
     if valkey is not None:
-        redis = RedisCache(redis_url(valkey), timeout=1.0, connections=2, failures=5, retry_interval=1, clock=clock)
+        redis = RedisCache(redis_url(valkey), timeout=10.0, connections=2, failures=5, retry_interval=1, clock=clock)
     return ResultCache(MemoryCache(1 << 20, 100, clock), redis, ttl, clock)
 
 

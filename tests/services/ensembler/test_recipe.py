@@ -11,7 +11,8 @@ from services.ensembler.recipe import DEFAULT_RECIPE, RecipeError, read_recipe
 from serving.repository.repository import ModelRepository
 from tests.processes import outcome
 
-MODELS = Path(__file__).parents[3] / "models"
+ROOT = Path(__file__).parents[3]
+MODELS = ROOT / "models"
 
 GOOD = """
 detector = {name = "detector", address = "localhost:1"}
@@ -19,11 +20,24 @@ classifiers = [{name = "a", address = "localhost:2"}, {name = "b", address = "lo
 """
 
 
-def test_default_recipe_is_what_the_readme_says() -> None:
+def test_default_recipe_is_what_the_documents_say() -> None:
     recipe = read_recipe(DEFAULT_RECIPE)
     assert [entry.name for entry in recipe.classifiers] == ["efficientnet", "arcface"]
-    assert recipe.weights == (0.4, 0.4, 0.2)
+    assert recipe.weights == (0.47, 0.53, 0)
     assert recipe.vote == "soft"
+
+
+@pytest.mark.parametrize("folder", ["base", "components/canary/track"])
+def test_a_cluster_votes_as_this_machine_does(folder: str) -> None:
+    here, there = read_recipe(DEFAULT_RECIPE), read_recipe(ROOT / "deploy/k8s" / folder / "recipe.toml")
+    assert there.weights == here.weights
+    assert (there.vote, there.crop_size, there.crop_margin) == (here.vote, here.crop_size, here.crop_margin)
+
+
+def test_weights_are_usual_where_a_recipe_names_none(tmp_path: Path) -> None:
+    file = tmp_path / "recipe.toml"
+    file.write_text(GOOD.replace(", weight = 1.5", ""))
+    assert read_recipe(file).weights == (0.4, 0.4, 0.2)
 
 
 def test_default_recipe_cuts_faces_as_its_models_were_trained() -> None:
