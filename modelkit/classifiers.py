@@ -19,6 +19,7 @@ from modelkit.export import export, softmax
 from modelkit.golden import golden_crops
 from modelkit.manifests import LOGITS, classifier_manifest, input_spec
 from modelkit.metrics import confusion_matrix, expression_metrics, fit_temperature
+from modelkit.parity import check_classifier
 from modelkit.publish import PublishError, publish
 from modelkit.recipes import RECIPES, Recipe
 from modelkit.record import draw_confusion, draw_curves, training_record
@@ -154,6 +155,7 @@ def export_run(run: Run, allow_unfinished: bool = False) -> dict[str, Any]:
 
     Raises:
         PublishError: training is not finished.
+        ExportError: the file does not answer the held-back pictures as the network does.
     """
     selection = run.selection()
     trainer = run.trainer(selection)
@@ -164,9 +166,11 @@ def export_run(run: Run, allow_unfinished: bool = False) -> dict[str, Any]:
     network = trainer.averaged_network()
     if run.recipe.symmetric:
         network = Symmetric(network)
+    (run.folder / RECORD_FILE).unlink(missing_ok=True)  # of an earlier export, which this file is not
     embedding = export(network, path, run.recipe.input_size)
     held_back = selection.validation
     crops = np.repeat(held_back.images[..., None], 3, axis=3)
+    parity = check_classifier(network.float().cpu().eval(), path, input_spec(run.recipe), list(crops))
     logits = load_backend(path).run(prepare(crops, input_spec(run.recipe)))[LOGITS]
     temperature = fit_temperature(logits, held_back.labels)
     record = {
@@ -177,6 +181,7 @@ def export_run(run: Run, allow_unfinished: bool = False) -> dict[str, Any]:
         "step": trainer.progress.step,
         "temperature": temperature,
         "embedding": embedding,
+        "parity": parity.record(),
         "held_back": expression_metrics(softmax(logits / temperature), held_back.labels),
         "golden": softmax(answer(network, golden_crops(), run.recipe) / temperature).tolist(),
     }
@@ -205,9 +210,8 @@ def publish_run(run: Run, models_dir: Path, *, below_gate: bool = False, note: s
     files = {name: run.folder / name for name in (MODEL_FILE, CURVES_FILE)}
 
     def manifest(version: str, digests: dict[str, str], evaluation: dict[str, Any]) -> Any:
-        summary = {
-            key: record[key] for key in ("data", "recipe", "initial_weights", "teachers", "versions", "seconds", "note")
-        }
+        told = ("data", "recipe", "initial_weights", "teachers", "versions", "seconds", "parity", "note")
+        summary = {key: record[key] for key in told if key in record}
         return classifier_manifest(
             run.recipe,
             version,

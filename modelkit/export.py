@@ -1,4 +1,4 @@
-"""Turns a trained classifier into `model.onnx`: any batch, named outputs, weights stored as float16."""
+"""Turns a trained classifier into `model.onnx`: any batch, named outputs, simplified, weights stored as float16."""
 
 from __future__ import annotations
 
@@ -15,14 +15,11 @@ from torch import Tensor, nn
 
 from modelkit.half_weights import store_as_half
 from modelkit.manifests import EMBEDDING, INPUT, LOGITS
+from modelkit.parity import TOLERANCE, ExportError
+from modelkit.simplify import simplify
 
-OPSET = 17
-TOLERANCE = 1e-3
-"""Largest difference of any probability from PyTorch's that an export may show."""
-
-
-class ExportError(RuntimeError):
-    """The exported file does not answer as the trained network does."""
+OPSET = 20
+"""The newest that the exporter by tracing writes."""
 
 
 class _LogitsOnly(nn.Module):
@@ -47,7 +44,8 @@ def export(network: nn.Module, path: Path, size: int, channels: int = 1) -> bool
         Whether there is an embedding.
 
     Raises:
-        ExportError: probabilities differ from PyTorch's by more than `TOLERANCE` on noise.
+        ExportError: probabilities differ from PyTorch's by more than `TOLERANCE` on noise; see `modelkit.parity` for
+            pictures.
     """
     network = copy.deepcopy(network).float().cpu().eval()
     example = torch.randn(2, channels, size, size, generator=torch.Generator().manual_seed(0))
@@ -68,6 +66,7 @@ def export(network: nn.Module, path: Path, size: int, channels: int = 1) -> bool
             do_constant_folding=True,
             dynamo=False,
         )
+    simplify(path)
     model = onnx.load(str(path))
     store_as_half(model)
     onnx.checker.check_model(model)

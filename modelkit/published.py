@@ -65,7 +65,7 @@ def _restore_arcface(network: ArcFace, file: Path, inputs: Tensor) -> None:
         for layer in network.modules():
             if isinstance(layer, nn.Linear):
                 _copy(layer.weight, _used_by(graph, values, "MatMul", 1, file).T, file)
-        _copy(network.centres, _used_by(graph, values, "Div", 0, file), file)
+        _copy(network.centres, _centres(graph, values, file), file)
     _fill(network, {layer: (pair[0], pair[1]) for layer, pair in zip(norms, folded, strict=True)}, norms, inputs)
 
 
@@ -77,9 +77,18 @@ def _named(values: Mapping[str, Tensor], name: str, file: Path) -> Tensor:
     raise ValueError(f"{file} holds no tensor {name}: another architecture")
 
 
-def _used_by(graph: Any, values: Mapping[str, Tensor], operation: str, position: int, file: Path) -> Tensor:
-    """The first stored matrix that an operation of this kind takes there."""
-    for node in graph.node:
+def _centres(graph: Any, values: Mapping[str, Tensor], file: Path) -> Tensor:
+    """One row a class. Simplified graphs hold them normalised and transposed; their length decides nothing."""
+    if any(node.op_type == "Div" and node.input[0] in values for node in graph.node):
+        return _used_by(graph, values, "Div", 0, file)
+    return _used_by(graph, values, "MatMul", 1, file, last=True).T
+
+
+def _used_by(
+    graph: Any, values: Mapping[str, Tensor], operation: str, position: int, file: Path, *, last: bool = False
+) -> Tensor:
+    """The first (or last) stored matrix that an operation of this kind takes there."""
+    for node in reversed(graph.node) if last else graph.node:
         if node.op_type == operation and node.input[position] in values and values[node.input[position]].ndim == 2:
             return values[node.input[position]]
     raise ValueError(f"{file} holds no matrix for a {operation}: another architecture")

@@ -1,0 +1,6 @@
+"""What every service stands on."""
+
+import os
+
+# ONNX Runtime reports each model that it loads to its makers over the network, unless this is set before its import.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")

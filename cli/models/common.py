@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +14,7 @@ import typer
 if TYPE_CHECKING:
     from modelkit.classifiers import Run
 
+NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 WORK_DIR = Path("~/.cache/ferry/training")
 DETECTOR = "detector"
 
@@ -65,6 +68,9 @@ def explained() -> Iterator[None]:
     except ModuleNotFoundError as error:
         fail(f"{error.name} is not installed; this command needs: pip install 'ferry[toolchain]'")
     except (ValueError, RuntimeError, OSError, KeyError) as error:
+        if isinstance(error, OSError) and error.errno in NO_ROOM:
+            where = error.filename or f"the work folder, the model repository, or {tempfile.gettempdir()} (TMPDIR)"
+            fail(f"no room on the disk ({error.strerror}): make some in {where}; nothing was published")
         fail(str(error.args[0]) if isinstance(error, KeyError) else str(error))
     except Exception as error:
         from serving.backends import ModelLoadError

@@ -38,20 +38,27 @@ def export(
     allow_unfinished: Annotated[bool, typer.Option(help="Export the last checkpoint of an unfinished run.")] = False,
     models_dir: ModelsOption = Path("models"),
 ) -> None:
-    """Write the trained model as ONNX and calibrate it; settings as in `train`."""
+    """Write the trained model as ONNX, compare it with PyTorch on pictures, and calibrate it; settings as in `train`.
+
+    It is refused if a probability differs by more than 0.001, or the first class on more than a picture in a thousand.
+    """
     with explained():
         import torch
 
         torch.set_num_threads(1)
         if name == DETECTOR:
+            from modelkit.detector.release import MODEL_FILE
             from modelkit.detector.release import export_run as export_detector
 
-            typer.echo(str(export_detector(work_dir.expanduser() / name)))
+            folder = work_dir.expanduser() / name
+            typer.echo(f"{folder / MODEL_FILE}: {export_detector(folder, data)}")
             return
         from modelkit.classifiers import export_run
+        from modelkit.parity import Parity
 
         changes = {"epochs": epochs, "learning_rate": learning_rate, "seed": seed, "device": "cpu"}
         run = classifier_run(name, data, work_dir, models_dir, refine=refine, init=init, **changes)
         record = export_run(run, allow_unfinished)
         typer.echo(f"{run.folder / 'model.onnx'}: temperature {record['temperature']:.3f}")
+        typer.echo(str(Parity(**record["parity"])))
     print_reports([{"model": name, "version": "held back", "n": record["data"]["held_back"], **record["held_back"]}])

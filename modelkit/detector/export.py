@@ -1,4 +1,7 @@
-"""Turns a trained detector into `model.onnx`: one input, one output, any batch, weights stored as float16."""
+"""Turns a trained detector into `model.onnx`: one input, one output, any batch, simplified, weights stored as float16.
+
+`modelkit.parity` compares what it answers with PyTorch.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +13,11 @@ import onnx
 import torch
 
 from modelkit.half_weights import store_as_half
+from modelkit.simplify import simplify
 
 INPUT = "images"
 OUTPUT = "output0"
-OPSET = 17
+OPSET = 20
 
 
 def export(net: Any, path: Path, side: int) -> None:
@@ -46,6 +50,7 @@ def export(net: Any, path: Path, side: int) -> None:
             do_constant_folding=True,
             dynamo=False,
         )
+    simplify(path)
     model = onnx.load(str(path))
     store_as_half(model)
     onnx.checker.check_model(model)

@@ -16,8 +16,10 @@ from modelkit.data import find_parquet, read_expressions
 from modelkit.detector.evaluate import Detector, crop_probabilities, evaluate_detector
 from modelkit.detector.export import INPUT, OUTPUT, export
 from modelkit.detector.network import build
+from modelkit.detector.photos import read_photos
 from modelkit.detector.train import CHECKPOINT, LOSSES, STARTS
 from modelkit.metrics import fit_temperature
+from modelkit.parity import ExportError, Parity, check_detector
 from modelkit.publish import PublishError, publish
 from modelkit.selection import select
 from serving.expressions import EXPRESSIONS
@@ -36,7 +38,7 @@ from serving.repository.manifest import (
 NAME = "detector"
 LICENSE = "AGPL-3.0"
 REPORTED = "public_test"
-MODEL_FILE, RECORD_FILE, CURVES_FILE = "model.onnx", "record.json", "curves.png"
+MODEL_FILE, RECORD_FILE, CURVES_FILE, PARITY_FILE = "model.onnx", "record.json", "curves.png", "parity.json"
 DESCRIPTION = (
     "Finds faces in photos and gives each a first opinion on its expression. A YOLO of Ultralytics, fine-tuned on "
     "photographed faces, expression crops blended into photos, and pseudo-labels."
@@ -64,17 +66,32 @@ def load_run(run: Path) -> tuple[Any, dict[str, Any]]:
     return net.eval(), state
 
 
-def export_run(run: Path, side: int = SIDE) -> Path:
-    """Writes `model.onnx` and `curves.png` into the run's folder and returns the model's path.
+def export_run(run: Path, data: Path, side: int = SIDE) -> Parity:
+    """Writes `model.onnx`, `curves.png` and `parity.json` into the run's folder; says how PyTorch and the model agree.
 
     Raises:
         PublishError: the run has no checkpoint.
+        DataError: `data` has no photos in `faces/validation` to compare on.
+        ExportError: the file does not answer these photos as the network does.
         ValueError: `side` is no multiple of 32.
     """
     net, state = load_run(run)
-    export(net, run / MODEL_FILE, side)
+    photos = [np.asarray(photo.image()) for photo in read_photos(find_parquet(data, "faces", "validation"))]
+    file = run / MODEL_FILE
+    export(net, file, side)
+    try:
+        parity = check_detector(net.float().eval(), file, input_spec(side), photos)
+    except ExportError:
+        file.unlink()
+        raise
+    (run / PARITY_FILE).write_text(json.dumps(parity.record(), indent=1) + "\n")
     draw_curves(state["history"], run / CURVES_FILE)
-    return run / MODEL_FILE
+    return parity
+
+
+def input_spec(side: int) -> InputSpec:
+    """How photos become this detector's input."""
+    return InputSpec(name=INPUT, width=side, height=side, color=Color.RGB, mean=(0, 0, 0), std=(1, 1, 1))
 
 
 def publish_run(
@@ -114,6 +131,8 @@ def publish_run(
         "versions": {"python": platform.python_version(), "torch": torch.__version__},
         "side": side,
     }
+    if (run / PARITY_FILE).is_file():
+        record["parity"] = json.loads((run / PARITY_FILE).read_text())
     architecture = state["settings"]["architecture"]
 
     def maker(temperature: float, evaluation: dict[str, Any]) -> Callable[[str, dict[str, str]], Manifest]:
@@ -177,7 +196,7 @@ def detector_manifest(
         architecture=architecture,
         description=DESCRIPTION,
         license=LICENSE,
-        input=InputSpec(name=INPUT, width=side, height=side, color=Color.RGB, mean=(0, 0, 0), std=(1, 1, 1)),
+        input=input_spec(side),
         labels=tuple(Label(name=expression.value, expression=expression) for expression in EXPRESSIONS),
         output=OutputSpec(scores=OUTPUT, activation=Activation.NONE, temperature=temperature),
         detection=detection,

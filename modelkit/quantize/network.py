@@ -114,6 +114,17 @@ def _padded(x: Tensor, a: Attributes, dims: int, value: float = 0) -> Tensor:
     return functional.pad(x, sides, value=value) if any(sides) else x
 
 
+def _pad(a: Attributes, x: Tensor, pads: Tensor, value: Tensor | None = None, axes: Tensor | None = None) -> Tensor:
+    if a.get("mode", b"constant") != b"constant":
+        raise ValueError("the model cannot be trained on: it pads with something else than a constant")
+    amounts, dims = pads.tolist(), range(x.ndim) if axes is None else axes.tolist()
+    sides = [0] * 2 * x.ndim  # PyTorch counts from the last dimension
+    for i, axis in enumerate(dims):
+        place = 2 * (x.ndim - 1 - axis % x.ndim)
+        sides[place : place + 2] = amounts[i], amounts[i + len(dims)]
+    return functional.pad(x, sides, value=0.0 if value is None else float(value))
+
+
 def _conv(a: Attributes, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     dims = weight.ndim - 2
     if dims != 2:
@@ -165,7 +176,7 @@ def _slice(_: Attributes, x: Tensor, starts: Tensor, ends: Tensor, *rest: Tensor
 
 
 def _reshape(_: Attributes, x: Tensor, shape: Tensor) -> Tensor:
-    return x.reshape([x.shape[i] if side == 0 else side for i, side in enumerate(shape.tolist())])
+    return x.reshape(tuple(x.shape[i] if side == 0 else side for i, side in enumerate(shape.tolist())))
 
 
 def _flatten(a: Attributes, x: Tensor) -> Tensor:
@@ -177,7 +188,7 @@ def _gather(a: Attributes, x: Tensor, index: Tensor) -> Tensor:
     axis = a.get("axis", 0)
     index = torch.where(index < 0, index + x.shape[axis], index)
     index = index.to(x.device)
-    return x.index_select(axis, index.flatten()).reshape(*x.shape[:axis], *index.shape, *x.shape[axis + 1 :])
+    return x.index_select(axis, index.flatten()).reshape((*x.shape[:axis], *index.shape, *x.shape[axis + 1 :]))
 
 
 def _divide(_: Attributes, x: Tensor, y: Tensor) -> Tensor:
@@ -223,6 +234,7 @@ OPERATORS: dict[str, Callable[..., Any]] = {
     "AveragePool": _pool(functional.avg_pool2d, 0),
     "BatchNormalization": _batch_norm,
     "Cast": _cast,
+    "Ceil": _one(torch.ceil),
     "Clip": _clip,
     "Concat": lambda a, *parts: torch.cat(parts, a["axis"]),
     "Conv": _conv,
@@ -241,6 +253,7 @@ OPERATORS: dict[str, Callable[..., Any]] = {
     "MaxPool": _pool(functional.max_pool2d, float("-inf")),
     "Mul": _two(operator.mul),
     "PRelu": _prelu,
+    "Pad": _pad,
     "Pow": _two(operator.pow),
     "ReduceL2": _reduce(lambda x, axes, keep: torch.linalg.vector_norm(x, 2, axes, keep)),
     "ReduceMean": _reduce(lambda x, axes, keep: x.mean(axes, keep)),

@@ -62,7 +62,8 @@ def test_from_data_to_a_published_version(data: Path, tmp_path: Path, monkeypatc
 
     with pytest.raises(PublishError, match="holds no export"):
         publish_run(run, data, models)
-    export_run(run, SIDE)
+    parity = export_run(run, data, SIDE)
+    assert (parity.pictures, parity.max_difference <= 1e-3) == (3, True)
     with pytest.raises(PublishError, match="its gate is"):
         publish_run(run, data, models, side=SIDE)
     assert ModelRepository(models).names() == []
@@ -73,6 +74,7 @@ def test_from_data_to_a_published_version(data: Path, tmp_path: Path, monkeypatc
     assert stored.manifest.license == "AGPL-3.0"
     assert {"model.onnx", "curves.png", "record.json"} == set(stored.manifest.files)
     assert stored.manifest.training["steps"] == 2
+    assert stored.manifest.training["parity"] == parity.record()
     assert stored.manifest.training["sources"]["faces"] == 2
     record = json.loads((directory / "record.json").read_text())
     assert [start["step"] for start in record["starts"]] == [0, 1]
@@ -87,7 +89,7 @@ def test_from_data_to_a_published_version(data: Path, tmp_path: Path, monkeypatc
 
 def test_a_run_that_never_trained_cannot_be_exported(tmp_path: Path) -> None:
     with pytest.raises(PublishError, match="ferry models train detector"):
-        export_run(tmp_path)
+        export_run(tmp_path, tmp_path)
 
 
 def test_pseudo_labels_need_a_classifier(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from PIL import Image
 from serving.backends import load_backend, tuning
 from serving.preprocess import prepare
 from serving.repository.repository import ModelRepository
+from tests.full_disk import full_disk
 from tests.modelkit.pictures import crops, write_crops
 from tests.modelkit.quantize.models import Ferry, classifier, detector, publish_classifier, publish_detector
 from tests.tiny_models import FACE, classifier_graph
@@ -115,6 +116,18 @@ def test_what_cannot_be_quantized_is_explained(ferry: Ferry, models: Path) -> No
     (models / "tiny" / "1" / "model.onnx").write_bytes(b"garbage")
     assert "is not what its manifest says" in ferry("quantize", "tiny", fails=True).replace("\n", " ")
     assert ModelRepository(models).versions("tiny") == ["1"]
+
+
+@pytest.mark.parametrize("method", ["static", "fp16"])
+def test_on_a_full_disk_one_line_says_where_to_make_room(ferry: Ferry, models: Path, method: str) -> None:
+    publish_classifier(models, classifier(1))
+    with full_disk(1000):
+        output = ferry("quantize", "tiny", "--method", method, fails=True).replace("\n", " ")
+    assert "no room on the disk" in output
+    assert "nothing was published" in output
+    assert {path.name for path in (models / "tiny").iterdir()} == {"1"}
+    ferry("quantize", "tiny", "--method", method, "--gate", "0.5")
+    assert ModelRepository(models).versions("tiny") == ["1", "2"]
 
 
 def test_a_model_of_garbage_is_explained(ferry: Ferry, models: Path) -> None:

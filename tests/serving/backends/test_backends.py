@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -112,3 +115,20 @@ def test_a_model_reads_no_file_outside_its_folder(tmp_path: Path, name: str, abs
 def test_an_unknown_way_to_run_is_refused(tmp_path: Path, backend: str, precision: str) -> None:
     with pytest.raises(ValueError, match="no backend"):
         load_backend(tmp_path / "model.onnx", backend=backend, precision=precision)
+
+
+@pytest.mark.parametrize("package", ["serving", "modelkit"])
+def test_the_runtime_keeps_no_record_of_what_it_loads_and_reports_it_to_nobody(tmp_path: Path, package: str) -> None:
+    """Left alone, ONNX Runtime gives the machine a number and collects its reports in the user's cache."""
+    (tmp_path / "model.onnx").write_bytes(classifier_graph())
+    program = (
+        f"import sys, {package}, onnxruntime; "
+        "onnxruntime.InferenceSession(sys.argv[1], providers=['CPUExecutionProvider'])"
+    )
+    home = tmp_path / "home"
+    home.mkdir()
+    # A runtime that believes itself in CI is silent anyway.
+    kept = {name: value for name, value in os.environ.items() if name in {"PATH", "PYTHONPATH"}}
+    environment = kept | {"HOME": str(home), "XDG_CACHE_HOME": str(home / "cache")}
+    subprocess.run([sys.executable, "-c", program, str(tmp_path / "model.onnx")], check=True, env=environment)
+    assert list(home.rglob("*")) == []
