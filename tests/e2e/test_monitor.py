@@ -51,7 +51,11 @@ def load(gateway: gateway_pb2_grpc.ExpressionRecognitionStub, first: int) -> Non
 
 def seen_since(server: Prometheus, moment: float) -> None:
     """Waits until every target has been scraped after a moment."""
-    until(lambda: all(when > moment for _, when in server.query("timestamp(up) and (up == 1)")), what="a scrape", pause=0.2)
+    until(
+        lambda: all(when > moment for _, when in server.query("timestamp(up) and (up == 1)")),
+        what="a scrape",
+        pause=0.2,
+    )
 
 
 def test_one_load_seen_both_ways(
