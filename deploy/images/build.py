@@ -52,7 +52,9 @@ def version() -> str:
     return found[1]
 
 
-def steps(dockerfile: Dockerfile, tag: str, lent: Sequence[str] = ()) -> Iterator[list[str]]:
+def steps(
+    dockerfile: Dockerfile, tag: str, lent: Sequence[str] = (), arguments: Sequence[str] = ()
+) -> Iterator[list[str]]:
     """The commands that build the images of a Dockerfile, in order.
 
     Args:
@@ -60,8 +62,10 @@ def steps(dockerfile: Dockerfile, tag: str, lent: Sequence[str] = ()) -> Iterato
         tag: what the images are tagged with.
         lent: flags that lend something to pip. A mount leaves an empty file where it was, so only the stages whose
             file system nobody inherits run with them; the others are built before, and found in the cache.
+        arguments: for the Dockerfile's ARGs, `NAME=VALUE`.
     """
     command = ["buildah", "build", "--isolation=chroot", "--layers", f"--file={dockerfile.path}"]
+    command += [f"--build-arg={argument}" for argument in arguments]
     if lent:
         yield [*command, f"--target={dockerfile.inherited}", "."]
         for venv in dockerfile.venvs:

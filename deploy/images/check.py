@@ -53,14 +53,14 @@ def needs(*, bootstrap: bool) -> None:
         raise ImagesError("needs kustomize 5, or kubectl 1.27 or newer, on the PATH")
 
 
-def make(dockerfile: Dockerfile, *, lend_pip: bool) -> None:
+def make(dockerfile: Dockerfile, arguments: Sequence[str], *, lend_pip: bool) -> None:
     """Builds the base where it is missing, then the images."""
     if not base.exists() and not base.pull():
         _say(f"no registry gives {base.BASE}: making it from Debian's packages")
         base.bootstrap()
     with ExitStack() as stack:
         lent = stack.enter_context(host_pip.volumes()) if lend_pip else ()
-        for command in steps(dockerfile, version(), lent):
+        for command in steps(dockerfile, version(), lent, arguments):
             _say(" ".join(word for word in command if "volume" not in word))
             build(command)
 
@@ -144,10 +144,13 @@ def run_without_gpu(objects: Sequence[Json], deadline: float) -> None:
     """Starts what asks for a GPU where there is none: as it is, then free to take the CPU.
 
     Raises:
-        ImagesError: a service does not say what it lacks, or does not serve from the CPU.
+        ImagesError: a library is missing, or a service does not say what it lacks, or does not serve from the CPU.
     """
     asking = gpu.asking(objects)
     with up(asking) as podman:
+        for image in GPU.images:
+            gpu.linked(podman, f"{REGISTRY}/{image}:{version()}")
+        print("what CUDA's and TensorRT's providers are linked against is there, but for the driver")
         gpu.refused(podman, deadline)
         print(f"{len(podman.pods)} pods have no GPU, say so and end")
     with up(gpu.free_to_choose(asking)) as podman:
@@ -160,6 +163,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m deploy.images.check", description=__doc__.partition("\n")[0])
     parser.add_argument(
         "--lend-pip", action="store_true", help="build with this machine's pip configuration (index, certificates)"
+    )
+    parser.add_argument(
+        "--build-arg", action="append", default=[], metavar="NAME=VALUE", help="an ARG of the Dockerfile; repeatable"
     )
     parser.add_argument("--no-build", action="store_true", help="take the images that are there")
     parser.add_argument("--deadline", type=float, default=600.0, help="seconds for all pods to be healthy")
@@ -174,7 +180,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         needs(bootstrap=not options.no_build)
         if not options.no_build:
-            make(dockerfile, lend_pip=options.lend_pip)
+            make(dockerfile, options.build_arg, lend_pip=options.lend_pip)
         _say("what is in the images")
         inspect(dockerfile, options.out)
         _say(f"Ferry from the images, as {overlay.name} says")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 import time
 from collections.abc import Sequence
 
@@ -13,6 +14,10 @@ from deploy.images.tool import ImagesError
 RESOURCE = "nvidia.com/gpu"
 _NO_GPU = "no NVIDIA GPU with a driver is visible to this process"
 _CHOICE = {"FERRY_DEVICE": "auto", "FERRY_BACKEND": "auto"}
+_DRIVER = "libcuda.so.1"
+"""The container toolkit brings it from the node."""
+_LDD = """cd /opt/ferry/lib/python3.*/site-packages && ldd onnxruntime/capi/*_cuda.so
+if ls tensorrt_libs/libnvinfer.so.* >/dev/null 2>&1; then ldd onnxruntime/capi/*_tensorrt.so; fi"""
 _INTERVAL = 1.0
 
 
@@ -51,6 +56,22 @@ def refused(podman: Podman, deadline: float) -> None:
         log = podman.log(pod)
         if "cannot start" not in log or _NO_GPU not in log:
             raise ImagesError(f"{pod.name} {podman.ended(pod)} and does not say that it found no GPU:\n{log}")
+
+
+def linked(podman: Podman, image: str) -> None:
+    """Asks the loader of an image for all that ONNX Runtime's providers for GPUs are linked against.
+
+    Raises:
+        ImagesError: more than the driver is missing.
+    """
+    printed = podman("run", "--rm", "--network=none", "--read-only", "--entrypoint=sh", image, "-c", _LDD)
+    if absent := not_found(printed):
+        raise ImagesError(f"{image} lacks {', '.join(absent)}")
+
+
+def not_found(printed: str) -> list[str]:
+    """Libraries that `ldd` did not find, but for the driver's."""
+    return sorted(set(re.findall(r"(\S+) => not found", printed)) - {_DRIVER})
 
 
 def _container(workload: Json) -> Json:

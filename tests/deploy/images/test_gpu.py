@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from deploy.images.gpu import RESOURCE, asking, free_to_choose
+from deploy.images.gpu import RESOURCE, asking, free_to_choose, not_found
 from deploy.images.manifests import pods
 from tests.deploy.manifests import containers, name, render, workloads
 
@@ -30,3 +30,9 @@ def test_left_to_choose_they_are_no_longer_told_to_take_a_gpu() -> None:
     assert set(environment(tuple(before), "FERRY_DEVICE").values()) == {"cuda"}
     for variable in ("FERRY_DEVICE", "FERRY_BACKEND"):
         assert set(environment(tuple(after), variable).values()) == {"auto"}
+
+
+def test_the_driver_is_the_only_library_that_may_be_missing() -> None:
+    printed = "\tlibcuda.so.1 => not found\n\tlibcudnn.so.9 => not found\n\tlibc.so.6 => /lib/libc.so.6 (0x00007f)\n"
+    assert not_found(printed) == ["libcudnn.so.9"]
+    assert not_found(printed.replace("libcudnn.so.9", "libcuda.so.1")) == []
