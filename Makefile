@@ -62,12 +62,13 @@ VERSION ?= $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 BUILDER ?= $(shell for b in docker podman buildah; do command -v $$b >/dev/null 2>&1 && echo $$b && break; done)
 IMAGES ?= gateway ensembler detector classifier models redis
 DOCKERFILE ?= deploy/images/Dockerfile
+BASE ?=
 
-images: ## Build the images with docker, podman or buildah (REGISTRY=, VERSION=, BUILDER=)
+images: ## Build the images with docker, podman or buildah (REGISTRY=, VERSION=, BUILDER=, BASE=...@sha256:...)
 	@test -n "$(BUILDER)" || { echo "install docker, podman or buildah, or name one: make images BUILDER=..." >&2; exit 1; }
 	@for image in $(IMAGES); do \
 		echo "building $(REGISTRY)/$$image:$(VERSION)"; \
-		$(BUILDER) build $(BUILD_FLAGS) --file $(DOCKERFILE) --target $$image \
+		$(BUILDER) build $(BUILD_FLAGS) $(if $(BASE),--build-arg BASE=$(BASE)) --file $(DOCKERFILE) --target $$image \
 			--tag $(REGISTRY)/$$image:$(VERSION) . || exit 1; \
 	done
 
@@ -79,7 +80,7 @@ TRACK ?= stable
 MODELS ?=
 GPU ?=
 
-release: $(VENV)/dev.stamp images $(if $(GPU),images-gpu) ## Build the images of VERSION and name them in an overlay (OVERLAY=, TRACK=stable|canary, MODELS="arcface=2", GPU=1)
+release: $(VENV)/dev.stamp images $(if $(GPU),images-gpu) ## Build the images of VERSION and name them in an overlay (OVERLAY=, TRACK=stable or canary, MODELS="arcface=2", GPU=1)
 	@test -n "$(OVERLAY)" || { echo "name your overlay: make release VERSION=... OVERLAY=deploy/k8s/overlays/yours" >&2; exit 1; }
 	$(BIN)/python -m deploy.release --version $(VERSION) --overlay $(OVERLAY) --track $(TRACK) \
 		--registry $(REGISTRY) $(MODELS:%=--model %)$(if $(GPU), --gpu)

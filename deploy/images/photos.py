@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import io
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from PIL import Image
 
+from deploy.images.patience import SECONDS
 from deploy.images.tool import ImagesError
 from ferry.client import Client, FerryError, Recognition
 from serving.images.header import MAX_IMAGE_BYTES, MAX_MEGAPIXELS
 
-_TIMEOUT = 120.0
-"""Seconds for one photo, of which a busy machine may need many."""
-_TRIES = 3
+_PAUSE = 1.0
 _ON_ITS_SIDE = 6
 """EXIF orientation that makes a decoder turn the picture, for which it is held twice."""
 
@@ -50,10 +50,10 @@ def recognise(address: str, folder: Path) -> Iterator[tuple[str, ...]]:
         folder: where the photos are; each shows a face.
 
     Raises:
-        ImagesError: three times in a row a photo is not answered, has no face, or was judged by fewer models than there
-            are; or the second answer does not come from the cache.
+        ImagesError: a photo is not answered in time by all models, has no face, or its second answer does not come from
+            the cache.
     """
-    with Client(address, timeout=_TIMEOUT) as client:
+    with Client(address, timeout=SECONDS) as client:
         for name, image in photos(folder):
             answer = _answered(client, name, image)
             again = client.recognize(image)
@@ -70,17 +70,21 @@ def recognise(address: str, folder: Path) -> Iterator[tuple[str, ...]]:
 
 
 def _answered(client: Client, name: str, image: bytes) -> Recognition:
-    """A complete answer. A machine that has other work may need longer than the recipe waits for a model, which says
-    nothing about the images: so several tries."""
-    problem = ""
-    for _ in range(_TRIES):
+    """A complete answer. A machine that has other work may lose a call or a model on the way, which says nothing about
+    the images: so it is asked again while there is time."""
+    started = time.monotonic()
+    while True:
         try:
             answer = client.recognize(image)
         except FerryError as error:
             problem = str(error)
-            continue
-        if answer.faces and not answer.degraded:
-            return answer
-        missing = sorted({model for face in answer.faces for model in face.missing_models})
-        problem = f"the answer is degraded, without {', '.join(missing)}" if missing else "no face was found"
-    raise ImagesError(f"{name}, asked {_TRIES} times: {problem}")
+        else:
+            if not answer.faces:
+                raise ImagesError(f"{name}: no face was found")
+            if not answer.degraded:
+                return answer
+            missing = sorted({model for face in answer.faces for model in face.missing_models})
+            problem = f"the answer is degraded, without {', '.join(missing)}"
+        if time.monotonic() - started > SECONDS:
+            raise ImagesError(f"{name}, asked for {SECONDS} s: {problem}")
+        time.sleep(_PAUSE)

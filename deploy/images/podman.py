@@ -80,12 +80,18 @@ class Podman:
         Raises:
             ImagesError: it has ended; says how, with the last lines of its log.
         """
+        if ended := self.ended(pod):
+            raise ImagesError(f"{pod.name} {ended}; its log ends with\n{self.log(pod)}")
+        return int(self("inspect", "--format={{.State.Pid}}", pod.container))
+
+    def ended(self, pod: Pod) -> str:
+        """How the pod's process ended; empty while it runs."""
         state = self("inspect", "--format={{.State.Status}} {{.State.OOMKilled}} {{.State.ExitCode}}", pod.container)
         status, out_of_memory, code = state.split()
-        if status != "running":
-            reason = f"ran out of its {pod.memory >> 20} MiB" if out_of_memory == "true" else f"exit code {code}"
-            raise ImagesError(f"{pod.name} is {status} ({reason}); its log ends with\n{self.log(pod)}")
-        return int(self("inspect", "--format={{.State.Pid}}", pod.container))
+        if status == "running":
+            return ""
+        reason = f"ran out of its {pod.memory >> 20} MiB" if out_of_memory == "true" else f"exit code {code}"
+        return f"is {status} ({reason})"
 
     def log(self, pod: Pod) -> str:
         """The last lines of what its process printed."""

@@ -54,8 +54,8 @@ async def _ask(model: DetectorModel | ClassifierModel) -> None:
                 await model.detect(detector_pb2.DetectRequest(image=_PICTURE))
             else:
                 await model.classify(_CROP, augment=False, timeout=_TIMEOUT_SECONDS)
-    except (DeadlineError, TimeoutError) as error:
+    except (DeadlineError, TimeoutError):
         # Here the time was enough, so that a model that hangs shows.
-        model.lost(error)
+        model.lost(DeadlineError(f"no answer to a look within {_TIMEOUT_SECONDS:g} s"))
     except (ServiceError, NonsenseError) as error:
         model.complain(error)  # whether it is lost, the model itself has seen

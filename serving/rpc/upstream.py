@@ -111,9 +111,11 @@ async def _invoke(
         return await method(request, timeout=timeout, metadata=metadata)
     except grpc.aio.AioRpcError as error:
         code, details = error.code(), error.details() or error.code().name
+        status = next((v for k, v in error.trailing_metadata() or () if k == "grpc-status-details-bin"), None)
         if code is grpc.StatusCode.DEADLINE_EXCEEDED:
-            raise DeadlineError(f"{upstream} did not answer within {timeout:.3f} s") from error
+            # A status of its own: the service did answer, that one behind it did not in the time it gave it.
+            late = f"{upstream}: {details}" if status else f"{upstream} did not answer within {timeout:.3f} s"
+            raise DeadlineError(late) from error
         if code in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED}:
             raise UnavailableError(f"{upstream} is not reachable: {details}") from error
-        status = next((v for k, v in error.trailing_metadata() or () if k == "grpc-status-details-bin"), None)
         raise UpstreamError(code, details, status if isinstance(status, bytes) else None) from error

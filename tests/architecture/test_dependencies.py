@@ -31,7 +31,7 @@ def installed(extras: set[str]) -> set[str]:
     return names
 
 
-@pytest.mark.parametrize("extra", ["inference", "inference-gpu", "ensembler", "gateway", "local"])
+@pytest.mark.parametrize("extra", ["inference", "inference-cuda", "inference-gpu", "ensembler", "gateway", "local"])
 def test_serving_needs_no_toolchain(extra: str) -> None:
     assert not installed({extra}) & TOOLCHAIN
 

@@ -4,26 +4,31 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from deploy.images import host_pip
-from deploy.images.build import IMAGES, steps, version
+from deploy.images.build import CPU, GPU, Dockerfile, steps, version
 from tests.deploy.manifests import ROOT
 
+each = pytest.mark.parametrize("dockerfile", [CPU, GPU], ids=("CPU", "GPU"))
 
-def test_every_image_is_built_once_and_tagged_with_the_package_s_version() -> None:
-    commands = list(steps(IMAGES, version()))
+
+@each
+def test_every_image_is_built_once_and_tagged_with_the_package_s_version(dockerfile: Dockerfile) -> None:
+    commands = list(steps(dockerfile, version()))
     tags = [word for command in commands for word in command if word.startswith("--tag=")]
-    assert tags == [f"--tag=localhost/ferry/{image}:{version()}" for image in IMAGES]
+    assert tags == [f"--tag=localhost/ferry/{image}:{version()}" for image in dockerfile.images]
     assert f'version = "{version()}"' in (ROOT / "pyproject.toml").read_text()
 
 
-def test_what_is_lent_to_pip_touches_no_stage_that_an_image_inherits() -> None:
+@each
+def test_what_is_lent_to_pip_touches_no_stage_that_an_image_inherits(dockerfile: Dockerfile) -> None:
     lent = "--volume=/a:/etc/pip.conf:ro"
-    with_it = [command for command in steps(IMAGES, "1", (lent,)) if lent in command]
+    with_it = [command for command in steps(dockerfile, "1", (lent,)) if lent in command]
     assert with_it
     for command in with_it:
         (target,) = (word.removeprefix("--target=") for word in command if word.startswith("--target="))
-        dockerfile = (ROOT / "deploy/images/Dockerfile").read_text()
-        assert f"FROM {target} AS" not in dockerfile
+        assert f"FROM {target} AS" not in (ROOT / dockerfile.path).read_text()
         assert not any(word.startswith("--tag=") for word in command)
 
 

@@ -30,6 +30,13 @@ async def asked(fake: FakeClassifier, times: int) -> None:
     await eventually(enough)
 
 
+async def all_available(caller: Caller) -> None:
+    async def found() -> bool:
+        return all(await caller.available())
+
+    await eventually(found)
+
+
 async def test_a_model_that_comes_later_is_found(models: Models, start: Start) -> None:
     port = free_port()
     recipe = models.recipe.model_dump()
@@ -59,15 +66,11 @@ async def test_a_model_that_hangs_keeps_nobody_from_starting(
         caller = await start(recipe, probe_interval=0.05)
     assert await caller.available() == [True, True, False]
     models.second.gate.set()
-
-    async def found() -> bool:
-        return all(await caller.available())
-
-    await eventually(found)
+    await all_available(caller)
 
 
 async def test_a_model_that_begins_to_hang_is_found_out(
-    models: Models, start: Start, monkeypatch: pytest.MonkeyPatch
+    models: Models, start: Start, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(probe, "_TIMEOUT_SECONDS", 0.2)
     caller = await start(probe_interval=0.02, stale_after=0.02)
@@ -77,6 +80,7 @@ async def test_a_model_that_begins_to_hang_is_found_out(
         return await caller.available() == [True, True, False]
 
     await eventually(lost)
+    assert "second did not answer: no answer to a look within 0.2 s" in caplog.text
 
 
 async def test_only_models_that_are_missing_or_silent_are_probed(models: Models, start: Start) -> None:
@@ -89,6 +93,7 @@ async def test_only_models_that_are_missing_or_silent_are_probed(models: Models,
 
 async def test_a_model_that_is_busy_is_still_there(models: Models, start: Start) -> None:
     caller: Caller = await start(probe_interval=0.01, stale_after=0.01)
+    await all_available(caller)
     models.second.error = OverloadedError("the queue is full", 1)
     await asked(models.second, 3)
     assert await caller.available() == [True, True, True]

@@ -84,6 +84,12 @@ async def test_no_answer_in_time_is_a_deadline_error_that_names_the_service() ->
             await ask(server.port, timeout=0.1)
 
 
+async def test_a_service_further_on_that_is_late_is_the_one_that_is_named() -> None:
+    passed = await failing(DeadlineError("detector did not answer within 2.000 s"))
+    assert isinstance(passed, DeadlineError)
+    assert passed.message == "the classifier: detector did not answer within 2.000 s"
+
+
 async def test_the_requests_own_deadline_counts_when_it_is_earlier() -> None:
     token = request_context.current.set(RequestContext("order-4711", time.monotonic() + 0.1))
     try:
