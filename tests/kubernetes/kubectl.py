@@ -18,10 +18,10 @@ NAMESPACE = "ferry"
 
 
 class Kubectl:
-    """Every command goes to the cluster of one kubeconfig, and to Ferry's namespace."""
+    """Every command goes to the cluster of one kubeconfig, and to one namespace of it."""
 
-    def __init__(self, kubeconfig: Path) -> None:
-        self._prefix = [KUBECTL or "kubectl", "--kubeconfig", str(kubeconfig), "--namespace", NAMESPACE]
+    def __init__(self, kubeconfig: Path, namespace: str = NAMESPACE) -> None:
+        self._prefix = [KUBECTL or "kubectl", "--kubeconfig", str(kubeconfig), "--namespace", namespace]
 
     def __call__(self, *arguments: str, text: str = "", warnings: bool = True) -> str:
         """Standard output of a command that succeeds; with warnings=False, one that also has nothing to warn of."""

@@ -17,7 +17,7 @@ from tests.kubernetes.kubectl import NAMESPACE
 
 METRIC = "ferry_inference_in_flight"
 CUSTOM, RESOURCE = "custom.metrics.k8s.io/v1beta2", "metrics.k8s.io/v1beta1"
-_HOME = "monitoring"
+HOME = "monitoring"
 
 
 class MetricsApi:
@@ -81,13 +81,13 @@ class MetricsApi:
 
     def registration(self) -> list[Json]:
         """Objects by which an API server passes questions for both groups on to `port` of this machine."""
-        where = {"name": "stand-in", "namespace": _HOME, "port": self.port}
+        where = {"name": "stand-in", "namespace": HOME, "port": self.port}
         return [
-            {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": _HOME}},
+            {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": HOME}},
             {
                 "apiVersion": "v1",
                 "kind": "Service",
-                "metadata": {"name": "stand-in", "namespace": _HOME},
+                "metadata": {"name": "stand-in", "namespace": HOME},
                 "spec": {"type": "ExternalName", "externalName": "localhost"},
             },
             *(
