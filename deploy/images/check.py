@@ -149,8 +149,8 @@ def run_without_gpu(objects: Sequence[Json], deadline: float) -> None:
     asking = gpu.asking(objects)
     with up(asking) as podman:
         for image in GPU.images:
-            gpu.linked(podman, f"{REGISTRY}/{image}:{version()}")
-        print("what CUDA's and TensorRT's providers are linked against is there, but for the driver")
+            able = gpu.linked(podman, f"{REGISTRY}/{image}:{version()}")
+            print(f"{image} has all libraries for {able}, but the driver's")
         gpu.refused(podman, deadline)
         print(f"{len(podman.pods)} pods have no GPU, say so and end")
     with up(gpu.free_to_choose(asking)) as podman:

@@ -58,8 +58,11 @@ def refused(podman: Podman, deadline: float) -> None:
             raise ImagesError(f"{pod.name} {podman.ended(pod)} and does not say that it found no GPU:\n{log}")
 
 
-def linked(podman: Podman, image: str) -> None:
+def linked(podman: Podman, image: str) -> str:
     """Asks the loader of an image for all that ONNX Runtime's providers for GPUs are linked against.
+
+    Returns:
+        Those that the image is for.
 
     Raises:
         ImagesError: more than the driver is missing.
@@ -67,6 +70,7 @@ def linked(podman: Podman, image: str) -> None:
     printed = podman("run", "--rm", "--network=none", "--read-only", "--entrypoint=sh", image, "-c", _LDD)
     if absent := not_found(printed):
         raise ImagesError(f"{image} lacks {', '.join(absent)}")
+    return "CUDA and TensorRT" if "libnvinfer" in printed else "CUDA, not TensorRT"
 
 
 def not_found(printed: str) -> list[str]:
