@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 from tests.deploy.manifests import Json
 from tests.kubernetes.kubectl import NAMESPACE
@@ -38,14 +38,15 @@ class MetricsApi:
     def answer(self, path: str) -> Json | None:
         """The answer to GET; None: there is nothing at this path."""
         url = urlsplit(path)
+        asked = unquote(url.path)
         selector = parse_qs(url.query).get("labelSelector", [""])[0]
         now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         place = f"/apis/{{}}/namespaces/{NAMESPACE}/pods"
-        if url.path == f"/apis/{CUSTOM}":
+        if asked == f"/apis/{CUSTOM}":
             return _resources(CUSTOM, f"pods/{METRIC}", "MetricValueList", "get")
-        if url.path == f"/apis/{RESOURCE}":
+        if asked == f"/apis/{RESOURCE}":
             return _resources(RESOURCE, "pods", "PodMetrics", "list")
-        if url.path == f"{place.format(CUSTOM)}/*/{METRIC}":
+        if asked == f"{place.format(CUSTOM)}/*/{METRIC}":
             pods = self.pods(selector)
             return {
                 "kind": "MetricValueList",
@@ -61,7 +62,7 @@ class MetricsApi:
                     for pod in pods
                 ],
             }
-        if url.path == place.format(RESOURCE):
+        if asked == place.format(RESOURCE):
             usage = {"cpu": self.cpu, "memory": "300Mi"}
             return {
                 "kind": "PodMetricsList",

@@ -13,7 +13,7 @@ from tests.deploy.manifests import Json, name, of_kind, pod, render, walk
 from tests.deploy.test_schemas import FOREIGN
 from tests.kubernetes.control_plane import ControlPlane, control_plane, missing
 from tests.kubernetes.kubectl import Kubectl
-from tests.kubernetes.metrics_api import HOME, METRIC, MetricsApi, metrics_api
+from tests.kubernetes.metrics_api import CUSTOM, HOME, METRIC, RESOURCE, MetricsApi, metrics_api
 from tests.processes import until
 
 CONTROLLERS = ("etcd", "kube-apiserver", "kube-controller-manager")
@@ -56,14 +56,13 @@ def told(plane: ControlPlane, kubectl: Kubectl) -> Iterator[MetricsApi]:
         return [name(item) for item in kubectl.get("pods", "--selector", selector)["items"]]
 
     with metrics_api(pods, plane.certificate, plane.key) as running:
-        Kubectl(plane.kubeconfig, HOME).apply(running.registration())
-        kubectl("wait", "--for=condition=Available", "--timeout=60s", *_registered(running))
+        registration = tuple(running.registration())
+        Kubectl(plane.kubeconfig, HOME).apply(registration)
+        # An API server says Available some seconds before it passes questions on.
+        paths = [f"/apis/{api}" for api in (CUSTOM, RESOURCE)]
+        until(lambda: all(kubectl.succeeds("get", "--raw", path) for path in paths), what="both APIs", pause=0.2)
         yield running
-        kubectl("delete", *_registered(running))
-
-
-def _registered(api: MetricsApi) -> list[str]:
-    return [f"apiservice/{name(item)}" for item in of_kind(tuple(api.registration()), "APIService")]
+        kubectl("delete", *(f"apiservice/{name(item)}" for item in of_kind(registration, "APIService")))
 
 
 @needs_controllers
