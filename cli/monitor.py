@@ -15,7 +15,7 @@ from rich.text import Text
 
 from cli.figures import ClusterFigures, figures
 from cli.output import JsonOption, answers, errors, print_json
-from cli.scrape import scrape
+from cli.scrape import Scrape, scrape
 
 _ENDPOINTS = 16
 """How many ports are looked at: the services of a cluster and some replicas."""
@@ -39,8 +39,7 @@ def monitor(
     before = scrape(ports)
     if not before:
         errors.print(
-            f"error: no Ferry service answers on the metrics ports {ports.start} to {ports.stop - 1}; start a "
-            "cluster with `ferry serve`, or name its port with --metrics-port",
+            f"error: {_silent(ports)}; start a cluster with `ferry serve`, or name its port with --metrics-port",
             markup=False,
             highlight=False,
             soft_wrap=True,
@@ -60,10 +59,14 @@ def monitor(
             while True:
                 time.sleep(interval)
                 now = scrape(ports)
-                live.update(render(figures(now, before)), refresh=True)
+                live.update(view(now, before, ports), refresh=True)
                 before = now
     except KeyboardInterrupt:
         return
+
+
+def _silent(ports: range) -> str:
+    return f"no Ferry service answers on the metrics ports {ports.start} to {ports.stop - 1}"
 
 
 def _print(seen: ClusterFigures, as_json: bool) -> None:
@@ -71,6 +74,11 @@ def _print(seen: ClusterFigures, as_json: bool) -> None:
         print_json(asdict(seen))
     else:
         answers.print(render(seen))
+
+
+def view(now: list[Scrape], before: list[Scrape], ports: range) -> RenderableType:
+    """The figures between two looks; or, while the cluster is away, that nobody answers."""
+    return render(figures(now, before)) if now else Text(f"{_silent(ports)}; looking on, Ctrl-C ends it")
 
 
 def render(seen: ClusterFigures) -> RenderableType:

@@ -18,8 +18,9 @@ from rich.table import Table
 
 from cli.cluster import Cluster, ClusterSettings
 from cli.connect import ApiKeyOption, Credentials, TlsCaOption, TlsCertOption, TlsKeyOption, credentials
+from cli.models_dir import default_models_dir
 from cli.output import DEFAULT_ADDRESS, AddressOption, JsonOption, answers, errors, print_json
-from cli.serve import ModelsDirOption, default_models_dir
+from cli.serve import ModelsDirOption
 from ferry.client import Client, Face, FerryError, InvalidImageError, ModelOpinion, Recognition, UnavailableError
 
 _SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"}

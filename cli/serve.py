@@ -15,6 +15,7 @@ from rich.table import Table
 
 from cli.cluster import Cluster, ClusterError, ClusterSettings, Endpoint
 from cli.cluster.settings import DEFAULT_CLASSIFIERS, DEFAULT_DETECTOR_WEIGHT
+from cli.models_dir import default_models_dir
 from cli.output import JsonOption, answers, errors, print_json
 from ferry.client import Client, ClusterStatus, FerryError
 
@@ -23,12 +24,6 @@ ModelsDirOption = Annotated[
 ]
 _STATUS_SECONDS = 10
 Number = TypeVar("Number", int, float)
-
-
-def default_models_dir() -> Path:
-    """`models` here, or where there is none, beside the installed source tree."""
-    here, tree = Path("models"), Path(__file__).parents[1] / "models"
-    return tree if tree.is_dir() and not here.is_dir() else here
 
 
 def serve(
@@ -70,7 +65,7 @@ def serve(
         list[str] | None,
         typer.Option(
             metavar="MODEL=WEIGHT",
-            help="A classifier and its weight in the vote, in the place of efficientnet=0.47 and arcface=0.53. "
+            help="A classifier and its weight in the vote, in the place of efficientnet=0.52 and arcface=0.48. "
             "May be repeated.",
         ),
     ] = None,

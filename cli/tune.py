@@ -13,7 +13,8 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from cli.serve import ModelsDirOption, default_models_dir
+from cli.models_dir import default_models_dir
+from cli.serve import ModelsDirOption
 from serving.backends import tuning
 from serving.backends.gpu import GpuSettings, find_gpu
 from serving.cpu import available_cpus, cpu_name

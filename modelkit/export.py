@@ -20,6 +20,9 @@ from modelkit.simplify import simplify
 
 OPSET = 20
 """The newest that the exporter by tracing writes."""
+LEAST_HALF = 1 << 15
+"""Weights of fewer numbers stay float32. Rounding them costs most of the accuracy (depthwise kernels, first layers:
+0.0026 of a probability in EfficientNet-B3, 0.0004 without) and saves a twelfth of the file."""
 
 
 class _LogitsOnly(nn.Module):
@@ -68,7 +71,7 @@ def export(network: nn.Module, path: Path, size: int, channels: int = 1) -> bool
         )
     simplify(path)
     model = onnx.load(str(path))
-    store_as_half(model)
+    store_as_half(model, least=LEAST_HALF)
     onnx.checker.check_model(model)
     onnx.save(model, str(path))
     difference = _difference(path, example.numpy(), logits.numpy())

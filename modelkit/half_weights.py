@@ -12,7 +12,7 @@ MIN_STORED_AS_HALF = 64
 """Tensors with fewer numbers stay float32: they weigh nothing and some of them are grid constants."""
 
 
-def store_as_half(model: Any, only: Collection[str] | None = None) -> None:
+def store_as_half(model: Any, only: Collection[str] | None = None, least: int = MIN_STORED_AS_HALF) -> None:
     """Stores float32 weights as float16, each followed by a Cast that runtimes fold when they load the model.
 
     Half the file, and computing stays float32. Weights too large for float16 are left alone. In place.
@@ -20,11 +20,12 @@ def store_as_half(model: Any, only: Collection[str] | None = None) -> None:
     Args:
         model: an onnx.ModelProto.
         only: names of the weights to store so; all by default.
+        least: tensors with fewer numbers stay float32.
     """
     graph = model.graph
     casts = []
     for tensor in list(graph.initializer):
-        if tensor.data_type != TensorProto.FLOAT or np.prod(tensor.dims, dtype=np.int64) < MIN_STORED_AS_HALF:
+        if tensor.data_type != TensorProto.FLOAT or np.prod(tensor.dims, dtype=np.int64) < least:
             continue
         if only is not None and tensor.name not in only:
             continue

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 import typer
 from rich.table import Table
 
-from cli.models.common import WORK_DIR, ModelsOption, WorkOption, explained
+from cli.models.common import MODELS_DIR, WORK_DIR, ModelsOption, WorkOption, explained
 from cli.models.quantize import GateOption, LimitOption, VersionOption
 from cli.output import JsonOption, answers, print_json
 
@@ -37,7 +37,7 @@ def build_engine(
     seconds: Annotated[float, typer.Option(min=0.01, max=60, help="For each measurement.")] = 0.5,
     version: VersionOption = "stable",
     work_dir: WorkOption = WORK_DIR,
-    models_dir: ModelsOption = Path("models"),
+    models_dir: ModelsOption = MODELS_DIR,
     as_json: JsonOption = False,
 ) -> None:
     """Build a model's TensorRT engine ahead of time, so that services start fast; compare and time it on this GPU.

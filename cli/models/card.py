@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from cli.models.common import ModelsOption, explained
+from cli.models.common import MODELS_DIR, ModelsOption, explained
 from cli.output import JsonOption, print_json
 
 
@@ -15,7 +14,7 @@ def card(
     name: Annotated[str, typer.Argument(help="A model of the repository.")],
     version: Annotated[str, typer.Argument(help="A number, stable or latest.")] = "stable",
     *,
-    models_dir: ModelsOption = Path("models"),
+    models_dir: ModelsOption = MODELS_DIR,
     as_json: JsonOption = False,
 ) -> None:
     """Print a version's model card: what it is, how it was made, how good it is, where it must not be used."""

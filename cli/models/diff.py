@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.table import Table
 
-from cli.models.common import DataOption, ModelsOption, ThreadsOption, explained
+from cli.models.common import MODELS_DIR, DataOption, ModelsOption, ThreadsOption, explained
 from cli.output import JsonOption, answers, print_json
 
 FIGURES = (("accuracy", "accuracy"), ("macro_f1", "macro F1"), ("ece", "ECE"))
@@ -23,7 +22,7 @@ def diff(
     data: DataOption,
     split: Annotated[str, typer.Option(help="Split of the expression crops.")] = "public_test",
     limit: Annotated[int | None, typer.Option(min=1, help="Crops to judge on; all by default.")] = None,
-    models_dir: ModelsOption = Path("models"),
+    models_dir: ModelsOption = MODELS_DIR,
     threads: ThreadsOption = 1,
     as_json: JsonOption = False,
 ) -> None:

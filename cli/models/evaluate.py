@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from cli.models.common import DataOption, ModelsOption, ThreadsOption, explained
+from cli.models.common import MODELS_DIR, DataOption, ModelsOption, ThreadsOption, explained
 from cli.models.reports import print_reports
 from cli.output import JsonOption, print_json
 
@@ -21,7 +20,7 @@ def evaluate(
     ] = None,
     split: Annotated[str, typer.Option(help="Split of the expression crops.")] = "public_test",
     tta: Annotated[bool, typer.Option("--tta", help="Average the classifiers over several views.")] = False,
-    models_dir: ModelsOption = Path("models"),
+    models_dir: ModelsOption = MODELS_DIR,
     threads: ThreadsOption = 1,
     as_json: JsonOption = False,
 ) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from cli.models.common import (
     DETECTOR,
+    MODELS_DIR,
     WORK_DIR,
     DataOption,
     EpochsOption,
@@ -36,7 +36,7 @@ def export(
     learning_rate: RateOption = None,
     seed: SeedOption = None,
     allow_unfinished: Annotated[bool, typer.Option(help="Export the last checkpoint of an unfinished run.")] = False,
-    models_dir: ModelsOption = Path("models"),
+    models_dir: ModelsOption = MODELS_DIR,
 ) -> None:
     """Write the trained model as ONNX, compare it with PyTorch on pictures, and calibrate it; settings as in `train`.
 

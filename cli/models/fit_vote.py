@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from cli.models.common import WORK_DIR, DataOption, ModelsOption, ThreadsOption, WorkOption, explained
+from cli.models.common import MODELS_DIR, WORK_DIR, DataOption, ModelsOption, ThreadsOption, WorkOption, explained
 from cli.output import JsonOption, answers, print_json
 from services.ensembler.recipe import DEFAULT_RECIPE, read_recipe
 
@@ -23,7 +23,7 @@ def fit_vote(
     *,
     data: DataOption,
     out: Annotated[Path | None, typer.Option(help="Write the default recipe with the fitted weights there.")] = None,
-    models_dir: ModelsOption = Path("models"),
+    models_dir: ModelsOption = MODELS_DIR,
     work_dir: WorkOption = WORK_DIR,
     threads: ThreadsOption = 1,
     as_json: JsonOption = False,

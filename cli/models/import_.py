@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from cli.models.common import ModelsOption, explained
+from cli.models.common import MODELS_DIR, ModelsOption, explained
 from cli.output import JsonOption, print_json
 
 ORDERS = (
@@ -43,7 +43,7 @@ def import_model(
     score_threshold: Annotated[float, typer.Option(min=0.001, max=1, help="detector: least score of a face.")] = 0.25,
     data: Annotated[Path | None, typer.Option(help="Judge it on this data and keep the figures.")] = None,
     license_: Annotated[str, typer.Option("--license", help="Of the weights.")] = "not stated: ask who trained it",
-    models_dir: ModelsOption = Path("models"),
+    models_dir: ModelsOption = MODELS_DIR,
     as_json: JsonOption = False,
 ) -> None:
     """Turn a checkpoint into the next version of a model. The file is never trusted: nothing in it is run."""

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
-from cli.models.common import ModelsOption
+from cli.models.common import MODELS_DIR, ModelsOption
 from cli.output import JsonOption, answers, errors, print_json
 
 if TYPE_CHECKING:
     from serving.repository.repository import ModelRepository
 
 
-def list_models(models_dir: ModelsOption = Path("models"), as_json: JsonOption = False) -> None:
+def list_models(models_dir: ModelsOption = MODELS_DIR, as_json: JsonOption = False) -> None:
     """Show every version in the repository, its size, accuracy and whether its digests hold."""
     from serving.repository.repository import InvalidModelError, ModelRepository
 

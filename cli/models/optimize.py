@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from cli.models.common import WORK_DIR, DataOption, ModelsOption, ThreadsOption, WorkOption, explained
+from cli.models.common import MODELS_DIR, WORK_DIR, DataOption, ModelsOption, ThreadsOption, WorkOption, explained
 from cli.models.quantize import CalibrationOption, GateOption, LimitOption, SamplesOption, VersionOption
 from cli.output import JsonOption, answers, print_json
 
@@ -31,7 +31,7 @@ def optimize(
     version: VersionOption = "latest",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Report, but keep nothing.")] = False,
     work_dir: WorkOption = WORK_DIR,
-    models_dir: ModelsOption = Path("models"),
+    models_dir: ModelsOption = MODELS_DIR,
     threads: ThreadsOption = 1,
     as_json: JsonOption = False,
 ) -> None:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from cli.models.common import ModelsOption, explained
+from cli.models.common import MODELS_DIR, ModelsOption, explained
 
 ModelArgument = Annotated[str, typer.Argument(help="A model of the repository.")]
 
@@ -16,7 +15,7 @@ def promote(
     name: ModelArgument,
     version: Annotated[str, typer.Argument(help="A version's number, or latest.")],
     *,
-    models_dir: ModelsOption = Path("models"),
+    models_dir: ModelsOption = MODELS_DIR,
 ) -> None:
     """Make a version the stable one: verified first, then served by running services without a failed request."""
     with explained():
@@ -29,7 +28,7 @@ def promote(
         typer.echo(f"{name}: {before} -> {now}; back with `ferry models rollback {name}`")
 
 
-def rollback(name: ModelArgument, *, models_dir: ModelsOption = Path("models")) -> None:
+def rollback(name: ModelArgument, *, models_dir: ModelsOption = MODELS_DIR) -> None:
     """Make the version that was stable before the last promotion stable again."""
     with explained():
         from modelkit.promotion import rollback as move

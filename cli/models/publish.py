@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from cli.models.common import (
     DETECTOR,
+    MODELS_DIR,
     WORK_DIR,
     DataOption,
     ModelsOption,
@@ -25,7 +25,7 @@ def publish(
     *,
     data: DataOption,
     work_dir: WorkOption = WORK_DIR,
-    models_dir: ModelsOption = Path("models"),
+    models_dir: ModelsOption = MODELS_DIR,
     refine: RefineOption = False,
     below_gate: Annotated[bool, typer.Option(help="Publish even if it is worse than its gate allows.")] = False,
     note: Annotated[str, typer.Option(help="Classifiers: what users of the weights should know.")] = "",

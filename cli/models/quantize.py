@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from rich.table import Table
 
-from cli.models.common import WORK_DIR, DataOption, ModelsOption, ThreadsOption, WorkOption, explained, fail
+from cli.models.common import MODELS_DIR, WORK_DIR, DataOption, ModelsOption, ThreadsOption, WorkOption, explained, fail
 from cli.output import JsonOption, answers, print_json
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def quantize(
     version: VersionOption = "latest",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Report, but publish nothing.")] = False,
     work_dir: WorkOption = WORK_DIR,
-    models_dir: ModelsOption = Path("models"),
+    models_dir: ModelsOption = MODELS_DIR,
     threads: ThreadsOption = 1,
     as_json: JsonOption = False,
 ) -> None:

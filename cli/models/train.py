@@ -10,6 +10,7 @@ import typer
 
 from cli.models.common import (
     DETECTOR,
+    MODELS_DIR,
     WORK_DIR,
     DataOption,
     EpochsOption,
@@ -43,7 +44,7 @@ def train(
     pseudo_labels: Annotated[
         bool, typer.Option(help="Detector: let the published classifiers label the photographed faces.")
     ] = True,
-    models_dir: ModelsOption = Path("models"),
+    models_dir: ModelsOption = MODELS_DIR,
     threads: ThreadsOption = 1,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
 ) -> None:

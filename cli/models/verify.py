@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.table import Table
 
-from cli.models.common import ModelsOption, explained
+from cli.models.common import MODELS_DIR, ModelsOption, explained
 from cli.output import JsonOption, answers, print_json
 
 
 def verify(
     *,
     names: Annotated[list[str] | None, typer.Argument(help="Models; none: all of them.")] = None,
-    models_dir: ModelsOption = Path("models"),
+    models_dir: ModelsOption = MODELS_DIR,
     as_json: JsonOption = False,
 ) -> None:
     """Check every version: manifest, digests, whether it loads, and whether it answers as its manifest says."""

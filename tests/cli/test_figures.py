@@ -8,12 +8,14 @@ from wsgiref.simple_server import WSGIServer
 
 import pytest
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, start_http_server
+from rich.console import Console
 from typer.testing import CliRunner
 
 from cli import scrape
 from cli.cluster import ports
 from cli.figures import figures
 from cli.main import app
+from cli.monitor import view
 
 
 class Service:
@@ -145,3 +147,11 @@ def test_monitor_without_a_cluster() -> None:
     result = CliRunner().invoke(app, ["monitor", "--metrics-port", str(port), "--once"])
     assert result.exit_code == 1
     assert "ferry serve" in result.output
+
+
+def test_a_cluster_that_goes_away_is_said_to_be_away_instead_of_idle() -> None:
+    console = Console(width=200)
+    with console.capture() as printed:
+        console.print(view([], [], range(9090, 9106)))
+    assert "no Ferry service answers on the metrics ports 9090 to 9105" in printed.get()
+    assert "calls" not in printed.get()

@@ -23,8 +23,8 @@ NEEDS: dict[str, frozenset[str]] = {"gateway-api-split": frozenset({"gateway-api
 """Components that are of use, or build, only together with others."""
 ONLY: dict[str, frozenset[str]] = {"gpu-dra": frozenset({"gpu"})}
 """Components that change what only some overlays have, with those."""
-SINCE: dict[str, tuple[int, int]] = {"gpu-dra": (1, 34)}
-"""Components that need a newer Kubernetes than the oldest that Ferry runs on."""
+SINCE: dict[str, tuple[int, int]] = {"gpu-dra": (1, 34), "models-volume": (1, 31)}
+"""Components that need fields of a newer Kubernetes, with the version that has them."""
 FIRST = ("canary",)
 """Components that an overlay lists before the others, which reach what they add."""
 LAST = ("argo-rollouts",)

@@ -1,7 +1,8 @@
-"""Shapes of objects of other projects, as far as Ferry uses them: their schemas are in no package for Python.
+"""Shapes of objects of other projects, as far as Ferry uses them: their schemas are in no package for Python 3.11.
 
-From the API references of Gateway API 1.2, Argo Rollouts 1.7 and cert-manager 1.16. A field that is not here is an
-error: look it up, then add it.
+Everything here fits the schemas of Gateway API 1.0 and 1.5, Argo Rollouts 1.5 and 1.9, cert-manager 1.11, 1.17 and
+1.20, KEDA 2.19 (2.10 and 2.16 too, but for the behaviour of a fallback) and Prometheus Operator 0.80 and 0.91. A field
+that is not here is an error, since a cluster would drop it without a word: look it up, then add it.
 """
 
 from __future__ import annotations
@@ -14,9 +15,11 @@ STRING: Schema = {"type": "string", "minLength": 1}
 BOOLEAN: Schema = {"type": "boolean"}
 PORT: Schema = {"type": "integer", "minimum": 1, "maximum": 65535}
 COUNT: Schema = {"type": "integer", "minimum": 0}
+NUMBER: Schema = {"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)?$"}
 NAME: Schema = {"type": "string", "pattern": r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$"}
 HOST: Schema = {"type": "string", "pattern": r"^(\*\.)?[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", "maxLength": 253}
 DURATION: Schema = {"type": "string", "pattern": r"^([0-9]+(h|m|s))+$"}
+STRINGS: Schema = {"type": "object", "additionalProperties": {"type": "string"}}
 PERCENT: Schema = {"oneOf": [COUNT, {"type": "string", "pattern": r"^(100|[1-9]?[0-9])%$"}]}
 
 
@@ -33,15 +36,13 @@ def obj(required: str = "", **fields: Schema) -> Schema:
 
 
 def _kind(api: str, kind: str, spec: Schema) -> Schema:
-    metadata = obj(
-        "name namespace", name=NAME, namespace=NAME, labels={"type": "object"}, annotations={"type": "object"}
-    )
+    metadata = obj("name namespace", name=NAME, namespace=NAME, labels=STRINGS, annotations=STRINGS)
     fields = {"apiVersion": one_of(api), "kind": one_of(kind), "metadata": metadata, "spec": spec}
     return obj("apiVersion kind metadata spec", **fields)
 
 
 _BACKEND = obj("name port", name=NAME, namespace=NAME, port=PORT, weight={**COUNT, "maximum": 1000000})
-_METHOD = obj(type=one_of("Exact", "RegularExpression"), service=STRING, method=STRING)
+_METHOD = obj("service", type=one_of("Exact", "RegularExpression"), service=STRING, method=STRING)
 _GRPC_RULE = obj("backendRefs", matches=many(obj(method=_METHOD)), backendRefs=many(_BACKEND))
 _PARENT = obj("name", name=NAME, namespace=NAME, sectionName=NAME)
 _LISTENER = obj(
@@ -85,7 +86,7 @@ _STEP = {
 _CANARY = obj("steps", maxSurge=PERCENT, maxUnavailable=PERCENT, steps=many(_STEP))
 _ROLLOUT = obj(
     "selector template strategy",
-    selector={"type": "object"},
+    selector=obj("matchLabels", matchLabels=STRINGS),
     template={"type": "object"},  # as a Deployment's: test_schemas
     revisionHistoryLimit=COUNT,
     progressDeadlineSeconds=COUNT,
@@ -122,6 +123,64 @@ _CERTIFICATE = obj(
 )
 _ISSUER = {"oneOf": [obj("selfSigned", selfSigned=obj()), obj("ca", ca=obj("secretName", secretName=NAME))]}
 
+_POLICY = obj("type value periodSeconds", type=one_of("Percent", "Pods"), value=COUNT, periodSeconds=COUNT)
+_DIRECTION = obj(
+    stabilizationWindowSeconds={**COUNT, "maximum": 3600},
+    selectPolicy=one_of("Max", "Min", "Disabled"),
+    policies=many(_POLICY),
+)
+_TRIGGER = {
+    "oneOf": [
+        obj(
+            "type metadata metricType",
+            type=one_of("prometheus"),
+            metricType=one_of("AverageValue", "Value"),
+            metadata=obj(
+                "serverAddress query threshold ignoreNullValues",
+                serverAddress=STRING,
+                query=STRING,
+                threshold=NUMBER,
+                ignoreNullValues=one_of("false"),
+            ),
+        ),
+        obj(
+            "type metadata metricType",
+            type=one_of("cpu"),
+            metricType=one_of("AverageValue", "Utilization"),
+            metadata=obj("value", value=NUMBER, containerName=NAME),
+        ),
+    ]
+}
+_SCALED = obj(
+    "scaleTargetRef triggers",
+    scaleTargetRef=obj("name", name=NAME, apiVersion=STRING, kind=STRING),
+    pollingInterval=COUNT,
+    minReplicaCount=COUNT,
+    maxReplicaCount=COUNT,
+    fallback=obj(
+        "failureThreshold replicas",
+        failureThreshold=COUNT,
+        replicas=COUNT,
+        behavior=one_of("static", "currentReplicas", "currentReplicasIfHigher", "currentReplicasIfLower"),
+    ),
+    advanced=obj(horizontalPodAutoscalerConfig=obj(behavior=obj(scaleUp=_DIRECTION, scaleDown=_DIRECTION))),
+    triggers=many(_TRIGGER),
+)
+
+_MONITOR = obj(
+    "selector endpoints",
+    selector=obj("matchLabels", matchLabels=STRINGS),
+    jobLabel=STRING,
+    endpoints=many(obj("port", port=NAME, interval=DURATION, scrapeTimeout=DURATION)),
+)
+_RULE = {
+    "oneOf": [
+        obj("record expr", record=STRING, expr=STRING, labels=STRINGS),
+        obj("alert expr", alert=STRING, expr=STRING, labels=STRINGS, annotations=STRINGS, **{"for": DURATION}),
+    ]
+}
+_RULES = obj("groups", groups=many(obj("name rules", name=STRING, interval=DURATION, rules=many(_RULE))))
+
 SCHEMAS: dict[str, Schema] = {
     "GRPCRoute": _kind(
         "gateway.networking.k8s.io/v1",
@@ -138,4 +197,7 @@ SCHEMAS: dict[str, Schema] = {
     "AnalysisTemplate": _kind("argoproj.io/v1alpha1", "AnalysisTemplate", _TEMPLATE),
     "Certificate": _kind("cert-manager.io/v1", "Certificate", _CERTIFICATE),
     "Issuer": _kind("cert-manager.io/v1", "Issuer", _ISSUER),
+    "ScaledObject": _kind("keda.sh/v1alpha1", "ScaledObject", _SCALED),
+    "ServiceMonitor": _kind("monitoring.coreos.com/v1", "ServiceMonitor", _MONITOR),
+    "PrometheusRule": _kind("monitoring.coreos.com/v1", "PrometheusRule", _RULES),
 }

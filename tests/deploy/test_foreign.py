@@ -1,9 +1,12 @@
-"""Objects of Gateway API, Argo Rollouts and cert-manager: shapes, and what they refer to."""
+"""Objects of other projects' kinds: shapes, and what those of Gateway API and Argo Rollouts refer to."""
 
 from __future__ import annotations
 
+import copy
 import math
 import re
+from collections.abc import Iterator
+from typing import Any
 
 import jsonschema
 import pytest
@@ -13,15 +16,36 @@ from tests.deploy.foreign import SCHEMAS
 from tests.deploy.manifests import COMBINATIONS, Json, ferry, labels, name, of_kind, pod, render, variables, walk
 from tests.deploy.test_schemas import FOREIGN
 
-ELSEWHERE = {"PrometheusRule", "ServiceMonitor", "ScaledObject"}
-"""Kinds that test_metrics and test_rules look at."""
-
 
 @pytest.mark.parametrize(("overlay", "components"), COMBINATIONS)
 def test_foreign_objects_have_their_shape(overlay: str, components: tuple[str, ...]) -> None:
     for item in render(overlay, components):
-        if item["kind"] in FOREIGN.get(item["apiVersion"], set()) - ELSEWHERE:
+        if item["kind"] in FOREIGN.get(item["apiVersion"], ()):
             jsonschema.validate(item, SCHEMAS[item["kind"]])
+
+
+def _mappings(value: Any, key: str = "") -> Iterator[Json]:
+    """Whatever has fields, at any depth; without pod templates, which are Kubernetes' own."""
+    if isinstance(value, list):
+        for inner in value:
+            yield from _mappings(inner, key)
+    elif isinstance(value, dict) and key not in {"labels", "annotations", "matchLabels", "template"}:
+        yield value
+        for field, inner in value.items():
+            yield from _mappings(inner, field)
+
+
+@pytest.mark.parametrize("kind", SCHEMAS)
+def test_a_field_that_nobody_knows_is_refused(kind: str) -> None:
+    objects = render("cpu", ("gateway-api-grant", "keda", "monitoring", "mtls"))
+    objects += render("cpu", ("gateway-api", "argo-rollouts"))
+    item = copy.deepcopy(of_kind(objects, kind)[0])
+    for mapping in list(_mappings(item)):
+        jsonschema.validate(item, SCHEMAS[kind])
+        mapping["unknown"] = "1"
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate(item, SCHEMAS[kind])
+        del mapping["unknown"]
 
 
 def _weights(objects: tuple[Json, ...]) -> dict[tuple[str, str], int]:

@@ -20,7 +20,9 @@ FOREIGN = {
     "gateway.networking.k8s.io/v1": {"GRPCRoute", "Gateway"},
     "gateway.networking.k8s.io/v1beta1": {"ReferenceGrant"},
 }
-"""Kinds that Kubernetes itself does not have: tests.deploy.test_foreign has shapes. Any other kind is a mistake."""
+"""Kinds that Kubernetes itself does not have: tests.deploy.foreign has shapes. Any other kind is a mistake."""
+ARGO = "1.29"
+"""The Kubernetes whose pods Argo Rollouts 1.7 and 1.8 know: newer fields they drop (docs/progressive-delivery.md)."""
 
 
 def _objects(version: str) -> list[Json]:
@@ -54,6 +56,13 @@ def test_objects_fit_the_schema(version: str) -> None:
         # Raises for a kind or a version of it that is not known, which the command line tool only warns of.
         kubernetes_validate.validate(item, version, strict=True)
         assert name(item)
+
+
+def test_rollouts_have_only_fields_of_pods_that_argo_rollouts_knows() -> None:
+    rollouts = [_checkable(item) for item in _objects(ARGO) if item["kind"] == "Rollout"]
+    assert len(rollouts) > 10
+    for rollout in rollouts:
+        kubernetes_validate.validate(rollout, ARGO, strict=True)
 
 
 SOUND: Json = {

@@ -83,7 +83,7 @@ def control_plane(folder: Path) -> Iterator[ControlPlane]:
             service_account_key_file=key,
             service_account_signing_key_file=key,
         )
-        until(lambda: _is_ready(server), what="the API server", pause=0.2)
+        until(lambda: _is_ready(server), seconds=180, what="the API server", pause=0.2)
         if (ASSETS / "kube-controller-manager").is_file():
             start(
                 "kube-controller-manager",

@@ -18,19 +18,21 @@ NAMESPACE = "ferry"
 
 
 class Kubectl:
-    """Every command goes to the cluster of one kubeconfig, and to Ferry's namespace."""
+    """Every command goes to the cluster of one kubeconfig, and to one namespace of it."""
 
-    def __init__(self, kubeconfig: Path) -> None:
-        self._prefix = [KUBECTL or "kubectl", "--kubeconfig", str(kubeconfig), "--namespace", NAMESPACE]
+    def __init__(self, kubeconfig: Path, namespace: str = NAMESPACE) -> None:
+        self._prefix = [KUBECTL or "kubectl", "--kubeconfig", str(kubeconfig), "--namespace", namespace]
 
     def __call__(self, *arguments: str, text: str = "", warnings: bool = True) -> str:
         """Standard output of a command that succeeds; with warnings=False, one that also has nothing to warn of."""
-        done = subprocess.run(
-            [*self._prefix, *arguments], input=text, capture_output=True, text=True, check=False, timeout=600
-        )
+        done = self._run(*arguments, text=text)
         assert done.returncode == 0, f"kubectl {' '.join(arguments)}: {done.stderr}"
         assert warnings or "Warning" not in done.stderr, done.stderr
         return done.stdout
+
+    def succeeds(self, *arguments: str) -> bool:
+        """Whether a command does."""
+        return self._run(*arguments).returncode == 0
 
     def get(self, *arguments: str) -> Any:
         """An object, or a List of them."""
@@ -47,6 +49,10 @@ class Kubectl:
         text = yaml.safe_dump_all(known)
         self("apply", "--server-side", "--force-conflicts", "--filename", "-", text=text, warnings=False)
         return unknown
+
+    def _run(self, *arguments: str, text: str = "") -> subprocess.CompletedProcess[str]:
+        command = [*self._prefix, *arguments]
+        return subprocess.run(command, input=text, capture_output=True, text=True, check=False, timeout=600)
 
     def popen(self, *arguments: str) -> subprocess.Popen[str]:
         """A command that goes on."""

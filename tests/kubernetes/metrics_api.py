@@ -10,14 +10,14 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 from tests.deploy.manifests import Json
 from tests.kubernetes.kubectl import NAMESPACE
 
 METRIC = "ferry_inference_in_flight"
 CUSTOM, RESOURCE = "custom.metrics.k8s.io/v1beta2", "metrics.k8s.io/v1beta1"
-_HOME = "monitoring"
+HOME = "monitoring"
 
 
 class MetricsApi:
@@ -38,14 +38,15 @@ class MetricsApi:
     def answer(self, path: str) -> Json | None:
         """The answer to GET; None: there is nothing at this path."""
         url = urlsplit(path)
+        asked = unquote(url.path)
         selector = parse_qs(url.query).get("labelSelector", [""])[0]
         now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         place = f"/apis/{{}}/namespaces/{NAMESPACE}/pods"
-        if url.path == f"/apis/{CUSTOM}":
+        if asked == f"/apis/{CUSTOM}":
             return _resources(CUSTOM, f"pods/{METRIC}", "MetricValueList", "get")
-        if url.path == f"/apis/{RESOURCE}":
+        if asked == f"/apis/{RESOURCE}":
             return _resources(RESOURCE, "pods", "PodMetrics", "list")
-        if url.path == f"{place.format(CUSTOM)}/*/{METRIC}":
+        if asked == f"{place.format(CUSTOM)}/*/{METRIC}":
             pods = self.pods(selector)
             return {
                 "kind": "MetricValueList",
@@ -61,7 +62,7 @@ class MetricsApi:
                     for pod in pods
                 ],
             }
-        if url.path == place.format(RESOURCE):
+        if asked == place.format(RESOURCE):
             usage = {"cpu": self.cpu, "memory": "300Mi"}
             return {
                 "kind": "PodMetricsList",
@@ -81,13 +82,13 @@ class MetricsApi:
 
     def registration(self) -> list[Json]:
         """Objects by which an API server passes questions for both groups on to `port` of this machine."""
-        where = {"name": "stand-in", "namespace": _HOME, "port": self.port}
+        where = {"name": "stand-in", "namespace": HOME, "port": self.port}
         return [
-            {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": _HOME}},
+            {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": HOME}},
             {
                 "apiVersion": "v1",
                 "kind": "Service",
-                "metadata": {"name": "stand-in", "namespace": _HOME},
+                "metadata": {"name": "stand-in", "namespace": HOME},
                 "spec": {"type": "ExternalName", "externalName": "localhost"},
             },
             *(

@@ -13,7 +13,7 @@ from tests.deploy.manifests import Json, name, of_kind, pod, render, walk
 from tests.deploy.test_schemas import FOREIGN
 from tests.kubernetes.control_plane import ControlPlane, control_plane, missing
 from tests.kubernetes.kubectl import Kubectl
-from tests.kubernetes.metrics_api import METRIC, MetricsApi, metrics_api
+from tests.kubernetes.metrics_api import CUSTOM, HOME, METRIC, RESOURCE, MetricsApi, metrics_api
 from tests.processes import until
 
 CONTROLLERS = ("etcd", "kube-apiserver", "kube-controller-manager")
@@ -56,14 +56,13 @@ def told(plane: ControlPlane, kubectl: Kubectl) -> Iterator[MetricsApi]:
         return [name(item) for item in kubectl.get("pods", "--selector", selector)["items"]]
 
     with metrics_api(pods, plane.certificate, plane.key) as running:
-        kubectl.apply(running.registration())
-        kubectl("wait", "--for=condition=Available", "--timeout=60s", *_registered(running))
+        registration = tuple(running.registration())
+        Kubectl(plane.kubeconfig, HOME).apply(registration)
+        # An API server says Available some seconds before it passes questions on.
+        paths = [f"/apis/{api}" for api in (CUSTOM, RESOURCE)]
+        until(lambda: all(kubectl.succeeds("get", "--raw", path) for path in paths), what="both APIs", pause=0.2)
         yield running
-        kubectl("delete", *_registered(running))
-
-
-def _registered(api: MetricsApi) -> list[str]:
-    return [f"apiservice/{name(item)}" for item in of_kind(tuple(api.registration()), "APIService")]
+        kubectl("delete", *(f"apiservice/{name(item)}" for item in of_kind(registration, "APIService")))
 
 
 @needs_controllers
@@ -104,27 +103,34 @@ def _run_pods(kubectl: Kubectl) -> None:
 def test_an_undo_brings_back_the_former_pods_with_their_configuration(kubectl: Kubectl) -> None:
     before = render("cpu")
     kubectl.apply(before)
-    former = _template(kubectl, revision="1")
+    former = _gateway(kubectl)
     kubectl.apply(reconfigured(before))
-    until(lambda: _template(kubectl) != former, what="the new template", pause=0.2)
-    until(lambda: len(_revisions(kubectl)) >= 2, what="a second revision", pause=0.2)
+    latter = _gateway(kubectl)
+    assert configuration(former) != configuration(latter)
     kubectl("rollout", "undo", "deployment/gateway")
-    until(lambda: _template(kubectl) == former, what="the former template", pause=0.2)
-    for config in configuration(kubectl.get("deployment", "gateway")):
+    undone = _gateway(kubectl)
+    assert undone["spec"]["template"] == former["spec"]["template"]
+    for config in configuration(undone):
         kubectl("get", "configmap", config)
 
 
-def _template(kubectl: Kubectl, revision: str = "") -> Json:
-    """What the gateway's pods are made of; with a revision, once the controller has made it."""
-    if revision:
-        until(lambda: len(_revisions(kubectl)) >= 1, what="a first revision", pause=0.2)
-    template: Json = kubectl.get("deployment", "gateway")["spec"]["template"]
-    return template
+def _gateway(kubectl: Kubectl) -> Json:
+    """The gateway's Deployment, once the controller has made its latest revision of the template that it has now."""
+    found: Json = {}
 
+    def revised() -> bool:
+        found.update(kubectl.get("deployment", "gateway"))
+        return any(
+            _revision(item) == _revision(found) and pod(item) == pod(found)
+            for item in kubectl.get("replicasets")["items"]
+        )
 
-def _revisions(kubectl: Kubectl) -> list[Json]:
-    found: list[Json] = kubectl.get("replicasets", "--selector", "app.kubernetes.io/component=gateway")["items"]
+    until(revised, what="a revision of the gateway", pause=0.2)
     return found
+
+
+def _revision(item: Json) -> str:
+    return str(item["metadata"].get("annotations", {}).get("deployment.kubernetes.io/revision", ""))
 
 
 def configuration(workload: Json) -> set[str]:

@@ -32,7 +32,8 @@ def test_groups_are_found(api: MetricsApi) -> None:
 
 def test_every_pod_has_its_value(api: MetricsApi) -> None:
     api.load = 5
-    found = api.answer(f"/apis/{CUSTOM}/namespaces/ferry/pods/*/{METRIC}?labelSelector=app%3Ddetector")
+    # As the controller of autoscalers writes it.
+    found = api.answer(f"/apis/{CUSTOM}/namespaces/ferry/pods/%2A/{METRIC}?labelSelector=app%3Ddetector")
     assert found is not None
     assert [(i["describedObject"]["name"], quantity(i["value"])) for i in found["items"]] == [
         ("one", 2.5),

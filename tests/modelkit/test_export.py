@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from modelkit.architectures import Symmetric, build
-from modelkit.export import TOLERANCE, export
+from modelkit.export import LEAST_HALF, TOLERANCE, export
 from modelkit.recipes import RECIPES
 from serving.backends import load_backend
 
@@ -48,5 +48,5 @@ def test_weights_are_stored_as_half_precision(tmp_path: Path) -> None:
     export(network, tmp_path / "model.onnx", 48)
     assert (tmp_path / "model.onnx").stat().st_size < 2.1 * numbers
     graph = onnx.load(tmp_path / "model.onnx").graph
-    large = {tensor.data_type for tensor in graph.initializer if np.prod(tensor.dims) >= 64}
+    large = {tensor.data_type for tensor in graph.initializer if np.prod(tensor.dims) >= LEAST_HALF}
     assert large == {onnx.TensorProto.FLOAT16}

@@ -1,6 +1,6 @@
 """The form of an answer in Redis."""
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ferry.v1 import gateway_pb2
@@ -33,6 +33,7 @@ def test_what_is_too_large_is_nothing():
     assert unpack(KEY, pack(KEY, Entry(bytes(MAX_PAYLOAD_BYTES + 1), 1e9))) is None
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=200))
 def test_garbage_is_nothing(value):
     assert unpack(KEY, value) is None

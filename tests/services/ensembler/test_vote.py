@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.ensembler.vote import hard_vote, shares, soft_vote
@@ -65,6 +65,7 @@ def test_weightless_model_speaks_when_it_is_the_only_one() -> None:
     np.testing.assert_allclose(soft_vote(opinions, np.array([1, 0], np.float32)), opinions[1], rtol=1e-5)
 
 
+@settings(deadline=None)
 @given(
     seed=st.integers(0, 2**32 - 1),
     weights=st.lists(st.floats(0, 1e3, width=32), min_size=2, max_size=5).filter(lambda w: sum(w) > 1e-3),
@@ -118,6 +119,7 @@ def test_without_faces_or_opinions_there_is_nothing_to_say(vote: Vote) -> None:
     assert not silent.any()
 
 
+@settings(deadline=None)
 @given(seed=st.integers(0, 2**32 - 1), silent=st.sets(st.tuples(st.integers(1, 3), st.integers(0, 4))))
 def test_silence_is_handled_face_by_face(seed: int, silent: set[tuple[int, int]]) -> None:
     opinions, weights = opinions_of(seed, 4, 5), np.array([0.4, 0.3, 0, 0.3], np.float32)
