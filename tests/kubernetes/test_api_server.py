@@ -96,7 +96,8 @@ def _run_pods(kubectl: Kubectl) -> None:
     )
     for item in kubectl.get("pods", "--selector", f"app.kubernetes.io/component={SCALED}")["items"]:
         if item["status"].get("phase") == "Pending":
-            kubectl("patch", "pod", name(item), "--subresource=status", "--type=merge", "--patch", status)
+            # Fails where a rollout has taken the pod away meanwhile.
+            kubectl.succeeds("patch", "pod", name(item), "--subresource=status", "--type=merge", "--patch", status)
 
 
 @needs_controllers
