@@ -5,7 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 
-def default_models_dir() -> Path:
-    """`models` here, or where there is none, beside the installed source tree."""
+def _default() -> Path:
     here, tree = Path("models"), Path(__file__).parents[1] / "models"
     return tree if tree.is_dir() and not here.is_dir() else here
+
+
+MODELS_DIR = _default()
+"""`models` here, or where there is none, beside the installed source tree."""

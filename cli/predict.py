@@ -18,7 +18,7 @@ from rich.table import Table
 
 from cli.cluster import Cluster, ClusterSettings
 from cli.connect import ApiKeyOption, Credentials, TlsCaOption, TlsCertOption, TlsKeyOption, credentials
-from cli.models_dir import default_models_dir
+from cli.models_dir import MODELS_DIR
 from cli.output import DEFAULT_ADDRESS, AddressOption, JsonOption, answers, errors, print_json
 from cli.serve import ModelsDirOption
 from ferry.client import Client, Face, FerryError, InvalidImageError, ModelOpinion, Recognition, UnavailableError
@@ -42,7 +42,7 @@ def predict(
         bool, typer.Option("--tta", help="Average over several views of each face: slower, a little more accurate.")
     ] = False,
     address: AddressOption = DEFAULT_ADDRESS,
-    models_dir: ModelsDirOption = default_models_dir(),
+    models_dir: ModelsDirOption = MODELS_DIR,
     tls_ca: TlsCaOption = None,
     tls_cert: TlsCertOption = None,
     tls_key: TlsKeyOption = None,

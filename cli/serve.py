@@ -15,7 +15,7 @@ from rich.table import Table
 
 from cli.cluster import Cluster, ClusterError, ClusterSettings, Endpoint
 from cli.cluster.settings import DEFAULT_CLASSIFIERS, DEFAULT_DETECTOR_WEIGHT
-from cli.models_dir import default_models_dir
+from cli.models_dir import MODELS_DIR
 from cli.output import JsonOption, answers, errors, print_json
 from ferry.client import Client, ClusterStatus, FerryError
 
@@ -73,7 +73,7 @@ def serve(
         float,
         typer.Option(min=0, help="The detector's weight in the vote; 0: it counts only where no classifier answers."),
     ] = DEFAULT_DETECTOR_WEIGHT,
-    models_dir: ModelsDirOption = default_models_dir(),
+    models_dir: ModelsDirOption = MODELS_DIR,
     log_dir: Annotated[
         Path | None, typer.Option(help="Where the logs go; by default a temporary folder.", file_okay=False)
     ] = None,

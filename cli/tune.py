@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from cli.models_dir import default_models_dir
+from cli.models_dir import MODELS_DIR
 from cli.serve import ModelsDirOption
 from serving.backends import tuning
 from serving.backends.gpu import GpuSettings, find_gpu
@@ -26,7 +26,7 @@ BATCHES = (1, 2, 4, 8, 16)
 
 def tune(
     names: Annotated[list[str] | None, typer.Argument(metavar="NAME", help="Models; all by default.")] = None,
-    models_dir: ModelsDirOption = default_models_dir(),
+    models_dir: ModelsDirOption = MODELS_DIR,
     engine_cache: Annotated[
         Path | None, typer.Option(envvar="FERRY_ENGINE_CACHE", help="Folder of TensorRT's engines.")
     ] = None,

@@ -137,7 +137,7 @@ def find_run(
         KeyError: no such recipe; the message lists them.
     """
     if name not in RECIPES:
-        raise KeyError(f"there is no recipe {name!r}; there are {', '.join(RECIPES)}")
+        raise KeyError(f"no recipe makes {name!r}; there are {', '.join(RECIPES)} and, for faces, detector")
     recipe, folder = RECIPES[name], work_dir.expanduser()
     if refined is None:
         return Run(recipe.with_changes(**changes), data, folder / name, device, initial)

@@ -8,8 +8,9 @@ from typing import Annotated, Any, Literal
 import typer
 from rich.table import Table
 
-from cli.models.common import MODELS_DIR, WORK_DIR, ModelsOption, WorkOption, explained
+from cli.models.common import WORK_DIR, ModelsOption, WorkOption, explained
 from cli.models.quantize import GateOption, LimitOption, VersionOption
+from cli.models_dir import MODELS_DIR
 from cli.output import JsonOption, answers, print_json
 
 SAMPLES = 2

@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from cli.models.common import MODELS_DIR, ModelsOption, explained
+from cli.models.common import ModelsOption, explained
+from cli.models_dir import MODELS_DIR
 from cli.output import JsonOption, print_json
 
 

@@ -11,15 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from cli.models_dir import default_models_dir
-
 if TYPE_CHECKING:
     from modelkit.classifiers import Run
 
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 WORK_DIR = Path("~/.cache/ferry/training")
 DETECTOR = "detector"
-MODELS_DIR = default_models_dir()
 
 NameArgument = Annotated[str, typer.Argument(help="arcface, efficientnet or detector.")]
 DataOption = Annotated[Path, typer.Option("--data", help="Folder with the Parquet data; docs/models.md describes it.")]
@@ -54,11 +51,8 @@ def classifier_run(
 ) -> Run:
     """The training run of a classifier that these settings name."""
     from modelkit.classifiers import find_run
-    from modelkit.recipes import RECIPES
     from serving.repository.repository import ModelRepository
 
-    if name not in RECIPES:
-        fail(f"no recipe makes {name!r}; there are {', '.join((*RECIPES, DETECTOR))}")
     if not refine:
         return find_run(name, data, work_dir, initial=init, **changes)
     if init is not None:

@@ -7,7 +7,8 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from cli.models.common import MODELS_DIR, DataOption, ModelsOption, ThreadsOption, explained
+from cli.models.common import DataOption, ModelsOption, ThreadsOption, explained
+from cli.models_dir import MODELS_DIR
 from cli.output import JsonOption, answers, print_json
 
 FIGURES = (("accuracy", "accuracy"), ("macro_f1", "macro F1"), ("ece", "ECE"))

@@ -6,8 +6,9 @@ from typing import Annotated
 
 import typer
 
-from cli.models.common import MODELS_DIR, DataOption, ModelsOption, ThreadsOption, explained
+from cli.models.common import DataOption, ModelsOption, ThreadsOption, explained
 from cli.models.reports import print_reports
+from cli.models_dir import MODELS_DIR
 from cli.output import JsonOption, print_json
 
 

@@ -8,7 +8,6 @@ import typer
 
 from cli.models.common import (
     DETECTOR,
-    MODELS_DIR,
     WORK_DIR,
     DataOption,
     EpochsOption,
@@ -23,6 +22,7 @@ from cli.models.common import (
     explained,
 )
 from cli.models.reports import print_reports
+from cli.models_dir import MODELS_DIR
 
 
 def export(

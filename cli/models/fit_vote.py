@@ -10,7 +10,8 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from cli.models.common import MODELS_DIR, WORK_DIR, DataOption, ModelsOption, ThreadsOption, WorkOption, explained
+from cli.models.common import WORK_DIR, DataOption, ModelsOption, ThreadsOption, WorkOption, explained
+from cli.models_dir import MODELS_DIR
 from cli.output import JsonOption, answers, print_json
 from services.ensembler.recipe import DEFAULT_RECIPE, read_recipe
 

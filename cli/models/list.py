@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
-from cli.models.common import MODELS_DIR, ModelsOption
+from cli.models.common import ModelsOption
+from cli.models_dir import MODELS_DIR
 from cli.output import JsonOption, answers, errors, print_json
 
 if TYPE_CHECKING:

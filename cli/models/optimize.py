@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from cli.models.common import MODELS_DIR, WORK_DIR, DataOption, ModelsOption, ThreadsOption, WorkOption, explained
+from cli.models.common import WORK_DIR, DataOption, ModelsOption, ThreadsOption, WorkOption, explained
 from cli.models.quantize import CalibrationOption, GateOption, LimitOption, SamplesOption, VersionOption
+from cli.models_dir import MODELS_DIR
 from cli.output import JsonOption, answers, print_json
 
 if TYPE_CHECKING:

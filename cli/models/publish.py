@@ -8,7 +8,6 @@ import typer
 
 from cli.models.common import (
     DETECTOR,
-    MODELS_DIR,
     WORK_DIR,
     DataOption,
     ModelsOption,
@@ -18,6 +17,7 @@ from cli.models.common import (
     classifier_run,
     explained,
 )
+from cli.models_dir import MODELS_DIR
 
 
 def publish(

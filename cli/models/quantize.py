@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from rich.table import Table
 
-from cli.models.common import MODELS_DIR, WORK_DIR, DataOption, ModelsOption, ThreadsOption, WorkOption, explained, fail
+from cli.models.common import WORK_DIR, DataOption, ModelsOption, ThreadsOption, WorkOption, explained, fail
+from cli.models_dir import MODELS_DIR
 from cli.output import JsonOption, answers, print_json
 
 if TYPE_CHECKING:

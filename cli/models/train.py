@@ -10,7 +10,6 @@ import typer
 
 from cli.models.common import (
     DETECTOR,
-    MODELS_DIR,
     WORK_DIR,
     DataOption,
     EpochsOption,
@@ -25,6 +24,7 @@ from cli.models.common import (
     classifier_run,
     explained,
 )
+from cli.models_dir import MODELS_DIR
 
 
 def train(

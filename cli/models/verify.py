@@ -7,7 +7,8 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from cli.models.common import MODELS_DIR, ModelsOption, explained
+from cli.models.common import ModelsOption, explained
+from cli.models_dir import MODELS_DIR
 from cli.output import JsonOption, answers, print_json
 
 
