@@ -1,4 +1,4 @@
-"""Networks by name: `iresnet` (ArcFace) and `timm:<any timm model>`.
+"""Networks by name: `iresnet` and `face-mobilenet` (both ArcFace) and `timm:<any timm model>`.
 
 Every network answers `training_logits(images, targets, margin)` while it learns and, called, gives
 `(logits, embedding)`; the embedding is None where the architecture has none.
@@ -17,6 +17,7 @@ from torch.nn import functional
 from modelkit.arcface import ArcFace, Backbone
 from modelkit.depthwise import quicken
 from modelkit.enlarge import enlarge
+from modelkit.mobilenet import FaceMobileNet
 
 
 class TimmClassifier(nn.Module):
@@ -61,6 +62,10 @@ def _iresnet(
     return ArcFace(Backbone(tuple(widths), tuple(depths), size, dropout), classes, scale)
 
 
+def _face_mobilenet(classes: int, size: int, *, dropout: float = 0.2, scale: float = 16.0) -> nn.Module:
+    return ArcFace(FaceMobileNet(dropout), classes, scale)
+
+
 def _timm(name: str, classes: int, **options: Any) -> nn.Module:
     from modelkit.torchvision_shim import install
 
@@ -74,7 +79,7 @@ def _timm(name: str, classes: int, **options: Any) -> nn.Module:
     return TimmClassifier(quicken(model))
 
 
-BUILDERS: dict[str, Callable[..., nn.Module]] = {"iresnet": _iresnet}
+BUILDERS: dict[str, Callable[..., nn.Module]] = {"iresnet": _iresnet, "face-mobilenet": _face_mobilenet}
 
 
 def build(architecture: str, classes: int, size: int, options: dict[str, Any]) -> nn.Module:

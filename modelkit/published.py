@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from modelkit.arcface import ArcFace
 from modelkit.architectures import TimmClassifier
+from modelkit.mobilenet import read_mobilenet
 
 
 def restore(network: nn.Module, file: Path, inputs: Tensor) -> None:
@@ -98,6 +99,26 @@ def _copy(into: Tensor, value: Tensor, file: Path) -> None:
     if into.shape != value.shape:
         raise ValueError(f"{file} holds {list(value.shape)} where this network has {list(into.shape)}")
     into.copy_(value)
+
+
+def start_from_mobilenet(network: nn.Module, file: Path, std: float, inputs: Tensor) -> None:
+    """Fills the trunk of an ArcFace network on a `FaceMobileNet` with its author's weights, in place.
+
+    Args:
+        network: `modelkit.architectures.build("face-mobilenet", ...)`; embedding and class centres stay as they are.
+        file: see `modelkit.mobilenet.read_mobilenet`.
+        std: by which inputs in [0, 1] are divided.
+        inputs: float32 [N, 1, H, W], prepared training pictures to measure statistics on; a few hundred.
+
+    Raises:
+        ValueError: the file is not such a network, or `network` has other layers.
+    """
+    layers = [m for m in network.modules() if isinstance(m, (nn.Conv2d, nn.BatchNorm2d))]
+    norms = {one: two for one, two in pairwise(layers) if isinstance(two, nn.BatchNorm2d)}
+    stored = read_mobilenet(file, std)
+    if [tuple(layer.weight.shape) for layer in norms] != [tuple(weight.shape) for weight, _ in stored]:
+        raise ValueError(f"{file} holds a MobileNet 1.0, which this network is not")
+    _fill(network, dict(zip(norms, stored, strict=True)), norms, inputs)
 
 
 def restore_detector(network: nn.Module, file: Path, inputs: Tensor) -> None:

@@ -27,7 +27,7 @@ from modelkit.architectures import build, computes_bfloat16, load_initial
 from modelkit.augment import augment
 from modelkit.data import ExpressionSet
 from modelkit.manifests import input_spec
-from modelkit.published import restore
+from modelkit.published import restore, start_from_mobilenet
 from modelkit.recipes import Recipe
 from serving.expressions import EXPRESSIONS
 from serving.preprocess import prepare
@@ -78,8 +78,9 @@ class Trainer:
         validation: held-back part of the training data, to watch and to calibrate on.
         folder: checkpoint and history live here; it is created.
         device: where to compute.
-        initial: what to start from instead of fresh weights: a safetensors file, the ONNX file of a published model, or
-            the `.pth` file of an EfficientNet-Lite (see `modelkit.enlarge`).
+        initial: what to start from instead of fresh weights: a safetensors file, the ONNX file of a published model,
+            the `.pth` file of an EfficientNet-Lite (see `modelkit.enlarge`), or the `.json` file of a face MobileNet
+            (see `modelkit.mobilenet`).
         taught: float32 [len(train), 7], what teachers say of each training picture; rows sum to 1.
         checkpoint_seconds: longest time between two checkpoints.
 
@@ -119,6 +120,8 @@ class Trainer:
         self.network = build(recipe.architecture, CLASSES, recipe.input_size, recipe.options)
         if initial is not None and initial.suffix == ".onnx":
             restore(self.network, initial, self._prepared(train.images[:CALIBRATION]))
+        elif initial is not None and initial.suffix == ".json":
+            start_from_mobilenet(self.network, initial, recipe.std, self._prepared(train.images[:CALIBRATION]))
         elif initial is not None:
             load_initial(self.network, initial)
         self._start = {key: value.clone() for key, value in self.network.state_dict().items()}

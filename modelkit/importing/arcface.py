@@ -12,6 +12,8 @@ from modelkit.importing.classifier import MAX_CLASSES, Imported, channels_of, cr
 from modelkit.importing.errors import CheckpointError
 from modelkit.importing.fit import fit, guess, spellings
 from modelkit.importing.networks import EmbeddingClassifier
+from modelkit.mobilenet import FaceMobileNet
+from modelkit.recipes import RECIPES
 
 DEFAULT_SCALE = 16.0
 OWN_MEAN, OWN_STD = (0.5,), (0.25,)
@@ -24,16 +26,16 @@ def import_arcface(
 
     Args:
         tensors: of the checkpoint, under any wrapper's names.
-        architecture: `iresnet` (Ferry's own; widths and depths are read from the tensors), a name that timm knows, or
-            None to guess.
+        architecture: `iresnet` (widths and depths are read from the tensors) or `face-mobilenet`, both Ferry's own,
+            a name that timm knows, or None to guess.
         scale: s of the paper, for a cosine head.
         linear: the head multiplies the embedding as it is, without normalising; so does one with a bias.
 
     Raises:
         CheckpointError: the checkpoint is of another architecture, or has no embedding or class weights.
     """
-    if architecture in {None, "iresnet"} and any("centres" in spellings(name) for name in tensors):
-        return _own(tensors, scale)
+    if architecture in {None, "iresnet", "face-mobilenet"} and any("centres" in spellings(name) for name in tensors):
+        return _own_mobilenet(tensors, scale) if any("trunk." in name for name in tensors) else _own(tensors, scale)
     if architecture is None:
         architecture, share = guess(tensors)
         if share < 0.9:
@@ -49,7 +51,7 @@ def import_arcface(
 
 
 def _own(tensors: Mapping[str, Tensor], scale: float) -> Imported:
-    """Ferry's own network, its widths and depths read from the tensors."""
+    """Ferry's own residual network, its widths and depths read from the tensors."""
     plain = {spellings(name)[-1] if "features." in name else name: tensor for name, tensor in tensors.items()}
     blocks = [name for name in plain if re.fullmatch(r"(backbone\.)?(features\.)?\d+\.body\.1\.weight", name)]
     numbers = {int(re.sub(r"\D*(\d+)\.body.*", r"\1", name)): plain[name] for name in blocks}
@@ -73,9 +75,21 @@ def _own(tensors: Mapping[str, Tensor], scale: float) -> Imported:
     return Imported(network, "iresnet", len(centres), 1, size, OWN_MEAN, OWN_STD)
 
 
+def _own_mobilenet(tensors: Mapping[str, Tensor], scale: float) -> Imported:
+    """Ferry's own network on a face MobileNet, with the input that its recipe gives it."""
+    recipe = RECIPES["arcface"]
+    centres = next(t for name, t in tensors.items() if "centres" in spellings(name))
+    if centres.ndim != 2:
+        raise CheckpointError(f"class centres of shape {list(centres.shape)} are no matrix")
+    network = ArcFace(FaceMobileNet(0.0), len(centres), scale)
+    fit(network, {_own_name(name): tensor for name, tensor in tensors.items()})
+    mean, std = (recipe.mean,), (recipe.std,)
+    return Imported(network, recipe.architecture, len(centres), 1, recipe.input_size, mean, std)
+
+
 def _own_name(name: str) -> str:
     """Without wrappers' prefixes, but with the `backbone.` that belongs to the network."""
-    found = re.search(r"(features|embed)\..*$", name)
+    found = re.search(r"(features|trunk|embed)\..*$", name)
     return f"backbone.{found[0]}" if found else spellings(name)[-1]
 
 

@@ -33,7 +33,7 @@ def test_embeddings_have_length_one_and_logits_stay_within_the_scale() -> None:
 
 
 def test_unknown_architecture_lists_the_known_ones() -> None:
-    with pytest.raises(KeyError, match="iresnet, timm:<name>"):
+    with pytest.raises(KeyError, match="iresnet, face-mobilenet, timm:<name>"):
         build("perceptron", 7, 48, {})
 
 

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.toolchain
 
 
 @pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
-@pytest.mark.parametrize("architecture", ["iresnet", "timm:efficientnet_b0"])
+@pytest.mark.parametrize("architecture", ["iresnet", "face-mobilenet", "timm:efficientnet_b0"])
 def test_backends_answer_as_pytorch_does(architecture: str, backend: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
     options = {"widths": [8, 8, 16, 16], "depths": [1, 1, 1, 1]} if architecture == "iresnet" else {}
@@ -25,10 +25,10 @@ def test_backends_answer_as_pytorch_does(architecture: str, backend: str, tmp_pa
     for value in network.state_dict().values():
         if value.is_floating_point():
             value.add_(torch.rand_like(value), alpha=0.05)
-    network = Symmetric(network) if architecture == "iresnet" else network
+    network = network if architecture.startswith("timm:") else Symmetric(network)
     network.eval()
     has_embedding = export(network, tmp_path / "model.onnx", 48)
-    assert has_embedding == (architecture == "iresnet")
+    assert has_embedding == (not architecture.startswith("timm:"))
     loaded = load_backend(tmp_path / "model.onnx", backend=backend)
     for rows in (1, 3):
         images = torch.randn(rows, 1, 48, 48)
@@ -43,7 +43,7 @@ def test_backends_answer_as_pytorch_does(architecture: str, backend: str, tmp_pa
 
 
 def test_weights_are_stored_as_half_precision(tmp_path: Path) -> None:
-    network = build("iresnet", 7, 48, RECIPES["arcface"].options)
+    network = build(RECIPES["arcface"].architecture, 7, 48, RECIPES["arcface"].options)
     numbers = sum(value.numel() for value in network.parameters())
     export(network, tmp_path / "model.onnx", 48)
     assert (tmp_path / "model.onnx").stat().st_size < 2.1 * numbers

@@ -26,7 +26,12 @@ IRESNET = {"widths": [8, 8, 16, 16], "depths": [1, 2, 1, 1]}
 @pytest.mark.parametrize("mirrored", [False, True])
 @pytest.mark.parametrize(
     ("architecture", "options"),
-    [("timm:efficientnet_b0", {}), ("timm:tf_efficientnet_b0", {"act_layer": "relu6"}), ("iresnet", IRESNET)],
+    [
+        ("timm:efficientnet_b0", {}),
+        ("timm:tf_efficientnet_b0", {"act_layer": "relu6"}),
+        ("iresnet", IRESNET),
+        ("face-mobilenet", {}),
+    ],
 )
 def test_restored_network_answers_as_the_published_file(
     tmp_path: Path, mirrored: bool, architecture: str, options: dict[str, object]

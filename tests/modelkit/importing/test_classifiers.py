@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 from cli.models import app
 from modelkit.arcface import ArcFace, Backbone
 from modelkit.importing.classifier import create
+from modelkit.mobilenet import FaceMobileNet
 from serving.backends import load_backend
 from serving.expressions import EXPRESSIONS, Expression
 from serving.repository.repository import ModelRepository, StoredModel
@@ -131,6 +132,19 @@ def test_arcface_of_ferrys_own_shape(tmp_path: Path) -> None:
     model = published(tmp_path / "m", "arcface")
     assert (model.manifest.architecture, model.manifest.input.width) == ("iresnet", 48)
     assert model.manifest.output.embedding == "embedding"
+    answers_like(model, lambda images: original(images)[0])
+
+
+def test_arcface_on_ferrys_own_mobilenet(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    original = ArcFace(FaceMobileNet(0.0), 7, 16.0)
+    original.train()(torch.randn(8, 1, 96, 96))  # statistics of its own in every normalisation
+    original.eval()
+    torch.save({"state_dict": {f"module.{k}": v for k, v in original.state_dict().items()}}, tmp_path / "best.pth")
+    result = run("arcface", tmp_path / "best.pth", *ORDER, "--models-dir", tmp_path / "m")
+    assert result.exit_code == 0, result.output
+    model = published(tmp_path / "m", "arcface")
+    assert (model.manifest.architecture, model.manifest.input.width) == ("face-mobilenet", 96)
     answers_like(model, lambda images: original(images)[0])
 
 
