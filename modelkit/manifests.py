@@ -53,7 +53,7 @@ def classifier_manifest(
         task=Task.CLASSIFY,
         architecture=recipe.architecture,
         description=recipe.description,
-        license="Apache-2.0",
+        license=recipe.license,
         input=input_spec(recipe),
         labels=tuple(Label(name=expression.value, expression=expression) for expression in EXPRESSIONS),
         output=OutputSpec(
