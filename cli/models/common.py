@@ -24,7 +24,11 @@ WorkOption = Annotated[Path, typer.Option("--work-dir", help="Checkpoints, expor
 ModelsOption = Annotated[Path, typer.Option("--models-dir", envvar="FERRY_MODELS_DIR", help="The model repository.")]
 InitOption = Annotated[
     Path | None,
-    typer.Option("--init", help="Weights to start from: safetensors, a published model.onnx; detector also: .pt."),
+    typer.Option(
+        "--init",
+        help="Weights to start from: safetensors, a published model.onnx, an EfficientNet-Lite's .pth, a face "
+        "MobileNet's .json; detector also: .pt.",
+    ),
 ]
 EpochsOption = Annotated[int | None, typer.Option(min=1, help="Instead of the recipe's.")]
 RateOption = Annotated[float | None, typer.Option(min=0, help="Peak, instead of the recipe's.")]
