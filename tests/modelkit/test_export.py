@@ -46,7 +46,7 @@ def test_weights_are_stored_as_half_precision(tmp_path: Path) -> None:
     network = build(RECIPES["arcface"].architecture, 7, 48, RECIPES["arcface"].options)
     numbers = sum(value.numel() for value in network.parameters())
     export(network, tmp_path / "model.onnx", 48)
-    assert (tmp_path / "model.onnx").stat().st_size < 2.1 * numbers
+    assert (tmp_path / "model.onnx").stat().st_size < 2.3 * numbers
     graph = onnx.load(tmp_path / "model.onnx").graph
     large = {tensor.data_type for tensor in graph.initializer if np.prod(tensor.dims) >= LEAST_HALF}
     assert large == {onnx.TensorProto.FLOAT16}
