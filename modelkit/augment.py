@@ -45,7 +45,7 @@ def augment(images: Tensor, size: int, ranges: Augmentation, generator: torch.Ge
         images: uint8 [B, H, W], grey.
         size: side of the result in pixels.
         ranges: how strong.
-        generator: the only source of randomness; on the CPU.
+        generator: the only source of randomness; on the images' device.
 
     Returns:
         float32 [B, 1, size, size] in [0, 1].
@@ -53,7 +53,7 @@ def augment(images: Tensor, size: int, ranges: Augmentation, generator: torch.Ge
     count, device = len(images), images.device
 
     def uniform(low: float, high: float) -> Tensor:
-        return (torch.rand(count, generator=generator) * (high - low) + low).to(device)
+        return torch.rand(count, generator=generator, device=device) * (high - low) + low
 
     angle = torch.deg2rad(uniform(-ranges.rotation, ranges.rotation))
     scale = torch.exp(uniform(-ranges.scale, ranges.scale))
@@ -98,5 +98,5 @@ def _erase(views: Tensor, uniform: Uniform, ranges: Augmentation, generator: tor
     rows = (at >= top[:, None]) & (at < (top + height)[:, None])
     chosen = uniform(0, 1) < ranges.erase
     hole = (rows[:, :, None] & columns[:, None, :] & chosen[:, None, None])[:, None]
-    noise = torch.rand(views.shape, generator=generator).to(views.device)
+    noise = torch.rand(views.shape, generator=generator, device=views.device)
     return torch.where(hole, noise, views)

@@ -6,10 +6,11 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from tqdm import tqdm
 
 from modelkit.architectures import Symmetric
@@ -24,14 +25,15 @@ from modelkit.publish import PublishError, publish
 from modelkit.recipes import RECIPES, Recipe
 from modelkit.record import draw_confusion, draw_curves, training_record
 from modelkit.selection import Selection, select
-from modelkit.trainer import Trainer, answer
+from modelkit.trainer import Teacher, Trainer, answer
 from serving.backends import load_backend
 from serving.expressions import EXPRESSIONS
 from serving.preprocess import prepare
 from serving.repository.repository import ModelRepository, StoredModel
 
 REPORTED = "public_test"
-TAUGHT_FILE = "taught.npz"
+TAUGHT_FILE = "taught.npz"  # what published models say of the training pictures
+TEACHERS_FILE = "teachers.json"  # which runs are asked about the views
 MODEL_FILE, RECORD_FILE, CURVES_FILE, CONFUSION_FILE = "model.onnx", "record.json", "curves.png", "confusion.png"
 
 
@@ -59,9 +61,21 @@ class Run:
         """Training data, without near-duplicates of the reported split."""
         return select(self.data, REPORTED, self.folder.parent)
 
-    def trainer(self, selection: Selection) -> Trainer:
-        """The run as its last checkpoint left it."""
+    def trainer(self, selection: Selection, teachers: Sequence[Self] = ()) -> Trainer:
+        """The run as its last checkpoint left it.
+
+        Args:
+            selection: see `selection`.
+            teachers: finished runs that are asked about every view while this one learns.
+
+        Raises:
+            DataError: a teacher has not finished, or this run began with others.
+        """
         from modelkit.architectures import pick_device
+
+        device = pick_device(self.device)
+        if teachers:
+            self._remember([each.folder.name for each in teachers])
 
         train, validation = selection.train, selection.validation
         taught = self._taught()
@@ -73,15 +87,40 @@ class Run:
             train,
             validation,
             self.folder,
-            pick_device(self.device),
+            device,
             initial=self.initial,
             taught=probabilities,
+            teachers=[each.as_teacher(selection, device) for each in teachers],
         )
+
+    def as_teacher(self, selection: Selection, device: torch.device) -> Teacher:
+        """What this finished run learnt, to teach another.
+
+        Raises:
+            DataError: it has not finished.
+        """
+        trainer = self.trainer(selection)
+        if not trainer.finished:
+            raise DataError(f"{self.folder.name} cannot teach before `ferry models train` has finished it")
+        network = trainer.averaged_network().to(device, memory_format=torch.channels_last)
+        return Teacher(network, self.recipe.input_size, self.recipe.mean, self.recipe.std)
+
+    @property
+    def teacher_runs(self) -> list[str]:
+        """Names of the runs that are asked about every view while this one learns."""
+        path = self.folder / TEACHERS_FILE
+        names: list[str] = json.loads(path.read_text()) if path.exists() else []
+        return names
+
+    def _remember(self, teachers: list[str]) -> None:
+        path = self.folder / TEACHERS_FILE
+        if self.teacher_runs not in ([], teachers):
+            raise DataError(f"{self.folder} began with other teachers; use another --work-dir or remove it")
+        self.folder.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(teachers) + "\n")
 
     def teach(self, selection: Selection, teachers: Sequence[StoredModel]) -> None:
         """Asks published classifiers about every training picture and its mirror image, once for this run."""
-        import torch
-
         path = self.folder / TAUGHT_FILE
         if path.exists() or not teachers:
             return
@@ -100,9 +139,10 @@ class Run:
 
     @property
     def teachers(self) -> list[str]:
-        """Names, versions and digests of the models that softened this run's labels."""
+        """What softened this run's labels: models with version and digest, and runs."""
         taught = self._taught()
-        return [] if taught is None else [str(name) for name in taught["teachers"]]
+        models = [] if taught is None else [str(name) for name in taught["teachers"]]
+        return models + [f"run {name}" for name in self.teacher_runs]
 
     def _taught(self) -> dict[str, npt.NDArray[Any]] | None:
         path = self.folder / TAUGHT_FILE

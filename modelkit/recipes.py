@@ -30,6 +30,7 @@ class Recipe:
     label_smoothing: float = 0.1
     teacher_share: float = 0.5  # of the targets, where there are teachers; they replace label smoothing
     mixup: float = 0.2  # alpha of the Beta distribution; 0 switches it off
+    mixup_share: float = 0.5  # of the batches
     margin: float = 0.0  # ArcFace's m in radians, reached by a linear ramp
     margin_ramp: tuple[float, float] = (0.1, 0.5)  # shares of all steps
     ema_decay: float = 0.998

@@ -11,7 +11,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,7 @@ CHECKPOINT = "checkpoint.pt"
 HISTORY = "history.json"
 CLASSES = len(EXPRESSIONS)
 CALIBRATION = 512  # pictures to measure the statistics of a published model's layers on
+GPU_LOOK = 16  # steps between two looks at what a GPU has computed; each look waits for it
 
 
 class DivergedError(RuntimeError):
@@ -56,6 +57,33 @@ class Epoch:
     validation_loss: float
     validation_accuracy: float
     seconds: float
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """A trained network that says its opinion of every training view.
+
+    Seeing the very view that the student sees, mixed with others and relit, it teaches what it computes rather than
+    what it remembers of the pictures (Beyer et al., "Knowledge distillation: A good teacher is patient and
+    consistent", CVPR 2022).
+
+    Attributes:
+        network: in evaluation mode, on the student's device; float32 [N, 1, S, S] to `(logits, embedding or None)`.
+        size: S, pixels.
+        mean: of pixels scaled to [0, 1].
+        std: likewise.
+    """
+
+    network: nn.Module
+    size: int
+    mean: float
+    std: float
+
+    def __call__(self, views: Tensor) -> Tensor:
+        """float32 [N, 1, H, H] in [0, 1] to probabilities float32 [N, classes]."""
+        if views.shape[-1] != self.size:
+            views = functional.interpolate(views, (self.size, self.size), mode="bilinear", antialias=True)
+        return functional.softmax(self.network((views - self.mean) / self.std)[0].float(), dim=1)
 
 
 @dataclass
@@ -82,6 +110,7 @@ class Trainer:
             the `.pth` file of an EfficientNet-Lite (see `modelkit.enlarge`), or the `.json` file of a face MobileNet
             (see `modelkit.mobilenet`).
         taught: float32 [len(train), 7], what teachers say of each training picture; rows sum to 1.
+        teachers: networks that are asked about every view, instead of `taught`.
         checkpoint_seconds: longest time between two checkpoints.
 
     Raises:
@@ -98,14 +127,15 @@ class Trainer:
         *,
         initial: Path | None = None,
         taught: npt.NDArray[np.float32] | None = None,
+        teachers: Sequence[Teacher] = (),
         checkpoint_seconds: float = 120.0,
     ) -> None:
-        self.recipe, self.folder, self.device = recipe, folder, device
+        self.recipe, self.folder, self.device, self._teachers = recipe, folder, device, teachers
         self.checkpoint_seconds = checkpoint_seconds
         self.steps_per_epoch = max(len(train) // recipe.batch_size, 1)
         self.total_steps = self.steps_per_epoch * recipe.epochs
-        self._images = torch.from_numpy(train.images)
-        self._targets = _targets(train.labels, taught, recipe)
+        self._images = torch.from_numpy(train.images).to(device)
+        self._targets = _targets(train.labels, taught, recipe, plain=bool(teachers)).to(device)
         self._validation = validation
         self._identity = json.dumps(
             {
@@ -127,34 +157,41 @@ class Trainer:
         self._start = {key: value.clone() for key, value in self.network.state_dict().items()}
         self.network.to(device, memory_format=torch.channels_last)
         self.average = {key: value.clone() for key, value in self.network.state_dict().items()}
+        self._judged: nn.Module | None = None
+        self._loss, self._hits, self._norm = (torch.zeros((), device=device) for _ in range(3))
         self.optimizer = _optimizer(self.network, recipe)
         self.progress = Progress()
         folder.mkdir(parents=True, exist_ok=True)
         if (folder / CHECKPOINT).exists():
             self._resume()
+        self._settled = self.progress.step
+        self._pair_up()
 
     def run(self, stop_after: int | None = None) -> list[Epoch]:
         """Trains to the end, or until `stop_after` steps have been made; returns the history."""
         progress, last_save, last_tick = self.progress, time.monotonic(), time.monotonic()
+        look = GPU_LOOK if self.device.type == "cuda" else 1
         bar = tqdm(total=self.total_steps, initial=progress.step, unit="step", desc=self.recipe.name, mininterval=2)
         for rows in self._batches():
             if stop_after is not None and progress.step >= stop_after:
                 break
-            loss, correct = self._step(rows)
+            self._step(rows)
             progress.step += 1
-            progress.loss_sum += loss
-            progress.correct_sum += correct
+            ended = progress.step % self.steps_per_epoch == 0
+            if not ended and progress.step % look:
+                continue
+            loss = self._settle()
             now = time.monotonic()
             progress.seconds, last_tick = progress.seconds + now - last_tick, now
-            bar.update()
+            bar.update(progress.step - bar.n)
             bar.set_postfix(loss=f"{loss:.3f}", lr=f"{self.learning_rate(progress.step):.4f}", refresh=False)
-            if progress.step % self.steps_per_epoch == 0:
+            if ended:
                 bar.write(self._end_epoch())
-            elif time.monotonic() - last_save < self.checkpoint_seconds:
-                continue
-            self.save()
-            last_save = time.monotonic()
+            if time.monotonic() - last_save >= self.checkpoint_seconds:
+                self.save()
+                last_save = time.monotonic()
         bar.close()
+        self._settle()
         self.save()
         return progress.history
 
@@ -185,17 +222,19 @@ class Trainer:
         return next((size for share, size in self.recipe.view_sizes if done < share), self.recipe.input_size)
 
     def averaged_network(self) -> nn.Module:
-        """A copy of the network with the averaged weights, on the CPU, ready to evaluate.
+        """A network with the averaged weights, on the CPU, ready to evaluate.
 
         The recipe's `start_share` of them is what the run started from.
         """
-        recipe = self.recipe
-        network = build(recipe.architecture, CLASSES, recipe.input_size, recipe.options)
-        weights = {key: value.cpu() for key, value in self.average.items()}
-        if recipe.start_share:
+        network = build(self.recipe.architecture, CLASSES, self.recipe.input_size, self.recipe.options)
+        return self._fill(network)
+
+    def _fill(self, network: nn.Module) -> nn.Module:
+        weights, share = dict(self.average), self.recipe.start_share
+        if share:
             for key, value in weights.items():
                 if value.is_floating_point():
-                    weights[key] = torch.lerp(value, self._start[key], recipe.start_share)
+                    weights[key] = torch.lerp(value, self._start[key].to(value.device), share)
         network.load_state_dict(weights)
         return network.eval()
 
@@ -210,30 +249,54 @@ class Trainer:
             for index in range(offset, self.steps_per_epoch):
                 yield order[index * size : (index + 1) * size]
 
-    def _step(self, rows: Tensor) -> tuple[float, float]:
+    def _step(self, rows: Tensor) -> None:
         recipe, step = self.recipe, self.progress.step
-        generator = _generator(recipe.seed, step, 1)
+        generator = _generator(recipe.seed, step, 1, self.device)
         torch.manual_seed(recipe.seed * 1_000_003 + step)  # dropout and stochastic depth
+        rows = rows.to(self.device)
         ranges = recipe.augmentation.scaled(self.augmentation_strength(step))
-        views = augment(self._images[rows].to(self.device), self.view_size(step), ranges, generator)
-        views, targets = _mix(views, self._targets[rows].to(self.device), recipe.mixup, generator)
+        views = augment(self._images[rows], self.view_size(step), ranges, generator)
+        views, targets = _mix(views, self._targets[rows], recipe, generator, np.random.default_rng((recipe.seed, step)))
         inputs = ((views - recipe.mean) / recipe.std).contiguous(memory_format=torch.channels_last)
         for group in self.optimizer.param_groups:
             group["lr"] = self.learning_rate(step)
         self._freeze(step)
         self.network.train()
         with torch.autocast(self.device.type, torch.bfloat16, enabled=computes_bfloat16(self.device)):
+            targets = self._softened(views, targets)
             logits = self.network.training_logits(inputs, targets, self.margin(step))
         loss = functional.cross_entropy(logits.float(), targets)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), recipe.clip_norm)
-        if not torch.isfinite(norm):
-            raise DivergedError(f"the gradient of step {step} is not finite; train with a lower --learning-rate")
+        if self.device.type == "cpu" and not torch.isfinite(norm):
+            raise _diverged(step)
         self.optimizer.step()
         self._update_average()
-        hits = (logits.argmax(dim=1) == targets.argmax(dim=1)).float().mean()
-        return float(loss.detach()), float(hits)
+        self._loss += loss.detach()
+        self._hits += (logits.argmax(dim=1) == targets.argmax(dim=1)).float().mean()
+        self._norm += norm
+
+    def _softened(self, views: Tensor, targets: Tensor) -> Tensor:
+        """The targets, in part replaced by the mean opinion of the teachers."""
+        if not self._teachers:
+            return targets
+        with torch.no_grad():
+            opinion = torch.stack([teacher(views) for teacher in self._teachers]).mean(dim=0)
+        return torch.lerp(targets, opinion, self.recipe.teacher_share)
+
+    def _settle(self) -> float:
+        """Waits for what was computed since the last look and adds it up; the mean loss of these steps."""
+        if not torch.isfinite(self._norm):
+            raise _diverged(self.progress.step - 1)
+        steps = self.progress.step - self._settled
+        loss = float(self._loss)
+        self.progress.loss_sum += loss
+        self.progress.correct_sum += float(self._hits)
+        self._settled = self.progress.step
+        for total in (self._loss, self._hits, self._norm):
+            total.zero_()
+        return loss / max(steps, 1)
 
     def _freeze(self, step: int) -> None:
         frozen = self.recipe.frozen if step >= self.recipe.freeze_after * self.total_steps else ()
@@ -243,16 +306,23 @@ class Trainer:
     def _update_average(self) -> None:
         step = self.progress.step + 1
         decay = min(self.recipe.ema_decay, step / (step + 10))
-        for key, value in self.network.state_dict().items():
-            if value.is_floating_point():
-                self.average[key].lerp_(value, 1 - decay)
-            else:
-                self.average[key].copy_(value)
+        torch._foreach_lerp_(self._averaged, self._learnt, 1 - decay)
+        for mean, value in self._counted:
+            mean.copy_(value)
+
+    def _pair_up(self) -> None:
+        """Lists what `_update_average` goes through in every step."""
+        pairs = [(self.average[key], value) for key, value in self.network.state_dict().items()]
+        self._averaged = [mean for mean, _ in pairs if mean.is_floating_point()]
+        self._learnt = [value for mean, value in pairs if mean.is_floating_point()]
+        self._counted = [pair for pair in pairs if not pair[0].is_floating_point()]
 
     def _end_epoch(self) -> str:
         progress, steps = self.progress, self.steps_per_epoch
         crops = np.repeat(self._validation.images[..., None], 3, axis=3)
-        logits = answer(self.averaged_network(), crops, self.recipe)
+        if self._judged is None:
+            self._judged = self.averaged_network().to(self.device)
+        logits = answer(self._fill(self._judged), crops, self.recipe)
         labels = torch.from_numpy(self._validation.labels)
         epoch = Epoch(
             epoch=progress.step // steps,
@@ -305,7 +375,7 @@ def answer(network: nn.Module, crops: npt.NDArray[np.uint8], recipe: Recipe) -> 
     """Logits of crops, prepared as serving prepares them.
 
     Args:
-        network: in evaluation mode, on the CPU.
+        network: in evaluation mode.
         crops: uint8 [N, H, W, 3], RGB.
         recipe: gives size, mean and standard deviation.
 
@@ -313,41 +383,52 @@ def answer(network: nn.Module, crops: npt.NDArray[np.uint8], recipe: Recipe) -> 
         float32 [N, classes].
     """
     spec, rows = input_spec(recipe), []
+    device = next(network.parameters()).device
     with torch.inference_mode():
         for start in range(0, len(crops), 256):
-            inputs = torch.from_numpy(prepare(crops[start : start + 256], spec))
-            rows.append(network(inputs)[0].float().numpy())
+            inputs = torch.from_numpy(prepare(crops[start : start + 256], spec)).to(device)
+            rows.append(network(inputs)[0].float().cpu().numpy())
     return np.concatenate(rows)
 
 
-def _targets(labels: npt.NDArray[np.int64], taught: npt.NDArray[np.float32] | None, recipe: Recipe) -> Tensor:
-    """float32 [N, classes]: labels, softened by teachers (Hinton et al. 2015) or by label smoothing."""
+def _targets(
+    labels: npt.NDArray[np.int64], taught: npt.NDArray[np.float32] | None, recipe: Recipe, *, plain: bool
+) -> Tensor:
+    """float32 [N, classes]: labels, softened by teachers (Hinton et al. 2015) or by label smoothing, or plain."""
     hard = functional.one_hot(torch.from_numpy(labels), CLASSES).float()
+    if plain:
+        return hard
     if taught is None:
         return hard * (1 - recipe.label_smoothing) + recipe.label_smoothing / CLASSES
     return hard * (1 - recipe.teacher_share) + torch.from_numpy(taught) * recipe.teacher_share
 
 
-def _mix(views: Tensor, labels: Tensor, alpha: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Mixup (Zhang et al. 2018) on every second batch, one ratio for the batch."""
-    if not alpha or float(torch.rand(1, generator=generator)) < 0.5:
+def _mix(
+    views: Tensor, labels: Tensor, recipe: Recipe, generator: torch.Generator, numbers: np.random.Generator
+) -> tuple[Tensor, Tensor]:
+    """Mixup (Zhang et al. 2018) on a share of the batches, one ratio for the batch."""
+    if not recipe.mixup or numbers.random() >= recipe.mixup_share:
         return views, labels
-    seed = int(torch.randint(2**31, (1,), generator=generator))
-    ratio = float(np.random.default_rng(seed).beta(alpha, alpha))
-    other = torch.randperm(len(views), generator=generator).to(views.device)
+    ratio = numbers.beta(recipe.mixup, recipe.mixup)
+    other = torch.randperm(len(views), generator=generator, device=views.device)
     return views * ratio + views[other] * (1 - ratio), labels * ratio + labels[other] * (1 - ratio)
 
 
-def _generator(seed: int, number: int, stream: int) -> torch.Generator:
+def _diverged(step: int) -> DivergedError:
+    return DivergedError(f"the gradient of step {step} is not finite; train with a lower --learning-rate")
+
+
+def _generator(seed: int, number: int, stream: int, device: torch.device | str = "cpu") -> torch.Generator:
     mixed = np.random.SeedSequence((seed, number, stream)).generate_state(1, np.uint64)[0]
-    return torch.Generator().manual_seed(int(mixed >> np.uint64(1)))
+    return torch.Generator(device).manual_seed(int(mixed >> np.uint64(1)))
 
 
 def _optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     """No weight decay on biases and norms."""
     decayed = [p for p in network.parameters() if p.ndim > 1]
     plain = [p for p in network.parameters() if p.ndim <= 1]
+    fused = plain[0].device.type == "cuda"
     groups = [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": plain, "weight_decay": 0.0}]
     if recipe.optimizer == "adamw":
-        return torch.optim.AdamW(groups, lr=recipe.learning_rate)
-    return torch.optim.SGD(groups, lr=recipe.learning_rate, momentum=0.9, nesterov=True)
+        return torch.optim.AdamW(groups, lr=recipe.learning_rate, fused=fused)
+    return torch.optim.SGD(groups, lr=recipe.learning_rate, momentum=0.9, nesterov=True, fused=fused)

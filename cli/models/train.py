@@ -41,6 +41,13 @@ def train(
     teacher: Annotated[
         list[str] | None, typer.Option(help="Classifiers: published models that soften the labels; repeatable.")
     ] = None,
+    teacher_run: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Classifiers: finished runs in the work folder that are asked about every view; repeatable. Wants a "
+            "GPU: each costs a third of a step."
+        ),
+    ] = None,
     pseudo_labels: Annotated[
         bool, typer.Option(help="Detector: let the published classifiers label the photographed faces.")
     ] = True,
@@ -52,6 +59,7 @@ def train(
     with explained():
         import torch
 
+        from modelkit.classifiers import find_run
         from serving.repository.repository import ModelRepository
 
         torch.set_num_threads(threads)
@@ -76,9 +84,10 @@ def train(
                 f"of the evaluation split and {counts.conflicting_labels} contradict their own copies; "
                 f"training on {counts.train}, {counts.held_back} held back"
             )
-            teachers = teacher or (_published(models_dir) if refine else [])
+            teachers = teacher or (_published(models_dir) if refine and not teacher_run else [])
             run.teach(selection, [ModelRepository(models_dir).open(each, "latest") for each in teachers])
-            run.trainer(selection).run()
+            runs = [find_run(each, data, work_dir, device=device) for each in teacher_run or run.teacher_runs]
+            run.trainer(selection, runs).run()
     typer.echo(f"done; next: ferry models export {name} --data {data}{' --refine' if refine else ''}")
 
 

@@ -99,6 +99,18 @@ def test_teachers_soften_the_labels_and_are_remembered(ferry_models, tmp_path: P
     assert record["teachers"][0].startswith("arcface 1 (")
 
 
+def test_a_finished_run_teaches_another_that_sees_the_same_views(ferry_models, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setitem(RECIPES, "pupil", TINY.with_changes(name="pupil", gate=0.0))
+    assert "arcface cannot teach before" in ferry_models("train", "pupil", "--teacher-run", "arcface", fails=True)
+    ferry_models("train", "arcface")
+    ferry_models("train", "pupil", "--teacher-run", "arcface")
+    ferry_models("train", "pupil")  # knows its teacher still
+    assert "other teachers" in ferry_models("train", "pupil", "--teacher-run", "pupil", fails=True)
+    ferry_models("export", "pupil")
+    record = json.loads((tmp_path / "work" / "pupil" / "record.json").read_text())
+    assert record["teachers"] == ["run arcface"]
+
+
 def test_a_refinement_goes_on_from_the_published_version(ferry_models, data: Path, tmp_path: Path, monkeypatch) -> None:
     assert "no model 'arcface'" in ferry_models("train", "arcface", "--refine", fails=True)
     for command in ("train", "export", "publish"):

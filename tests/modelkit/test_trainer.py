@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from modelkit.selection import select
-from modelkit.trainer import CHECKPOINT, DivergedError, ResumeError, Trainer
+from modelkit.trainer import CHECKPOINT, DivergedError, ResumeError, Teacher, Trainer, answer
+from serving.expressions import EXPRESSIONS, Expression
 from tests.modelkit.recipe import TINY
 
 pytestmark = pytest.mark.toolchain
@@ -117,3 +118,33 @@ def test_early_views_may_be_smaller(start: Start) -> None:
     ]
     trainer.run()
     assert trainer.finished
+
+
+def test_teachers_that_see_every_view_soften_the_targets(data: Path, tmp_path: Path) -> None:
+    class Sure(torch.nn.Module):
+        """Says sad, whatever it sees, and remembers the views."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.seen: list[torch.Tensor] = []
+
+        def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, None]:
+            self.seen.append(images)
+            logits = torch.zeros(len(images), 7)
+            logits[:, EXPRESSIONS.index(Expression.SAD)] = 50
+            return logits, None
+
+    selection = select(data, "public_test", tmp_path / "cache")
+    recipe = TINY.with_changes(teacher_share=1.0, epochs=8, augmentation_schedule=((1.0, 0.0),))
+    network = Sure()
+    teacher = Teacher(network, size=48, mean=0.25, std=0.5)
+    cpu = torch.device("cpu")
+    trainer = Trainer(recipe, selection.train, selection.validation, tmp_path / "run", cpu, teachers=[teacher])
+    trainer.run()
+
+    assert all(view.shape[1:] == (1, 48, 48) for view in network.seen)
+    assert min(float(view.min()) for view in network.seen) >= -0.5
+    assert max(float(view.max()) for view in network.seen) <= 1.5
+    crops = selection.validation.images[:, :, :, None].repeat(3, axis=3)
+    answers = answer(trainer.averaged_network(), crops, recipe).argmax(axis=1)
+    assert (answers == EXPRESSIONS.index(Expression.SAD)).all()
