@@ -244,7 +244,7 @@ class Trainer:
     def _batches(self) -> Iterator[Tensor]:
         while self.progress.step < self.total_steps:
             epoch, offset = divmod(self.progress.step, self.steps_per_epoch)
-            order = torch.randperm(len(self._images), generator=_generator(self.recipe.seed, epoch, 0))
+            order = torch.randperm(len(self._images), generator=_generator(self.recipe.seed, epoch, 0)).to(self.device)
             size = self.recipe.batch_size
             for index in range(offset, self.steps_per_epoch):
                 yield order[index * size : (index + 1) * size]
@@ -253,7 +253,6 @@ class Trainer:
         recipe, step = self.recipe, self.progress.step
         generator = _generator(recipe.seed, step, 1, self.device)
         torch.manual_seed(recipe.seed * 1_000_003 + step)  # dropout and stochastic depth
-        rows = rows.to(self.device)
         ranges = recipe.augmentation.scaled(self.augmentation_strength(step))
         views = augment(self._images[rows], self.view_size(step), ranges, generator)
         views, targets = _mix(views, self._targets[rows], recipe, generator, np.random.default_rng((recipe.seed, step)))
