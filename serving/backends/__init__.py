@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 
 from serving.backends.base import Backend, ModelLoadError
 from serving.backends.gpu import GPU_BACKENDS
 from serving.backends.providers import GpuPlan
 
-__all__ = ["BACKENDS", "GPU_BACKENDS", "Backend", "GpuPlan", "ModelLoadError", "load_backend"]
+__all__ = ["BACKENDS", "GPU_BACKENDS", "Backend", "GpuPlan", "ModelLoadError", "installed", "load_backend"]
 
 BACKENDS = ("onnxruntime", "openvino")
 """Those of the CPU."""
@@ -19,6 +20,11 @@ PRECISIONS = {
     "cuda": {"fp32", "fp16"},
     "tensorrt": {"fp16", "int8"},
 }
+
+
+def installed() -> tuple[str, ...]:
+    """Those of BACKENDS whose library is here; ONNX Runtime always is, OpenVINO a machine with a GPU can do without."""
+    return tuple(name for name in BACKENDS if importlib.util.find_spec(name) is not None)
 
 
 def load_backend(
@@ -42,7 +48,7 @@ def load_backend(
         plan: for a GPU: the shapes that it is to run.
 
     Raises:
-        ModelLoadError: the file cannot be loaded.
+        ModelLoadError: the file cannot be loaded, or the backend is not installed.
         ValueError: no such backend, or not in that precision, or no plan for a GPU.
     """
     if precision not in PRECISIONS.get(backend, ()):
@@ -52,6 +58,8 @@ def load_backend(
 
         return OnnxRuntimeBackend(path, threads=threads, precision=precision)
     if backend == "openvino":
+        if backend not in installed():
+            raise ModelLoadError(path, "openvino is not installed")
         from serving.backends.open_vino import OpenVinoBackend
 
         return OpenVinoBackend(path, threads=threads, precision=precision, concurrency=concurrency)

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from serving.backends import BACKENDS, GPU_BACKENDS, engines, load_backend
+from serving.backends import BACKENDS, GPU_BACKENDS, engines, installed, load_backend
 from serving.backends.base import Backend, ModelLoadError, Outputs, Rows
 from serving.backends.gpu import GpuSettings, find_gpu, lacks, require, runtime_version, tensorrt_version
 from serving.backends.timing import median_ms
@@ -81,13 +81,20 @@ class Measurement:
 
 def machine_id() -> str:
     """Names the processor, the CPUs granted, the GPU and the library versions, 16 hexadecimal digits."""
-    parts = [cpu_name(), str(available_cpus()), runtime_version(), importlib.metadata.version("openvino")]
+    parts = [cpu_name(), str(available_cpus()), runtime_version(), _version("openvino")]
     gpu = find_gpu()
     if gpu is not None:
         parts += [gpu.name, gpu.compute_capability, *(lacks(backend) or "has it" for backend in GPU_BACKENDS)]
         parts.append(tensorrt_version() or "")
     text = "|".join(parts)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "none"
 
 
 def candidates(
@@ -101,16 +108,17 @@ def candidates(
         reduced: less than float32 too.
         manifest: of the model; its variants are offered where they passed their gate.
     """
-    kinds = [("onnxruntime", FULL_PRECISION, DEFAULT_VARIANT), ("openvino", FULL_PRECISION, DEFAULT_VARIANT)]
+    on_cpu = installed()
+    kinds = [(backend, FULL_PRECISION, DEFAULT_VARIANT) for backend in on_cpu]
     on_gpu = [backend for backend in GPU_BACKENDS if not lacks(backend)]
     if "cuda" in on_gpu:
         kinds.append(("cuda", FULL_PRECISION, DEFAULT_VARIANT))
-    if reduced and has_bf16():
+    if reduced and has_bf16() and "openvino" in on_cpu:
         kinds.append(("openvino", "bf16", DEFAULT_VARIANT))
     if reduced and "tensorrt" in on_gpu:
         kinds.append(("tensorrt", "fp16", DEFAULT_VARIANT))
     if reduced and manifest is not None:
-        here = (*BACKENDS, *on_gpu)
+        here = (*on_cpu, *on_gpu)
         kinds += [(b, v, v) for v in VARIANTS for b in here if b in manifest.variant_backends.get(v, ())]
     return [
         Candidate(backend, precision, threads, batch, variant)
@@ -265,6 +273,8 @@ def choose(
 def _nothing_left(backend: str, device: str) -> str:
     if backend == "tensorrt" and device != "cpu":
         return "TensorRT computes in fp16 or int8: allow it with --optimized"
+    if backend in BACKENDS and backend not in installed():
+        return f"{backend} is not installed"
     return f"backend {backend} does not run on device {device}"
 
 

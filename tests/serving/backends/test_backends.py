@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper
 
+from serving import backends
 from serving.backends import BACKENDS, Backend, ModelLoadError, load_backend
 from tests.tiny_models import SIDE, classifier_graph, detector_graph
 
@@ -115,6 +116,12 @@ def test_a_model_reads_no_file_outside_its_folder(tmp_path: Path, name: str, abs
 def test_an_unknown_way_to_run_is_refused(tmp_path: Path, backend: str, precision: str) -> None:
     with pytest.raises(ValueError, match="no backend"):
         load_backend(tmp_path / "model.onnx", backend=backend, precision=precision)
+
+
+def test_without_openvino_a_model_is_refused_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backends, "installed", lambda: ("onnxruntime",))
+    with pytest.raises(ModelLoadError, match="openvino is not installed"):
+        load_backend(tmp_path / "model.onnx", backend="openvino")
 
 
 @pytest.mark.parametrize("package", ["serving", "modelkit"])

@@ -122,6 +122,20 @@ def test_the_choice_keeps_to_what_is_asked(quantized: StoredModel) -> None:
     assert tuning.choose(quantized, threads=1, backend="openvino", reduced=True).backend == "openvino"
 
 
+def test_without_openvino_onnx_runtime_is_left(stored: StoredModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tuning, "installed", lambda: ("onnxruntime",))
+    monkeypatch.setattr(tuning, "_version", lambda _: "none")
+    monkeypatch.setattr(tuning, "has_bf16", lambda: True)
+    assert {c.backend for c in tuning.candidates(1, (1,), reduced=True) if c.device == "cpu"} == {"onnxruntime"}
+    assert tuning.choose(stored, threads=1, device="cpu").backend == "onnxruntime"
+    with pytest.raises(ValueError, match="openvino is not installed"):
+        tuning.choose(stored, threads=1, backend="openvino")
+
+
+def test_a_package_that_is_not_here_has_no_version() -> None:
+    assert tuning._version("no-such-package-of-ferry") == "none"
+
+
 def test_files_kept_before_there_were_variants_are_read(stored: StoredModel) -> None:
     path = tuning.write(stored, [measured(2)])
     assert path is not None
