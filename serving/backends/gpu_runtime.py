@@ -29,6 +29,7 @@ class _Bucket:
     padded: Rows
     on_gpu: Any
     outputs: dict[str, Any]
+    session: Any
     binding: Any
     options: Any
 
@@ -56,7 +57,7 @@ class GpuBackend(Backend):
         self.precision = precision
         self._path, self._plan = path, plan
         self._buckets: dict[int, _Bucket] = {}
-        self._graphs = backend == "cuda"
+        self._graphs = backend == "cuda" and plan.graphs
         try:
             self._session = self._open()
         except ModelLoadError:
@@ -68,8 +69,15 @@ class GpuBackend(Backend):
         if len(inputs) != 1:
             raise ModelLoadError(path, f"has {len(inputs)} inputs where Ferry feeds one")
         self._input = inputs[0].name
+        rows = inputs[0].shape[0]
+        self._rows = rows if plan.fixed and isinstance(rows, str) else None
         self._outputs = [output.name for output in self._session.get_outputs()]
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=backend)
+
+    @property
+    def graphs(self) -> bool:
+        """Whether the kernels of each bucket are recorded and replayed; false once a model did not allow it."""
+        return self._graphs
 
     def run(self, rows: Rows) -> Outputs:
         runs = [self._thread.submit(self._run, bucket, part) for bucket, part in parts(rows, self._plan.buckets)]
@@ -78,11 +86,14 @@ class GpuBackend(Backend):
             return answers[0]
         return {name: np.concatenate([answer[name] for answer in answers]) for name in self._outputs}
 
-    def _open(self) -> ort.InferenceSession:
+    def _open(self, rows: int | None = None) -> ort.InferenceSession:
+        """A session, of any number of rows or of this one."""
         options = ort.SessionOptions()
         options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
+        if rows is not None:
+            options.add_free_dimension_override_by_name(self._rows, rows)
         wanted = PROVIDERS[self.name]
         providers = provider_list(self.name, self._plan, self.precision, graphs=self._graphs)
         try:
@@ -115,21 +126,22 @@ class GpuBackend(Backend):
         bucket.padded[:count] = rows
         bucket.padded[count:] = 0
         bucket.on_gpu.update_inplace(bucket.padded)
-        self._session.run_with_iobinding(bucket.binding, bucket.options)
+        bucket.session.run_with_iobinding(bucket.binding, bucket.options)
         return {name: np.array(value.numpy()[:count], np.float32) for name, value in bucket.outputs.items()}
 
     def _bind(self, size: int) -> _Bucket:
         """Buffers on the GPU; a first run, not recorded, tells the shapes of the outputs."""
+        session = self._session if self._rows is None else self._open(size)
         padded = np.zeros((size, *self._plan.shape), np.float32)
-        answers = self._session.run(self._outputs, {self._input: padded}, self._run_options(NO_GRAPH))
+        answers = session.run(self._outputs, {self._input: padded}, self._run_options(NO_GRAPH))
         on_gpu = ort.OrtValue.ortvalue_from_numpy(padded, "cuda", 0)
-        binding = self._session.io_binding()
+        binding = session.io_binding()
         binding.bind_ortvalue_input(self._input, on_gpu)
         outputs = {}
         for name, answer in zip(self._outputs, answers, strict=True):
             outputs[name] = ort.OrtValue.ortvalue_from_shape_and_type(answer.shape, answer.dtype, "cuda", 0)
             binding.bind_ortvalue_output(name, outputs[name])
-        return _Bucket(padded, on_gpu, outputs, binding, self._run_options(str(size)))
+        return _Bucket(padded, on_gpu, outputs, session, binding, self._run_options(str(size)))
 
     def _run_options(self, graph: str) -> Any:
         options = ort.RunOptions()

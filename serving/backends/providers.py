@@ -24,12 +24,18 @@ class GpuPlan:
         shape: of one row: channels, height, width.
         buckets: rows of a run, ascending.
         engines: TensorRT: folder of this model's engines.
+        graphs: CUDA: record each bucket's kernels once and replay them, where the model allows it.
+        tf32: CUDA: multiply float32 with 10 bits of each factor.
+        fixed: a session for each bucket, whose number of rows is known when the model is loaded.
     """
 
     input: str
     shape: tuple[int, ...]
     buckets: tuple[int, ...]
     engines: Path | None = None
+    graphs: bool = True
+    tf32: bool = False
+    fixed: bool = False
 
     @property
     def profile(self) -> tuple[int, int, int]:
@@ -37,18 +43,18 @@ class GpuPlan:
         return self.buckets[0], self.buckets[len(self.buckets) // 2], self.buckets[-1]
 
 
-def cuda_options(*, graphs: bool) -> dict[str, str]:
+def cuda_options(*, graphs: bool, tf32: bool = False) -> dict[str, str]:
     """Options of the CUDA provider.
 
     Args:
         graphs: record each bucket's kernels once and replay them; wants fixed shapes and bound buffers.
+        tf32: keeps 10 bits of each factor; what is called float32 does not.
     """
     return {
         "device_id": "0",
         # The default search tries every algorithm for each new shape, which costs hundreds of milliseconds.
         "cudnn_conv_algo_search": "HEURISTIC",
-        # TF32 keeps 10 bits of each factor; what is called float32 has to be that.
-        "use_tf32": "0",
+        "use_tf32": str(int(tf32)),
         "arena_extend_strategy": "kSameAsRequested",
         "enable_cuda_graph": str(int(graphs)),
     }
@@ -79,7 +85,7 @@ def tensorrt_options(plan: GpuPlan, precision: str) -> dict[str, str]:
 
 def provider_list(backend: str, plan: GpuPlan, precision: str, *, graphs: bool) -> list[Provider]:
     """Providers for a session, best first: what one cannot run falls to the next."""
-    cuda = (PROVIDERS["cuda"], cuda_options(graphs=graphs))
+    cuda = (PROVIDERS["cuda"], cuda_options(graphs=graphs, tf32=plan.tf32))
     if backend == "cuda":
         return [cuda, CPU]
     return [(PROVIDERS["tensorrt"], tensorrt_options(plan, precision)), cuda, CPU]

@@ -34,18 +34,26 @@ class FakeOrt:
         self.RunOptions = FakeRunOptions
 
     def SessionOptions(self) -> Any:  # noqa: N802
-        return type("SessionOptions", (), {})()
+        return FakeOptions()
 
     def InferenceSession(self, path: str, options: Any, *, providers: list[Any], **more: Any) -> FakeSession:  # noqa: N802
         assert more == {"enable_fallback": 0}, "ONNX Runtime would go on without a word"
-        session = FakeSession(self, path, providers)
+        session = FakeSession(self, path, providers, options.rows)
         self.sessions.append(session)
         return session
 
 
+class FakeOptions:
+    rows: int | None = None
+
+    def add_free_dimension_override_by_name(self, name: str, size: int) -> None:
+        assert name == "batch"
+        self.rows = size
+
+
 class FakeSession:
-    def __init__(self, ort: FakeOrt, path: str, providers: list[Any]) -> None:
-        self.ort, self.path = ort, Path(path)
+    def __init__(self, ort: FakeOrt, path: str, providers: list[Any], rows: int | None) -> None:
+        self.ort, self.path, self.rows = ort, Path(path), rows
         self.options = {p[0]: p[1] for p in providers if not isinstance(p, str)}
         self.names = [p if isinstance(p, str) else p[0] for p in providers]
         self.graphs = self.options.get(PROVIDERS["cuda"], {}).get("enable_cuda_graph") == "1"

@@ -91,6 +91,20 @@ def test_each_bucket_replays_a_graph_of_its_own_on_one_thread(fake: FakeOrt) -> 
     assert len(session.threads) == 1
 
 
+def test_buckets_can_have_sessions_of_their_own(fake: FakeOrt) -> None:
+    model = load_backend(Path("m"), backend="cuda", plan=replace(PLAN, fixed=True))
+    for count in (1, 3, 4, 16):
+        np.testing.assert_allclose(model.run(rows(count))["logits"], answer(rows(count)))
+    assert [session.rows for session in fake.sessions] == [None, 1, 4, 16]
+    assert [session.bound_runs for session in fake.sessions] == [[], [(1, "1")], [(4, "4")] * 2, [(16, "16")]]
+
+
+def test_graphs_can_be_left_out(fake: FakeOrt) -> None:
+    model = load_backend(Path("m"), backend="cuda", plan=replace(PLAN, graphs=False))
+    np.testing.assert_allclose(model.run(rows(2))["logits"], answer(rows(2)))
+    assert [session.graphs for session in fake.sessions] == [False]
+
+
 def test_a_model_that_allows_no_graphs_runs_without_them(fake: FakeOrt) -> None:
     fake.graphs_refused = True
     model = load_backend(Path("m"), backend="cuda", plan=PLAN)
@@ -130,6 +144,8 @@ def test_cuda_searches_no_algorithms_and_keeps_to_float32() -> None:
     assert options["cudnn_conv_algo_search"] == "HEURISTIC"  # type: ignore[index]
     assert options["use_tf32"] == "0"  # type: ignore[index]
     assert options["enable_cuda_graph"] == "1"  # type: ignore[index]
+    (_, options), _ = provider_list("cuda", replace(PLAN, tf32=True), "fp32", graphs=False)
+    assert options["use_tf32"] == "1"  # type: ignore[index]
 
 
 @pytest.mark.parametrize(("precision", "int8"), [("fp16", "0"), ("int8", "1")])
