@@ -1,0 +1,101 @@
+"""The GPU's table: what is compared with what, on a stand-in for a GPU and on the CPU alone."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from benchmarks.gpu import __main__ as command
+from benchmarks.gpu import ways
+from benchmarks.gpu.compare import agreement
+from benchmarks.gpu.measure import Found, Plan, Speed, measure
+from benchmarks.gpu.report import cells, columns
+from serving.repository.repository import ModelRepository, StoredModel
+from tests.serving.backends import fake_gpu
+from tests.tiny_models import classifier_graph, classifier_manifest, publish
+
+APP = typer.Typer(pretty_exceptions_enable=False)
+APP.command()(command.main)
+
+
+@pytest.fixture
+def stored(tmp_path: Path) -> StoredModel:
+    publish(tmp_path / "models", classifier_manifest(), classifier_graph())
+    return ModelRepository(tmp_path / "models").open("tiny", "1")
+
+
+@pytest.mark.toolchain
+def test_every_way_of_a_gpu_is_timed_and_compared(
+    stored: StoredModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake_gpu.install(monkeypatch, tensorrt=False)
+    monkeypatch.setattr(ways, "half_file", lambda model, _: model.file())
+    plan = Plan((1, 4), 0.001, 4, None, 60, gpu=True)
+    found = {row.way: row for row in measure([stored], plan, tmp_path)}
+    assert [speed.batch for speed in found[ways.SERVED].speeds] == [1, 4]
+    assert found[ways.SERVED].note == "bound buffers, CUDA graphs"
+    assert found["CUDA float32, no graphs"].note == "bound buffers"
+    same = found[ways.SERVED].agreement
+    assert same is not None
+    assert same.pictures == 4
+    assert same.max_difference > 0.01  # the stand-in answers otherwise than the model
+    assert found[ways.BASE].agreement is not None
+    assert found[ways.BASE].agreement.max_difference == 0
+    assert found["PyTorch float32"].note.startswith("skipped: KeyError")  # no recipe makes this model
+    assert found["CPU float32, 1 thread"].speeds
+
+
+@pytest.mark.toolchain
+def test_what_the_time_does_not_reach_is_named(stored: StoredModel, tmp_path: Path) -> None:
+    found = list(measure([stored], Plan((1,), 0.001, 4, None, -1, gpu=False), tmp_path))
+    assert found
+    assert {row.note for row in found} == {"skipped: no time was left"}
+
+
+def test_ratios_are_of_the_cpu_at_the_same_batch() -> None:
+    base = Found("m", ways.BASE, 1, [Speed(1, 10), Speed(8, 40)])
+    row = Found("m", "CUDA", 1, [Speed(1, 2), Speed(8, 4)])
+    texts = dict(zip(columns((1, 8, 64)), cells(row, (1, 8, 64), base), strict=True))
+    assert texts["images/s, batch 1"] == "500 (5.0x)"
+    assert texts["images/s, batch 8"] == "2000 (10.0x)"
+    assert texts["images/s, batch 64"] == "–"
+
+
+def test_a_detector_is_compared_at_its_surest_box() -> None:
+    wanted = np.zeros((1, 2, 3), np.float32)
+    wanted[0, :, 1] = (0.9, 0.1)
+    actual = wanted.copy()
+    actual[0, :, 0] = (0.0, 0.25)
+    assert agreement([actual], [wanted]).same_first == 1
+    assert agreement([actual], [wanted]).max_difference == pytest.approx(0.25)
+    actual[0, :, 1] = (0.1, 0.9)
+    assert agreement([actual], [wanted]).same_first == 0
+    actual[0, 0, 0] = np.nan
+    assert agreement([actual], [wanted]).max_difference == float("inf")
+
+
+@pytest.mark.toolchain
+def test_the_command_can_be_tried_without_a_gpu(stored: StoredModel, tmp_path: Path) -> None:
+    arguments = ["tiny", "--provider", "cpu", "--batch", "1", "--seconds", "0.01", "--pictures", "4"]
+    folders = ["--models-dir", str(tmp_path / "models"), "--out", str(tmp_path / "out")]
+    result = CliRunner().invoke(APP, [*arguments, *folders])
+    assert result.exit_code == 0, result.output
+    record = json.loads((tmp_path / "out" / "gpu.json").read_text())
+    assert record["gpu"] is None
+    assert record["found"][0]["way"] == ways.BASE
+    assert record["found"][0]["speeds"][0]["rows_per_second"] > 0
+    assert ways.BASE in (tmp_path / "out" / "gpu.md").read_text()
+    assert (tmp_path / "out" / "gpu.png").exists()
+
+
+def test_without_a_gpu_one_line_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake_gpu.remove(monkeypatch)
+    result = CliRunner().invoke(APP, ["--out", str(tmp_path / "out")])
+    assert result.exit_code == 1
+    assert "no NVIDIA GPU with a driver is visible" in result.stderr
+    assert not (tmp_path / "out").exists()
