@@ -21,8 +21,8 @@ CALLERS = (8, 32, 128)
 def caching(models_dir: Path, seconds: float) -> Iterator[Row]:
     """The same photo again, answered from the cache, against computing it."""
     with Cluster(ClusterSettings(port=0, models_dir=models_dir, log_level="warning")) as cluster:
-        computed = asyncio.run(_drive(cluster.address, 1, seconds, bypass_cache=True))
-        cached = asyncio.run(_drive(cluster.address, 1, seconds, bypass_cache=False))
+        computed = asyncio.run(drive(cluster.address, 1, seconds, bypass_cache=True))
+        cached = asyncio.run(drive(cluster.address, 1, seconds, bypass_cache=False))
     yield Row(
         "result caching",
         "cluster",
@@ -39,7 +39,7 @@ def micro_batching(models_dir: Path, seconds: float) -> Iterator[Row]:
     for size in (1, None):
         settings = ClusterSettings(port=0, models_dir=models_dir, cache=False, batch_size=size, log_level="warning")
         with Cluster(settings) as cluster:
-            loads.append([asyncio.run(_drive(cluster.address, n, seconds, bypass_cache=True)) for n in CALLERS])
+            loads.append([asyncio.run(drive(cluster.address, n, seconds, bypass_cache=True)) for n in CALLERS])
     for before, after in zip(*loads, strict=True):
         refused = sum(load.errors for load in (before, after))
         yield Row(
@@ -57,7 +57,8 @@ def _figures(load: LoadResult) -> Figures:
     return Figures(load.per_second, load.p50_ms)
 
 
-async def _drive(address: str, callers: int, seconds: float, *, bypass_cache: bool) -> LoadResult:
+async def drive(address: str, callers: int, seconds: float, *, bypass_cache: bool) -> LoadResult:
+    """The photo with one face, asked for again and again by `callers` at the same time."""
     request = gateway_pb2.RecognizeRequest(image=one_face(), bypass_cache=bypass_cache)
     async with grpc.aio.insecure_channel(target(address), options=channel_options("benchmark")) as channel:
         stub = gateway_pb2_grpc.ExpressionRecognitionStub(channel)

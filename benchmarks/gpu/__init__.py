@@ -1,1 +1,1 @@
-"""What a GPU brings: speed and agreement with the CPU, of each model and each way to run it, in one run."""
+"""What a GPU brings: speed and agreement of each model and each way to run it, and the speed of the cluster."""

@@ -11,7 +11,7 @@ import typer
 from typer.testing import CliRunner
 
 from benchmarks.gpu import __main__ as command
-from benchmarks.gpu import ways
+from benchmarks.gpu import cluster, ways
 from benchmarks.gpu.compare import agreement
 from benchmarks.gpu.measure import Found, Plan, Speed, measure
 from benchmarks.gpu.report import cells, columns
@@ -99,3 +99,12 @@ def test_without_a_gpu_one_line_says_so(tmp_path: Path, monkeypatch: pytest.Monk
     assert result.exit_code == 1
     assert "no NVIDIA GPU with a driver is visible" in result.stderr
     assert not (tmp_path / "out").exists()
+
+
+def test_the_cluster_wants_a_gpu_too_unless_told_otherwise(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake_gpu.remove(monkeypatch)
+    app = typer.Typer(pretty_exceptions_enable=False)
+    app.command()(cluster.main)
+    result = CliRunner().invoke(app, ["--out", str(tmp_path / "out")])
+    assert result.exit_code == 1
+    assert "no NVIDIA GPU with a driver is visible" in result.stderr
