@@ -60,11 +60,10 @@ class GpuBackend(Backend):
         self._graphs = backend == "cuda" and plan.graphs
         try:
             self._session = self._open()
-        except ModelLoadError:
+        except ModelLoadError as error:
             if not self._graphs:
                 raise
-            self._graphs = False
-            self._session = self._open()
+            self._give_up_graphs(error.reason)
         inputs = self._session.get_inputs()
         if len(inputs) != 1:
             raise ModelLoadError(path, f"has {len(inputs)} inputs where Ferry feeds one")
@@ -112,11 +111,15 @@ class GpuBackend(Backend):
         except Exception as error:
             if not self._graphs:
                 raise
-            log.warning("%s runs without CUDA graphs: %s", self._path.name, error)
-            self._graphs = False
             self._buckets.clear()
-            self._session = self._open()
+            self._give_up_graphs(error)
             return self._run_bound(size, rows)
+
+    def _give_up_graphs(self, reason: object) -> None:
+        """Opens the model without. The log tells only where that helps."""
+        self._graphs = False
+        self._session = self._open()
+        log.warning("%s runs without CUDA graphs: %s", self._path, reason)
 
     def _run_bound(self, size: int, rows: Rows) -> Outputs:
         bucket = self._buckets.get(size)

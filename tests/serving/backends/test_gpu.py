@@ -105,11 +105,12 @@ def test_graphs_can_be_left_out(fake: FakeOrt) -> None:
     assert [session.graphs for session in fake.sessions] == [False]
 
 
-def test_a_model_that_allows_no_graphs_runs_without_them(fake: FakeOrt) -> None:
+def test_a_model_that_allows_no_graphs_runs_without_them(fake: FakeOrt, caplog: pytest.LogCaptureFixture) -> None:
     fake.graphs_refused = True
     model = load_backend(Path("m"), backend="cuda", plan=PLAN)
     np.testing.assert_allclose(model.run(rows(2))["logits"], answer(rows(2)))
     assert fake.sessions[-1].bound_runs == [(2, None)]
+    assert "m runs without CUDA graphs: no such session" in caplog.text
 
 
 def test_a_graph_that_cannot_be_recorded_is_done_without(fake: FakeOrt) -> None:
