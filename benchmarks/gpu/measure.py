@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -61,7 +61,7 @@ class Plan:
         seconds: for each batch size.
         pictures: to compare answers on.
         data: folder with pictures; None: parts of a sample photo are taken.
-        budget: seconds after which no other measurement is begun.
+        budget: seconds for all models, a like share for each: after it no other way of that model is begun.
         gpu: whether to use one.
     """
 
@@ -73,7 +73,7 @@ class Plan:
     gpu: bool
 
 
-def measure(models: Iterable[StoredModel], plan: Plan, scratch: Path) -> Iterator[Found]:
+def measure(models: Sequence[StoredModel], plan: Plan, scratch: Path) -> Iterator[Found]:
     """Yields what is found, each when it is complete.
 
     Args:
@@ -81,8 +81,9 @@ def measure(models: Iterable[StoredModel], plan: Plan, scratch: Path) -> Iterato
         plan: what to measure.
         scratch: folder for files made on the way.
     """
-    end = time.monotonic() + plan.budget
-    for stored in models:
+    begin = time.monotonic()
+    for number, stored in enumerate(models, 1):
+        end = begin + plan.budget * number / len(models)
         rows = read_pictures(stored.manifest, plan.data, plan.pictures)
         wanted = None
         for way in ways(stored, plan.batches[-1], scratch, gpu=plan.gpu):
