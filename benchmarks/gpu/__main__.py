@@ -29,9 +29,7 @@ def main(
     pictures: Annotated[int, typer.Option(min=1, help="To compare answers on; of photos a tenth.")] = 1000,
     batch: Annotated[list[int] | None, typer.Option(min=1, max=1024, help="Rows of a run; repeatable.")] = None,
     seconds: Annotated[float, typer.Option(min=0.01, max=60, help="For each measurement.")] = 0.5,
-    budget: Annotated[
-        float, typer.Option(min=1, help="Seconds after which no way is begun; a like share for each model.")
-    ] = 1800.0,
+    budget: Annotated[float, typer.Option(min=1, help="Seconds for all; each model gets a like share.")] = 1800.0,
     models_dir: Annotated[Path, typer.Option(envvar="FERRY_MODELS_DIR", help="The model repository.")] = Path("models"),
     out: Annotated[Path, typer.Option(help="Folder for gpu.json, gpu.md and gpu.png.")] = Path("out"),
 ) -> None:

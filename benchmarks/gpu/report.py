@@ -92,7 +92,8 @@ def draw(found: Sequence[Found], machine: str, path: Path) -> None:
         axes.set_title(model, fontsize=9)
         axes.set_xlabel("rows of a run")
         axes.grid(alpha=0.3)
-        axes.legend(fontsize=6)
+        if axes.lines:
+            axes.legend(fontsize=6)
     figure.supylabel("images per second", fontsize=9)
     figure.suptitle(machine, fontsize=9)
     figure.savefig(path)

@@ -68,18 +68,14 @@ def ways(stored: StoredModel, max_batch: int, scratch: Path, *, gpu: bool) -> It
     yield Way(BASE, partial(_cpu, stored.file(), threads))
     if gpu and not lacks("cuda"):
         plan = make_plan(stored, max_batch)
-        fixed, tf32, plainer = (
-            replace(plan, fixed=not plan.fixed),
-            replace(plan, tf32=True),
-            replace(plan, graphs=False),
-        )
+        fixed, tf32 = replace(plan, fixed=not plan.fixed), replace(plan, tf32=True)
         name = "a session for each bucket" if fixed.fixed else "one session for all buckets"
         yield Way(SERVED, partial(_bound, stored.file(), plan, "fp32"))
         yield Way(f"CUDA float32, {name}", partial(_bound, stored.file(), fixed, "fp32"))
         for title, own in (("CUDA float16", plan), (f"CUDA float16, {name}", fixed)):
             yield Way(title, partial(_half, stored, scratch, partial(_bound, plan=own, precision="fp16")))
         yield Way("CUDA float32, neither buffers nor graphs", partial(_plain, stored.file(), plan))
-        yield Way("CUDA float32, no graphs", partial(_bound, stored.file(), plainer, "fp32"))
+        yield Way("CUDA float32, no graphs", partial(_bound, stored.file(), replace(plan, graphs=False), "fp32"))
         yield Way("CUDA TF32", partial(_bound, stored.file(), tf32, "fp32"))
     elif not gpu:
         yield Way("CPU float16 file", partial(_half, stored, scratch, partial(_cpu, threads=threads)))

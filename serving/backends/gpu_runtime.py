@@ -116,7 +116,7 @@ class GpuBackend(Backend):
             return self._run_bound(size, rows)
 
     def _give_up_graphs(self, reason: object) -> None:
-        """Opens the model without. The log tells only where that helps."""
+        """Opens the model without them, and says so."""
         self._graphs = False
         self._session = self._open()
         log.warning("%s runs without CUDA graphs: %s", self._path, reason)
