@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from serving.backends import ModelLoadError, engines, gpu, load_backend, tuning
+from serving.backends import ModelLoadError, engines, gpu, installed, load_backend, tuning
 from serving.backends.buckets import bucket_for, bucket_sizes, parts
 from serving.backends.engines import EngineCache, EngineError, EngineKey, engine_key
 from serving.backends.gpu import PROVIDERS, Gpu, GpuMissingError, GpuSettings
@@ -268,13 +268,13 @@ def test_where_there_is_a_gpu_its_ways_are_offered(fake: FakeOrt, stored: Stored
     assert {("cuda", "fp32", "default"), ("tensorrt", "fp16", "default"), ("tensorrt", "int8", "int8")} <= kinds
     assert ("cuda", "int8", "int8") not in kinds  # it has passed no gate there
     in_full = {c.backend for c in tuning.candidates(1, (1,), reduced=False, manifest=stored.manifest)}
-    assert in_full == {"onnxruntime", "openvino", "cuda"}
+    assert in_full == {*installed(), "cuda"}
 
 
 def test_without_tensorrt_cuda_is_left(monkeypatch: pytest.MonkeyPatch, stored: StoredModel) -> None:
     install(monkeypatch, tensorrt=False)
     offered = tuning.candidates(1, (1,), reduced=True, manifest=stored.manifest)
-    assert {c.backend for c in offered} == {"onnxruntime", "openvino", "cuda"}
+    assert {c.backend for c in offered} == {*installed(), "cuda"}
     with pytest.raises(GpuMissingError, match="TensorRT 10 is not installed"):
         tuning.choose(stored, backend="tensorrt", reduced=True)
 
@@ -335,6 +335,7 @@ def test_the_gpu_is_part_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None
 def test_auto_falls_back_to_the_cpu_when_the_gpu_fails(
     fake: FakeOrt, stored: StoredModel, settings: GpuSettings, caplog: pytest.LogCaptureFixture
 ) -> None:
+    pytest.importorskip("openvino")
     kept(stored, cpu=4, vino=3, cuda=1)
     fake.broken = True
     backend = tuning.open_fastest(stored, threads=1, gpu=settings)
