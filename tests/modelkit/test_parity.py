@@ -177,3 +177,30 @@ def test_a_simplified_graph_computes_the_same_with_fewer_nodes(tmp_path: Path) -
     assert [node.op_type for node in smaller.graph.node] == ["ReduceMean", "MatMul"]
     assert [each.domain for each in smaller.opset_import] == [""]
     np.testing.assert_allclose(load_backend(path).run(rows)["logits"], before, rtol=1e-6)
+
+
+@pytest.mark.parametrize(("attributes", "folded"), [({}, True), ({"start": 0}, True), ({"start": 1}, False)])
+def test_sides_that_are_known_are_written_down(tmp_path: Path, attributes: dict[str, int], folded: bool) -> None:
+    """A network that pads its input by what it computes from its own width, whatever the number of rows."""
+    model = onnx.load_from_string(classifier_graph(SLOPE))
+    nodes = list(model.graph.node)
+    before = [
+        helper.make_node("Shape", ["images"], ["sides"], **attributes),
+        helper.make_node("Gather", ["sides", "place"], ["width"]),
+        helper.make_node("Div", ["width", "width"], ["one"]),
+        helper.make_node("Concat", ["zeros", "one"], ["amounts"], axis=0),
+        helper.make_node("Pad", ["images", "amounts"], ["padded"]),
+    ]
+    nodes[0].input[0] = "padded"
+    del model.graph.node[:]
+    model.graph.node.extend([*before, *nodes])
+    place = numpy_helper.from_array(np.array([2 if attributes.get("start") else 3], np.int64), "place")
+    model.graph.initializer.extend([place, numpy_helper.from_array(np.zeros(7, np.int64), "zeros")])
+    onnx.save(model, path := tmp_path / "model.onnx")
+    rows = np.random.default_rng(0).random((3, 1, SIDE, SIDE), np.float32)
+    wanted = load_backend(path).run(rows)["logits"]
+    simplify(path)
+    smaller = onnx.load(path)
+    onnx.checker.check_model(smaller)
+    assert ("Gather" not in {node.op_type for node in smaller.graph.node}) == folded
+    np.testing.assert_allclose(load_backend(path).run(rows)["logits"], wanted, rtol=1e-6)
