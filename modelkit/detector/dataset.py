@@ -1,27 +1,35 @@
 """Draws the detector's training batches: photos with swapped faces, new faces on negatives, and sheets of crops.
 
 Every batch is a pure function of (material, seed, step), so an interrupted run continues with the same pictures.
-A face's class is drawn from its soft distribution each time it is seen: the expectation of the binary cross-entropy
-is that of soft labels, and the loss needs no change.
+A face's expression is a distribution over the seven (see `modelkit.detector.loss`).
 """
 
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageFilter
+from PIL import Image, ImageEnhance, ImageFilter
 
 from modelkit.detector.composites import paste_face, replace_face
 from modelkit.detector.material import Material
 from serving.expressions import EXPRESSIONS
-from serving.preprocess import to_grey
 
 PAD = 114
-KINDS = {"photo": 0.6, "negative": 0.25, "sheet": 0.15}
+KINDS = {"photo": 0.55, "negative": 0.2, "sheet": 0.25}
 """Shares of the three kinds of picture."""
+
+MOSAIC = 0.35
+"""Share of the photos and negatives that are put together of four, each in a quarter of the picture."""
+
+MOSAIC_NEGATIVES = 0.25
+"""Share of a mosaic's quarters that show no photographed face."""
+
+HIDDEN = 0.1
+"""Share of the photographed faces of which a part is covered by something else of the picture."""
 
 SWAPPED = 0.2
 """Share of the photographed faces that get a crop of known expression blended over them."""
@@ -30,7 +38,10 @@ PASTED = 0.3
 """Share of the photos without faces that get new ones pasted; the others teach what is no face."""
 
 LABEL_TRUST = 0.95
-"""A crop's label is drawn with this probability, the other expressions share the rest (label smoothing)."""
+"""A crop's label counts this much, the other expressions share the rest (label smoothing)."""
+
+TAUGHT = 0.5
+"""Share of what the classifiers say of a crop in what is learnt from it, if they were asked; its label has the rest."""
 
 BATCHES = ((320, 21), (416, 12), (512, 8))
 """(input side in pixels, images): about the same amount of work each."""
@@ -38,52 +49,71 @@ BATCHES = ((320, 21), (416, 12), (512, 8))
 
 @dataclass(frozen=True)
 class Batch:
-    """images: uint8 [B, S, S, 3]; per face: image index int64 [F], class int64 [F], box float32 [F, 4] in pixels."""
+    """images: uint8 [B, S, S, 3]; per face: its image int64 [F], expression float32 [F, 7], box float32 [F, 4], pixels."""
 
     images: npt.NDArray[np.uint8]
     index: npt.NDArray[np.int64]
-    classes: npt.NDArray[np.int64]
+    expressions: npt.NDArray[np.float32]
     boxes: npt.NDArray[np.float32]
 
 
 class Sampler:
-    """Draws batches from `material`."""
+    """Draws batches from `material`; their sides and sizes from `batches`, as `BATCHES`."""
 
-    def __init__(self, material: Material, seed: int) -> None:
+    def __init__(self, material: Material, seed: int, batches: Sequence[tuple[int, int]] = ()) -> None:
         self._m = material
         self._seed = seed
+        self._batches = tuple(batches) or BATCHES
         self._faces = material.with_faces
         self._negatives = material.without_faces
         n = len(EXPRESSIONS)
-        self._smooth = np.full((n, n), (1 - LABEL_TRUST) / (n - 1), np.float32)
-        np.fill_diagonal(self._smooth, LABEL_TRUST)
+        smooth = np.full((n, n), (1 - LABEL_TRUST) / (n - 1), np.float32)
+        np.fill_diagonal(smooth, LABEL_TRUST)
+        self._crops: npt.NDArray[np.float32] = smooth[material.crop_labels]
+        if material.taught is not None:
+            self._crops = (1 - TAUGHT) * self._crops + TAUGHT * material.taught
 
     def batch(self, step: int) -> Batch:
         """The batch of that step; the same for the same seed."""
         rng = np.random.default_rng((self._seed, step))
-        side, count = BATCHES[int(rng.integers(len(BATCHES)))]
+        side, count = self._batches[int(rng.integers(len(self._batches)))]
         images = np.empty((count, side, side, 3), np.uint8)
-        index, classes, boxes = [], [], []
+        index, expressions, boxes = [], [], []
         for i in range(count):
-            images[i], image_boxes, image_classes = self.sample(side, rng)
+            images[i], image_boxes, soft = self.sample(side, rng)
             index += [i] * len(image_boxes)
-            classes.append(image_classes)
+            expressions.append(soft)
             boxes.append(image_boxes)
-        return Batch(images, np.array(index, np.int64), np.concatenate(classes), np.concatenate(boxes))
+        return Batch(images, np.array(index, np.int64), np.concatenate(expressions), np.concatenate(boxes))
 
     def sample(
         self, side: int, rng: np.random.Generator
-    ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32], npt.NDArray[np.int64]]:
-        """One picture: uint8 [side, side, 3], float32 [F, 4] boxes in its pixels, int64 [F] classes."""
+    ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        """One picture: uint8 [side, side, 3], float32 [F, 4] boxes in its pixels, float32 [F, 7] expressions."""
         kind = rng.choice(list(KINDS), p=list(KINDS.values()))
-        if kind == "photo":
-            canvas, boxes, soft = self._photo(side, rng)
-        elif kind == "negative":
-            canvas, boxes, soft = self._negative(side, rng)
-        else:
+        if kind == "sheet":
             canvas, boxes, soft = self._sheet(side, rng)
+        elif rng.random() < MOSAIC:
+            canvas, boxes, soft = self._mosaic(side, rng)
+        elif kind == "photo":
+            canvas, boxes, soft = self._photo(side, rng)
+        else:
+            canvas, boxes, soft = self._negative(side, rng)
         canvas, boxes = finish(canvas, boxes, rng)
-        return canvas, boxes, draw_classes(soft, rng)
+        return canvas, boxes, soft
+
+    def _mosaic(
+        self, side: int, rng: np.random.Generator
+    ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        half = side // 2
+        canvas = np.empty((side, side, 3), np.uint8)
+        all_boxes, all_soft = [], []
+        for left, top in ((0, 0), (half, 0), (0, half), (half, half)):
+            draw = self._negative if rng.random() < MOSAIC_NEGATIVES else self._photo
+            canvas[top : top + half, left : left + half], boxes, soft = draw(half, rng)
+            all_boxes.append(boxes + np.array([left, top, left, top], np.float32))
+            all_soft.append(soft)
+        return canvas, np.concatenate(all_boxes), np.concatenate(all_soft)
 
     def _photo(
         self, side: int, rng: np.random.Generator
@@ -98,7 +128,9 @@ class Sampler:
             if 12 <= height <= 190 and 0.6 <= width / height <= 1.1 and rng.random() < SWAPPED:
                 crop = int(rng.integers(len(self._m.crops)))
                 replace_face(canvas, box, self._m.crops[crop], rng)
-                soft[i] = self._smooth[self._m.crop_labels[crop]]
+                soft[i] = self._crops[crop]
+            elif rng.random() < HIDDEN:
+                hide(canvas, box, rng)
         return canvas, boxes, soft
 
     def _negative(
@@ -116,7 +148,7 @@ class Sampler:
                 continue
             crop = int(rng.integers(len(self._m.crops)))
             boxes.append(paste_face(canvas, (left, top, face), self._m.crops[crop], rng))
-            soft.append(self._smooth[self._m.crop_labels[crop]])
+            soft.append(self._crops[crop])
         return canvas, clip_boxes(boxes, side), np.array(soft, np.float32).reshape(-1, len(EXPRESSIONS))
 
     def _sheet(
@@ -127,7 +159,7 @@ class Sampler:
             canvas, _, _ = window(photo.image(), photo.boxes, side, None, rng)
         else:
             canvas = np.full((side, side, 3), int(rng.integers(256)) if rng.random() < 0.5 else PAD, np.uint8)
-        cells = int(rng.integers(2, 8))
+        cells = int(rng.integers(2, 7))
         cell = side / cells
         boxes, soft = [], []
         for row in range(cells):
@@ -139,7 +171,7 @@ class Sampler:
                 top = int(row * cell + rng.uniform(0, cell - face))
                 crop = int(rng.integers(len(self._m.crops)))
                 boxes.append(paste_face(canvas, (left, top, face), self._m.crops[crop], rng))
-                soft.append(self._smooth[self._m.crop_labels[crop]])
+                soft.append(self._crops[crop])
         return canvas, clip_boxes(boxes, side), np.array(soft, np.float32).reshape(-1, len(EXPRESSIONS))
 
 
@@ -152,12 +184,15 @@ def window(
 ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32], npt.NDArray[np.int64]]:
     """A square view of a photo: all of it (30 %) or a window around `centre` at a random scale, padded with grey.
 
+    Width and height are stretched a little against each other.
+
     Returns:
         uint8 [side, side, 3]; float32 [K, 4] boxes in its pixels; int64 [K] their rows in `boxes`. Boxes that show
         less than 40 % of themselves, or less than 8 px, are dropped.
     """
-    longer = max(image.size)
-    scale = side / longer if rng.random() < 0.3 else float(np.exp(rng.uniform(np.log(0.4), np.log(1.3))))
+    zoom = 1.0 if rng.random() < 0.3 else float(np.exp(rng.uniform(np.log(0.6), np.log(2.2))))
+    stretch = float(np.exp(rng.uniform(-0.08, 0.08)))
+    scale = zoom * side / max(image.size) * np.array([stretch, 1 / stretch])
     extent = side / scale
     if centre is not None and rng.random() < 0.8:
         focus = ((centre[:2] + centre[2:]) / 2 + rng.uniform(-0.35, 0.35, 2) * extent).astype(float)
@@ -165,15 +200,15 @@ def window(
         focus = rng.uniform(0, 1, 2) * np.array(image.size)
     corner = np.zeros(2)
     for axis, length in enumerate(image.size):
-        slack = length - extent
-        corner[axis] = np.clip(focus[axis] - extent / 2, 0, slack) if slack > 0 else rng.uniform(slack, 0)
+        slack = length - extent[axis]
+        corner[axis] = np.clip(focus[axis] - extent[axis] / 2, 0, slack) if slack > 0 else rng.uniform(slack, 0)
     seen = np.array([*np.maximum(corner, 0), *np.minimum(corner + extent, image.size)])
-    place = np.round((seen - np.tile(corner, 2)) * scale).astype(int)
+    place = np.round((seen - np.tile(corner, 2)) * np.tile(scale, 2)).astype(int)
     canvas = np.full((side, side, 3), PAD, np.uint8)
     size = (max(int(place[2] - place[0]), 1), max(int(place[3] - place[1]), 1))
     pixels = np.asarray(image.resize(size, Image.Resampling.BILINEAR, box=tuple(seen)))
     canvas[place[1] : place[1] + size[1], place[0] : place[0] + size[0]] = pixels[: side - place[1], : side - place[0]]
-    moved = ((boxes - np.tile(corner, 2)) * scale).astype(np.float32)
+    moved = ((boxes - np.tile(corner, 2)) * np.tile(scale, 2)).astype(np.float32)
     limits = np.array([place[0], place[1], place[2], place[3]], np.float32)
     clipped = np.stack([np.clip(moved[:, i], limits[i % 2], limits[2 + i % 2]) for i in range(4)], 1)
     area = (moved[:, 2] - moved[:, 0]) * (moved[:, 3] - moved[:, 1])
@@ -184,35 +219,40 @@ def window(
     return canvas, clipped[keep], keep
 
 
+def hide(canvas: npt.NDArray[np.uint8], box: npt.NDArray[np.float32], rng: np.random.Generator) -> None:
+    """Covers a part of the face in `box` with another part of the picture, in place."""
+    width, height = (int(v) for v in (box[2:] - box[:2]) * rng.uniform(0.25, 0.6, 2))
+    if min(width, height) < 1:
+        return
+    left, top = (int(v) for v in box[:2] + rng.uniform(0, 1, 2) * (box[2:] - box[:2] - (width, height)))
+    x, y = int(rng.integers(canvas.shape[1] - width + 1)), int(rng.integers(canvas.shape[0] - height + 1))
+    canvas[top : top + height, left : left + width] = canvas[y : y + height, x : x + width].copy()
+
+
 def finish(
     canvas: npt.NDArray[np.uint8], boxes: npt.NDArray[np.float32], rng: np.random.Generator
 ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32]]:
     """What happens to every picture: mirror, light, colour, sometimes grey, soft or badly compressed."""
     side = canvas.shape[1]
+    picture = Image.fromarray(canvas)
     if rng.random() < 0.5:
-        canvas = np.ascontiguousarray(canvas[:, ::-1])
+        picture = picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
         boxes = np.stack([side - boxes[:, 2], boxes[:, 1], side - boxes[:, 0], boxes[:, 3]], 1)
     table = np.arange(256, dtype=np.float32)[:, None]
-    table = 255 * (table / 255) ** np.exp(rng.uniform(-0.35, 0.35)) * rng.uniform(0.92, 1.08, 3)
+    table = 255 * (table / 255) ** np.exp(rng.uniform(-0.35, 0.35)) * rng.uniform(0.88, 1.12, 3)
     table = (table - 128) * rng.uniform(0.7, 1.25) + 128 + rng.uniform(-25, 25)
-    lut = np.clip(table, 0, 255).astype(np.uint8)
-    canvas = np.stack([lut[:, c][canvas[..., c]] for c in range(3)], -1)
+    picture = picture.point(np.clip(table, 0, 255).astype(np.uint8).T.ravel().tolist())
     if rng.random() < 0.15:
-        canvas = np.repeat(to_grey(canvas)[..., None], 3, 2)
+        picture = picture.convert("L").convert("RGB")
+    elif rng.random() < 0.3:
+        picture = ImageEnhance.Color(picture).enhance(rng.uniform(0.5, 1.5))
     if rng.random() < 0.1:
-        soft = Image.fromarray(canvas).filter(ImageFilter.BoxBlur(rng.uniform(0.5, 1.5)))
-        canvas = np.asarray(soft)
+        picture = picture.filter(ImageFilter.BoxBlur(rng.uniform(0.5, 1.5)))
     if rng.random() < 0.15:
         packed = io.BytesIO()
-        Image.fromarray(canvas).save(packed, "JPEG", quality=int(rng.integers(35, 85)))
-        canvas = np.asarray(Image.open(packed))
-    return canvas, boxes
-
-
-def draw_classes(soft: npt.NDArray[np.float32], rng: np.random.Generator) -> npt.NDArray[np.int64]:
-    """One class per row, drawn from the row's distribution."""
-    edges = np.cumsum(soft, 1)
-    return (rng.random((len(soft), 1)) * edges[:, -1:] > edges).sum(1).clip(0, len(EXPRESSIONS) - 1)
+        picture.save(packed, "JPEG", quality=int(rng.integers(35, 85)))
+        picture = Image.open(packed)
+    return np.asarray(picture), boxes
 
 
 def overlap(a: npt.NDArray[np.float32], b: npt.NDArray[np.float32]) -> float:

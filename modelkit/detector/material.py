@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from modelkit.data import find_parquet
+from modelkit.data import DataError, find_parquet
 from modelkit.detector.photos import Photo, digest, read_photos
 from modelkit.selection import SelectionCounts, select
 from serving.expressions import EXPRESSIONS
@@ -20,12 +20,14 @@ class Material:
 
     photos: with their boxes. soft: for photo i float32 [N, 7], the expression of its N faces as a distribution
     (rows sum to 1, uniform where nothing is known). crops: uint8 [M, 48, 48], grey. crop_labels: int64 [M].
+    taught: float32 [M, 7], what classifiers say of the crops, or None.
     """
 
     photos: list[Photo]
     soft: list[npt.NDArray[np.float32]]
     crops: npt.NDArray[np.uint8]
     crop_labels: npt.NDArray[np.int64]
+    taught: npt.NDArray[np.float32] | None = None
 
     @property
     def with_faces(self) -> list[int]:
@@ -46,6 +48,7 @@ class Sources:
     crops_digest: str
     crops: SelectionCounts
     pseudo_labelled: int
+    taught: bool
 
 
 def unknown(photo: Photo) -> npt.NDArray[np.float32]:
@@ -54,7 +57,11 @@ def unknown(photo: Photo) -> npt.NDArray[np.float32]:
 
 
 def load_material(
-    data: Path, cache: Path, evaluation: str = "public_test", pseudo: Path | None = None
+    data: Path,
+    cache: Path,
+    evaluation: str = "public_test",
+    pseudo: Path | None = None,
+    taught: Path | None = None,
 ) -> tuple[Material, Sources]:
     """Reads faces/train and fer2013/train below `data`, without near-duplicates of the evaluation crops.
 
@@ -62,10 +69,11 @@ def load_material(
         data: folder with `faces/` and `fer2013/`.
         cache: folder where the search for near-duplicates is kept.
         evaluation: FER2013's split that is reported on.
-        pseudo: a table written by `modelkit.detector.pseudo_labels`, or None.
+        pseudo: a table of the photographed faces, written by `modelkit.detector.pseudo_labels`, or None.
+        taught: a table of the crops, written by the same, or None.
 
     Raises:
-        DataError: a file is missing or not as it should be.
+        DataError: a file is missing or not as it should be, or `taught` is a table of other crops.
     """
     photos = read_photos(find_parquet(data, "faces", "train"))
     selection = select(data, evaluation, cache)
@@ -79,6 +87,12 @@ def load_material(
                     found = np.isfinite(rows).all(1)
                     soft[i][found] = rows[found]
                     known += int(found.sum())
+    opinions = None
+    if taught is not None:
+        with np.load(taught) as table:
+            if str(table["digest"]) != selection.train.digest:
+                raise DataError(f"{taught} is about other crops than those that are learnt from; delete it")
+            opinions = table["probabilities"]
     sources = Sources(
         photos=len(photos),
         faces=sum(len(photo.boxes) for photo in photos),
@@ -86,5 +100,6 @@ def load_material(
         crops_digest=selection.train.digest,
         crops=selection.counts,
         pseudo_labelled=known,
+        taught=opinions is not None,
     )
-    return Material(photos, soft, selection.train.images, selection.train.labels), sources
+    return Material(photos, soft, selection.train.images, selection.train.labels, opinions), sources

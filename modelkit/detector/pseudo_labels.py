@@ -1,6 +1,6 @@
-"""Expressions of photographed faces, as classifiers see them: soft labels for faces that nobody labelled.
+"""Expressions as classifiers see them: soft labels for photographed faces that nobody labelled, and for crops.
 
-Only faces without a mask, of 24 px and more, get one; the others stay unknown.
+Of photographed faces only those without a mask, of 24 px and more, get one; the others stay unknown.
 """
 
 from __future__ import annotations
@@ -13,13 +13,16 @@ import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
+from modelkit.data import ExpressionSet
 from modelkit.detector.photos import Photo
+from modelkit.evaluate import classify
 from services.classifier.probabilities import probabilities
 from serving.backends import Backend, load_backend
 from serving.expressions import EXPRESSIONS
 from serving.images.crop import cut_crops
 from serving.preprocess import prepare
 from serving.repository.manifest import Manifest
+from serving.repository.repository import StoredModel
 
 MIN_FACE = 24.0
 """Shortest longer side (pixels) of a face whose expression a classifier is asked for."""
@@ -60,6 +63,17 @@ def write_pseudo_labels(photos: Sequence[Photo], classifiers: Sequence[Path], ta
     np.savez_compressed(partial, **rows)
     partial.replace(table)
     return labelled
+
+
+def write_taught(crops: ExpressionSet, classifiers: Sequence[StoredModel], table: Path) -> None:
+    """Asks the classifiers about every crop and writes their mean as an .npz: probabilities float32 [N, 7], digest."""
+    answers = [
+        classify(classifier, crops.images, threads=1) for classifier in tqdm(classifiers, "crops", mininterval=5)
+    ]
+    table.parent.mkdir(parents=True, exist_ok=True)
+    partial = table.with_suffix(".partial.npz")
+    np.savez(partial, probabilities=np.mean(answers, axis=0, dtype=np.float32), digest=crops.digest)
+    partial.replace(table)
 
 
 def _ask(

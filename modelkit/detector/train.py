@@ -8,29 +8,39 @@ from __future__ import annotations
 import copy
 import json
 import math
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 from tqdm import tqdm
 
-from modelkit.detector.dataset import BATCHES, KINDS, LABEL_TRUST, PASTED, SWAPPED, Batch, Sampler
+from modelkit.detector.dataset import BATCHES, HIDDEN, KINDS, LABEL_TRUST, MOSAIC, PASTED, SWAPPED, TAUGHT, Sampler
+from modelkit.detector.feed import feed
+from modelkit.detector.loss import SoftLoss
 from modelkit.detector.material import Material, load_material
 from modelkit.detector.network import build
 from modelkit.published import restore_detector
-from modelkit.ultralytics_shim import install
 
 CHECKPOINT = "last.pt"
 STARTS = "starts.json"
 LOSSES = ("box", "cls", "dfl")
+MEASURED = 32
+"""Pictures to measure the statistics of a published model's layers on."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What decides a training run; written into the model's record."""
+    """What decides a training run; written into the model's record.
+
+    seconds: learn for that long instead of `steps`; the rate then falls with the time that has passed.
+    batches: sides and sizes to draw from, instead of `dataset.BATCHES`.
+    workers: processes that make the pictures; 0 makes them in this one.
+    """
 
     architecture: str = "yolo11n"
     steps: int = 4000
@@ -45,30 +55,41 @@ class Settings:
     checkpoint_every: int = 25
     freeze_after: int = 500
     frozen_layers: int = 3
+    seconds: float | None = None
+    batches: Sequence[tuple[int, int]] = ()
+    workers: int = 0
 
 
-def rate_at(step: int, settings: Settings) -> float:
+LARGE = Settings(
+    learning_rate=1.5e-3,
+    ema=0.998,
+    checkpoint_every=100,
+    freeze_after=sys.maxsize,
+    batches=((448, 84), (512, 64), (576, 50)),
+    workers=8,
+)
+"""For a GPU, to which other processes hand the pictures."""
+
+
+def rate_at(step: int, settings: Settings, elapsed: float = 0.0) -> float:
     """The learning rate of a step: linear warm-up, then a half cosine down to `final_rate` of the peak."""
     if step < settings.warmup:
         return settings.learning_rate * (step + 1) / settings.warmup
-    done = min((step - settings.warmup) / max(settings.steps - settings.warmup, 1), 1.0)
+    if settings.seconds is None:
+        done = min((step - settings.warmup) / max(settings.steps - settings.warmup, 1), 1.0)
+    else:
+        done = min(elapsed / settings.seconds, 1.0)
     share = settings.final_rate + (1 - settings.final_rate) * 0.5 * (1 + math.cos(math.pi * done))
     return settings.learning_rate * share
 
 
-def to_tensors(batch: Batch, device: torch.device) -> tuple[Any, dict[str, Any]]:
-    """Images as float [B, 3, S, S] in [0, 1] and the targets as Ultralytics' loss wants them."""
-    images = torch.from_numpy(batch.images).to(device).permute(0, 3, 1, 2).float().div_(255)
-    images = images.contiguous(memory_format=torch.channels_last)
-    side = batch.images.shape[1]
-    boxes = torch.from_numpy(batch.boxes).to(device) / side
-    centres, sizes = (boxes[:, :2] + boxes[:, 2:]) / 2, boxes[:, 2:] - boxes[:, :2]
-    targets = {
-        "batch_idx": torch.from_numpy(batch.index).to(device).float(),
-        "cls": torch.from_numpy(batch.classes).to(device).float().view(-1, 1),
-        "bboxes": torch.cat([centres, sizes], 1),
-    }
-    return images, targets
+def to_inputs(images: Tensor, boxes: Tensor, device: torch.device) -> tuple[Tensor, Tensor]:
+    """uint8 [B, S, S, 3] and float [F, 4] corners in pixels to float [B, 3, S, S] in [0, 1] and centre, size in [0, 1]."""
+    side = images.shape[1]
+    pixels = images.to(device, non_blocking=True).permute(0, 3, 1, 2).float().div_(255)
+    corners = boxes.to(device, non_blocking=True) / side
+    shares = torch.cat([(corners[:, :2] + corners[:, 2:]) / 2, corners[:, 2:] - corners[:, :2]], 1)
+    return pixels.contiguous(memory_format=torch.channels_last), shares
 
 
 def train_detector(
@@ -79,6 +100,9 @@ def train_detector(
     *,
     pretrained: Path | None = None,
     pseudo: Path | None = None,
+    taught: Path | None = None,
+    device: str = "auto",
+    on_checkpoint: Callable[[Trainer], None] | None = None,
 ) -> None:
     """Trains, or continues, the run in `directory`.
 
@@ -91,7 +115,10 @@ def train_detector(
         cache: folder where the search for near-duplicates is kept.
         settings: of the run.
         pretrained: an Ultralytics checkpoint or the ONNX file of a published detector to start from, or None.
-        pseudo: a table of `modelkit.detector.pseudo_labels`, or None.
+        pseudo: a table of photographed faces by `modelkit.detector.pseudo_labels`, or None.
+        taught: a table of crops by the same, or None.
+        device: `auto`, `cpu` or `cuda`.
+        on_checkpoint: is called after each one.
 
     Raises:
         DataError: a data file is missing or not as it should be.
@@ -100,15 +127,24 @@ def train_detector(
     """
     from modelkit.architectures import pick_device
 
-    material, sources = load_material(data, cache, pseudo=pseudo)
-    trainer = Trainer(material, directory, settings, pretrained, str(pick_device()))
+    material, sources = load_material(data, cache, pseudo=pseudo, taught=taught)
+    trainer = Trainer(material, directory, settings, pretrained, str(pick_device(device)))
     directory.mkdir(parents=True, exist_ok=True)
     file = directory / STARTS
     starts = json.loads(file.read_text()) if file.is_file() else []
-    recipe = {"batches": BATCHES, "kinds": KINDS, "swapped": SWAPPED, "pasted": PASTED, "label_trust": LABEL_TRUST}
+    recipe = {
+        "batches": settings.batches or BATCHES,
+        "kinds": KINDS,
+        "mosaic": MOSAIC,
+        "swapped": SWAPPED,
+        "hidden": HIDDEN,
+        "pasted": PASTED,
+        "label_trust": LABEL_TRUST,
+        "taught": TAUGHT,
+    }
     starts.append({"step": trainer.step, "settings": asdict(settings), "sources": asdict(sources), "recipe": recipe})
     file.write_text(json.dumps(starts, indent=2))
-    trainer.run()
+    trainer.run(on_checkpoint)
 
 
 class Trainer:
@@ -117,29 +153,33 @@ class Trainer:
     def __init__(
         self, material: Material, directory: Path, settings: Settings, pretrained: Path | None, device: str = "cpu"
     ) -> None:
-        install()
-        from ultralytics.utils.loss import v8DetectionLoss
-
         torch.manual_seed(settings.seed)
         self.settings = settings
         self.directory = directory
         self.device = torch.device(device)
-        self.sampler = Sampler(material, settings.seed)
+        self.sampler = Sampler(material, settings.seed, settings.batches)
         published = pretrained is not None and pretrained.suffix == ".onnx"
         net = build(settings.architecture, None if published else pretrained)
         if pretrained is not None and published and not (directory / CHECKPOINT).is_file():
-            images, _ = to_tensors(self.sampler.batch(0), torch.device("cpu"))
-            restore_detector(net, pretrained, images)
+            images, *_, boxes = next(feed(self.sampler, 0, 1, 0, pinned=False))
+            restore_detector(net, pretrained, to_inputs(images[:MEASURED], boxes, torch.device("cpu"))[0])
         self.net = net.to(self.device, memory_format=torch.channels_last)
         self.average = copy.deepcopy(self.net).eval().requires_grad_(False)
         self.net.train()
         self.net.args.cls = settings.cls_gain
-        self.loss = v8DetectionLoss(self.net)
+        self.loss = SoftLoss(self.net)
         decayed = [p for p in self.net.parameters() if p.requires_grad and p.ndim > 1]
         plain = [p for p in self.net.parameters() if p.requires_grad and p.ndim <= 1]
         groups = [{"params": decayed, "weight_decay": settings.weight_decay}, {"params": plain, "weight_decay": 0.0}]
-        self.optimizer = torch.optim.AdamW(groups, lr=settings.learning_rate, betas=(0.9, 0.999))
+        self.optimizer = torch.optim.AdamW(
+            groups, lr=settings.learning_rate, betas=(0.9, 0.999), fused=self.device.type == "cuda"
+        )
+        self._tensors = tuple(
+            [state[key] for key, value in self.net.state_dict().items() if value.dtype.is_floating_point]
+            for state in (self.average.state_dict(), self.net.state_dict())
+        )
         self.step = 0
+        self.elapsed = 0.0
         self.history: list[dict[str, float]] = []
         self.resume()
 
@@ -152,7 +192,7 @@ class Trainer:
         self.net.load_state_dict(state["net"])
         self.average.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.step, self.history = state["step"], state["history"]
+        self.step, self.history, self.elapsed = state["step"], state["history"], state.get("elapsed", 0.0)
 
     def save(self) -> None:
         """Writes the checkpoint so that a kill at any moment leaves the old or the new one, never half of one."""
@@ -163,24 +203,25 @@ class Trainer:
             "optimizer": self.optimizer.state_dict(),
             "step": self.step,
             "history": self.history,
+            "elapsed": self.elapsed,
             "settings": asdict(self.settings),
         }
         partial = self.directory / (CHECKPOINT + ".partial")
         torch.save(state, partial)
         partial.replace(self.directory / CHECKPOINT)
 
-    def train_step(self) -> dict[str, float]:
-        """One optimiser step; returns the three losses per image."""
+    def train_step(self, batch: Sequence[Tensor]) -> Tensor:
+        """One optimiser step on a batch of `feed`; returns the three losses per image, on the device."""
         for group in self.optimizer.param_groups:
-            group["lr"] = rate_at(self.step, self.settings)
+            group["lr"] = rate_at(self.step, self.settings, self.elapsed)
         if self.step >= self.settings.freeze_after:
             self._freeze()
-        images, targets = to_tensors(self.sampler.batch(self.step), self.device)
+        images, index, expressions, boxes = batch
+        pixels, shares = to_inputs(images, boxes, self.device)
         with torch.autocast(self.device.type, torch.bfloat16):
-            raw = self.net(images)
+            raw = self.net(pixels)
         predictions = {k: [f.float() for f in v] if isinstance(v, list) else v.float() for k, v in raw.items()}
-        total, _ = self.loss(predictions, targets)
-        losses = total.detach() / len(images)
+        total = self.loss(predictions, index.to(self.device), shares, expressions.to(self.device))
         self.optimizer.zero_grad(set_to_none=True)
         total.sum().backward()
         norm = torch.nn.utils.clip_grad_norm_(self.net.parameters(), self.settings.gradient_clip)
@@ -188,7 +229,7 @@ class Trainer:
             self.optimizer.step()
         self.step += 1
         self._follow()
-        return dict(zip(LOSSES, losses.tolist(), strict=True))
+        return total.detach() / len(images)
 
     def _freeze(self) -> None:
         """Stops learning in the first layers: at the highest resolution they cost a third and settle soonest."""
@@ -198,28 +239,38 @@ class Trainer:
     def _follow(self) -> None:
         decay = min(self.settings.ema, (1 + self.step) / (10 + self.step))
         with torch.no_grad():
-            for mean, now in zip(self.average.state_dict().values(), self.net.state_dict().values(), strict=True):
-                if mean.dtype.is_floating_point:
-                    mean.lerp_(now, 1 - decay)
-                else:
-                    mean.copy_(now)
+            torch._foreach_lerp_(*self._tensors, 1 - decay)
+
+    @property
+    def finished(self) -> bool:
+        """Whether all steps have been made, or the time is over."""
+        if self.settings.seconds is not None:
+            return self.elapsed >= self.settings.seconds
+        return self.step >= self.settings.steps
 
     def run(self, on_checkpoint: Callable[[Trainer], None] | None = None) -> None:
-        """Trains to the last step with a progress bar, saving every `checkpoint_every` steps and at the end."""
-        sums: dict[str, float] = dict.fromkeys(LOSSES, 0.0)
-        since, started = 0, time.monotonic()
-        with tqdm(total=self.settings.steps, initial=self.step, unit="step", desc="detector", mininterval=5) as bar:
-            while self.step < self.settings.steps:
-                for name, value in self.train_step().items():
-                    sums[name] += value
+        """Trains to the end with a progress bar, saving every `checkpoint_every` steps and at the end."""
+        if self.finished:
+            return
+        settings, before, began = self.settings, self.elapsed, time.monotonic()
+        last = settings.steps if settings.seconds is None else sys.maxsize
+        batches = feed(self.sampler, self.step, last, settings.workers, pinned=self.device.type == "cuda")
+        sums, since, started = torch.zeros(len(LOSSES), device=self.device), 0, began
+        total = None if settings.seconds else settings.steps
+        with tqdm(total=total, initial=self.step, unit="step", desc="detector", mininterval=5) as bar:
+            for batch in batches:
+                sums += self.train_step(batch)
                 since += 1
                 bar.update()
-                if self.step % self.settings.checkpoint_every == 0 or self.step == self.settings.steps:
-                    means = {name: value / since for name, value in sums.items()}
+                self.elapsed = before + time.monotonic() - began
+                if self.step % settings.checkpoint_every == 0 or self.finished:
+                    means = dict(zip(LOSSES, (sums / since).tolist(), strict=True))
                     seconds = (time.monotonic() - started) / since
                     self.history.append({"step": self.step, "seconds_per_step": seconds, **means})
                     bar.set_postfix({name: f"{value:.3f}" for name, value in means.items()})
-                    sums, since, started = dict.fromkeys(LOSSES, 0.0), 0, time.monotonic()
+                    sums, since, started = torch.zeros_like(sums), 0, time.monotonic()
                     self.save()
                     if on_checkpoint is not None:
                         on_checkpoint(self)
+                if self.finished:
+                    break

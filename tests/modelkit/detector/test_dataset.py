@@ -1,10 +1,12 @@
 """Batches are reproducible, and their boxes lie where the faces are."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from PIL import Image
 
-from modelkit.detector.dataset import Sampler, draw_classes, window
+from modelkit.detector.dataset import Sampler, hide, window
 from modelkit.detector.material import Material
 
 pytestmark = pytest.mark.toolchain
@@ -14,7 +16,7 @@ def test_the_same_step_gives_the_same_batch_and_another_step_another(material: M
     first, again, other = Sampler(material, 5).batch(3), Sampler(material, 5).batch(3), Sampler(material, 5).batch(4)
     assert np.array_equal(first.images, again.images)
     assert np.array_equal(first.boxes, again.boxes)
-    assert np.array_equal(first.classes, again.classes)
+    assert np.array_equal(first.expressions, again.expressions)
     assert first.images.shape != other.images.shape or not np.array_equal(first.images, other.images)
 
 
@@ -23,13 +25,13 @@ def test_boxes_lie_inside_and_belong_to_an_image_in_order(material: Material) ->
     for step in range(6):
         batch = sampler.batch(step)
         count, side = batch.images.shape[:2]
-        assert len(batch.boxes) == len(batch.classes) == len(batch.index) > 0
+        assert len(batch.boxes) == len(batch.expressions) == len(batch.index) > 0
         assert (np.diff(batch.index) >= 0).all()
         assert batch.index.max() < count
         assert (batch.boxes >= 0).all()
         assert (batch.boxes <= side).all()
         assert (batch.boxes[:, 2:] > batch.boxes[:, :2]).all()
-        assert set(batch.classes) <= set(range(7))
+        assert np.allclose(batch.expressions.sum(1), 1, atol=1e-5)
 
 
 def test_a_window_moves_boxes_with_the_pixels() -> None:
@@ -56,7 +58,24 @@ def test_any_photo_shape_gives_a_full_canvas(size: tuple[int, int]) -> None:
         assert boxes.shape == (0, 4)
 
 
-def test_classes_follow_the_soft_labels() -> None:
-    soft = np.tile(np.array([[0.5, 0, 0, 0.25, 0, 0, 0.25]], np.float32), (4000, 1))
-    drawn = np.bincount(draw_classes(soft, np.random.default_rng(0)), minlength=7) / 4000
-    assert np.allclose(drawn, soft[0], atol=0.03)
+def test_a_crops_expression_is_its_label_softened_by_what_the_classifiers_say(material: Material) -> None:
+    taught = np.full((len(material.crops), 7), 1 / 7, np.float32)
+    plain, softened = Sampler(material, 2).batch(0), Sampler(replace(material, taught=taught), 2).batch(0)
+    known = plain.expressions.max(1) > 0.5
+    assert known.any()
+    assert np.allclose(plain.expressions[known].max(1), 0.95)
+    assert np.allclose(softened.expressions[known].max(1), 0.5 * 0.95 + 0.5 / 7)
+
+
+def test_a_face_is_never_hidden_beyond_its_box() -> None:
+    rng = np.random.default_rng(4)
+    for _ in range(50):
+        picture = rng.integers(0, 256, (64, 64, 3), dtype=np.uint8)
+        left, top = rng.integers(0, 40, 2)
+        box = np.array([left, top, left + 20, top + 24], np.float32)
+        hidden = picture.copy()
+        hide(hidden, box, rng)
+        changed = np.argwhere((hidden != picture).any(2))
+        assert len(changed) < 0.4 * 20 * 24
+        assert (changed >= (top, left)).all()
+        assert (changed < (top + 24, left + 20)).all()

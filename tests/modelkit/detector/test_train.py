@@ -7,7 +7,9 @@ import pytest
 import torch
 
 from modelkit.detector import dataset
+from modelkit.detector.dataset import Sampler
 from modelkit.detector.export import export
+from modelkit.detector.feed import feed
 from modelkit.detector.material import Material
 from modelkit.detector.train import Settings, Trainer, rate_at
 from serving.backends import load_backend
@@ -21,6 +23,29 @@ def test_the_rate_warms_up_peaks_and_falls() -> None:
     assert rate_at(99, settings) == pytest.approx(0.1)
     assert rate_at(550, settings) == pytest.approx(0.051)
     assert rate_at(1000, settings) == pytest.approx(0.002)
+
+
+def test_with_a_time_instead_of_steps_the_rate_falls_with_the_time() -> None:
+    settings = Settings(seconds=200, warmup=10, learning_rate=0.1, final_rate=0.02)
+    assert rate_at(5000, settings, elapsed=100) == pytest.approx(0.051)
+    assert rate_at(5000, settings, elapsed=300) == pytest.approx(0.002)
+
+
+def test_a_run_by_the_clock_ends_and_is_finished(material: Material, tmp_path: Path) -> None:
+    settings = Settings(seconds=0.5, warmup=2, batches=((64, 2),))
+    trainer = Trainer(material, tmp_path, settings, None)
+    trainer.run()
+    assert trainer.step > 0
+    assert Trainer(material, tmp_path, settings, None).finished
+
+
+def test_processes_make_the_same_pictures_in_the_same_order(material: Material) -> None:
+    sampler = Sampler(material, 3, ((64, 2), (96, 1)))
+    here = list(feed(sampler, 5, 9, 0, pinned=False))
+    there = list(feed(sampler, 5, 9, 2, pinned=False))
+    assert len(here) == len(there) == 4
+    for mine, theirs in zip(here, there, strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(mine, theirs, strict=True))
 
 
 def test_a_killed_run_continues_to_the_same_weights(
