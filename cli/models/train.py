@@ -36,6 +36,10 @@ def train(
     refine: RefineOption = False,
     epochs: EpochsOption = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Detector: instead of the recipe's.")] = None,
+    minutes: Annotated[float | None, typer.Option(min=0.1, help="Detector: by the clock, not by steps.")] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=0, help="Detector: processes that make pictures; by default some for a GPU.")
+    ] = None,
     learning_rate: RateOption = None,
     seed: SeedOption = None,
     teacher: Annotated[
@@ -49,7 +53,7 @@ def train(
         ),
     ] = None,
     pseudo_labels: Annotated[
-        bool, typer.Option(help="Detector: let the published classifiers label the photographed faces.")
+        bool, typer.Option(help="Detector: let the published classifiers label photographed faces and soften crops.")
     ] = True,
     models_dir: ModelsOption = MODELS_DIR,
     threads: ThreadsOption = 1,
@@ -68,9 +72,14 @@ def train(
                 data,
                 work_dir.expanduser(),
                 init=init,
-                steps=steps,
-                learning_rate=learning_rate,
-                seed=seed,
+                changes={
+                    "steps": steps,
+                    "seconds": minutes and 60 * minutes,
+                    "workers": workers,
+                    "learning_rate": learning_rate,
+                    "seed": seed,
+                },
+                device=device,
                 models_dir=models_dir,
                 pseudo_labels=pseudo_labels,
             )
@@ -105,34 +114,34 @@ def _train_detector(
     work_dir: Path,
     *,
     init: Path | None,
-    steps: int | None,
-    learning_rate: float | None,
-    seed: int | None,
+    changes: dict[str, Any],
+    device: str,
     models_dir: Path,
     pseudo_labels: bool,
 ) -> None:
-
+    from modelkit.architectures import pick_device
     from modelkit.data import find_parquet
     from modelkit.detector.photos import read_photos
-    from modelkit.detector.pseudo_labels import write_pseudo_labels
-    from modelkit.detector.train import Settings, train_detector
+    from modelkit.detector.pseudo_labels import write_pseudo_labels, write_taught
+    from modelkit.detector.train import LARGE, Settings, train_detector
+    from modelkit.selection import select
     from serving.repository.repository import ModelRepository
 
-    changes: dict[str, Any] = {"steps": steps, "learning_rate": learning_rate, "seed": seed}
     if init is not None and init.suffix == ".onnx":
-        changes["freeze_after"] = 0  # the first layers of published weights have settled
-    settings = replace(Settings(), **{key: value for key, value in changes.items() if value is not None})
+        changes = changes | {"freeze_after": 0}  # the first layers of published weights have settled
+    recipe = LARGE if pick_device(device).type == "cuda" else Settings()
+    settings = replace(recipe, **{key: value for key, value in changes.items() if value is not None})
     folder = work_dir / DETECTOR
-    table = folder / "pseudo-labels.npz" if pseudo_labels else None
-    repository = ModelRepository(models_dir)
-    teachers = _published(models_dir)
-    if table is not None and not table.exists():
-        if teachers:
-            folder.mkdir(parents=True, exist_ok=True)
-            directories = [repository.open(name, "latest").directory for name in teachers]
-            faces = write_pseudo_labels(read_photos(find_parquet(data, "faces", "train")), directories, table)
-            typer.echo(f"{', '.join(teachers)} labelled {faces} photographed faces")
-        else:
+    faces, crops = folder / "pseudo-labels.npz", folder / "taught.npz"
+    if pseudo_labels:
+        teachers = [ModelRepository(models_dir).open(name, "latest") for name in _published(models_dir)]
+        if not teachers:
             typer.echo(f"no classifier in {models_dir}: the photographed faces stay without expression")
-            table = None
-    train_detector(data, folder, work_dir, settings, pretrained=init, pseudo=table)
+        if teachers and not faces.exists():
+            photos = read_photos(find_parquet(data, "faces", "train"))
+            labelled = write_pseudo_labels(photos, [teacher.directory for teacher in teachers], faces)
+            typer.echo(f"{', '.join(_published(models_dir))} labelled {labelled} photographed faces")
+        if teachers and not crops.exists():
+            write_taught(select(data, "public_test", work_dir).train, teachers, crops)
+    pseudo, taught = (table if pseudo_labels and table.exists() else None for table in (faces, crops))
+    train_detector(data, folder, work_dir, settings, pretrained=init, pseudo=pseudo, taught=taught, device=device)

@@ -49,7 +49,7 @@ BATCHES = ((320, 21), (416, 12), (512, 8))
 
 @dataclass(frozen=True)
 class Batch:
-    """images: uint8 [B, S, S, 3]; per face: its image int64 [F], expression float32 [F, 7], box float32 [F, 4], pixels."""
+    """images: uint8 [B, S, S, 3]; per face: image int64 [F], expression float32 [F, 7], box float32 [F, 4] (px)."""
 
     images: npt.NDArray[np.uint8]
     index: npt.NDArray[np.int64]

@@ -20,7 +20,7 @@ class SoftAssigner:
         self._agnostic = agnostic
         self.expressions = torch.empty(0, 0)
 
-    def __call__(
+    def __call__(  # noqa: PLR0917
         self, scores: Tensor, boxes: Tensor, anchors: Tensor, rows: Tensor, truth: Tensor, mask: Tensor
     ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         """As TaskAlignedAssigner's `forward`; target scores [B, A, classes] share a face's score as its expression."""

@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -84,7 +83,7 @@ def rate_at(step: int, settings: Settings, elapsed: float = 0.0) -> float:
 
 
 def to_inputs(images: Tensor, boxes: Tensor, device: torch.device) -> tuple[Tensor, Tensor]:
-    """uint8 [B, S, S, 3] and float [F, 4] corners in pixels to float [B, 3, S, S] in [0, 1] and centre, size in [0, 1]."""
+    """uint8 [B, S, S, 3] to float [B, 3, S, S] in [0, 1]; float [F, 4] corners in pixels to centre, size in [0, 1]."""
     side = images.shape[1]
     pixels = images.to(device, non_blocking=True).permute(0, 3, 1, 2).float().div_(255)
     corners = boxes.to(device, non_blocking=True) / side
@@ -241,8 +240,7 @@ class Trainer:
         with torch.no_grad():
             torch._foreach_lerp_(*self._tensors, 1 - decay)
 
-    @property
-    def finished(self) -> bool:
+    def is_finished(self) -> bool:
         """Whether all steps have been made, or the time is over."""
         if self.settings.seconds is not None:
             return self.elapsed >= self.settings.seconds
@@ -250,7 +248,7 @@ class Trainer:
 
     def run(self, on_checkpoint: Callable[[Trainer], None] | None = None) -> None:
         """Trains to the end with a progress bar, saving every `checkpoint_every` steps and at the end."""
-        if self.finished:
+        if self.is_finished():
             return
         settings, before, began = self.settings, self.elapsed, time.monotonic()
         last = settings.steps if settings.seconds is None else sys.maxsize
@@ -263,7 +261,7 @@ class Trainer:
                 since += 1
                 bar.update()
                 self.elapsed = before + time.monotonic() - began
-                if self.step % settings.checkpoint_every == 0 or self.finished:
+                if self.step % settings.checkpoint_every == 0 or self.is_finished():
                     means = dict(zip(LOSSES, (sums / since).tolist(), strict=True))
                     seconds = (time.monotonic() - started) / since
                     self.history.append({"step": self.step, "seconds_per_step": seconds, **means})
@@ -272,5 +270,5 @@ class Trainer:
                     self.save()
                     if on_checkpoint is not None:
                         on_checkpoint(self)
-                if self.finished:
+                if self.is_finished():
                     break

@@ -36,7 +36,7 @@ def test_a_run_by_the_clock_ends_and_is_finished(material: Material, tmp_path: P
     trainer = Trainer(material, tmp_path, settings, None)
     trainer.run()
     assert trainer.step > 0
-    assert Trainer(material, tmp_path, settings, None).finished
+    assert Trainer(material, tmp_path, settings, None).is_finished()
 
 
 def test_processes_make_the_same_pictures_in_the_same_order(material: Material) -> None:
