@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from modelkit.architectures import computes_bfloat16, pick_device
 from modelkit.detector.dataset import BATCHES, HIDDEN, KINDS, LABEL_TRUST, MOSAIC, PASTED, SWAPPED, TAUGHT, Sampler
 from modelkit.detector.feed import feed
 from modelkit.detector.loss import SoftLoss
@@ -61,6 +62,7 @@ class Settings:
 
 LARGE = Settings(
     learning_rate=1.5e-3,
+    weight_decay=0.02,
     ema=0.998,
     checkpoint_every=100,
     freeze_after=sys.maxsize,
@@ -124,8 +126,6 @@ def train_detector(
         FileNotFoundError: `pretrained` does not exist.
         ValueError: `pretrained` is an ONNX file of another architecture.
     """
-    from modelkit.architectures import pick_device
-
     material, sources = load_material(data, cache, pseudo=pseudo, taught=taught)
     trainer = Trainer(material, directory, settings, pretrained, str(pick_device(device)))
     directory.mkdir(parents=True, exist_ok=True)
@@ -217,7 +217,7 @@ class Trainer:
             self._freeze()
         images, index, expressions, boxes = batch
         pixels, shares = to_inputs(images, boxes, self.device)
-        with torch.autocast(self.device.type, torch.bfloat16):
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=computes_bfloat16(self.device)):
             raw = self.net(pixels)
         predictions = {k: [f.float() for f in v] if isinstance(v, list) else v.float() for k, v in raw.items()}
         total = self.loss(predictions, index.to(self.device), shares, expressions.to(self.device))
