@@ -127,9 +127,9 @@ def _train_detector(
     from modelkit.selection import select
     from serving.repository.repository import ModelRepository
 
-    if init is not None and init.suffix == ".onnx":
-        changes = changes | {"freeze_after": 0}  # the first layers of published weights have settled
     recipe = LARGE if pick_device(device).type == "cuda" else Settings()
+    if init is not None and init.suffix == ".onnx" and recipe is not LARGE:
+        changes = changes | {"freeze_after": 0}  # the first layers of published weights have settled
     settings = replace(recipe, **{key: value for key, value in changes.items() if value is not None})
     folder = work_dir / DETECTOR
     faces, crops = folder / "pseudo-labels.npz", folder / "taught.npz"
