@@ -18,7 +18,7 @@ from serving.backends.providers import GpuPlan, provider_list
 
 log = logging.getLogger(__name__)
 
-GRAPH_ID, NO_GRAPH = "gpu_graph_annotation_id", "-1"
+GRAPH_ID, NO_GRAPH = "gpu_graph_id", "-1"
 """Run option that says which recorded graph a run replays, and its value for none."""
 
 

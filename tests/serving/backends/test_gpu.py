@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pytest
 
 from serving.backends import ModelLoadError, engines, gpu, installed, load_backend, tuning
 from serving.backends.buckets import bucket_for, bucket_sizes, parts
 from serving.backends.engines import EngineCache, EngineError, EngineKey, engine_key
 from serving.backends.gpu import PROVIDERS, Gpu, GpuMissingError, GpuSettings
+from serving.backends.gpu_runtime import GRAPH_ID
 from serving.backends.providers import GpuPlan, provider_list
 from serving.backends.tuning import Candidate, Measurement
 from serving.repository.repository import ModelRepository, StoredModel
@@ -97,6 +100,12 @@ def test_buckets_can_have_sessions_of_their_own(fake: FakeOrt) -> None:
         np.testing.assert_allclose(model.run(rows(count))["logits"], answer(rows(count)))
     assert [session.rows for session in fake.sessions] == [None, 1, 4, 16]
     assert [session.bound_runs for session in fake.sessions] == [[], [(1, "1")], [(4, "4")] * 2, [(16, "16")]]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="libraries have other names")
+def test_the_runtime_knows_the_option_that_names_a_graph() -> None:
+    libraries = [file for file in (Path(onnxruntime.__file__).parent / "capi").iterdir() if ".so" in file.name]
+    assert any(GRAPH_ID.encode() + b"\0" in library.read_bytes() for library in libraries)
 
 
 def test_graphs_can_be_left_out(fake: FakeOrt) -> None:
