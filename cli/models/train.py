@@ -40,6 +40,9 @@ def train(
     workers: Annotated[
         int | None, typer.Option(min=0, help="Detector: processes that make pictures; by default some for a GPU.")
     ] = None,
+    mosaic: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Detector: share of pictures made of four; 0 for a last run.")
+    ] = None,
     learning_rate: RateOption = None,
     seed: SeedOption = None,
     teacher: Annotated[
@@ -73,6 +76,7 @@ def train(
                 work_dir.expanduser(),
                 init=init,
                 changes={
+                    "mosaic": mosaic,
                     "steps": steps,
                     "seconds": minutes and 60 * minutes,
                     "workers": workers,

@@ -58,11 +58,14 @@ class Batch:
 
 
 class Sampler:
-    """Draws batches from `material`; their sides and sizes from `batches`, as `BATCHES`."""
+    """Draws batches from `material`; their sides and sizes from `batches`, as `BATCHES`; a share `mosaic` of four."""
 
-    def __init__(self, material: Material, seed: int, batches: Sequence[tuple[int, int]] = ()) -> None:
+    def __init__(
+        self, material: Material, seed: int, batches: Sequence[tuple[int, int]] = (), mosaic: float = MOSAIC
+    ) -> None:
         self._m = material
         self._seed = seed
+        self._mosaics = mosaic
         self._batches = tuple(batches) or BATCHES
         self._faces = material.with_faces
         self._negatives = material.without_faces
@@ -93,7 +96,7 @@ class Sampler:
         kind = rng.choice(list(KINDS), p=list(KINDS.values()))
         if kind == "sheet":
             canvas, boxes, soft = self._sheet(side, rng)
-        elif rng.random() < MOSAIC:
+        elif rng.random() < self._mosaics:
             canvas, boxes, soft = self._mosaic(side, rng)
         elif kind == "photo":
             canvas, boxes, soft = self._photo(side, rng)

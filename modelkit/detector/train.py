@@ -40,6 +40,8 @@ class Settings:
     seconds: learn for that long instead of `steps`; the rate then falls with the time that has passed.
     batches: sides and sizes to draw from, instead of `dataset.BATCHES`.
     workers: processes that make the pictures; 0 makes them in this one.
+    mosaic: share of the photos and negatives that are put together of four. Those that are whole look like what is
+        served, so a last run without mosaics settles the network.
     """
 
     architecture: str = "yolo11n"
@@ -58,6 +60,7 @@ class Settings:
     seconds: float | None = None
     batches: Sequence[tuple[int, int]] = ()
     workers: int = 0
+    mosaic: float = MOSAIC
 
 
 LARGE = Settings(
@@ -134,7 +137,6 @@ def train_detector(
     recipe = {
         "batches": settings.batches or BATCHES,
         "kinds": KINDS,
-        "mosaic": MOSAIC,
         "swapped": SWAPPED,
         "hidden": HIDDEN,
         "pasted": PASTED,
@@ -156,7 +158,7 @@ class Trainer:
         self.settings = settings
         self.directory = directory
         self.device = torch.device(device)
-        self.sampler = Sampler(material, settings.seed, settings.batches)
+        self.sampler = Sampler(material, settings.seed, settings.batches, settings.mosaic)
         published = pretrained is not None and pretrained.suffix == ".onnx"
         net = build(settings.architecture, None if published else pretrained)
         if pretrained is not None and published and not (directory / CHECKPOINT).is_file():
