@@ -141,7 +141,7 @@ def test_status_names_every_model_and_its_version(cluster: Cluster, gateway: Gat
     (stable,) = status.variants
     assert (stable.name, stable.traffic_share, stable.healthy) == ("stable", 1, True)
     weights = {entry.model.name: round(entry.weight, 3) for entry in stable.entries}
-    assert weights == {"detector": 0, "efficientnet": 0.29, "arcface": 0.71}
+    assert weights == {"detector": 0, "efficientnet": 0.34, "arcface": 0.66}
     assert all(entry.available and entry.model.version == "1" for entry in stable.entries)
     assert status.cache.enabled
     assert status.cache.redis_available

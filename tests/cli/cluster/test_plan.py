@@ -45,8 +45,8 @@ def test_the_usual_cluster(models: Path, tmp_path: Path) -> None:
         "detector_weight": 0.0,
         "detector": {"name": "detector", "address": detector.address, "timeout": 20},
         "classifiers": [
-            {"name": "efficientnet", "address": efficientnet.address, "weight": 0.29, "timeout": 20},
-            {"name": "arcface", "address": arcface.address, "weight": 0.71, "timeout": 20},
+            {"name": "efficientnet", "address": efficientnet.address, "weight": 0.34, "timeout": 20},
+            {"name": "arcface", "address": arcface.address, "weight": 0.66, "timeout": 20},
         ],
     }
     assert read_recipe(Path(flag(ensembler, "--recipe"))).detector.address == detector.address

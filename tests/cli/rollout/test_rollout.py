@@ -94,7 +94,7 @@ class FakeCluster:
             models["value"] = "arcface:2"
 
         def recipe(item: Json) -> None:
-            item["data"]["recipe.toml"] = item["data"]["recipe.toml"].replace("0.71", "0.7")
+            item["data"]["recipe.toml"] = item["data"]["recipe.toml"].replace("0.66", "0.7")
 
         self.change("Deployment", "classifier-arcface-canary", deployment)
         (name,) = (
@@ -166,7 +166,7 @@ def test_promotion_makes_stable_what_the_canary_is(cluster: FakeCluster) -> None
     # Still stable's own: selectors, names and the way the models are reached.
     assert template["metadata"]["labels"]["app.kubernetes.io/component"] == "classifier-arcface"
     assert "ferry/track" not in template["metadata"]["labels"]
-    assert [entry.weight for entry in cluster.recipe.classifiers] == [0.29, 0.7]
+    assert [entry.weight for entry in cluster.recipe.classifiers] == [0.34, 0.7]
     assert {entry.address for entry in (cluster.recipe.detector, *cluster.recipe.classifiers)} == {
         "detector:50053",
         "classifier-efficientnet:50054",
