@@ -133,9 +133,8 @@ def test_a_refinement_goes_on_from_the_published_version(ferry_models, data: Pat
 
 
 def test_unknown_names_are_explained(ferry_models) -> None:
-    assert "no recipe makes 'resnet'; there are arcface, efficientnet, iresnet and, for faces, detector" in ferry_models(
-        "train", "resnet", fails=True
-    )
+    said = ferry_models("train", "resnet", fails=True)
+    assert "no recipe makes 'resnet'; there are arcface, efficientnet, iresnet and, for faces, detector" in said
     assert "no model 'nobody'" in ferry_models("evaluate", "nobody", fails=True)
 
 
