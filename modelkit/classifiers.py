@@ -25,7 +25,8 @@ from modelkit.publish import PublishError, publish
 from modelkit.recipes import RECIPES, Recipe
 from modelkit.record import draw_confusion, draw_curves, training_record
 from modelkit.selection import Selection, select
-from modelkit.trainer import Teacher, Trainer, answer
+from modelkit.targets import Teacher
+from modelkit.trainer import Trainer, answer
 from serving.backends import load_backend
 from serving.expressions import EXPRESSIONS
 from serving.preprocess import prepare

@@ -29,12 +29,11 @@ from modelkit.data import ExpressionSet
 from modelkit.manifests import input_spec
 from modelkit.published import restore, start_from_mobilenet
 from modelkit.recipes import Recipe
-from serving.expressions import EXPRESSIONS
+from modelkit.targets import CLASSES, Teacher, mix, targets
 from serving.preprocess import prepare
 
 CHECKPOINT = "checkpoint.pt"
 HISTORY = "history.json"
-CLASSES = len(EXPRESSIONS)
 CALIBRATION = 512  # pictures to measure the statistics of a published model's layers on
 GPU_LOOK = 16  # steps between two looks at what a GPU has computed; each look waits for it
 
@@ -57,33 +56,6 @@ class Epoch:
     validation_loss: float
     validation_accuracy: float
     seconds: float
-
-
-@dataclass(frozen=True)
-class Teacher:
-    """A trained network that says its opinion of every training view.
-
-    Seeing the very view that the student sees, mixed with others and relit, it teaches what it computes rather than
-    what it remembers of the pictures (Beyer et al., "Knowledge distillation: A good teacher is patient and
-    consistent", CVPR 2022).
-
-    Attributes:
-        network: in evaluation mode, on the student's device; float32 [N, 1, S, S] to `(logits, embedding or None)`.
-        size: S, pixels.
-        mean: of pixels scaled to [0, 1].
-        std: likewise.
-    """
-
-    network: nn.Module
-    size: int
-    mean: float
-    std: float
-
-    def __call__(self, views: Tensor) -> Tensor:
-        """float32 [N, 1, H, H] in [0, 1] to probabilities float32 [N, classes]."""
-        if views.shape[-1] != self.size:
-            views = functional.interpolate(views, (self.size, self.size), mode="bilinear", antialias=True)
-        return functional.softmax(self.network((views - self.mean) / self.std)[0].float(), dim=1)
 
 
 @dataclass
@@ -135,7 +107,7 @@ class Trainer:
         self.steps_per_epoch = max(len(train) // recipe.batch_size, 1)
         self.total_steps = self.steps_per_epoch * recipe.epochs
         self._images = torch.from_numpy(train.images).to(device)
-        self._targets = _targets(train.labels, taught, recipe, plain=bool(teachers)).to(device)
+        self._targets = targets(train.labels, taught, recipe, plain=bool(teachers)).to(device)
         self._validation = validation
         self._identity = json.dumps(
             {
@@ -255,16 +227,16 @@ class Trainer:
         torch.manual_seed(recipe.seed * 1_000_003 + step)  # dropout and stochastic depth
         ranges = recipe.augmentation.scaled(self.augmentation_strength(step))
         views = augment(self._images[rows], self.view_size(step), ranges, generator)
-        views, targets = _mix(views, self._targets[rows], recipe, generator, np.random.default_rng((recipe.seed, step)))
+        views, wanted = mix(views, self._targets[rows], recipe, generator, np.random.default_rng((recipe.seed, step)))
         inputs = ((views - recipe.mean) / recipe.std).contiguous(memory_format=torch.channels_last)
         for group in self.optimizer.param_groups:
             group["lr"] = self.learning_rate(step)
         self._freeze(step)
         self.network.train()
         with torch.autocast(self.device.type, torch.bfloat16, enabled=computes_bfloat16(self.device)):
-            targets = self._softened(views, targets)
-            logits = self.network.training_logits(inputs, targets, self.margin(step))
-        loss = functional.cross_entropy(logits.float(), targets)
+            wanted = self._softened(views, wanted)
+            logits = self.network.training_logits(inputs, wanted, self.margin(step))
+        loss = functional.cross_entropy(logits.float(), wanted)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), recipe.clip_norm)
@@ -273,16 +245,16 @@ class Trainer:
         self.optimizer.step()
         self._update_average()
         self._loss += loss.detach()
-        self._hits += (logits.argmax(dim=1) == targets.argmax(dim=1)).float().mean()
+        self._hits += (logits.argmax(dim=1) == wanted.argmax(dim=1)).float().mean()
         self._norm += norm
 
-    def _softened(self, views: Tensor, targets: Tensor) -> Tensor:
+    def _softened(self, views: Tensor, wanted: Tensor) -> Tensor:
         """The targets, in part replaced by the mean opinion of the teachers."""
         if not self._teachers:
-            return targets
+            return wanted
         with torch.no_grad():
             opinion = torch.stack([teacher(views) for teacher in self._teachers]).mean(dim=0)
-        return torch.lerp(targets, opinion, self.recipe.teacher_share)
+        return torch.lerp(wanted, opinion, self.recipe.teacher_share)
 
     def _settle(self) -> float:
         """Waits for what was computed since the last look and adds it up; the mean loss of these steps."""
@@ -388,29 +360,6 @@ def answer(network: nn.Module, crops: npt.NDArray[np.uint8], recipe: Recipe) -> 
             inputs = torch.from_numpy(prepare(crops[start : start + 256], spec)).to(device)
             rows.append(network(inputs)[0].float().cpu().numpy())
     return np.concatenate(rows)
-
-
-def _targets(
-    labels: npt.NDArray[np.int64], taught: npt.NDArray[np.float32] | None, recipe: Recipe, *, plain: bool
-) -> Tensor:
-    """float32 [N, classes]: labels, softened by teachers (Hinton et al. 2015) or by label smoothing, or plain."""
-    hard = functional.one_hot(torch.from_numpy(labels), CLASSES).float()
-    if plain:
-        return hard
-    if taught is None:
-        return hard * (1 - recipe.label_smoothing) + recipe.label_smoothing / CLASSES
-    return hard * (1 - recipe.teacher_share) + torch.from_numpy(taught) * recipe.teacher_share
-
-
-def _mix(
-    views: Tensor, labels: Tensor, recipe: Recipe, generator: torch.Generator, numbers: np.random.Generator
-) -> tuple[Tensor, Tensor]:
-    """Mixup (Zhang et al. 2018) on a share of the batches, one ratio for the batch."""
-    if not recipe.mixup or numbers.random() >= recipe.mixup_share:
-        return views, labels
-    ratio = numbers.beta(recipe.mixup, recipe.mixup)
-    other = torch.randperm(len(views), generator=generator, device=views.device)
-    return views * ratio + views[other] * (1 - ratio), labels * ratio + labels[other] * (1 - ratio)
 
 
 def _diverged(step: int) -> DivergedError:

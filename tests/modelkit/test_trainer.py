@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from modelkit.selection import select
-from modelkit.trainer import CHECKPOINT, DivergedError, ResumeError, Teacher, Trainer, answer
+from modelkit.targets import Teacher
+from modelkit.trainer import CHECKPOINT, DivergedError, ResumeError, Trainer, answer
 from serving.expressions import EXPRESSIONS, Expression
 from tests.modelkit.recipe import TINY
 
