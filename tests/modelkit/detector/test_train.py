@@ -1,5 +1,8 @@
 """An interrupted run ends where an uninterrupted one does."""
 
+import pickle
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -39,10 +42,23 @@ def test_a_run_by_the_clock_ends_and_is_finished(material: Material, tmp_path: P
     assert Trainer(material, tmp_path, settings, None).is_finished()
 
 
-def test_processes_make_the_same_pictures_in_the_same_order(material: Material) -> None:
+WORKERS = """
+import pickle, sys, torch
+from pathlib import Path
+from modelkit.detector.feed import feed
+sampler = pickle.loads(Path(sys.argv[1]).read_bytes())
+torch.save(list(feed(sampler, 5, 9, 2, pinned=False)), sys.argv[2])
+"""
+
+
+def test_processes_make_the_same_pictures_in_the_same_order(material: Material, tmp_path: Path) -> None:
     sampler = Sampler(material, 3, ((64, 2), (96, 1)))
     here = list(feed(sampler, 5, 9, 0, pinned=False))
-    there = list(feed(sampler, 5, 9, 2, pinned=False))
+    # In a process of its own: PyTorch's loader installs a handler of signals that would outlive this test.
+    (tmp_path / "sampler").write_bytes(pickle.dumps(sampler))
+    arguments = [sys.executable, "-c", WORKERS, str(tmp_path / "sampler"), str(tmp_path / "batches")]
+    subprocess.run(arguments, check=True, timeout=100)
+    there = torch.load(tmp_path / "batches", weights_only=True)
     assert len(here) == len(there) == 4
     for mine, theirs in zip(here, there, strict=True):
         assert all(torch.equal(a, b) for a, b in zip(mine, theirs, strict=True))
