@@ -25,6 +25,7 @@ from modelkit.publish import PublishError, publish
 from modelkit.recipes import RECIPES, Recipe
 from modelkit.record import draw_confusion, draw_curves, training_record
 from modelkit.selection import Selection, select
+from modelkit.tables import write_table
 from modelkit.targets import Teacher
 from modelkit.trainer import Trainer, answer
 from serving.backends import load_backend
@@ -133,10 +134,7 @@ class Run:
             answers = [classify(teacher, view, threads=threads) for view in views]
             opinions.append(np.mean(answers, axis=0, dtype=np.float32))
         names = [describe(teacher) for teacher in teachers]
-        self.folder.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(".partial.npz")
-        np.savez(partial, probabilities=np.mean(opinions, axis=0, dtype=np.float32), teachers=names)
-        partial.replace(path)
+        write_table(path, {"probabilities": np.mean(opinions, axis=0, dtype=np.float32), "teachers": names})
 
     @property
     def teachers(self) -> list[str]:

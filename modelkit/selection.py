@@ -9,6 +9,7 @@ import numpy as np
 
 from modelkit.data import ExpressionSet, read_expressions
 from modelkit.near_duplicates import LEAK, SAME, conflicting, correlated_pairs, groups
+from modelkit.tables import write_table
 
 HELD_BACK = 0.05
 
@@ -51,13 +52,10 @@ def select(data: Path, evaluation: str, cache: Path, seed: int = 7) -> Selection
         seed: of the choice of the held-back part.
     """
     train, test = read_expressions(data, "train"), read_expressions(data, evaluation)
-    cache.mkdir(parents=True, exist_ok=True)
     file = cache / f"near-duplicates-{train.digest[:16]}-{test.digest[:16]}-{LEAK}-{SAME}.npz"
     if not file.exists():
         pairs, _ = correlated_pairs(train.images, test.images, LEAK)
-        partial = file.with_suffix(".partial.npz")
-        np.savez(partial, leaked=np.unique(pairs[:, 0]), group=groups(train.images))
-        partial.replace(file)
+        write_table(file, {"leaked": np.unique(pairs[:, 0]), "group": groups(train.images)})
     found = np.load(file)
     leaked = np.zeros(len(train), bool)
     leaked[found["leaked"]] = True

@@ -16,6 +16,7 @@ from tqdm import tqdm
 from modelkit.data import ExpressionSet
 from modelkit.detector.photos import Photo
 from modelkit.evaluate import classify
+from modelkit.tables import write_table
 from services.classifier.probabilities import probabilities
 from serving.backends import Backend, load_backend
 from serving.expressions import EXPRESSIONS
@@ -58,10 +59,7 @@ def write_pseudo_labels(photos: Sequence[Photo], classifiers: Sequence[Path], ta
         opinion[chosen] = np.mean(opinions, axis=0)
         rows[photo.name] = opinion
         labelled += len(chosen)
-    table.parent.mkdir(parents=True, exist_ok=True)
-    partial = table.with_suffix(".partial.npz")
-    np.savez_compressed(partial, **rows)
-    partial.replace(table)
+    write_table(table, rows, compressed=True)
     return labelled
 
 
@@ -70,10 +68,7 @@ def write_taught(crops: ExpressionSet, classifiers: Sequence[StoredModel], table
     answers = [
         classify(classifier, crops.images, threads=1) for classifier in tqdm(classifiers, "crops", mininterval=5)
     ]
-    table.parent.mkdir(parents=True, exist_ok=True)
-    partial = table.with_suffix(".partial.npz")
-    np.savez(partial, probabilities=np.mean(answers, axis=0, dtype=np.float32), digest=crops.digest)
-    partial.replace(table)
+    write_table(table, {"probabilities": np.mean(answers, axis=0, dtype=np.float32), "digest": crops.digest})
 
 
 def _ask(
