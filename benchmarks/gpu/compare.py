@@ -10,8 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.gpu.ways import Run
+from services.classifier.probabilities import probabilities
 from services.detector.letterbox import letterbox
-from serving.backends.base import Rows
+from serving.backends.base import Outputs, Rows
 from serving.preprocess import prepare
 from serving.repository.manifest import Manifest
 
@@ -48,10 +49,11 @@ def read_pictures(manifest: Manifest, data: Path | None, limit: int) -> Rows:
     """
     spec = manifest.input
     if manifest.detection is not None:
-        photos = _photos(data)[: max(limit // 10, 1)]
+        photos = (_parts() if data is None else _photos(data))[: max(limit // 10, 1)]
         frames = [letterbox(photo, spec.width, spec.height, spec.resize)[0] for photo in photos]
         return prepare(np.stack(frames), spec)
-    return np.concatenate([prepare(crop[None], spec) for crop in _crops(data)[:limit]])
+    crops = _parts() if data is None else _crops(data)
+    return np.concatenate([prepare(crop[None], spec) for crop in crops[:limit]])
 
 
 def agreement(actual: Sequence[Rows], wanted: Sequence[Rows]) -> Agreement:
@@ -71,37 +73,29 @@ def agreement(actual: Sequence[Rows], wanted: Sequence[Rows]) -> Agreement:
 
 
 def scores(run: Run, rows: Rows, manifest: Manifest) -> list[Rows]:
-    """For each batch of BATCH rows: float32 [N, classes, places]; a classifier looks at one place."""
-    return [_scores(run(rows[start : start + BATCH])[manifest.output.scores], manifest) for start in _starts(rows)]
+    """For each batch of BATCH rows: float32 [N, classes, places]; of a classifier its probabilities, at one place."""
+    return [_scores(run(rows[start : start + BATCH]), manifest) for start in range(0, len(rows), BATCH)]
 
 
-def _starts(rows: Rows) -> range:
-    return range(0, len(rows), BATCH)
-
-
-def _scores(answer: Rows, manifest: Manifest) -> Rows:
+def _scores(outputs: Outputs, manifest: Manifest) -> Rows:
     if manifest.detection is not None:
-        return answer[:, 4:]
-    logits = answer / manifest.output.temperature
-    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return np.asarray(powers / powers.sum(axis=1, keepdims=True), np.float32)[:, :, None]
+        return outputs[manifest.output.scores][:, 4:]
+    return probabilities(outputs, manifest)[:, :, None]
 
 
-def _crops(data: Path | None) -> Sequence[Crops]:
-    if data is None:
-        from modelkit.parity import stand_ins
+def _parts() -> Sequence[Crops]:
+    from modelkit.parity import stand_ins
 
-        return stand_ins()
+    return stand_ins()
+
+
+def _crops(data: Path) -> Sequence[Crops]:
     from modelkit.data import read_expressions
 
     return list(np.repeat(read_expressions(data, "public_test").images[..., None], 3, axis=3))
 
 
-def _photos(data: Path | None) -> Sequence[Crops]:
-    if data is None:
-        from modelkit.parity import stand_ins
-
-        return stand_ins()
+def _photos(data: Path) -> Sequence[Crops]:
     from modelkit.data import find_parquet
     from modelkit.detector.photos import read_photos
 
