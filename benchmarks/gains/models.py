@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import partial
+from typing import Any
 
 from benchmarks.gains.row import Figures, Row
 from serving.backends import Backend, load_backend
@@ -88,12 +89,23 @@ def _backend(model: StoredModel) -> Backend:
     return load_backend(model.file(), threads=available_cpus())
 
 
+def untrained_classifier(model: StoredModel) -> Any:
+    """The network of a classifier as its recipe builds it; its weights do not matter for speed.
+
+    Raises:
+        KeyError: no recipe makes such a model.
+    """
+    from modelkit.architectures import Symmetric, build
+    from modelkit.recipes import RECIPES
+
+    recipe, spec = RECIPES[model.manifest.name], model.manifest.input
+    network = build(recipe.architecture, len(model.manifest.labels), spec.width, recipe.options)
+    return Symmetric(network) if recipe.symmetric else network
+
+
 def _eager(model: StoredModel) -> Callable[[], object]:
     """One row through PyTorch, as the model was trained. Raises KeyError where no recipe makes such a model."""
     import torch
-
-    from modelkit.architectures import Symmetric, build
-    from modelkit.recipes import RECIPES
 
     torch.set_num_threads(available_cpus())
     rows = torch.from_numpy(probe(model.manifest.input, 1))
@@ -106,9 +118,7 @@ def _eager(model: StoredModel) -> Callable[[], object]:
 
         network = DetectionModel(f"{model.manifest.architecture}.yaml", nc=len(model.manifest.labels), verbose=False)
     else:
-        recipe = RECIPES[model.manifest.name]
-        network = build(recipe.architecture, len(model.manifest.labels), recipe.input_size, recipe.options)
-        network = Symmetric(network) if recipe.symmetric else network
+        network = untrained_classifier(model)
     network.float().eval()
 
     def run() -> object:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.gains.models import untrained_classifier
 from serving.backends import load_backend
 from serving.backends.base import Outputs, Rows
 from serving.backends.engines import make_plan
@@ -144,17 +145,11 @@ def _assigned(session: Any) -> str:
 
 
 def _eager(stored: StoredModel, kind: str, device: str) -> Opened:
-    """The architecture as it was trained; its weights do not matter for speed. KeyError where no recipe makes it."""
+    """The architecture as it was trained. KeyError where no recipe makes it."""
     import torch
 
-    from modelkit.architectures import Symmetric, build
-    from modelkit.recipes import RECIPES
-
-    recipe, spec = RECIPES[stored.manifest.name], stored.manifest.input
-    network = build(recipe.architecture, len(stored.manifest.labels), spec.width, recipe.options)
-    network = Symmetric(network) if recipe.symmetric else network
     precision = getattr(torch, kind)
-    network = network.to(device, precision).eval()
+    network = untrained_classifier(stored).to(device, precision).eval()
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
 
     def run(rows: Rows) -> Outputs:
