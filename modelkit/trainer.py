@@ -240,8 +240,6 @@ class Trainer:
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), recipe.clip_norm)
-        if self.device.type == "cpu" and not torch.isfinite(norm):
-            raise _diverged(step)
         self.optimizer.step()
         self._update_average()
         self._loss += loss.detach()
@@ -259,7 +257,8 @@ class Trainer:
     def _settle(self) -> float:
         """Waits for what was computed since the last look and adds it up; the mean loss of these steps."""
         if not torch.isfinite(self._norm):
-            raise _diverged(self.progress.step - 1)
+            step = self.progress.step - 1
+            raise DivergedError(f"the gradient of step {step} is not finite; train with a lower --learning-rate")
         steps = self.progress.step - self._settled
         loss = float(self._loss)
         self.progress.loss_sum += loss
@@ -360,10 +359,6 @@ def answer(network: nn.Module, crops: npt.NDArray[np.uint8], recipe: Recipe) -> 
             inputs = torch.from_numpy(prepare(crops[start : start + 256], spec)).to(device)
             rows.append(network(inputs)[0].float().cpu().numpy())
     return np.concatenate(rows)
-
-
-def _diverged(step: int) -> DivergedError:
-    return DivergedError(f"the gradient of step {step} is not finite; train with a lower --learning-rate")
 
 
 def _generator(seed: int, number: int, stream: int, device: torch.device | str = "cpu") -> torch.Generator:
