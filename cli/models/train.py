@@ -138,13 +138,14 @@ def _train_detector(
     folder = work_dir / DETECTOR
     faces, crops = folder / "pseudo-labels.npz", folder / "taught.npz"
     if pseudo_labels:
-        teachers = [ModelRepository(models_dir).open(name, "latest") for name in _published(models_dir)]
+        names = _published(models_dir)
+        teachers = [ModelRepository(models_dir).open(name, "latest") for name in names]
         if not teachers:
             typer.echo(f"no classifier in {models_dir}: the photographed faces stay without expression")
         if teachers and not faces.exists():
             photos = read_photos(find_parquet(data, "faces", "train"))
             labelled = write_pseudo_labels(photos, [teacher.directory for teacher in teachers], faces)
-            typer.echo(f"{', '.join(_published(models_dir))} labelled {labelled} photographed faces")
+            typer.echo(f"{', '.join(names)} labelled {labelled} photographed faces")
         if teachers and not crops.exists():
             write_taught(select(data, "public_test", work_dir).train, teachers, crops)
     pseudo, taught = (table if pseudo_labels and table.exists() else None for table in (faces, crops))
