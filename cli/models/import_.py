@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -66,7 +67,7 @@ def import_model(
         named = tuple(part.strip() for part in labels.split(",")) if labels else None
         if kind is Kind.DETECTOR:
             detector = import_yolo(file, size)
-            typer.echo(f"kept as empty shells, never run: {', '.join(detector.shells)}", err=True)
+            _say_shells(detector.shells)
             if named is not None and len(named) != len(detector.names):
                 raise CheckpointError(f"the model has {len(detector.names)} classes, and {len(named)} labels are named")
             meant = make_labels(named or detector.names, overrides)
@@ -76,6 +77,7 @@ def import_model(
             )
         else:
             checkpoint = read_checkpoint(file)
+            _say_shells(checkpoint.shells)
             if kind is Kind.ARCFACE:
                 imported = import_arcface(checkpoint.tensors, arch, scale, linear)
             else:
@@ -110,6 +112,11 @@ def import_model(
     typer.echo(f"published {version}")
     if data is None:
         typer.echo(f"nobody has judged it yet: ferry models evaluate {name or kind} --data DIR")
+
+
+def _say_shells(shells: Sequence[str]) -> None:
+    if shells:
+        typer.echo(f"kept as empty shells, never run: {', '.join(shells)}", err=True)
 
 
 def _numbers(option: str, text: str | None, channels: int) -> tuple[float, ...] | None:

@@ -8,9 +8,10 @@ from collections.abc import Mapping
 from torch import Tensor, nn
 
 from modelkit.arcface import ArcFace, Backbone
+from modelkit.importing import insightface
 from modelkit.importing.classifier import MAX_CLASSES, Imported, channels_of, create, preparation
 from modelkit.importing.errors import CheckpointError
-from modelkit.importing.fit import fit, guess, spellings
+from modelkit.importing.fit import COUNTED, fit, guess, spellings
 from modelkit.importing.networks import EmbeddingClassifier
 from modelkit.mobilenet import FaceMobileNet
 from modelkit.recipes import RECIPES
@@ -26,8 +27,8 @@ def import_arcface(
 
     Args:
         tensors: of the checkpoint, under any wrapper's names.
-        architecture: `iresnet` (widths and depths are read from the tensors) or `face-mobilenet`, both Ferry's own,
-            a name that timm knows, or None to guess.
+        architecture: `iresnet` (InsightFace's or Ferry's own; widths and depths are read from the tensors),
+            `face-mobilenet` (Ferry's own), a name that timm knows, or None to guess.
         scale: s of the paper, for a cosine head.
         linear: the head multiplies the embedding as it is, without normalising; so does one with a bias.
 
@@ -36,6 +37,8 @@ def import_arcface(
     """
     if architecture in {None, "iresnet", "face-mobilenet"} and any("centres" in spellings(name) for name in tensors):
         return _own_mobilenet(tensors, scale) if any("trunk." in name for name in tensors) else _own(tensors, scale)
+    if architecture in {None, "iresnet"} and insightface.is_insightface(tensors):
+        return _insightface(tensors, None if linear else scale)
     if architecture is None:
         architecture, share = guess(tensors)
         if share < 0.9:
@@ -75,6 +78,23 @@ def _own(tensors: Mapping[str, Tensor], scale: float) -> Imported:
     return Imported(network, "iresnet", len(centres), 1, size, OWN_MEAN, OWN_STD)
 
 
+def _insightface(tensors: Mapping[str, Tensor], scale: float | None) -> Imported:
+    """InsightFace's network with class weights over its embedding."""
+    backbone, size = insightface.build(tensors)
+    own = {(name, tensor.shape) for name, tensor in backbone.state_dict().items()}
+    rest = {
+        name: tensor
+        for name, tensor in tensors.items()
+        if not own & {(each, tensor.shape) for each in spellings(name)} and not name.endswith(COUNTED)
+    }
+    fit(backbone, {name: tensor for name, tensor in tensors.items() if name not in rest})
+    centres, bias = _head(rest, backbone.fc.out_features)
+    network = EmbeddingClassifier(backbone, nn.Identity(), centres, bias, None if bias is not None else scale)
+    return Imported(
+        network, "arcface:iresnet", len(centres), insightface.CHANNELS, size, insightface.MEAN, insightface.STD
+    )
+
+
 def _own_mobilenet(tensors: Mapping[str, Tensor], scale: float) -> Imported:
     """Ferry's own network on a face MobileNet, with the input that its recipe gives it."""
     recipe = RECIPES["arcface"]
@@ -104,22 +124,30 @@ def _around(backbone: nn.Module, rest: Mapping[str, Tensor], scale: float | None
     weight = rest[embeds[0]]
     dimension = len(weight)
     others = {name: tensor for name, tensor in rest.items() if name != embeds[0]}
-    heads = [
-        tensor if tensor.shape[1] == dimension else tensor.T
-        for tensor in others.values()
-        if tensor.ndim == 2 and dimension in tensor.shape
-    ]
-    if len(heads) != 1 or not 1 < len(heads[0]) <= MAX_CLASSES:
-        raise CheckpointError(f"no single matrix of class weights over {dimension} numbers; left: {_shapes(others)}")
+    centres, bias = _head(others, dimension)
     layers: list[nn.Module] = [_linear(weight, others.get(embeds[0].removesuffix("weight") + "bias"))]
     norm = {name.rsplit(".", 1)[-1]: tensor for name, tensor in others.items() if tensor.shape == (dimension,)}
     if "running_mean" in norm:
         layers.append(nn.BatchNorm1d(dimension))
         layers[-1].load_state_dict({k: v for k, v in norm.items() if k in layers[-1].state_dict()}, strict=False)
-    bias = next((tensor for tensor in others.values() if tensor.shape == (len(heads[0]),)), None)
-    return EmbeddingClassifier(
-        backbone, nn.Sequential(*layers), heads[0].contiguous(), bias, None if bias is not None else scale
-    )
+    return EmbeddingClassifier(backbone, nn.Sequential(*layers), centres, bias, None if bias is not None else scale)
+
+
+def _head(tensors: Mapping[str, Tensor], dimension: int) -> tuple[Tensor, Tensor | None]:
+    """Class weights [classes, dimension] and, of a linear head, the bias, from what backbone and embedding leave over.
+
+    Raises:
+        CheckpointError: there is no such matrix, or more than one.
+    """
+    heads = [
+        tensor if tensor.shape[1] == dimension else tensor.T
+        for tensor in tensors.values()
+        if tensor.ndim == 2 and dimension in tensor.shape
+    ]
+    if len(heads) != 1 or not 1 < len(heads[0]) <= MAX_CLASSES:
+        raise CheckpointError(f"no single matrix of class weights over {dimension} numbers; left: {_shapes(tensors)}")
+    bias = next((tensor for tensor in tensors.values() if tensor.shape == (len(heads[0]),)), None)
+    return heads[0].contiguous(), bias
 
 
 def _linear(weight: Tensor, bias: Tensor | None) -> nn.Linear:

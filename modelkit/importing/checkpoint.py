@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,12 +13,15 @@ from torch import Tensor
 
 from modelkit.importing.archive import check_archive, check_size
 from modelkit.importing.errors import CheckpointError
+from modelkit.importing.inert import Shell, read_inert, state_dict
 
 CONTAINERS = ("model_state_dict", "state_dict", "model_ema", "ema", "model", "net", "network")
 """Where training loops put the weights, most telling first."""
 
 CLASS_NAMES = ("class_names", "classes", "labels", "names", "idx_to_class", "class_to_idx")
-LEFT_OUT = ("optimizer", "optim", "scheduler", "lr_scheduler", "scaler")
+LEFT_OUT = ("optim", "scheduler", "scaler")
+"""What names of entries have in them that hold numbers of a training loop, not of its network."""
+
 MAX_DEPTH = 6
 
 
@@ -28,33 +32,35 @@ class Checkpoint:
     Attributes:
         tensors: name to float32 or integer tensor, on the CPU; nested names are joined by dots.
         class_names: in the order of the model's outputs, or None where the file does not say.
+        shells: classes of the file that were kept as empty shells, for the person who imports it.
     """
 
     tensors: dict[str, Tensor]
     class_names: tuple[str, ...] | None
+    shells: tuple[str, ...] = ()
 
 
 def read_checkpoint(file: Path) -> Checkpoint:
-    """Reads a safetensors file, or a PyTorch file with `weights_only`.
+    """Reads a safetensors file, or a PyTorch file with `weights_only`, and as dead matter where that is refused.
 
     Args:
-        file: the weights, bare or inside the dictionary of a training loop.
+        file: the weights, bare or inside the dictionary of a training loop, or a network that was saved whole.
 
     Raises:
         CheckpointError: it is empty, too large, damaged, wants to run code, or holds no weights or weights that are
             not finite.
     """
     check_size(file)
-    content = _safetensors(file) if file.suffix == ".safetensors" else _torch(file)
-    holder = next((content[key] for key in CONTAINERS if isinstance(content.get(key), Mapping)), content)
-    tensors = dict(_tensors(holder))
+    content, shells = (_safetensors(file), ()) if file.suffix == ".safetensors" else _torch(file)
+    holder = next((content[key] for key in CONTAINERS if isinstance(content.get(key), Mapping | Shell)), content)
+    tensors = state_dict(holder) if isinstance(holder, Shell) else dict(_tensors(holder))
     if not tensors:
         keys = ", ".join(str(key) for key in list(content)[:8])
         raise CheckpointError(f"{file} holds no weights; its entries are: {keys or 'none'}")
     for name, tensor in tensors.items():
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():
             raise CheckpointError(f"{file}: {name} has numbers that are not finite; the training diverged")
-    return Checkpoint(tensors, _class_names(content))
+    return Checkpoint(tensors, _class_names(content), shells)
 
 
 def _safetensors(file: Path) -> Mapping[str, Any]:
@@ -67,30 +73,27 @@ def _safetensors(file: Path) -> Mapping[str, Any]:
         raise CheckpointError(f"{file} is no safetensors file: {error}") from error
 
 
-def _torch(file: Path) -> Mapping[str, Any]:
+def _torch(file: Path) -> tuple[Mapping[str, Any], tuple[str, ...]]:
+    """Content and shells."""
     check_archive(file)
     try:
         content = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:
+        if zipfile.is_zipfile(file):
+            return read_inert(file)
         raise CheckpointError(
-            f"{file} cannot be read as plain weights ({_reason(file, error)}). Only tensors are taken: save "
+            f"{file} cannot be read as plain weights ({_reason(error)}). Only tensors are taken: save "
             "`model.state_dict()`, best as safetensors"
         ) from error
     if not isinstance(content, Mapping):
         raise CheckpointError(
             f"{file} holds a {type(content).__name__}, not weights by name: save `model.state_dict()`"
         )
-    return content
+    return content, ()
 
 
-def _reason(file: Path, error: Exception) -> str:
-    """What the file asks for besides tensors, else the first line of PyTorch's own words."""
-    try:
-        wanted = torch.serialization.get_unsafe_globals_in_checkpoint(file)
-    except Exception:
-        wanted = []
-    if wanted:
-        return f"it asks for {', '.join(sorted(wanted)[:8])}; nothing of it was run"
+def _reason(error: Exception) -> str:
+    """The first line of PyTorch's own words."""
     return str(error).strip().split("\n")[0][:200] or type(error).__name__
 
 
@@ -98,8 +101,14 @@ def _tensors(content: Mapping[Any, Any], prefix: str = "", depth: int = 0) -> It
     for key, value in content.items():
         if isinstance(value, Tensor):
             yield f"{prefix}{key}", value.float() if value.is_floating_point() else value
-        elif isinstance(value, Mapping) and depth < MAX_DEPTH and str(key).lower() not in LEFT_OUT:
+        elif (
+            isinstance(value, Mapping) and depth < MAX_DEPTH and not any(word in str(key).lower() for word in LEFT_OUT)
+        ):
             yield from _tensors(value, f"{prefix}{key}.", depth + 1)
+
+
+def _of_the_loop(key: str) -> bool:
+    return any(word in key.lower() for word in LEFT_OUT)
 
 
 def _class_names(content: Mapping[str, Any]) -> tuple[str, ...] | None:

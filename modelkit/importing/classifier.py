@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from modelkit.importing.dialect import as_timm
 from modelkit.importing.errors import CheckpointError
 from modelkit.importing.fit import fit, guess, spellings
 from modelkit.importing.networks import Classifier
@@ -42,12 +43,18 @@ def import_classifier(tensors: Mapping[str, Tensor], architecture: str | None) -
     """Fits a checkpoint to a timm architecture.
 
     Args:
-        tensors: of the checkpoint, under any wrapper's names; the head may be called as it likes.
+        tensors: of the checkpoint, under any wrapper's names; the head may be called as it likes. An EfficientNet may
+            have the names of torchvision or efficientnet_pytorch.
         architecture: a name that timm knows; None: guessed.
 
     Raises:
         CheckpointError: no such architecture, or the checkpoint is of another.
     """
+    renamed, known = as_timm(tensors)
+    if known is not None:
+        if architecture not in {None, known}:
+            raise CheckpointError(f"these are the tensors of timm's {known} under other names: pass --arch {known}")
+        tensors, architecture = renamed, known
     if architecture is None:
         architecture, share = guess(tensors)
         if share < 0.9:

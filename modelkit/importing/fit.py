@@ -9,7 +9,10 @@ from torch import Tensor, nn
 
 from modelkit.importing.errors import CheckpointError
 
-PREFIXES = ("module.", "_orig_mod.", "model.", "net.", "network.", "backbone.", "encoder.", "base_model.", "features.")
+PREFIXES = (
+    *("module.", "_orig_mod.", "model.", "net.", "network.", "backbone.", "encoder.", "base_model.", "features."),
+    "state_dict_backbone.",
+)
 """What wrappers put before the names of the network they hold."""
 
 SHOWN = 8

@@ -1,7 +1,8 @@
 """Reads a pickled network as dead matter: every class in it becomes an empty shell that only keeps its attributes.
 
-Ultralytics saves whole Python objects. Unpickling them the usual way runs whatever the file says. Here the only things
-that can be made are shells, plain containers and tensors; any other name in the file ends the reading.
+Ultralytics saves whole Python objects, and so does `torch.save(network)`; training loops keep NumPy's numbers or their
+own arguments beside the weights. Unpickling these the usual way runs whatever the file says. Here the only things that
+can be made are shells, plain containers and tensors; any other name in the file ends the reading.
 """
 
 from __future__ import annotations
@@ -19,11 +20,15 @@ from torch import Tensor
 from modelkit.importing.archive import check_archive, check_size
 from modelkit.importing.errors import CheckpointError
 
-SHELLS = ("ultralytics.", "torch.nn.", "types.", "pathlib.", "models.", "utils.")
-"""Modules whose classes become shells."""
+NETWORKS = ("ultralytics.", "torch.nn.", "timm.", "torchvision.", "models.", "utils.", "__main__.")
+RECORDS = ("types.", "pathlib.", "argparse.", "datetime.", "torch.optim.", "numpy.", "_codecs.", "omegaconf.", "yacs.")
+SHELLS = (*NETWORKS, *RECORDS)
+"""Modules whose classes and functions become shells: of networks, and of what training loops note beside them."""
 
 PLAIN: dict[tuple[str, str], Any] = {
     ("collections", "OrderedDict"): OrderedDict,
+    ("collections", "defaultdict"): lambda *_: {},
+    ("torch", "device"): lambda *_: None,
     **{("builtins", each.__name__): each for each in (dict, list, set, tuple, int, float, str, bool)},
     **{("__builtin__", each.__name__): each for each in (dict, list, set, tuple, int, float, str, bool)},
 }
@@ -56,12 +61,22 @@ class Shell:
     def __setstate__(self, state: Any) -> None:
         self.state = state if isinstance(state, dict) else {}
 
+    def __setitem__(self, key: Any, value: Any) -> None:
+        """Loses what a dictionary of another class held."""
+
+    def extend(self, values: Any) -> None:
+        """Loses what a list of another class held."""
+
+    append = extend
+
     def __hash__(self) -> int:
         return id(self)
 
 
 def read_inert(file: Path) -> tuple[Mapping[str, Any], tuple[str, ...]]:
     """The checkpoint's dictionary with shells for objects, and the names of the classes that became shells.
+
+    A network that was saved whole, without a dictionary, stands under `model`.
 
     Raises:
         CheckpointError: it is no checkpoint of PyTorch's zip format, is damaged, or asks for anything else.
@@ -80,6 +95,8 @@ def read_inert(file: Path) -> tuple[Mapping[str, Any], tuple[str, ...]]:
         raise CheckpointError(f"{file}: {error}") from error
     except Exception as error:
         raise CheckpointError(f"{file} is no checkpoint that can be read: {type(error).__name__}: {error}") from error
+    if isinstance(content, Shell):
+        content = {"model": content}
     if not isinstance(content, Mapping):
         raise CheckpointError(f"{file} holds a {type(content).__name__}, not the dictionary of a training run")
     return content, tuple(sorted(reader.shells))
@@ -97,9 +114,11 @@ def state_dict(module: Shell) -> dict[str, Tensor]:
         if not todo:
             return result
         prefix, each, depth = todo.pop()
+        passing = each.state.get("_non_persistent_buffers_set")
+        unsaved = passing if isinstance(passing, set) else set()
         for kind in ("_parameters", "_buffers"):
             for name, value in _entries(each, kind).items():
-                if isinstance(value, Tensor):
+                if isinstance(value, Tensor) and name not in unsaved:
                     result[f"{prefix}{name}"] = value.float() if value.is_floating_point() else value
         if depth < 32:
             inner = _entries(each, "_modules").items()

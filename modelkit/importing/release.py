@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from modelkit.data import DataError, find_parquet, read_expressions
 from modelkit.detector import export as detector_export
@@ -87,12 +88,13 @@ def publish_classifier(
         The version's directory.
 
     Raises:
-        CheckpointError: there are not as many labels as classes.
+        CheckpointError: there are not as many labels as classes, or the network takes no pictures of this size.
         ExportError: the exported file answers otherwise than PyTorch.
         PublishError: another publish is running.
     """
     if len(labels) != imported.classes:
         raise CheckpointError(f"the model has {imported.classes} classes, and {len(labels)} labels are named")
+    _check_side(imported)
     training = source.record()
     with tempfile.TemporaryDirectory() as scratch:
         file = Path(scratch) / MODEL_FILE
@@ -181,6 +183,16 @@ def publish_detector(
             )
 
         return _publish(models_dir, name, file, manifest, data)
+
+
+def _check_side(imported: Imported) -> None:
+    try:
+        with torch.inference_mode():
+            imported.network.eval()(torch.zeros(1, imported.channels, imported.size, imported.size))
+    except (RuntimeError, AssertionError, ValueError) as error:
+        raise CheckpointError(
+            f"the network takes no pictures of {imported.size} px ({error}): --size is the side it was trained with"
+        ) from error
 
 
 def _publish(models_dir: Path, name: str, file: Path, manifest: MakeManifest, data: Path | None) -> Path:

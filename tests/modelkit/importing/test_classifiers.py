@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from argparse import Namespace
+from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ from typer.testing import CliRunner
 from cli.models import app
 from modelkit.arcface import ArcFace, Backbone
 from modelkit.importing.classifier import create
+from modelkit.importing.insightface import IResNet
 from modelkit.mobilenet import FaceMobileNet
 from serving.backends import load_backend
 from serving.expressions import EXPRESSIONS, Expression
@@ -66,6 +69,10 @@ def answers_like(model: StoredModel, expected: Callable[[torch.Tensor], torch.Te
             lambda s: {f"backbone.{k}" if not k.startswith("fc.") else f"head.1.{k[3:]}": v for k, v in s.items()},
             id="other head name",
         ),
+        pytest.param(
+            lambda s: {"net": s, "best": np.float64(0.7), "args": Namespace(lr=0.1), "log": defaultdict(list)},
+            id="with a training loop's records",
+        ),
         pytest.param(lambda s: {k: v.half() if v.is_floating_point() else v for k, v in s.items()}, id="half"),
     ],
 )
@@ -74,6 +81,17 @@ def test_weights_are_found_wherever_they_lie(tmp_path: Path, wrap: Callable[[Any
     torch.save(wrap(original.state_dict()), tmp_path / "best.pth")
     result = run("efficientnet", tmp_path / "best.pth", "--arch", ARCH, *ORDER, *SMALL, "--models-dir", tmp_path / "m")
     assert result.exit_code == 0, result.output
+    answers_like(published(tmp_path / "m"), original)
+
+
+@pytest.mark.parametrize("wrap", [lambda network: network, lambda network: {"model": network, "epoch": 3}])
+def test_a_network_that_was_saved_whole_is_read_as_dead_matter(tmp_path: Path, wrap: Callable[[Any], Any]) -> None:
+    original = network()
+    torch.save(wrap(original), tmp_path / "best.pth")
+    result = run("efficientnet", tmp_path / "best.pth", "--arch", ARCH, *ORDER, *SMALL, "--models-dir", tmp_path / "m")
+    assert result.exit_code == 0, result.output
+    assert "kept as empty shells, never run: " in result.stderr
+    assert "timm.models.resnet.ResNet" in result.stderr
     answers_like(published(tmp_path / "m"), original)
 
 
@@ -172,6 +190,40 @@ def test_arcface_around_a_timm_backbone(tmp_path: Path, head: str) -> None:
         return 8 * normalize(features) @ normalize(centres).T
 
     answers_like(published(tmp_path / "m", "arcface"), expected)
+
+
+@pytest.mark.parametrize("one_dictionary", [True, False])
+def test_arcface_as_insightface_names_it(tmp_path: Path, one_dictionary: bool) -> None:
+    torch.manual_seed(0)
+    backbone, centres = IResNet((8, 8, 8, 16, 16), (1, 2, 1, 1), 3, 32).eval(), torch.randn(7, 32)
+    state = backbone.state_dict()
+    wrapped = {f"module.backbone.{k}": v for k, v in state.items()} | {"module.fc.weight": centres}
+    halves = {"state_dict_backbone": state, "state_dict_softmax_fc": {"weight": centres}, "state_optimizer": {0: state}}
+    torch.save({"state_dict": wrapped} if one_dictionary else halves, tmp_path / "best.pth")
+    result = run("arcface", tmp_path / "best.pth", *ORDER, "--scale", "8", "--models-dir", tmp_path / "m")
+    assert result.exit_code == 0, result.output
+    model = published(tmp_path / "m", "arcface")
+    assert (model.manifest.architecture, model.manifest.input.width) == ("arcface:iresnet", 48)
+    assert (model.manifest.input.color.value, model.manifest.input.mean) == ("rgb", (0.5, 0.5, 0.5))
+    assert model.manifest.output.embedding == "embedding"
+    normalize = nn.functional.normalize
+    answers_like(model, lambda images: 8 * normalize(backbone(images)) @ normalize(centres).T)
+
+
+def test_a_side_that_the_network_does_not_take_is_refused(tmp_path: Path) -> None:
+    state = IResNet((8, 8, 8, 16, 16), (1, 1, 1, 1), 3, 32).state_dict() | {"head.weight": torch.ones(7, 32)}
+    torch.save(state, tmp_path / "best.pth")
+    result = run("arcface", tmp_path / "best.pth", *ORDER, "--size", "64", "--models-dir", tmp_path / "m")
+    assert result.exit_code == 1
+    assert "takes no pictures of 64 px" in result.output
+    assert not (tmp_path / "m").exists()
+
+
+def test_insightfaces_network_without_class_weights_knows_no_expressions(tmp_path: Path) -> None:
+    torch.save(IResNet((8, 8, 8, 16, 16), (1, 1, 1, 1), 3, 32).state_dict(), tmp_path / "best.pth")
+    result = run("arcface", tmp_path / "best.pth", *ORDER, "--models-dir", tmp_path / "m")
+    assert result.exit_code == 1
+    assert "no single matrix of class weights over 32 numbers" in result.output
 
 
 def test_another_architecture_is_named_with_what_does_not_fit(tmp_path: Path) -> None:
