@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import fields
 
 import torch
@@ -24,7 +24,9 @@ class _Steps(Dataset[tuple[Tensor, ...]]):
         return tuple(torch.from_numpy(getattr(batch, field.name)) for field in fields(Batch))
 
 
-def feed(sampler: Sampler, first: int, last: int, workers: int, *, pinned: bool) -> Iterator[tuple[Tensor, ...]]:
+def feed(
+    sampler: Sampler, first: int, last: int, workers: int, *, pinned: bool
+) -> Generator[tuple[Tensor, ...], None, None]:
     """The batches of the steps `first` to `last`, in order, as tensors in the order of `Batch`'s fields.
 
     Args:

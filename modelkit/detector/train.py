@@ -11,6 +11,7 @@ import math
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -257,7 +258,8 @@ class Trainer:
         batches = feed(self.sampler, self.step, last, settings.workers, pinned=self.device.type == "cuda")
         sums, since, started = torch.zeros(len(LOSSES), device=self.device), 0, began
         total = None if settings.seconds else settings.steps
-        with tqdm(total=total, initial=self.step, unit="step", desc="detector", mininterval=5) as bar:
+        progress = tqdm(total=total, initial=self.step, unit="step", desc="detector", mininterval=5)
+        with closing(batches), progress as bar:  # closed, the feed ends its processes
             for batch in batches:
                 sums += self.train_step(batch)
                 since += 1
