@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -93,8 +94,13 @@ def _torch(file: Path) -> tuple[Mapping[str, Any], tuple[str, ...]]:
 
 
 def _reason(error: Exception) -> str:
-    """The first line of PyTorch's own words."""
-    return str(error).strip().split("\n")[0][:200] or type(error).__name__
+    """What the file asks for, or else the first line of PyTorch's own words, but no advice to trust the file."""
+    text = str(error).strip()
+    if wanted := re.search(r"GLOBAL (\S+)", text):
+        return f"it asks for {wanted[1]}; nothing of it was run"
+    if not text or text.startswith("Weights only"):
+        return "it is damaged, or no checkpoint"
+    return text.split("\n")[0][:200]
 
 
 def _tensors(content: Mapping[Any, Any], prefix: str = "", depth: int = 0) -> Iterator[tuple[str, Tensor]]:

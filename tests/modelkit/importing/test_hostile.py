@@ -80,6 +80,17 @@ def test_classes_of_the_network_become_shells_that_do_nothing(tmp_path: Path) ->
     assert content["model"].state == {"names": ["a"]}
 
 
+def test_pytorchs_old_format_is_taken_for_plain_weights_alone(tmp_path: Path) -> None:
+    file = tmp_path / "best.pth"
+    torch.save({"state_dict": {"fc.weight": torch.ones(2)}}, file, _use_new_zipfile_serialization=False)
+    assert list(read_checkpoint(file).tensors) == ["fc.weight"]
+    torch.save({"model": Evil(tmp_path / "it ran")}, file, _use_new_zipfile_serialization=False)
+    with pytest.raises(CheckpointError, match=r"it asks for \w+\.system; nothing of it was run") as caught:
+        read_checkpoint(file)
+    assert "weights_only" not in str(caught.value)
+    assert not (tmp_path / "it ran").exists()
+
+
 def broken() -> dict[str, bytes]:
     state = create("resnet18", 7, 3).state_dict()
     buffer = io.BytesIO()
