@@ -21,7 +21,11 @@ from modelkit.importing.archive import check_archive, check_size
 from modelkit.importing.errors import CheckpointError
 
 NETWORKS = ("ultralytics.", "torch.nn.", "timm.", "torchvision.", "models.", "utils.", "__main__.")
-RECORDS = ("types.", "pathlib.", "argparse.", "datetime.", "torch.optim.", "numpy.", "_codecs.", "omegaconf.", "yacs.")
+RECORDS = (
+    *("types.", "pathlib.", "argparse.", "datetime.", "_codecs.", "numpy.", "torch.optim."),
+    *("lightning.", "pytorch_lightning.", "lightning_fabric.", "mmengine.", "ignite."),
+    *("omegaconf.", "yacs.", "easydict.", "addict.", "ml_collections."),
+)
 SHELLS = (*NETWORKS, *RECORDS)
 """Modules whose classes and functions become shells: of networks, and of what training loops note beside them."""
 

@@ -91,6 +91,16 @@ def test_pytorchs_old_format_is_taken_for_plain_weights_alone(tmp_path: Path) ->
     assert not (tmp_path / "it ran").exists()
 
 
+def test_dictionaries_and_lists_of_other_classes_are_lost_and_nothing_else(tmp_path: Path) -> None:
+    hyper = b"clightning.fabric.utilities.data\nAttributeDict\n)R(Vlr\nF0.1\nu"  # a dictionary, filled after it is made
+    buffer = b"cmmengine.logging\nHistoryBuffer\n)R(F0.1\ne"  # a list, likewise
+    content, shells = read_inert(
+        archive(tmp_path / "best.pt", b"}(Vhyper\n" + hyper + b"Vlog\n" + buffer + b"Vepoch\nI3\nu.")
+    )
+    assert shells == ("lightning.fabric.utilities.data.AttributeDict", "mmengine.logging.HistoryBuffer")
+    assert (content["epoch"], content["hyper"].state, content["log"].state) == (3, {}, {})
+
+
 def broken() -> dict[str, bytes]:
     state = create("resnet18", 7, 3).state_dict()
     buffer = io.BytesIO()
