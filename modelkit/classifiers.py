@@ -26,7 +26,7 @@ from modelkit.recipes import RECIPES, Recipe
 from modelkit.record import draw_confusion, draw_curves, training_record
 from modelkit.selection import Selection, select
 from modelkit.tables import write_table
-from modelkit.targets import Teacher
+from modelkit.teachers import PublishedTeacher, Teacher, TrainedTeacher
 from modelkit.trainer import Trainer, answer
 from serving.backends import load_backend
 from serving.expressions import EXPRESSIONS
@@ -35,7 +35,7 @@ from serving.repository.repository import ModelRepository, StoredModel
 
 REPORTED = "public_test"
 TAUGHT_FILE = "taught.npz"  # what published models say of the training pictures
-TEACHERS_FILE = "teachers.json"  # which runs are asked about the views
+TEACHERS_FILE = "teachers.json"  # who is asked about every view
 MODEL_FILE, RECORD_FILE, CURVES_FILE, CONFUSION_FILE = "model.onnx", "record.json", "curves.png", "confusion.png"
 
 
@@ -63,12 +63,12 @@ class Run:
         """Training data, without near-duplicates of the reported split."""
         return select(self.data, REPORTED, self.folder.parent)
 
-    def trainer(self, selection: Selection, teachers: Sequence[Self] = ()) -> Trainer:
+    def trainer(self, selection: Selection, teachers: Sequence[Self | StoredModel] = ()) -> Trainer:
         """The run as its last checkpoint left it.
 
         Args:
             selection: see `selection`.
-            teachers: finished runs that are asked about every view while this one learns.
+            teachers: finished runs and published classifiers that are asked about every view while this one learns.
 
         Raises:
             DataError: a teacher has not finished, or this run began with others.
@@ -77,8 +77,7 @@ class Run:
 
         device = pick_device(self.device)
         if teachers:
-            self._remember([each.folder.name for each in teachers])
-
+            self._remember(teachers)
         train, validation = selection.train, selection.validation
         taught = self._taught()
         probabilities = None if taught is None else taught["probabilities"]
@@ -92,10 +91,10 @@ class Run:
             device,
             initial=self.initial,
             taught=probabilities,
-            teachers=[each.as_teacher(selection, device) for each in teachers],
+            teachers=[_teacher(each, selection, device) for each in teachers],
         )
 
-    def as_teacher(self, selection: Selection, device: torch.device) -> Teacher:
+    def as_teacher(self, selection: Selection, device: torch.device) -> TrainedTeacher:
         """What this finished run learnt, to teach another.
 
         Raises:
@@ -105,21 +104,32 @@ class Run:
         if not trainer.finished:
             raise DataError(f"{self.folder.name} cannot teach before `ferry models train` has finished it")
         network = trainer.averaged_network().to(device, memory_format=torch.channels_last)
-        return Teacher(network, self.recipe.input_size, self.recipe.mean, self.recipe.std)
+        return TrainedTeacher(network, self.recipe.input_size, self.recipe.mean, self.recipe.std)
 
     @property
     def teacher_runs(self) -> list[str]:
         """Names of the runs that are asked about every view while this one learns."""
-        path = self.folder / TEACHERS_FILE
-        names: list[str] = json.loads(path.read_text()) if path.exists() else []
-        return names
+        return self._view_teachers()["runs"]
 
-    def _remember(self, teachers: list[str]) -> None:
+    @property
+    def teacher_models(self) -> list[str]:
+        """Published models that are asked about every view, with version and digest."""
+        return self._view_teachers()["models"]
+
+    def _view_teachers(self) -> dict[str, list[str]]:
         path = self.folder / TEACHERS_FILE
-        if self.teacher_runs not in ([], teachers):
+        found: dict[str, list[str]] = json.loads(path.read_text()) if path.exists() else {"runs": [], "models": []}
+        return found
+
+    def _remember(self, teachers: Sequence[Run | StoredModel]) -> None:
+        path, wanted = self.folder / TEACHERS_FILE, dict[str, list[str]](runs=[], models=[])
+        for each in teachers:
+            kind, name = ("runs", each.folder.name) if isinstance(each, Run) else ("models", describe(each))
+            wanted[kind].append(name)
+        if path.exists() and self._view_teachers() != wanted:
             raise DataError(f"{self.folder} began with other teachers; use another --work-dir or remove it")
         self.folder.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(teachers) + "\n")
+        path.write_text(json.dumps(wanted) + "\n")
 
     def teach(self, selection: Selection, teachers: Sequence[StoredModel]) -> None:
         """Asks published classifiers about every training picture and its mirror image, once for this run."""
@@ -141,7 +151,7 @@ class Run:
         """What softened this run's labels: models with version and digest, and runs."""
         taught = self._taught()
         models = [] if taught is None else [str(name) for name in taught["teachers"]]
-        return models + [f"run {name}" for name in self.teacher_runs]
+        return [*models, *(f"run {name}" for name in self.teacher_runs), *self.teacher_models]
 
     def _taught(self) -> dict[str, npt.NDArray[Any]] | None:
         path = self.folder / TAUGHT_FILE
@@ -149,6 +159,12 @@ class Run:
             return None
         with np.load(path) as table:
             return dict(table)
+
+
+def _teacher(who: Run | StoredModel, selection: Selection, device: torch.device) -> Teacher:
+    if isinstance(who, Run):
+        return who.as_teacher(selection, device)
+    return PublishedTeacher(load_backend(who.file(), threads=torch.get_num_threads()), who.manifest)
 
 
 def find_run(

@@ -2,45 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from modelkit.recipes import Recipe
 from serving.expressions import EXPRESSIONS
 
 CLASSES = len(EXPRESSIONS)
-
-
-@dataclass(frozen=True)
-class Teacher:
-    """A trained network that says its opinion of every training view.
-
-    Seeing the very view that the student sees, mixed with others and relit, it teaches what it computes rather than
-    what it remembers of the pictures (Beyer et al., "Knowledge distillation: A good teacher is patient and
-    consistent", CVPR 2022).
-
-    Attributes:
-        network: in evaluation mode, on the student's device; float32 [N, 1, S, S] to `(logits, embedding or None)`.
-        size: S, pixels.
-        mean: of pixels scaled to [0, 1].
-        std: likewise.
-    """
-
-    network: nn.Module
-    size: int
-    mean: float
-    std: float
-
-    def __call__(self, views: Tensor) -> Tensor:
-        """float32 [N, 1, H, H] in [0, 1] to probabilities float32 [N, classes]."""
-        if views.shape[-1] != self.size:
-            views = functional.interpolate(views, (self.size, self.size), mode="bilinear", antialias=True)
-        return functional.softmax(self.network((views - self.mean) / self.std)[0].float(), dim=1)
 
 
 def targets(

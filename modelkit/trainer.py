@@ -29,7 +29,8 @@ from modelkit.data import ExpressionSet
 from modelkit.manifests import input_spec
 from modelkit.published import restore, start_from_mobilenet
 from modelkit.recipes import Recipe
-from modelkit.targets import CLASSES, Teacher, mix, targets
+from modelkit.targets import CLASSES, mix, targets
+from modelkit.teachers import Teacher
 from serving.preprocess import prepare
 
 CHECKPOINT = "checkpoint.pt"
@@ -82,7 +83,7 @@ class Trainer:
             the `.pth` file of an EfficientNet-Lite (see `modelkit.enlarge`), or the `.json` file of a face MobileNet
             (see `modelkit.mobilenet`).
         taught: float32 [len(train), 7], what teachers say of each training picture; rows sum to 1.
-        teachers: networks that are asked about every view, instead of `taught`.
+        teachers: they are asked about every view, instead of `taught`.
         checkpoint_seconds: longest time between two checkpoints.
 
     Raises:

@@ -55,6 +55,12 @@ def train(
             "GPU: each costs a third of a step."
         ),
     ] = None,
+    every_view: Annotated[
+        bool,
+        typer.Option(
+            "--every-view", help="Classifiers: ask --teacher about every view, not about each picture once; slower."
+        ),
+    ] = False,
     pseudo_labels: Annotated[
         bool, typer.Option(help="Detector: let the published classifiers label photographed faces and soften crops.")
     ] = True,
@@ -97,10 +103,14 @@ def train(
                 f"of the evaluation split and {counts.conflicting_labels} contradict their own copies; "
                 f"training on {counts.train}, {counts.held_back} held back"
             )
-            teachers = teacher or (_published(models_dir) if refine and not teacher_run else [])
-            run.teach(selection, [ModelRepository(models_dir).open(each, "latest") for each in teachers])
+            names = teacher or [model.split()[0] for model in run.teacher_models]
+            names = names or (_published(models_dir) if refine and not teacher_run else [])
+            models = [ModelRepository(models_dir).open(each, "latest") for each in names]
             runs = [find_run(each, data, work_dir, device=device) for each in teacher_run or run.teacher_runs]
-            run.trainer(selection, runs).run()
+            every_view = every_view or bool(run.teacher_models)
+            if not every_view:
+                run.teach(selection, models)
+            run.trainer(selection, [*runs, *models] if every_view else runs).run()
     typer.echo(f"done; next: ferry models export {name} --data {data}{' --refine' if refine else ''}")
 
 

@@ -111,6 +111,20 @@ def test_a_finished_run_teaches_another_that_sees_the_same_views(ferry_models, t
     assert record["teachers"] == ["run arcface"]
 
 
+def test_a_published_model_teaches_by_what_it_says_of_every_view(ferry_models, tmp_path: Path, monkeypatch) -> None:
+    for command in ("train", "export", "publish"):
+        ferry_models(command, "arcface")
+    monkeypatch.setitem(RECIPES, "pupil", TINY.with_changes(name="pupil", gate=0.0))
+    ferry_models("train", "pupil", "--teacher", "arcface", "--every-view")
+    ferry_models("train", "pupil")  # knows its teacher still
+    assert "other teachers" in ferry_models("train", "pupil", "--teacher-run", "arcface", fails=True)
+    ferry_models("export", "pupil")
+    work = tmp_path / "work" / "pupil"
+    assert not (work / "taught.npz").exists()
+    (teacher,) = json.loads((work / "record.json").read_text())["teachers"]
+    assert teacher.startswith("arcface 1 (")
+
+
 def test_a_refinement_goes_on_from_the_published_version(ferry_models, data: Path, tmp_path: Path, monkeypatch) -> None:
     assert "no model 'arcface'" in ferry_models("train", "arcface", "--refine", fails=True)
     for command in ("train", "export", "publish"):

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from modelkit.selection import select
-from modelkit.targets import Teacher
+from modelkit.teachers import TrainedTeacher
 from modelkit.trainer import CHECKPOINT, DivergedError, ResumeError, Trainer, answer
 from serving.expressions import EXPRESSIONS, Expression
 from tests.modelkit.recipe import TINY
@@ -138,7 +138,7 @@ def test_teachers_that_see_every_view_soften_the_targets(data: Path, tmp_path: P
     selection = select(data, "public_test", tmp_path / "cache")
     recipe = TINY.with_changes(teacher_share=1.0, epochs=8, augmentation_schedule=((1.0, 0.0),))
     network = Sure()
-    teacher = Teacher(network, size=48, mean=0.25, std=0.5)
+    teacher = TrainedTeacher(network, size=48, mean=0.25, std=0.5)
     cpu = torch.device("cpu")
     trainer = Trainer(recipe, selection.train, selection.validation, tmp_path / "run", cpu, teachers=[teacher])
     trainer.run()
