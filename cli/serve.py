@@ -65,7 +65,7 @@ def serve(
         list[str] | None,
         typer.Option(
             metavar="MODEL=WEIGHT",
-            help="A classifier and its weight in the vote, in the place of efficientnet=0.34 and arcface=0.66. "
+            help="A classifier and its weight in the vote, in the place of the recipe's efficientnet and arcface. "
             "May be repeated.",
         ),
     ] = None,

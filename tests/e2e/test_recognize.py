@@ -13,6 +13,7 @@ from PIL import Image
 from cli.cluster import Cluster
 from ferry.client import Client, InvalidImageError
 from ferry.v1 import gateway_pb2, gateway_pb2_grpc, types_pb2
+from services.ensembler.recipe import DEFAULT_RECIPE, read_recipe
 from tests.e2e.conftest import MODELS, SAMPLES, all_serving, services
 from tests.processes import SERVING, health
 from tests.serving.images.files import encode
@@ -141,7 +142,8 @@ def test_status_names_every_model_and_its_version(cluster: Cluster, gateway: Gat
     (stable,) = status.variants
     assert (stable.name, stable.traffic_share, stable.healthy) == ("stable", 1, True)
     weights = {entry.model.name: round(entry.weight, 3) for entry in stable.entries}
-    assert weights == {"detector": 0, "efficientnet": 0.34, "arcface": 0.66}
+    recipe = read_recipe(DEFAULT_RECIPE)
+    assert weights == dict(zip(("efficientnet", "arcface", "detector"), recipe.weights, strict=True))
     assert all(entry.available and entry.model.version == "1" for entry in stable.entries)
     assert status.cache.enabled
     assert status.cache.redis_available

@@ -11,7 +11,7 @@ import pytest
 from cli.cluster import ClusterError, ClusterSettings, ports
 from cli.cluster.plan import plan
 from cli.cluster.process import ProcessSpec
-from services.ensembler.recipe import read_recipe
+from services.ensembler.recipe import DEFAULT_RECIPE, read_recipe
 
 
 @pytest.fixture
@@ -39,14 +39,14 @@ def test_the_usual_cluster(models: Path, tmp_path: Path) -> None:
     gateway, ensembler, detector, efficientnet, arcface, valkey = specs
     assert flag(gateway, "--ensembler-address") == ensembler.address
     assert flag(gateway, "--redis-url") == valkey.address == f"unix://{tmp_path}/valkey.sock"
-    recipe = json.loads(Path(flag(ensembler, "--recipe")).read_text())
+    recipe, weights = json.loads(Path(flag(ensembler, "--recipe")).read_text()), read_recipe(DEFAULT_RECIPE).weights
     assert recipe == {
         "vote": "soft",
         "detector_weight": 0.0,
         "detector": {"name": "detector", "address": detector.address, "timeout": 20},
         "classifiers": [
-            {"name": "efficientnet", "address": efficientnet.address, "weight": 0.34, "timeout": 20},
-            {"name": "arcface", "address": arcface.address, "weight": 0.66, "timeout": 20},
+            {"name": "efficientnet", "address": efficientnet.address, "weight": weights[0], "timeout": 20},
+            {"name": "arcface", "address": arcface.address, "weight": weights[1], "timeout": 20},
         ],
     }
     assert read_recipe(Path(flag(ensembler, "--recipe"))).detector.address == detector.address

@@ -15,10 +15,11 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from cli.models.fit_vote import with_weights
 from cli.rollout import app
 from cli.rollout.weights import render as render_table
 from gateway.routing.table import RoutingTable, VariantEntry
-from services.ensembler.recipe import Recipe
+from services.ensembler.recipe import DEFAULT_RECIPE, Recipe, read_recipe
 from serving.config_file import parse_config
 from tests.cli.rollout.fake_kubectl import REVISION
 from tests.deploy.manifests import Json, render
@@ -94,7 +95,7 @@ class FakeCluster:
             models["value"] = "arcface:2"
 
         def recipe(item: Json) -> None:
-            item["data"]["recipe.toml"] = item["data"]["recipe.toml"].replace("0.66", "0.7")
+            item["data"]["recipe.toml"] = with_weights(item["data"]["recipe.toml"], {"arcface": 0.7})
 
         self.change("Deployment", "classifier-arcface-canary", deployment)
         (name,) = (
@@ -166,7 +167,7 @@ def test_promotion_makes_stable_what_the_canary_is(cluster: FakeCluster) -> None
     # Still stable's own: selectors, names and the way the models are reached.
     assert template["metadata"]["labels"]["app.kubernetes.io/component"] == "classifier-arcface"
     assert "ferry/track" not in template["metadata"]["labels"]
-    assert [entry.weight for entry in cluster.recipe.classifiers] == [0.34, 0.7]
+    assert [entry.weight for entry in cluster.recipe.classifiers] == [read_recipe(DEFAULT_RECIPE).weights[0], 0.7]
     assert {entry.address for entry in (cluster.recipe.detector, *cluster.recipe.classifiers)} == {
         "detector:50053",
         "classifier-efficientnet:50054",
