@@ -222,7 +222,7 @@ def export_run(run: Run, allow_unfinished: bool = False) -> dict[str, Any]:
     if run.recipe.symmetric:
         network = Symmetric(network)
     (run.folder / RECORD_FILE).unlink(missing_ok=True)  # of an earlier export, which this file is not
-    embedding = export(network, path, run.recipe.input_size)
+    embedding = export(network, path, run.recipe.input_size, least_half=run.recipe.least_half)
     held_back = selection.validation
     crops = np.repeat(held_back.images[..., None], 3, axis=3)
     parity = check_classifier(network.float().cpu().eval(), path, input_spec(run.recipe), list(crops))

@@ -7,6 +7,9 @@ from typing import Any, Self
 
 from modelkit.augment import Augmentation
 
+EXPORT_ONLY = {"symmetric", "start_share", "least_half"}
+"""Settings that change the exported file, not what is learnt."""
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -37,6 +40,7 @@ class Recipe:
     clip_norm: float = 5.0
     seed: int = 7
     start_share: float = 0.0  # of the exported weights: those the run started from (Wortsman et al., CVPR 2022)
+    least_half: int = 1 << 19  # numbers of a weight that is stored as float16, see `modelkit.export`
     symmetric: bool = False  # the exported network also looks at the mirrored crop, at twice the cost
     view_sizes: tuple[tuple[float, int], ...] = ()  # up to this share of steps, views of this side; then input_size
     frozen: tuple[str, ...] = ()  # parameters with these prefixes stay as they are
@@ -58,7 +62,7 @@ class Recipe:
     @property
     def identity(self) -> dict[str, Any]:
         """What decides the weights: two runs of one identity on the same data are the same run."""
-        return {key: value for key, value in self.as_record().items() if key not in {"symmetric", "start_share"}}
+        return {key: value for key, value in self.as_record().items() if key not in EXPORT_ONLY}
 
     def with_changes(self, **changes: Any) -> Self:
         """A copy in which the given settings differ; None means unchanged."""
@@ -110,6 +114,7 @@ RECIPES: dict[str, Recipe] = {
             architecture="timm:tf_efficientnet_b3",
             options={"drop_rate": 0.3, "drop_path_rate": 0.15, "act_layer": "relu6"},
             input_size=96,
+            least_half=1 << 18,
             mean=0.5,
             std=0.5,
             epochs=8,
