@@ -11,6 +11,12 @@ from onnx import TensorProto, helper, numpy_helper
 MIN_STORED_AS_HALF = 64
 """Tensors with fewer numbers stay float32: they weigh nothing and some of them are grid constants."""
 
+LEAST_HALF = 1 << 19
+"""A classifier's weights of fewer numbers stay float32. Rounding them costs most of the accuracy and saves little:
+first layers and depthwise kernels move a probability of EfficientNet-B3 by 0.0026, all others by 0.0004; a MobileNet
+that rounds from 32,768 numbers on is off by 0.0016, from 262,144 on by 0.0013, from here on by 0.0003. A recipe may say
+otherwise."""
+
 
 def store_as_half(model: Any, only: Collection[str] | None = None, least: int = MIN_STORED_AS_HALF) -> None:
     """Stores float32 weights as float16, each followed by a Cast that runtimes fold when they load the model.

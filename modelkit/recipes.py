@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Self
 
 from modelkit.augment import Augmentation
+from modelkit.half_weights import LEAST_HALF
 
 EXPORT_ONLY = {"symmetric", "start_share", "least_half"}
 """Settings that change the exported file, not what is learnt."""
@@ -40,7 +41,7 @@ class Recipe:
     clip_norm: float = 5.0
     seed: int = 7
     start_share: float = 0.0  # of the exported weights: those the run started from (Wortsman et al., CVPR 2022)
-    least_half: int = 1 << 19  # numbers of a weight that is stored as float16, see `modelkit.export`
+    least_half: int = LEAST_HALF  # weights of fewer numbers are not stored as float16
     symmetric: bool = False  # the exported network also looks at the mirrored crop, at twice the cost
     view_sizes: tuple[tuple[float, int], ...] = ()  # up to this share of steps, views of this side; then input_size
     frozen: tuple[str, ...] = ()  # parameters with these prefixes stay as they are

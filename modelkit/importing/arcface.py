@@ -11,7 +11,7 @@ from modelkit.arcface import ArcFace, Backbone
 from modelkit.importing import insightface
 from modelkit.importing.classifier import MAX_CLASSES, Imported, channels_of, create, preparation
 from modelkit.importing.errors import CheckpointError
-from modelkit.importing.fit import COUNTED, fit, guess, spellings
+from modelkit.importing.fit import fit, guess, spellings
 from modelkit.importing.networks import EmbeddingClassifier
 from modelkit.mobilenet import FaceMobileNet
 from modelkit.recipes import RECIPES
@@ -83,9 +83,7 @@ def _insightface(tensors: Mapping[str, Tensor], scale: float | None) -> Imported
     backbone, size = insightface.build(tensors)
     own = {(name, tensor.shape) for name, tensor in backbone.state_dict().items()}
     rest = {
-        name: tensor
-        for name, tensor in tensors.items()
-        if not own & {(each, tensor.shape) for each in spellings(name)} and not name.endswith(COUNTED)
+        name: tensor for name, tensor in tensors.items() if not own & {(each, tensor.shape) for each in spellings(name)}
     }
     fit(backbone, {name: tensor for name, tensor in tensors.items() if name not in rest})
     centres, bias = _head(rest, backbone.fc.out_features)

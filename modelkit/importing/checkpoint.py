@@ -107,9 +107,7 @@ def _tensors(content: Mapping[Any, Any], prefix: str = "", depth: int = 0) -> It
     for key, value in content.items():
         if isinstance(value, Tensor):
             yield f"{prefix}{key}", value.float() if value.is_floating_point() else value
-        elif (
-            isinstance(value, Mapping) and depth < MAX_DEPTH and not any(word in str(key).lower() for word in LEFT_OUT)
-        ):
+        elif isinstance(value, Mapping) and depth < MAX_DEPTH and not _of_the_loop(str(key)):
             yield from _tensors(value, f"{prefix}{key}.", depth + 1)
 
 

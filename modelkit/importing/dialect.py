@@ -6,10 +6,9 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
-COUNTED = "num_batches_tracked"
+from modelkit.importing.fit import COUNTED, outline
 
 Modules = dict[str, dict[str, Tensor]]
 
@@ -57,7 +56,7 @@ DIALECTS = (
         telling=re.compile(r"(?:.*\.|^)_blocks\.\d+\._depthwise_conv\.weight"),
         layer=re.compile(
             rf"(?:.*\.|^)(_blocks\.\d+\._(?:{'|'.join(IN_A_BLOCK)})|(?<!\d\.)(?:{'|'.join(OUTSIDE)}))"
-            rf"\.(weight|bias|running_mean|running_var|{COUNTED})"
+            r"\.(\w+)"
         ),
         position=_place,
         architectures=tuple(f"tf_efficientnet_b{i}" for i in range(8)),
@@ -102,19 +101,12 @@ def _translated(tensors: Mapping[str, Tensor], dialect: Dialect) -> tuple[Mappin
 
 def _modules(architecture: str, channels: int) -> Modules:
     """The layers of timm's network, in their order, without the last."""
-    from modelkit.torchvision_shim import install
-
-    install()
-    import timm
-
-    with torch.device("meta"):
-        state = timm.create_model(architecture, num_classes=0, in_chans=channels).state_dict()
     found: Modules = {}
-    for name, tensor in state.items():
+    for name, tensor in outline(architecture, channels).items():
         module, leaf = name.rsplit(".", 1)
         found.setdefault(module, {})[leaf] = tensor
     return found
 
 
 def _shapes(layer: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
-    return {name: tuple(tensor.shape) for name, tensor in layer.items() if name != COUNTED}
+    return {name: tuple(tensor.shape) for name, tensor in layer.items() if f".{name}" != COUNTED}

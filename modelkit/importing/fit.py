@@ -71,19 +71,26 @@ def spellings(name: str) -> list[str]:
 
 def guess(tensors: Mapping[str, Tensor], names: Sequence[str] = GUESSES) -> tuple[str, float]:
     """The timm architecture that shares most names and shapes with a checkpoint, and the share of its tensors found."""
+    have = {(each, tuple(tensor.shape)) for name, tensor in tensors.items() for each in spellings(name)}
+    best = "", 0.0
+    for name in names:
+        state = outline(name)
+        share = sum((key, tuple(value.shape)) in have for key, value in state.items()) / len(state)
+        best = max(best, (name, share), key=lambda pair: pair[1])
+    return best
+
+
+def outline(architecture: str, channels: int = 3) -> dict[str, Tensor]:
+    """Names and shapes of a timm network without its last layer, in its order; the tensors hold no numbers."""
     from modelkit.torchvision_shim import install
 
     install()
     import timm
 
-    have = {(each, tuple(tensor.shape)) for name, tensor in tensors.items() for each in spellings(name)}
-    best = "", 0.0
-    for name in names:
-        with torch.device("meta"):
-            state = timm.create_model(name, num_classes=0).state_dict()
-        share = sum((key, tuple(value.shape)) in have for key, value in state.items()) / len(state)
-        best = max(best, (name, share), key=lambda pair: pair[1])
-    return best
+    with torch.device("meta"):
+        network = timm.create_model(architecture, num_classes=0, in_chans=channels)
+    state: dict[str, Tensor] = network.state_dict()
+    return state
 
 
 def _misfit(missing: Sequence[str], unexpected: Sequence[str], tensors: Mapping[str, Tensor]) -> str:

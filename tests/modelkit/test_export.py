@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from modelkit.architectures import Symmetric, build
-from modelkit.export import LEAST_HALF, TOLERANCE, export
+from modelkit.export import TOLERANCE, export
+from modelkit.half_weights import LEAST_HALF
 from modelkit.recipes import RECIPES
 from serving.backends import load_backend
 
