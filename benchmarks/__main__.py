@@ -14,7 +14,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import cached, end_to_end, plots, startup, tracing
+from benchmarks.speed import cached, end_to_end, plots, startup, tracing
 from serving.cpu import available_cpus, cpu_name
 
 

@@ -61,7 +61,7 @@ def bench(context: typer.Context) -> None:
 @app.command(context_settings=_PASS_ON, add_help_option=False)
 def capacity(context: typer.Context) -> None:
     """How many pods, CPUs and how much Redis a load needs (from a checkout of the repository)."""
-    _pass_on(context, "cli.capacity.command", "capacity")
+    _pass_on(context, "cli.capacity", "capacity")
 
 
 @app.command()

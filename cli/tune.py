@@ -15,10 +15,10 @@ from rich.table import Table
 
 from cli.models_dir import MODELS_DIR
 from cli.serve import ModelsDirOption
-from serving.backends import tuning
-from serving.backends.gpu import GpuSettings, find_gpu
 from serving.cpu import available_cpus, cpu_name
 from serving.errors import NotFoundError
+from serving.models import tuning
+from serving.models.backends.gpu import GpuSettings, find_gpu
 from serving.repository.repository import InvalidModelError, ModelRepository, StoredModel
 
 BATCHES = (1, 2, 4, 8, 16)

@@ -13,21 +13,21 @@ import grpc
 
 import ferry
 from ferry.v1 import gateway_pb2, gateway_pb2_grpc
-from gateway.admission import Admission
-from gateway.api_keys import ApiKeys
-from gateway.batch import recognize_batch
+from gateway.admission.admission import Admission
+from gateway.admission.api_keys import ApiKeys
+from gateway.admission.in_flight import InFlight
 from gateway.cache.memory import MemoryCache
 from gateway.cache.redis import RedisCache
 from gateway.cache.result_cache import ResultCache
-from gateway.in_flight import InFlight
-from gateway.recognizer import Recognizer
+from gateway.recognize.batch import recognize_batch
+from gateway.recognize.recognizer import Recognizer
 from gateway.routing.file import RoutingFile
 from gateway.routing.hints import Hints, read_hints
 from gateway.routing.router import Router
 from gateway.routing.shadow import Shadow
 from gateway.routing.table import only_stable
+from gateway.routing.variant import Variant
 from gateway.settings import GatewaySettings
-from gateway.variant import Variant
 from serving.errors import UnimplementedError
 from serving.server import Service
 

@@ -17,8 +17,8 @@ from benchmarks.autoscaling.outcome import End, Outcome, Record
 from benchmarks.autoscaling.pod import Pod, run_seconds
 from benchmarks.autoscaling.request import Request
 from benchmarks.autoscaling.scenario import Scenario
-from cli.capacity.costs import Costs
-from cli.capacity.manifests import Deployed
+from deploy.capacity.costs import Costs
+from deploy.capacity.manifests import Deployed
 from gateway.settings import GatewaySettings
 from services.classifier.settings import ClassifierSettings
 from services.detector.settings import DetectorSettings

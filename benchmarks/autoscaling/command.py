@@ -19,9 +19,9 @@ from benchmarks.autoscaling.cluster import Cluster, Conditions
 from benchmarks.autoscaling.figure import draw
 from benchmarks.autoscaling.outcome import OBJECTIVE_SECONDS, End, Outcome
 from benchmarks.autoscaling.scenario import SCENARIOS
-from cli.capacity.costs import MEASURED, Costs, CostsError, read_costs
-from cli.capacity.manifests import BASE, Deployed, ManifestsError, read_manifests
-from cli.capacity.plan import Load, plan
+from deploy.capacity.costs import MEASURED, Costs, CostsError, read_costs
+from deploy.capacity.manifests import BASE, Deployed, ManifestsError, read_manifests
+from deploy.capacity.plan import Load, plan
 
 Name = StrEnum("Name", {name: name for name in SCENARIOS})  # type: ignore[misc]
 

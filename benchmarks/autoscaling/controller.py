@@ -10,7 +10,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from cli.capacity.autoscaler import Autoscaler, Policy, Rules, Select
+from deploy.capacity.autoscaler import Autoscaler, Policy, Rules, Select
 
 SYNC_SECONDS = 15.0
 """--horizontal-pod-autoscaler-sync-period."""

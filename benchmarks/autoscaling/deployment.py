@@ -9,8 +9,8 @@ from benchmarks.autoscaling.callers import Endpoints
 from benchmarks.autoscaling.controller import Controller
 from benchmarks.autoscaling.pod import Pod
 from benchmarks.autoscaling.readings import SCRAPE_SECONDS, read
-from cli.capacity.costs import ServiceCost
-from cli.capacity.manifests import Deployed
+from deploy.capacity.costs import ServiceCost
+from deploy.capacity.manifests import Deployed
 
 SCHEDULE_SECONDS = 2.0
 """From the wish for a pod to its container running, the image being on the node."""

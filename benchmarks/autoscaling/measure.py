@@ -20,13 +20,13 @@ from PIL import Image
 from redis import Redis
 
 from benchmarks.photo import one_face
-from cli.capacity.costs import Costs, Line, ServiceCost
 from cli.cluster import Cluster, ClusterSettings
+from deploy.capacity.costs import Costs, Line, ServiceCost
 from ferry.transport import channel_options, target
 from ferry.v1 import gateway_pb2, gateway_pb2_grpc
 from services.ensembler.recipe import DEFAULT_RECIPE, read_recipe
-from serving.backends import tuning
 from serving.cpu import cpu_name
+from serving.models import tuning
 from serving.repository.repository import ModelRepository
 
 BATCHES = (1, 2, 4, 8, 16)

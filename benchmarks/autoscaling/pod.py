@@ -6,7 +6,7 @@ from collections import deque
 from dataclasses import dataclass, field
 
 from benchmarks.autoscaling.request import Request
-from cli.capacity.costs import ServiceCost
+from deploy.capacity.costs import ServiceCost
 
 
 @dataclass(slots=True, eq=False)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from benchmarks.autoscaling.controller import Readings
 from benchmarks.autoscaling.pod import Pod
-from cli.capacity.manifests import Deployed
+from deploy.capacity.manifests import Deployed
 
 SCRAPE_SECONDS = 15
 """Of the ServiceMonitor, and of metrics-server."""

@@ -10,10 +10,10 @@ import numpy.typing as npt
 
 from benchmarks.gains.row import Figures, Row
 from services.classifier.views import VIEWS
-from serving.backends import load_backend
-from serving.backends.timing import median_ms
-from serving.backends.tuning import probe
 from serving.cpu import available_cpus
+from serving.models.backends import load_backend
+from serving.models.backends.timing import median_ms
+from serving.models.tuning import probe
 from serving.repository.manifest import Task
 from serving.repository.repository import StoredModel
 
@@ -37,9 +37,9 @@ def ensemble_and_views(
         for technique, promise in ((ENSEMBLE, ENSEMBLE_PROMISE), (TTA, TTA_PROMISE)):
             yield Row(technique, "ensemble", promise, "", note="skipped: needs --data")
         return
-    from modelkit.data import read_expressions
     from modelkit.detector.evaluate import detector_probabilities
-    from modelkit.evaluate import classify, vote, vote_weights
+    from modelkit.judging.evaluate import classify, vote, vote_weights
+    from modelkit.training.data import read_expressions
 
     crops, weights, threads = read_expressions(data, SPLIT), vote_weights(), available_cpus()
     images, labels = crops.images[:limit], crops.labels[:limit]

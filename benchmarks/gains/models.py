@@ -7,11 +7,11 @@ from functools import partial
 from typing import Any
 
 from benchmarks.gains.row import Figures, Row
-from serving.backends import Backend, load_backend
-from serving.backends.base import Rows
-from serving.backends.timing import median_ms
-from serving.backends.tuning import probe
 from serving.cpu import available_cpus
+from serving.models.backends import Backend, load_backend
+from serving.models.backends.base import Rows
+from serving.models.backends.timing import median_ms
+from serving.models.tuning import probe
 from serving.repository.repository import StoredModel
 
 BATCH = 16
@@ -95,8 +95,8 @@ def untrained_classifier(model: StoredModel) -> Any:
     Raises:
         KeyError: no recipe makes such a model.
     """
-    from modelkit.architectures import Symmetric, build
-    from modelkit.recipes import RECIPES
+    from modelkit.networks.architectures import Symmetric, build
+    from modelkit.training.recipes import RECIPES
 
     recipe, spec = RECIPES[model.manifest.name], model.manifest.input
     network = build(recipe.architecture, len(model.manifest.labels), spec.width, recipe.options)
@@ -111,7 +111,7 @@ def _eager(model: StoredModel) -> Callable[[], object]:
     rows = torch.from_numpy(probe(model.manifest.input, 1))
     network: torch.nn.Module
     if model.manifest.detection is not None:
-        from modelkit.ultralytics_shim import install
+        from modelkit.shims.ultralytics import install
 
         install()
         from ultralytics.nn.tasks import DetectionModel

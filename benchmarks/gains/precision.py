@@ -8,12 +8,12 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks.gains.row import Figures, Row
-from serving.backends import Backend, ModelLoadError, load_backend
-from serving.backends.engines import EngineError, load_on_gpu
-from serving.backends.gpu import GpuSettings, lacks, require
-from serving.backends.timing import median_ms
-from serving.backends.tuning import probe
 from serving.cpu import available_cpus, has_bf16
+from serving.models.backends import Backend, ModelLoadError, load_backend
+from serving.models.backends.engines import EngineError, load_on_gpu
+from serving.models.backends.gpu import GpuSettings, lacks, require
+from serving.models.backends.timing import median_ms
+from serving.models.tuning import probe
 from serving.repository.repository import StoredModel
 
 INT8 = "4x smaller, 2-4x faster, -1 to -2 points"

@@ -12,8 +12,8 @@ from rich.console import Console
 
 from benchmarks.gpu.measure import Found, Plan, measure
 from benchmarks.gpu.report import draw, save, table
-from serving.backends.gpu import find_gpu, lacks, runtime_version
 from serving.cpu import available_cpus, cpu_name
+from serving.models.backends.gpu import find_gpu, lacks, runtime_version
 from serving.repository.repository import ModelRepository
 
 

@@ -16,8 +16,8 @@ from rich.table import Table
 from benchmarks.gains.cluster import drive
 from benchmarks.load import LoadResult
 from cli.cluster import Cluster, ClusterSettings
-from serving.backends.gpu import find_gpu, lacks, runtime_version
 from serving.cpu import available_cpus, cpu_name
+from serving.models.backends.gpu import find_gpu, lacks, runtime_version
 
 CALLERS = (1, 8, 32, 128)
 FILE = "gpu-cluster.json"

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from benchmarks.gpu.ways import Run
 from services.classifier.probabilities import probabilities
 from services.detector.letterbox import letterbox
-from serving.backends.base import Outputs, Rows
+from serving.models.backends.base import Outputs, Rows
 from serving.preprocess import prepare
 from serving.repository.manifest import Manifest
 
@@ -45,7 +45,7 @@ def read_pictures(manifest: Manifest, data: Path | None, limit: int) -> Rows:
         float32 [N, C, H, W], as the manifest says.
 
     Raises:
-        modelkit.data.DataError: the folder lacks them.
+        modelkit.training.data.DataError: the folder lacks them.
     """
     spec = manifest.input
     if manifest.detection is not None:
@@ -84,19 +84,19 @@ def _scores(outputs: Outputs, manifest: Manifest) -> Rows:
 
 
 def _parts() -> Sequence[Crops]:
-    from modelkit.parity import stand_ins
+    from modelkit.judging.parity import stand_ins
 
     return stand_ins()
 
 
 def _crops(data: Path) -> Sequence[Crops]:
-    from modelkit.data import read_expressions
+    from modelkit.training.data import read_expressions
 
     return list(np.repeat(read_expressions(data, "public_test").images[..., None], 3, axis=3))
 
 
 def _photos(data: Path) -> Sequence[Crops]:
-    from modelkit.data import find_parquet
     from modelkit.detector.photos import read_photos
+    from modelkit.training.data import find_parquet
 
     return [np.asarray(photo.image()) for photo in read_photos(find_parquet(data, "faces", "validation"))]

@@ -11,8 +11,8 @@ from typing import Any
 
 from benchmarks.gpu.compare import Agreement, agreement, read_pictures, scores
 from benchmarks.gpu.ways import BASE, Way, ways
-from serving.backends.timing import median_ms
-from serving.backends.tuning import probe
+from serving.models.backends.timing import median_ms
+from serving.models.tuning import probe
 from serving.repository.repository import StoredModel
 
 

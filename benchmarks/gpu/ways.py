@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 
 from benchmarks.gains.models import untrained_classifier
-from serving.backends import load_backend
-from serving.backends.base import Outputs, Rows
-from serving.backends.engines import make_plan
-from serving.backends.gpu import PROVIDERS, lacks
-from serving.backends.gpu_runtime import GpuBackend
-from serving.backends.providers import GpuPlan, provider_list
 from serving.cpu import available_cpus
+from serving.models.backends import load_backend
+from serving.models.backends.base import Outputs, Rows
+from serving.models.backends.engines import make_plan
+from serving.models.backends.gpu import PROVIDERS, lacks
+from serving.models.backends.gpu_runtime import GpuBackend
+from serving.models.backends.providers import GpuPlan, provider_list
 from serving.repository.repository import StoredModel
 
 Run = Callable[[Rows], Outputs]

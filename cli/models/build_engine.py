@@ -47,12 +47,12 @@ def build_engine(
     one model file, GPU, precision, largest batch and set of library versions; for anything else, build another.
     """
     with explained():
-        from serving.backends.gpu import GpuSettings, require
+        from serving.models.backends.gpu import GpuSettings, require
         from serving.repository.repository import ModelRepository
 
         stored = ModelRepository(models_dir).open(name, version)
         require("tensorrt")
-        from modelkit.build_engine import build_engine as build
+        from modelkit.quantize.build_engine import build_engine as build
 
         judge = None
         if data is not None:

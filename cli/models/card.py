@@ -20,7 +20,7 @@ def card(
 ) -> None:
     """Print a version's model card: what it is, how it was made, how good it is, where it must not be used."""
     with explained():
-        from modelkit import card as cards
+        from modelkit.publishing import card as cards
         from serving.repository.repository import ModelRepository
 
         manifest = ModelRepository(models_dir).open(name, version).manifest

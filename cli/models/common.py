@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 if TYPE_CHECKING:
-    from modelkit.classifiers import Run
+    from modelkit.training.classifiers import Run
 
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 WORK_DIR = Path("~/.cache/ferry/training")
@@ -54,7 +54,7 @@ def classifier_run(
     **changes: Any,
 ) -> Run:
     """The training run of a classifier that these settings name."""
-    from modelkit.classifiers import find_run
+    from modelkit.training.classifiers import find_run
     from serving.repository.repository import ModelRepository
 
     if not refine:
@@ -77,8 +77,8 @@ def explained() -> Iterator[None]:
             fail(f"no room on the disk ({error.strerror}): make some in {where}; nothing was published")
         fail(str(error.args[0]) if isinstance(error, KeyError) else str(error))
     except Exception as error:
-        from serving.backends import ModelLoadError
         from serving.errors import NotFoundError
+        from serving.models.backends import ModelLoadError
         from serving.repository.repository import InvalidModelError
 
         if not isinstance(error, NotFoundError | InvalidModelError | ModelLoadError):

@@ -29,7 +29,7 @@ def diff(
 ) -> None:
     """Compare two versions on the same pictures: accuracy, agreement, calibration, speed, and how sure that is."""
     with explained():
-        from modelkit.compare import compare
+        from modelkit.judging.compare import compare
 
         result = compare(models_dir, name, (a, b), data, split=split, limit=limit, threads=threads)
     if as_json:

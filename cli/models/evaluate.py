@@ -27,7 +27,7 @@ def evaluate(
 ) -> None:
     """Judge published models through the code that serves them."""
     with explained():
-        from modelkit.evaluate import evaluate as run_evaluation
+        from modelkit.judging.evaluate import evaluate as run_evaluation
 
         reports = run_evaluation(models_dir, names or [], data, split, tta=tta, threads=threads)
     if as_json:

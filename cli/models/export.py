@@ -53,8 +53,8 @@ def export(
             folder = work_dir.expanduser() / name
             typer.echo(f"{folder / MODEL_FILE}: {export_detector(folder, data)}")
             return
-        from modelkit.classifiers import export_run
-        from modelkit.parity import Parity
+        from modelkit.judging.parity import Parity
+        from modelkit.training.classifiers import export_run
 
         changes = {"epochs": epochs, "learning_rate": learning_rate, "seed": seed, "device": "cpu"}
         run = classifier_run(name, data, work_dir, models_dir, refine=refine, init=init, **changes)

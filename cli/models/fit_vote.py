@@ -34,7 +34,7 @@ def fit_vote(
     `public_test` plays no part. Serve what comes out with the ensembler's --recipe (FERRY_RECIPE).
     """
     with explained():
-        from modelkit.fit_vote import fit_vote as run_fit
+        from modelkit.judging.fit_vote import fit_vote as run_fit
 
         fitted = run_fit(models_dir, data, work_dir.expanduser(), threads)
         if out is not None:

@@ -14,7 +14,7 @@ from cli.models_dir import MODELS_DIR
 from cli.output import JsonOption, answers, print_json
 
 if TYPE_CHECKING:
-    from modelkit.optimize import Optimized
+    from modelkit.quantize.optimize import Optimized
 
 
 def optimize(
@@ -45,10 +45,10 @@ def optimize(
     with explained():
         import tempfile
 
-        from modelkit.optimize import keep
-        from modelkit.optimize import optimize as find
         from modelkit.quantize.convert import Calibration
         from modelkit.quantize.judge import open_judge
+        from modelkit.quantize.optimize import keep
+        from modelkit.quantize.optimize import optimize as find
         from modelkit.quantize.search import Settings
         from serving.repository.repository import ModelRepository
 

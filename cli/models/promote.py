@@ -20,7 +20,7 @@ def promote(
 ) -> None:
     """Make a version the stable one: verified first, then served by running services without a failed request."""
     with explained():
-        from modelkit.promotion import promote as move
+        from modelkit.publishing.promotion import promote as move
 
         before, now = move(models_dir, name, version)
     if before == now:
@@ -32,7 +32,7 @@ def promote(
 def rollback(name: ModelArgument, *, models_dir: ModelsOption = MODELS_DIR) -> None:
     """Make the version that was stable before the last promotion stable again."""
     with explained():
-        from modelkit.promotion import rollback as move
+        from modelkit.publishing.promotion import rollback as move
 
         before, now = move(models_dir, name)
     typer.echo(f"{name}: {before} -> {now}; forward with `ferry models promote {name} {before}`")

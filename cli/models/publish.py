@@ -40,7 +40,7 @@ def publish(
             run_folder = work_dir.expanduser() / name
             version = publish_detector(run_folder, data, models_dir, below_gate=below_gate)
         else:
-            from modelkit.classifiers import publish_run
+            from modelkit.training.classifiers import publish_run
 
             run = classifier_run(name, data, work_dir, models_dir, refine=refine)
             version = publish_run(run, models_dir, below_gate=below_gate, note=note)

@@ -10,7 +10,7 @@ from cli.output import answers
 
 
 def print_reports(reports: list[dict[str, Any]]) -> None:
-    """Prints what `modelkit.evaluate` returns."""
+    """Prints what `modelkit.judging.evaluate` returns."""
     judged = [report for report in reports if "accuracy" in report]
     table = Table("", *(report["model"] for report in judged))
     if judged:

@@ -72,7 +72,7 @@ def train(
     with explained():
         import torch
 
-        from modelkit.classifiers import find_run
+        from modelkit.training.classifiers import find_run
         from serving.repository.repository import ModelRepository
 
         torch.set_num_threads(threads)
@@ -116,7 +116,7 @@ def train(
 
 def _published(models_dir: Path) -> list[str]:
     """Names of the recipes' classifiers that have been published."""
-    from modelkit.recipes import RECIPES
+    from modelkit.training.recipes import RECIPES
     from serving.repository.repository import ModelRepository
 
     names = ModelRepository(models_dir).names()
@@ -133,12 +133,12 @@ def _train_detector(
     models_dir: Path,
     pseudo_labels: bool,
 ) -> None:
-    from modelkit.architectures import pick_device
-    from modelkit.data import find_parquet
     from modelkit.detector.photos import read_photos
     from modelkit.detector.pseudo_labels import write_pseudo_labels, write_taught
     from modelkit.detector.train import LARGE, Settings, train_detector
-    from modelkit.selection import select
+    from modelkit.networks.architectures import pick_device
+    from modelkit.training.data import find_parquet
+    from modelkit.training.selection import select
     from serving.repository.repository import ModelRepository
 
     recipe = LARGE if pick_device(device).type == "cuda" else Settings()

@@ -21,8 +21,8 @@ def verify(
     """Check every version: manifest, digests, whether it loads, and whether it answers as its manifest says."""
     rows: list[dict[str, str]] = []
     with explained():
-        from modelkit.verify import verify as check
-        from serving.backends import ModelLoadError
+        from modelkit.judging.verify import verify as check
+        from serving.models.backends import ModelLoadError
         from serving.repository.repository import InvalidModelError, ModelRepository
 
         repository = ModelRepository(models_dir)

@@ -15,7 +15,7 @@ from typing import Any
 
 import yaml
 
-from cli.capacity.quantity import quantity
+from deploy.capacity.quantity import quantity
 from deploy.images.tool import ImagesError, call
 
 Json = dict[str, Any]

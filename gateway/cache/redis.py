@@ -13,8 +13,8 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import ResponseError
 
-from gateway.cache.breaker import Breaker
 from gateway.cache.entry import MAX_PACKED_BYTES, Entry, pack, unpack
+from gateway.store.breaker import Breaker
 from serving.telemetry import metrics
 
 log = logging.getLogger(__name__)

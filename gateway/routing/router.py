@@ -13,7 +13,7 @@ from gateway.routing.assignment import Assignment
 from gateway.routing.hints import FORCED, KEYED, RANDOM, VARIANT_KEY, Hints
 from gateway.routing.shadow import Shadow
 from gateway.routing.table import STABLE, RoutingTable
-from gateway.variant import Variant
+from gateway.routing.variant import Variant
 from serving.errors import NotFoundError
 from serving.telemetry import metrics
 

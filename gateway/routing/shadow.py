@@ -7,7 +7,7 @@ import secrets
 import time
 
 from ferry.v1 import ensembler_pb2
-from gateway.variant import Variant
+from gateway.routing.variant import Variant
 from serving.errors import ServiceError
 from serving.rpc import context as request_context
 from serving.rpc.context import RequestContext

@@ -11,15 +11,15 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from modelkit.data import ExpressionSet
 from modelkit.detector.framing import box_of_crop
 from modelkit.detector.photos import Photo, read_photos
-from modelkit.metrics import expression_metrics
+from modelkit.judging.metrics import expression_metrics
+from modelkit.training.data import ExpressionSet
 from services.detector.engine import DetectedFace, find_faces, prepare_images
 from services.detector.letterbox import PAD_VALUE
 from services.detector.nms import iou
-from serving.backends import Backend, load_backend
 from serving.expressions import EXPRESSIONS
+from serving.models.backends import Backend, load_backend
 from serving.repository.manifest import Manifest
 
 MATCH_IOU = 0.5

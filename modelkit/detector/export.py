@@ -1,6 +1,6 @@
 """Turns a trained detector into `model.onnx`: one input, one output, any batch, simplified, weights stored as float16.
 
-`modelkit.parity` compares what it answers with PyTorch.
+`modelkit.judging.parity` compares what it answers with PyTorch.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from typing import Any
 import onnx
 import torch
 
-from modelkit.half_weights import store_as_half
-from modelkit.simplify import simplify
+from modelkit.publishing.half_weights import store_as_half
+from modelkit.publishing.simplify import simplify
 
 INPUT = "images"
 OUTPUT = "output0"

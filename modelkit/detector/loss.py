@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from modelkit.ultralytics_shim import install
+from modelkit.shims.ultralytics import install
 
 
 class SoftAssigner:

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from modelkit.data import DataError, find_parquet
 from modelkit.detector.photos import Photo, digest, read_photos
-from modelkit.selection import SelectionCounts, select
+from modelkit.training.data import DataError, find_parquet
+from modelkit.training.selection import SelectionCounts, select
 from serving.expressions import EXPRESSIONS
 
 

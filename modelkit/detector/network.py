@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from modelkit.ultralytics_shim import install
+from modelkit.shims.ultralytics import install
 from serving.expressions import EXPRESSIONS
 
 

@@ -13,14 +13,14 @@ import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
-from modelkit.data import ExpressionSet
 from modelkit.detector.photos import Photo
-from modelkit.evaluate import classify
-from modelkit.tables import write_table
+from modelkit.judging.evaluate import classify
+from modelkit.training.data import ExpressionSet
+from modelkit.training.tables import write_table
 from services.classifier.probabilities import probabilities
-from serving.backends import Backend, load_backend
 from serving.expressions import EXPRESSIONS
 from serving.images.crop import cut_crops
+from serving.models.backends import Backend, load_backend
 from serving.preprocess import prepare
 from serving.repository.manifest import Manifest
 from serving.repository.repository import StoredModel

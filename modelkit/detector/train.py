@@ -19,13 +19,13 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from modelkit.architectures import computes_bfloat16, pick_device
 from modelkit.detector.dataset import BATCHES, HIDDEN, KINDS, LABEL_TRUST, MOSAIC, PASTED, SWAPPED, TAUGHT, Sampler
 from modelkit.detector.feed import feed
 from modelkit.detector.loss import SoftLoss
 from modelkit.detector.material import Material, load_material
 from modelkit.detector.network import build
-from modelkit.published import restore_detector
+from modelkit.networks.architectures import computes_bfloat16, pick_device
+from modelkit.networks.published import restore_detector
 
 CHECKPOINT = "last.pt"
 STARTS = "starts.json"

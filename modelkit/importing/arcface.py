@@ -7,14 +7,14 @@ from collections.abc import Mapping
 
 from torch import Tensor, nn
 
-from modelkit.arcface import ArcFace, Backbone
 from modelkit.importing import insightface
 from modelkit.importing.classifier import MAX_CLASSES, Imported, channels_of, create, preparation
 from modelkit.importing.errors import CheckpointError
 from modelkit.importing.fit import fit, guess, spellings
 from modelkit.importing.networks import EmbeddingClassifier
-from modelkit.mobilenet import FaceMobileNet
-from modelkit.recipes import RECIPES
+from modelkit.networks.arcface import ArcFace, Backbone
+from modelkit.networks.mobilenet import FaceMobileNet
+from modelkit.training.recipes import RECIPES
 
 DEFAULT_SCALE = 16.0
 OWN_MEAN, OWN_STD = (0.5,), (0.25,)

@@ -77,7 +77,7 @@ def create(architecture: str, classes: int, channels: int) -> Any:
     Raises:
         CheckpointError: timm knows no such model.
     """
-    from modelkit.torchvision_shim import install
+    from modelkit.shims.torchvision import install
 
     install()
     import timm

@@ -82,7 +82,7 @@ def guess(tensors: Mapping[str, Tensor], names: Sequence[str] = GUESSES) -> tupl
 
 def outline(architecture: str, channels: int = 3) -> dict[str, Tensor]:
     """Names and shapes of a timm network without its last layer, in its order; the tensors hold no numbers."""
-    from modelkit.torchvision_shim import install
+    from modelkit.shims.torchvision import install
 
     install()
     import timm

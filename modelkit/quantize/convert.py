@@ -22,9 +22,9 @@ from onnxruntime.quantization.calibrate import (
     save_tensors_data,
 )
 
-from modelkit.half_weights import store_as_half
+from modelkit.publishing.half_weights import store_as_half
 from modelkit.quantize.graph import LAYER_OPS
-from serving.backends.base import Rows
+from serving.models.backends.base import Rows
 
 CHUNK = 4
 """Batches whose intermediate results are in memory at once while ranges are collected."""

@@ -13,17 +13,17 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from modelkit.data import DataError, ExpressionSet, find_parquet, read_expressions
 from modelkit.detector.evaluate import Detector, crop_probabilities, match_all
 from modelkit.detector.photos import Photo, read_photos
-from modelkit.evaluate import classify_with
-from modelkit.metrics import expression_metrics
-from modelkit.selection import select
+from modelkit.judging.evaluate import classify_with
+from modelkit.judging.metrics import expression_metrics
+from modelkit.training.data import DataError, ExpressionSet, find_parquet, read_expressions
+from modelkit.training.selection import select
 from services.classifier.probabilities import probabilities
 from services.detector.engine import prepare_images
-from serving.backends import Backend
-from serving.backends.base import Outputs, Rows
 from serving.expressions import EXPRESSIONS
+from serving.models.backends import Backend
+from serving.models.backends.base import Outputs, Rows
 from serving.preprocess import prepare
 from serving.repository.manifest import Manifest, Task
 
@@ -69,7 +69,7 @@ def open_judge(manifest: Manifest, data: Path, cache: Path, samples: int, limit:
 
     Args:
         manifest: of the model.
-        data: see `modelkit.data.find_parquet`.
+        data: see `modelkit.training.data.find_parquet`.
         cache: folder where the search for near-duplicates is kept.
         samples: pictures to calibrate by, at most.
         limit: pictures to judge by, at most; all by default.

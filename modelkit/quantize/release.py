@@ -7,11 +7,11 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from modelkit.publish import PublishError, publish
+from modelkit.publishing.publish import PublishError, publish
 from modelkit.quantize.plots import draw_attempts
 from modelkit.quantize.search import Quantized
-from serving.backends import tuning
 from serving.cpu import available_cpus, cpu_name
+from serving.models import tuning
 from serving.repository.manifest import Manifest
 from serving.repository.repository import ModelRepository, StoredModel
 

@@ -21,10 +21,10 @@ from modelkit.quantize.judge import Figures, Judge, loss
 from modelkit.quantize.progress import Progress
 from modelkit.quantize.qat import Tuned, fine_tune
 from modelkit.quantize.sensitivity import MAX_BLOCKS, Cost, layer_costs
-from serving.backends import BACKENDS, GPU_BACKENDS, ModelLoadError, load_backend
-from serving.backends.engines import make_plan
-from serving.backends.gpu import GpuSettings, lacks
 from serving.cpu import has_vnni
+from serving.models.backends import BACKENDS, GPU_BACKENDS, ModelLoadError, load_backend
+from serving.models.backends.engines import make_plan
+from serving.models.backends.gpu import GpuSettings, lacks
 from serving.repository.repository import StoredModel
 
 SEARCHED_ON = "onnxruntime"

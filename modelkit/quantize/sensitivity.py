@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from modelkit.quantize.convert import Writer
 from modelkit.quantize.judge import Judge
-from serving.backends import load_backend
+from serving.models.backends import load_backend
 
 MAX_BLOCKS = 64
 """Neighbouring layers share a block where a model has more than this: each block costs a second or two."""

@@ -17,7 +17,7 @@ from services.classifier.views import VIEWS, make_views, mean_over_views
 from serving.budget import Budget
 from serving.cpu import available_cpus
 from serving.errors import InvalidArgumentError, ServiceError
-from serving.model_host import ModelHost
+from serving.models.host import ModelHost
 from serving.preprocess import prepare
 from serving.repository.manifest import InputSpec, Task
 from serving.repository.policy import parse_policies

@@ -22,7 +22,7 @@ from serving.errors import InvalidArgumentError
 from serving.images.crop import cut_crops
 from serving.images.decode import decode
 from serving.images.header import read_header
-from serving.model_host import ModelHost
+from serving.models.host import ModelHost
 from serving.repository.manifest import Manifest, Task
 from serving.repository.policy import parse_policies
 from serving.repository.repository import ModelRepository

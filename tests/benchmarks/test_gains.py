@@ -14,7 +14,7 @@ from benchmarks.gains.report import markdown, save
 from benchmarks.gains.row import Figures, Row
 from serving.repository.repository import ModelRepository
 from tests.processes import ROOT
-from tests.serving.backends import fake_gpu
+from tests.serving.models.backends import fake_gpu
 from tests.tiny_models import classifier_graph, classifier_manifest, publish
 
 ROW = Row(

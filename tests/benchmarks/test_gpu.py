@@ -16,7 +16,7 @@ from benchmarks.gpu.compare import agreement
 from benchmarks.gpu.measure import Found, Plan, Speed, measure
 from benchmarks.gpu.report import cells, columns
 from serving.repository.repository import ModelRepository, StoredModel
-from tests.serving.backends import fake_gpu
+from tests.serving.models.backends import fake_gpu
 from tests.tiny_models import classifier_graph, classifier_manifest, publish
 
 APP = typer.Typer(pretty_exceptions_enable=False)

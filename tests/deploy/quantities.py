@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from cli.capacity.quantity import quantity
+from deploy.capacity.quantity import quantity
 
 __all__ = ["quantities", "quantity"]
 

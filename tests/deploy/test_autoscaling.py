@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from cli.capacity.autoscaler import parse
-from cli.capacity.manifests import BASE, read_manifests
+from deploy.capacity.autoscaler import parse
+from deploy.capacity.manifests import BASE, read_manifests
 from tests.deploy.manifests import ROOT, containers, ferry, name, of_kind, render
 from tests.deploy.quantities import quantity
 

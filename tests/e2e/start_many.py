@@ -17,7 +17,7 @@ import traceback
 
 for _module in ("gateway", "services.ensembler", "services.detector", "services.classifier"):
     importlib.import_module(f"{_module}.service")
-importlib.import_module("serving.backends.onnx_runtime")
+importlib.import_module("serving.models.backends.onnx_runtime")
 
 SECONDS = 60
 """Until a service that should have failed is taken to run; its exit code is then that of SIGALRM."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from modelkit.recipes import Recipe
+from modelkit.training.recipes import Recipe
 
 TINY = Recipe(
     name="tiny",

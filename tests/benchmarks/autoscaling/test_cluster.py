@@ -10,9 +10,9 @@ import pytest
 from benchmarks.autoscaling.cluster import Cluster, Conditions
 from benchmarks.autoscaling.outcome import End, Outcome
 from benchmarks.autoscaling.scenario import Scenario
-from cli.capacity.autoscaler import Autoscaler
-from cli.capacity.costs import Costs, Line, ServiceCost
-from cli.capacity.manifests import Deployed
+from deploy.capacity.autoscaler import Autoscaler
+from deploy.capacity.costs import Costs, Line, ServiceCost
+from deploy.capacity.manifests import Deployed
 
 SECONDS = 2000
 DETECTOR_SECONDS = 0.1

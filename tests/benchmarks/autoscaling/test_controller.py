@@ -8,7 +8,7 @@ from itertools import pairwise
 import pytest
 
 from benchmarks.autoscaling.controller import SYNC_SECONDS, Controller, Readings, proposal
-from cli.capacity.autoscaler import Autoscaler, Policy, Rules, Select
+from deploy.capacity.autoscaler import Autoscaler, Policy, Rules, Select
 
 FREE_UP = Rules(0, Select.MAX, (Policy(True, 900, 60),))
 FREE_DOWN = Rules(0, Select.MAX, (Policy(True, 100, 15),))

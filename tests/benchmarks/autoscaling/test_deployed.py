@@ -6,8 +6,8 @@ from benchmarks.autoscaling.cluster import Conditions
 from benchmarks.autoscaling.command import simulate
 from benchmarks.autoscaling.outcome import OBJECTIVE_SECONDS, End
 from benchmarks.autoscaling.readings import AVERAGE_SECONDS, SCRAPE_SECONDS
-from cli.capacity.costs import read_costs
-from cli.capacity.manifests import read_manifests
+from deploy.capacity.costs import read_costs
+from deploy.capacity.manifests import read_manifests
 from tests.processes import ROOT
 
 MANIFESTS, COSTS = read_manifests(ROOT / "deploy/k8s/base"), read_costs()

@@ -6,8 +6,8 @@ import pytest
 
 from benchmarks.autoscaling.pod import Pod
 from benchmarks.autoscaling.readings import read
-from cli.capacity.autoscaler import Autoscaler
-from cli.capacity.manifests import Deployed
+from deploy.capacity.autoscaler import Autoscaler
+from deploy.capacity.manifests import Deployed
 
 DEPLOYED = Deployed(Autoscaler("x", 1, 9, 2.0, 0.85), 1.0, 1.0, 1.0, 1.0, {})
 

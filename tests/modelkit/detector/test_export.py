@@ -9,8 +9,8 @@ import torch
 
 from modelkit.detector.export import INPUT, OUTPUT, export
 from modelkit.detector.network import build
-from modelkit.half_weights import store_as_half
-from serving.backends import load_backend
+from modelkit.publishing.half_weights import store_as_half
+from serving.models.backends import load_backend
 
 pytestmark = pytest.mark.toolchain
 

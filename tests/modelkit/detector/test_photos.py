@@ -10,8 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from modelkit.data import DataError
 from modelkit.detector.photos import digest, read_photos
+from modelkit.training.data import DataError
 
 pytestmark = pytest.mark.toolchain
 

@@ -15,7 +15,7 @@ from modelkit.detector.export import export
 from modelkit.detector.feed import feed
 from modelkit.detector.material import Material
 from modelkit.detector.train import Settings, Trainer, rate_at
-from serving.backends import load_backend
+from serving.models.backends import load_backend
 
 pytestmark = pytest.mark.toolchain
 

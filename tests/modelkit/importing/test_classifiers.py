@@ -17,12 +17,12 @@ from torch import nn
 from typer.testing import CliRunner
 
 from cli.models import app
-from modelkit.arcface import ArcFace, Backbone
 from modelkit.importing.classifier import create
 from modelkit.importing.insightface import IResNet
-from modelkit.mobilenet import FaceMobileNet
-from serving.backends import load_backend
+from modelkit.networks.arcface import ArcFace, Backbone
+from modelkit.networks.mobilenet import FaceMobileNet
 from serving.expressions import EXPRESSIONS, Expression
+from serving.models.backends import load_backend
 from serving.repository.repository import ModelRepository, StoredModel
 
 pytestmark = pytest.mark.toolchain

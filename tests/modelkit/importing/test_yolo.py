@@ -11,9 +11,9 @@ import torch
 from typer.testing import CliRunner
 
 from cli.models import app
-from modelkit.ultralytics_shim import install
-from serving.backends import load_backend
+from modelkit.shims.ultralytics import install
 from serving.expressions import Expression
+from serving.models.backends import load_backend
 from serving.repository.repository import ModelRepository, StoredModel
 
 pytestmark = pytest.mark.toolchain

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from modelkit.optimize import keep, optimize
+from modelkit.quantize.optimize import keep, optimize
 from modelkit.quantize.search import Settings
-from serving.backends import tuning
-from serving.backends.base import Backend
+from serving.models import tuning
+from serving.models.backends.base import Backend
 from tests.modelkit.quantize.models import Ferry, classifier, publish_classifier
 from tests.tiny_models import classifier_graph
 

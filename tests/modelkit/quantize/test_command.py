@@ -12,7 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from serving.backends import load_backend, tuning
+from serving.models import tuning
+from serving.models.backends import load_backend
 from serving.preprocess import prepare
 from serving.repository.repository import ModelRepository
 from tests.full_disk import full_disk

@@ -13,8 +13,9 @@ from onnx import TensorProto
 from modelkit.quantize.graph import coverage, layers, prepare_graph
 from modelkit.quantize.half import HalfConverter
 from modelkit.quantize.search import Method, Settings, search
-from serving.backends import BACKENDS, load_backend, tuning
-from serving.backends.base import Backend
+from serving.models import tuning
+from serving.models.backends import BACKENDS, load_backend
+from serving.models.backends.base import Backend
 from serving.repository.repository import ModelRepository
 from tests.modelkit.quantize.models import Ferry, classifier, publish_classifier
 

@@ -9,9 +9,9 @@ import onnx
 import pytest
 from onnx import TensorProto
 
-from modelkit.half_weights import store_as_float, store_as_half
+from modelkit.publishing.half_weights import store_as_float, store_as_half
 from modelkit.quantize.graph import blocks, layers, prepare_graph, tail
-from serving.backends import load_backend
+from serving.models.backends import load_backend
 from tests.modelkit.quantize.models import classifier, detector
 from tests.tiny_models import classifier_graph
 

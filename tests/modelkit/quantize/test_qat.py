@@ -11,9 +11,8 @@ import pytest
 import torch
 from onnx import TensorProto, helper
 
-from modelkit.architectures import Symmetric, build
-from modelkit.data import DataError
-from modelkit.export import export
+from modelkit.networks.architectures import Symmetric, build
+from modelkit.publishing.export import export
 from modelkit.quantize import qat
 from modelkit.quantize.convert import Activations, Calibration, StaticQuantizer
 from modelkit.quantize.graph import prepare_graph
@@ -21,8 +20,9 @@ from modelkit.quantize.network import GraphNetwork
 from modelkit.quantize.places import Rounding, find_places
 from modelkit.quantize.progress import Progress
 from modelkit.quantize.qat import fine_tune
-from serving.backends import load_backend
-from serving.backends.tuning import probe
+from modelkit.training.data import DataError
+from serving.models.backends import load_backend
+from serving.models.tuning import probe
 from serving.preprocess import prepare
 from serving.repository.repository import ModelRepository
 from tests.modelkit.pictures import crops

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from ferry.v1 import classifier_pb2, classifier_pb2_grpc
-from modelkit.golden import golden_crops
+from modelkit.publishing.golden import golden_crops
 from services.classifier.service import ClassifierService
 from services.classifier.settings import ClassifierSettings
 from serving.repository.manifest import Task

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.toolchain
 
 @pytest.mark.parametrize(("height", "width"), [(427, 640), (640, 427), (480, 640), (111, 97), (1080, 1920)])
 def test_the_letterbox_puts_the_image_where_ultralytics_does(height: int, width: int) -> None:
-    from modelkit.ultralytics_shim import install
+    from modelkit.shims.ultralytics import install
 
     install()
     from ultralytics.data.augment import LetterBox
@@ -34,7 +34,7 @@ def test_faces_are_those_of_ultralytics_suppression(
 
     import torch
 
-    from modelkit.ultralytics_shim import install
+    from modelkit.shims.ultralytics import install
 
     install()
     from ultralytics.utils.nms import non_max_suppression

@@ -1,0 +1,1 @@
+"""Speed and memory of Ferry, as ratios taken in one run."""

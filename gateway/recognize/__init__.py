@@ -1,0 +1,1 @@
+"""The way of one image and of a batch through the gateway."""

@@ -1,0 +1,159 @@
+"""The way of one image through the gateway: admission, cache, pipeline, answer."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from functools import partial
+
+import grpc
+
+from ferry.v1 import ensembler_pb2, gateway_pb2, types_pb2
+from gateway.admission.admission import Admission
+from gateway.cache.key import result_key
+from gateway.cache.result_cache import ResultCache
+from gateway.cache.single_flight import SingleFlight
+from gateway.routing.hints import FORCED, NO_HINTS, Hints
+from gateway.routing.predictions import BYPASS, COALESCED, HIT, MISS
+from gateway.routing.router import Router
+from gateway.routing.table import STABLE
+from gateway.routing.variant import Variant
+from serving.errors import ServiceError
+from serving.rpc.context import current
+from serving.telemetry import metrics
+
+_OTHERS_WOULD_FAIL = frozenset({grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.DEADLINE_EXCEEDED})
+"""What another variant would not mend: a request that is wrong, and time that is up."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    """What one computation gives to all who wait for it.
+
+    Attributes:
+        payload: a serialised RecognizeResponse without what belongs to a single request.
+        timings: the pipeline's; None when the answer came from the cache.
+    """
+
+    payload: bytes
+    timings: types_pb2.Timings | None
+
+
+class Recognizer:
+    """Recognises images, by asking the cache first where it may."""
+
+    def __init__(self, admission: Admission, router: Router, cache: ResultCache | None) -> None:
+        """
+        Args:
+            admission: the limits.
+            router: chooses who answers.
+            cache: None: nothing is cached.
+        """
+        self._admission = admission
+        self._router = router
+        self._cache = cache
+        self._flights: SingleFlight[_Outcome] = SingleFlight()
+        self._coalesced = metrics.CACHE_REQUESTS.labels("memory", "coalesced")
+
+    async def recognize(
+        self, request: gateway_pb2.RecognizeRequest, hints: Hints = NO_HINTS
+    ) -> gateway_pb2.RecognizeResponse:
+        """The answer to one image: of the variant that the caller falls to, or of `stable` where that one fails.
+
+        Raises:
+            InvalidArgumentError: the image or an option; the field says which.
+            NotFoundError: the variant asked for by name.
+            ServiceError: what the pipeline said.
+        """
+        started = time.monotonic()
+        self._admission.check(request.image, request.options)
+        with self._router.choose(hints) as variant:
+            try:
+                return await self._answer_of(variant, request, started)
+            except ServiceError as error:
+                metrics.VARIANT_ERRORS.labels(variant.name, error.code.name).inc()
+                if variant.name == STABLE or hints.assigned == FORCED or error.code in _OTHERS_WOULD_FAIL:
+                    raise
+        metrics.VARIANT_FALLBACKS.labels(variant.name).inc()
+        with self._router.stable as stable:
+            try:
+                return await self._answer_of(stable, request, started)
+            except ServiceError as error:
+                metrics.VARIANT_ERRORS.labels(STABLE, error.code.name).inc()
+                raise
+
+    async def _answer_of(
+        self, variant: Variant, request: gateway_pb2.RecognizeRequest, started: float
+    ) -> gateway_pb2.RecognizeResponse:
+        image, options = request.image, request.options
+        if self._cache is None or request.bypass_cache or not variant.fingerprint:
+            cache = None if request.bypass_cache else self._cache
+            outcome, took_part = await self._ask_and_keep(cache, variant, image, options), BYPASS
+        else:
+            key = result_key(image, options, variant.fingerprint)
+            payload = self._cache.get_local(key)
+            if payload is not None:
+                outcome, took_part = _Outcome(payload, None), HIT
+            else:
+                find = partial(self._find_or_ask, self._cache, key, variant, image, options)
+                outcome, joined = await self._flights.run(key, find)
+                took_part = HIT if outcome.timings is None else COALESCED if joined else MISS
+                if joined:
+                    self._coalesced.inc()
+        return self._answer(outcome, variant, took_part, started)
+
+    async def _find_or_ask(
+        self,
+        cache: ResultCache,
+        key: bytes,
+        variant: Variant,
+        image: bytes,
+        options: ensembler_pb2.RecognizeOptions,
+    ) -> _Outcome:
+        payload = await cache.get_shared(key)
+        if payload is not None:
+            return _Outcome(payload, None)
+        return await self._ask_and_keep(cache, variant, image, options)
+
+    async def _ask_and_keep(
+        self, cache: ResultCache | None, variant: Variant, image: bytes, options: ensembler_pb2.RecognizeOptions
+    ) -> _Outcome:
+        await self._admission.check_header(image)
+        started = time.monotonic()
+        answer = await variant.recognize(image, options)
+        outcome = _outcome(answer, time.monotonic() - started)
+        if cache is not None and answer.fingerprint and not answer.degraded:
+            # Under the pipeline that made it, which in a rollout need not be the one that was expected.
+            cache.put(result_key(image, options, answer.fingerprint), outcome.payload)
+        self._router.copy(variant, image, options)
+        return outcome
+
+    def _answer(
+        self, outcome: _Outcome, variant: Variant, took_part: str, started: float
+    ) -> gateway_pb2.RecognizeResponse:
+        response = gateway_pb2.RecognizeResponse.FromString(outcome.payload)
+        response.variant = variant.name
+        context = current.get()
+        if context is not None:
+            response.request_id = context.request_id
+        if outcome.timings is None:
+            response.cached = True
+        else:
+            response.timings.CopyFrom(outcome.timings)
+        seconds = time.monotonic() - started
+        response.timings.total_ms = seconds * 1000
+        variant.predictions.count(response, took_part, seconds)
+        return response
+
+
+def _outcome(answer: ensembler_pb2.EnsemblerRecognizeResponse, seconds: float) -> _Outcome:
+    kept = gateway_pb2.RecognizeResponse(
+        faces=answer.faces,
+        image_size=answer.image_size,
+        models=answer.models,
+        degraded=answer.degraded,
+        fingerprint=answer.fingerprint,
+    )
+    timings = answer.timings
+    timings.ensembler_ms = seconds * 1000
+    return _Outcome(kept.SerializeToString(), timings)

@@ -1,0 +1,163 @@
+"""One variant of the pipeline: the ensembler behind it, and what is known of its models."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from contextlib import suppress
+from types import TracebackType
+from typing import Self
+
+import grpc
+
+from ferry.v1 import ensembler_pb2, ensembler_pb2_grpc
+from gateway.routing.predictions import PredictionCounter
+from serving.errors import ServiceError
+from serving.rpc.upstream import call, open_channel
+from serving.telemetry import metrics
+
+log = logging.getLogger(__name__)
+
+_POLL_TIMEOUT_SECONDS = 1.0
+_UNKNOWN_INTERVAL_SECONDS = 0.2
+"""Between two looks at a pipeline of which nothing is known yet: answers cannot be cached before."""
+
+
+class Variant:
+    """Asks one ensembler and keeps its fingerprint fresh: by asking every `interval`, and from every answer.
+
+    Who works with a variant holds it (`with variant:`); one that leaves the routing table closes when nobody does.
+
+    Attributes:
+        name: such as `stable`; a label of metrics.
+        address: `host:port` of the ensembler.
+        traffic_share: of all requests, [0, 1].
+        predictions: counts its answers.
+        fingerprint: of the pipeline as last heard of; empty while it is not known.
+        entries: the recipe as last heard of.
+    """
+
+    def __init__(
+        self, name: str, traffic_share: float, address: str, *, timeout: float, interval: float, max_age: float
+    ) -> None:
+        """
+        Args:
+            name: as above.
+            traffic_share: as above.
+            address: as above.
+            timeout: seconds to wait for an answer; the caller's own deadline, where earlier, counts.
+            interval: seconds between two looks at the pipeline.
+            max_age: seconds without word from the ensembler after which the fingerprint counts as unknown.
+        """
+        self.name = name
+        self.address = address
+        self.predictions = PredictionCounter(name)
+        self.traffic_share = traffic_share
+        self.fingerprint = ""
+        self.entries: tuple[ensembler_pb2.RecipeEntry, ...] = ()
+        self._channel: grpc.aio.Channel | None = None
+        self._timeout = timeout
+        self._interval = interval
+        self._max_age = max_age
+        self._asked_at = 0.0
+        self._reachable: bool | None = None
+        self._polling: asyncio.Task[None] | None = None
+        self._holders = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    @property
+    def healthy(self) -> bool:
+        """Whether the ensembler answered last and every model of the recipe is available."""
+        return bool(self._reachable and self.fingerprint) and all(entry.available for entry in self.entries)
+
+    @property
+    def lost(self) -> bool:
+        """Whether the ensembler did not answer when it was last looked for."""
+        return self._reachable is False
+
+    def __enter__(self) -> Self:
+        self._holders += 1
+        self._idle.clear()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._holders -= 1
+        if not self._holders:
+            self._idle.set()
+
+    async def start(self) -> None:
+        """Connects and looks once; an ensembler that does not answer yet is no error."""
+        self._channel = open_channel(self.address, "gateway")
+        self._stub = ensembler_pb2_grpc.EnsemblerStub(self._channel)
+        await self._poll()
+        self._polling = asyncio.create_task(self._keep_polling())
+
+    async def stop(self) -> None:
+        if self._polling is not None:
+            self._polling.cancel()
+            await asyncio.gather(self._polling, return_exceptions=True)
+        if self._channel is not None:
+            await self._channel.close()
+
+    def leave(self) -> None:
+        """Ends the looks at the pipeline: another one may have the name now, and its metrics."""
+        if self._polling is not None:
+            self._polling.cancel()
+
+    async def retire(self) -> None:
+        """Stops when nobody holds it any more, or when every call's time must be up."""
+        try:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._timeout):
+                    await self._idle.wait()
+        finally:
+            await self.stop()
+
+    async def recognize(
+        self, image: bytes, options: ensembler_pb2.RecognizeOptions
+    ) -> ensembler_pb2.EnsemblerRecognizeResponse:
+        """The pipeline's answer.
+
+        Raises:
+            ServiceError: as serving.rpc.upstream.call.
+        """
+        asked_at = time.monotonic()
+        request = ensembler_pb2.EnsemblerRecognizeRequest(image=image, options=options)
+        with self:
+            answer = await call(self._stub.Recognize, request, upstream="ensembler", timeout=self._timeout)
+        self._observe(answer.fingerprint, asked_at)
+        return answer
+
+    def _observe(self, fingerprint: str, asked_at: float) -> None:
+        # An answer to an older question says nothing about the present: a slow one must not undo a rollout.
+        if asked_at >= self._asked_at:
+            self.fingerprint = fingerprint
+            self._asked_at = asked_at
+
+    async def _keep_polling(self) -> None:
+        while True:
+            await asyncio.sleep(self._interval if self.fingerprint else min(self._interval, _UNKNOWN_INTERVAL_SECONDS))
+            await self._poll()
+
+    async def _poll(self) -> None:
+        asked_at = time.monotonic()
+        request = ensembler_pb2.GetPipelineRequest()
+        try:
+            pipeline = await call(self._stub.GetPipeline, request, upstream="ensembler", timeout=_POLL_TIMEOUT_SECONDS)
+        except ServiceError as error:
+            if self._reachable is not False:
+                log.warning("pipeline not known: %s", error.message, extra={"variant": self.name})
+            self._reachable = False
+            if asked_at - self._asked_at > self._max_age:
+                self.fingerprint = ""
+        else:
+            if not self._reachable:
+                log.info("pipeline known", extra={"variant": self.name, "fingerprint": pipeline.fingerprint})
+            self._reachable = True
+            self.entries = tuple(pipeline.entries)
+            self._observe(pipeline.fingerprint, asked_at)
+        metrics.VARIANT_HEALTHY.labels(self.name).set(self.healthy)

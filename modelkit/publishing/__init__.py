@@ -1,0 +1,1 @@
+"""From a trained network to a version in the repository: file, manifest, record, card, promotion."""

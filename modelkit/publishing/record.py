@@ -1,0 +1,71 @@
+"""How a model came about: the record and the two pictures that are published beside its weights."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from modelkit.training.recipes import Recipe
+from modelkit.training.selection import Selection
+from modelkit.training.trainer import Epoch
+from serving.expressions import EXPRESSIONS
+
+
+def training_record(
+    recipe: Recipe, selection: Selection, history: Sequence[Epoch], initial: str | None
+) -> dict[str, Any]:
+    """Data, settings, versions and course of a training run, as plain values."""
+    import torch
+
+    return {
+        "data": {**selection.counts.as_record(), "digest": selection.train.digest},
+        "recipe": recipe.as_record(),
+        "initial_weights": initial,
+        "versions": {"python": platform.python_version(), "torch": torch.__version__},
+        "seconds": round(sum(epoch.seconds for epoch in history)),
+        "history": [asdict(epoch) for epoch in history],
+    }
+
+
+def draw_curves(history: Sequence[Epoch], path: Path) -> None:
+    """Loss and accuracy by epoch, as a small PNG."""
+    figure, (left, right) = _figure(2)
+    epochs = [epoch.epoch for epoch in history]
+    left.plot(epochs, [epoch.train_loss for epoch in history], label="training (augmented, margin)")
+    left.plot(epochs, [epoch.validation_loss for epoch in history], label="held back")
+    left.set(xlabel="epoch", ylabel="cross entropy")
+    right.plot(epochs, [epoch.train_accuracy for epoch in history], label="training (augmented, margin)")
+    right.plot(epochs, [epoch.validation_accuracy for epoch in history], label="held back")
+    right.set(xlabel="epoch", ylabel="accuracy")
+    for axes in (left, right):
+        axes.legend(fontsize=7)
+        axes.grid(alpha=0.3)
+    figure.savefig(path)
+
+
+def draw_confusion(counts: npt.NDArray[np.int64], title: str, path: Path) -> None:
+    """A confusion matrix (int64 [7, >= 7]: true by row, predicted by column) as a small PNG, in shares of each row."""
+    figure, (axes,) = _figure(1)
+    square = counts[:, : len(EXPRESSIONS)]
+    shares = square / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    names = [expression.value for expression in EXPRESSIONS]
+    axes.set(xlabel="predicted", ylabel="labelled", title=title)
+    axes.set_xticks(range(len(names)), names, rotation=45, ha="right", fontsize=7)
+    axes.set_yticks(range(len(names)), names, fontsize=7)
+    for (i, j), share in np.ndenumerate(shares):
+        axes.text(j, i, f"{share:.2f}", ha="center", va="center", fontsize=7, color="white" if share > 0.6 else "black")
+    figure.savefig(path)
+
+
+def _figure(columns: int) -> tuple[Any, Any]:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(4.2 * columns, 3.6), dpi=80, layout="constrained")
+    return figure, [figure.add_subplot(1, columns, i + 1) for i in range(columns)]

@@ -1,0 +1,1 @@
+"""Imports of packages that do more on import than they should."""

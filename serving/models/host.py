@@ -1,0 +1,277 @@
+"""The models of a service: loaded, warmed, swapped for newer versions, drained. No request fails in a swap."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ferry.v1 import types_pb2
+from serving.errors import NotFoundError
+from serving.models import tuning
+from serving.models.backends import Backend, ModelLoadError
+from serving.models.backends.base import Outputs
+from serving.models.backends.gpu import GpuMissingError, GpuSettings
+from serving.models.batching.batcher import BatchPolicy, MicroBatcher
+from serving.repository.manifest import Manifest, Task
+from serving.repository.policy import VersionPolicy
+from serving.repository.repository import STABLE, InvalidModelError, ModelRepository, StoredModel
+from serving.settings import ModelServiceSettings
+from serving.telemetry import metrics
+
+log = logging.getLogger(__name__)
+
+Signature = tuple[tuple[str, int, int], ...]
+
+
+@dataclass(slots=True, eq=False)
+class LoadedModel:
+    """A model version that answers."""
+
+    stored: StoredModel
+    backend: Backend
+    batcher: MicroBatcher
+    users: int = 0
+    idle: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def manifest(self) -> Manifest:
+        return self.stored.manifest
+
+    def version(self) -> types_pb2.ModelVersion:
+        """As the contract names it."""
+        m = self.manifest
+        return types_pb2.ModelVersion(name=m.name, version=m.version, digest=m.digest)
+
+    def labels(self) -> tuple[str, ...]:
+        m = self.manifest
+        return m.name, m.version, m.digest[:12], f"{self.backend.name}:{self.backend.device}", self.backend.precision
+
+
+class ModelHost:
+    """Holds the versions that the policies ask for. Lives on one event loop."""
+
+    def __init__(
+        self,
+        repository: ModelRepository,
+        policies: tuple[VersionPolicy, ...],
+        task: Task,
+        settings: ModelServiceSettings,
+    ) -> None:
+        self._repository = repository
+        self._policies = policies
+        self._task = task
+        self._settings = settings
+        self._models: dict[tuple[str, str], LoadedModel] = {}
+        self._current: dict[str, str] = {}
+        self._refused: dict[tuple[str, str], Signature] = {}
+        self._watcher: asyncio.Task[None] | None = None
+        self._draining: set[asyncio.Task[None]] = set()
+
+    async def start(self) -> None:
+        """Loads and warms every version asked for, then follows the repository.
+
+        Raises:
+            NotFoundError: a model or version is not in the repository.
+            InvalidModelError: a version must not be served.
+            ModelLoadError: no backend can load it.
+            GpuMissingError: the settings want a GPU, and there is none that could be used.
+        """
+        for policy in self._policies:
+            for version in policy.versions:
+                model = await self._load(policy.name, version)
+                self._current.setdefault(policy.name, model.manifest.version)
+        if self._settings.reload_interval and any(policy.follows for policy in self._policies):
+            self._watcher = asyncio.create_task(self._watch())
+
+    async def stop(self) -> None:
+        """Drains and releases every model."""
+        if self._watcher is not None:
+            self._watcher.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._watcher
+        await asyncio.gather(*self._draining, *(self._unload(key) for key in list(self._models)))
+
+    @contextmanager
+    def use(self, name: str = "", version: str = "") -> Iterator[LoadedModel]:
+        """The model, kept loaded for as long as the context lasts.
+
+        Args:
+            name: empty: the first model of the policies.
+            version: empty: the one that is current.
+
+        Raises:
+            NotFoundError: it is not served here; the message lists what is.
+        """
+        name = name or self._policies[0].name
+        model = self._models.get((name, version or self._current.get(name, "")))
+        if model is None:
+            served = ", ".join(f"{n} {v}" for n, v in sorted(self._models))
+            raise NotFoundError(
+                f"model {name[:64]!r} version {version[:16] or 'current'!r} is not served here; there is {served}"
+            )
+        model.users += 1
+        model.idle.clear()
+        try:
+            yield model
+        finally:
+            model.users -= 1
+            if model.users == 0:
+                model.idle.set()
+
+    def models(self) -> list[LoadedModel]:
+        """Every version that answers at present."""
+        return list(self._models.values())
+
+    async def refresh(self) -> None:
+        """Swaps in the version that each model is to serve, and drains the old one.
+
+        That is the promoted version for a policy that follows `stable`; where none is promoted, and for `latest`, the
+        newest good one. A version that cannot be served is looked at again only when its files change. Where the
+        current version is gone from the repository, the newest of those that are left takes over.
+        """
+        for policy in self._policies:
+            if not policy.follows:
+                continue
+            for version in self._wanted(policy):
+                if version == self._current[policy.name] or await self._take_over(policy.name, version):
+                    break
+
+    def _wanted(self, policy: VersionPolicy) -> list[str]:
+        """Versions to serve, best first. With a promoted one, only that, and what is served already."""
+        versions = self._repository.versions(policy.name)[::-1]
+        if policy.versions != (STABLE,):
+            return versions
+        try:
+            promoted = self._repository.labels(policy.name).stable
+        except InvalidModelError as error:
+            log.error("%s; %s stays", error, self._current[policy.name])
+            return []
+        if promoted is None:
+            return versions
+        current = self._current[policy.name]
+        return [promoted, current] if current in versions else [promoted, *versions]
+
+    async def _take_over(self, name: str, version: str) -> bool:
+        """Whether `version` could be loaded and answers from now on."""
+        signature = _signature(self._repository.root / name / version)
+        if self._refused.get((name, version)) == signature:
+            return False
+        try:
+            await self._load(name, version)
+        except Exception as error:
+            self._refused[name, version] = signature
+            log.error("%s %s is not taken into service: %s", name, version, error)
+            return False
+        old = name, self._current[name]
+        self._current[name] = version
+        log.info("%s %s took over from %s", name, version, old[1])
+        task = asyncio.create_task(self._unload(old))
+        self._draining.add(task)
+        task.add_done_callback(self._draining.discard)
+        return True
+
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(self._settings.reload_interval)
+            try:
+                await self.refresh()
+            except Exception as error:
+                log.exception("cannot look for new model versions: %s", error)
+
+    async def _load(self, name: str, version: str) -> LoadedModel:
+        started = time.monotonic()
+        stored, backend = await asyncio.to_thread(self._open, name, version)
+        manifest = stored.manifest
+        settings = self._settings
+        policy = BatchPolicy(settings.max_batch, settings.max_wait_ms / 1000, settings.max_queue)
+        batcher = MicroBatcher(backend.run, policy, model=manifest.name, version=manifest.version)
+        model = LoadedModel(stored, backend, batcher)
+        model.idle.set()
+        batcher.start()
+        self._models[manifest.name, manifest.version] = model
+        metrics.MODEL_INFO.labels(*model.labels()).set(1)
+        log.info(
+            "loaded %s %s",
+            manifest.name,
+            manifest.version,
+            extra={
+                "digest": manifest.digest[:12],
+                "backend": backend.name,
+                "precision": backend.precision,
+                "seconds": round(time.monotonic() - started, 3),
+            },
+        )
+        return model
+
+    def _open(self, name: str, version: str) -> tuple[StoredModel, Backend]:
+        """On a worker thread: verified, loaded the fastest way, warmed."""
+        stored = self._repository.open(name, version)
+        if stored.manifest.task is not self._task:
+            raise InvalidModelError(f"{stored.directory} is made to {stored.manifest.task}, not to {self._task}")
+        try:
+            settings = self._settings
+            backend = tuning.open_fastest(
+                stored,
+                threads=settings.threads,
+                backend=settings.backend,
+                reduced=settings.optimized,
+                device=settings.device,
+                gpu=GpuSettings(settings.max_batch, settings.engine_cache),
+            )
+            for size in warm_sizes(settings.max_batch):
+                check_outputs(stored.manifest, backend.run(tuning.probe(stored.manifest.input, size)), size)
+        except (InvalidModelError, ModelLoadError, GpuMissingError):
+            raise
+        except Exception as error:
+            raise InvalidModelError(f"{stored.directory} does not run as its manifest says: {error}") from error
+        return stored, backend
+
+    async def _unload(self, key: tuple[str, str]) -> None:
+        model = self._models.pop(key)
+        await model.idle.wait()
+        await model.batcher.close()
+        with contextlib.suppress(KeyError):
+            metrics.MODEL_INFO.remove(*model.labels())
+
+
+def check_outputs(manifest: Manifest, outputs: Outputs, rows: int) -> None:
+    """That a model answers `rows` rows as its manifest says.
+
+    Raises:
+        InvalidModelError: an output is missing or has another shape.
+    """
+    here = f"{manifest.name} {manifest.version}"
+    scores, embedding = manifest.output.scores, manifest.output.embedding
+    for name in (scores, *([] if embedding is None else [embedding])):
+        if name not in outputs:
+            raise InvalidModelError(f"{here} has no output {name!r}; it has {', '.join(sorted(outputs))}")
+    labels = len(manifest.labels)
+    shape = outputs[scores].shape
+    if manifest.task is Task.DETECT:
+        fits, wanted = len(shape) == 3 and shape[:2] == (rows, 4 + labels), f"[{rows}, {4 + labels}, anchors]"
+    else:
+        fits, wanted = shape == (rows, labels), f"[{rows}, {labels}]"
+    if not fits:
+        raise InvalidModelError(f"{here} answers {list(shape)} where its {labels} label(s) need {wanted}")
+    if embedding is not None and (outputs[embedding].ndim != 2 or len(outputs[embedding]) != rows):
+        raise InvalidModelError(f"{here} answers embeddings {list(outputs[embedding].shape)}, not [{rows}, D]")
+
+
+def _signature(directory: Path) -> Signature:
+    """Names, sizes and times of a version's files: whether anything has changed since."""
+    try:
+        found = [(path.name, path.stat()) for path in directory.iterdir() if not path.name.startswith("tuning-")]
+    except OSError:
+        return ()
+    return tuple(sorted((name, status.st_size, status.st_mtime_ns) for name, status in found))
+
+
+def warm_sizes(max_batch: int) -> list[int]:
+    """Batch sizes to run once before serving: each up to 4, then powers of two, and the largest."""
+    return sorted({size for size in (1, 2, 3, 4, 8, 16, 32, 64, 128, 256, 512) if size < max_batch} | {max_batch})

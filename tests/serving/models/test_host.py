@@ -1,0 +1,308 @@
+"""Models are loaded, found, swapped under traffic and drained; a bad version never takes over."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from serving.errors import NotFoundError
+from serving.models import tuning
+from serving.models.backends.gpu import GpuMissingError
+from serving.models.host import ModelHost, warm_sizes
+from serving.models.tuning import Candidate, Measurement
+from serving.repository.manifest import Activation, InputSpec, Label, OutputSpec, Task
+from serving.repository.policy import parse_policies
+from serving.repository.repository import InvalidModelError, ModelRepository
+from serving.settings import ModelServiceSettings
+from serving.telemetry import metrics
+from tests.serving.models.backends import fake_gpu
+from tests.tiny_models import (
+    SIDE,
+    add_variant,
+    classifier_graph,
+    classifier_manifest,
+    detector_graph,
+    detector_manifest,
+    publish,
+)
+
+OLD, NEW = (0, 0, 0, 4, 0, 0, 0), (4, 0, 0, 0, 0, 0, 0)
+LATER = 1e9
+Host = Callable[..., Awaitable[ModelHost]]
+
+
+@pytest.fixture
+async def host(tmp_path: Path) -> AsyncIterator[Host]:
+    """Starts hosts over the repository in `tmp_path`; ONNX Runtime alone, so that loading takes milliseconds."""
+    started: list[ModelHost] = []
+
+    async def start(policies: str, task: Task = Task.CLASSIFY, **settings: Any) -> ModelHost:
+        options = {"models_dir": tmp_path, "backend": "onnxruntime", "threads": 1, "max_batch": 4, "reload_interval": 0}
+        made = ModelHost(
+            ModelRepository(tmp_path), parse_policies(policies), task, ModelServiceSettings(**(options | settings))
+        )
+        await made.start()
+        started.append(made)
+        return made
+
+    yield start
+    await asyncio.gather(*(made.stop() for made in started))
+
+
+async def ask(host: ModelHost, name: str = "", version: str = "") -> tuple[str, int]:
+    """Version that answered and the column of its highest score."""
+    with host.use(name, version) as model:
+        result = await model.batcher.submit(np.ones((1, 1, SIDE, SIDE), np.float32), LATER)
+        return model.version().version, int(result.outputs["logits"].argmax())
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(30):
+        while not condition():
+            await asyncio.sleep(0.005)
+
+
+def served(host: ModelHost) -> list[tuple[str, str]]:
+    return [(m.manifest.name, m.manifest.version) for m in host.models()]
+
+
+async def test_the_latest_version_answers(tmp_path: Path, host: Host) -> None:
+    publish(tmp_path, classifier_manifest(version="1"), classifier_graph(OLD))
+    publish(tmp_path, classifier_manifest(version="2"), classifier_graph(NEW))
+    running = await host("tiny")
+    assert await ask(running) == ("2", 0)
+    with running.use() as model:
+        digest = model.manifest.digest[:12]
+    assert metrics.MODEL_INFO.labels("tiny", "2", digest, "onnxruntime:cpu", "fp32")._value.get() == 1
+
+
+async def test_several_versions_answer_side_by_side_and_the_first_is_the_default(tmp_path: Path, host: Host) -> None:
+    publish(tmp_path, classifier_manifest(version="1"), classifier_graph(OLD))
+    publish(tmp_path, classifier_manifest(version="2"), classifier_graph(NEW))
+    publish(tmp_path, classifier_manifest("other"), classifier_graph(NEW))
+    running = await host("tiny:1+2,other")
+    assert await ask(running) == ("1", 3)
+    assert await ask(running, "tiny", "2") == ("2", 0)
+    assert await ask(running, "other") == ("1", 0)
+
+
+@pytest.mark.parametrize(("name", "version"), [("tiny", "9"), ("nobody", ""), ("x" * 100_000, "\n" * 100_000)])
+async def test_what_is_not_served_is_not_found_and_the_message_is_short_and_lists_what_is(
+    tmp_path: Path, host: Host, name: str, version: str
+) -> None:
+    publish(tmp_path, classifier_manifest(), classifier_graph())
+    running = await host("tiny")
+    with pytest.raises(NotFoundError, match="there is tiny 1") as error:
+        await ask(running, name, version)
+    assert len(str(error.value)) < 500
+
+
+@pytest.mark.parametrize("policies", ["absent", "tiny:7"])
+async def test_a_service_does_not_start_without_its_model(tmp_path: Path, host: Host, policies: str) -> None:
+    publish(tmp_path, classifier_manifest(), classifier_graph())
+    with pytest.raises(NotFoundError, match=r"tiny|1"):
+        await host(policies)
+
+
+async def test_a_detector_is_not_served_as_a_classifier(tmp_path: Path, host: Host) -> None:
+    publish(tmp_path, detector_manifest(), detector_graph())
+    with pytest.raises(InvalidModelError, match="made to detect"):
+        await host("detector")
+
+
+def spec(**changes: Any) -> InputSpec:
+    return classifier_manifest().input.model_copy(update=changes)
+
+
+BROKEN: dict[str, tuple[dict[str, Any], bytes, str]] = {
+    "no model at all": ({}, b"garbage", "cannot load"),
+    "one label too few": ({"labels": [Label(name="happy", expression="happy")]}, classifier_graph(), "1 label"),
+    "one label too many": ({}, classifier_graph((1, 2, 3, 4, 5, 6)), "7 label"),
+    "an output it does not have": (
+        {"output": OutputSpec(scores="scores", activation=Activation.SOFTMAX)},
+        classifier_graph(),
+        "scores",
+    ),
+    "an embedding it does not have": (
+        {"output": OutputSpec(scores="logits", activation=Activation.SOFTMAX, embedding="embedding")},
+        classifier_graph(),
+        "no output 'embedding'",
+    ),
+    "another input size": ({}, classifier_graph(side=32), "does not run as its manifest says"),
+    "no batches": ({}, classifier_graph(rows=1), "does not run as its manifest says"),
+}
+
+
+@pytest.mark.parametrize(("changes", "graph", "says"), BROKEN.values(), ids=BROKEN.keys())
+async def test_a_model_that_does_not_do_what_its_manifest_says_is_not_served(
+    tmp_path: Path, host: Host, changes: dict[str, Any], graph: bytes, says: str
+) -> None:
+    publish(tmp_path, classifier_manifest(**changes), graph)
+    with pytest.raises(Exception, match=says):
+        await host("tiny")
+
+
+async def test_a_detector_with_another_number_of_labels_is_not_served(tmp_path: Path, host: Host) -> None:
+    publish(tmp_path, detector_manifest(), detector_graph(labels=3))
+    with pytest.raises(InvalidModelError, match=r"7 label"):
+        await host("detector", Task.DETECT)
+
+
+async def test_a_new_version_takes_over_under_traffic_with_no_failed_request(tmp_path: Path, host: Host) -> None:
+    publish(tmp_path, classifier_manifest(version="1"), classifier_graph(OLD))
+    running = await host("tiny")
+    answers: list[tuple[str, int]] = []
+    stop = asyncio.Event()
+
+    async def caller() -> None:
+        while not stop.is_set():
+            answers.append(await ask(running))
+
+    callers = [asyncio.create_task(caller()) for _ in range(8)]
+    await until(lambda: len(answers) > 50)
+    publish(tmp_path, classifier_manifest(version="2"), classifier_graph(NEW))
+    await running.refresh()
+    await until(lambda: answers.count(("2", 0)) > 50)
+    stop.set()
+    await asyncio.gather(*callers)  # any failed request raises here
+    assert set(answers) == {("1", 3), ("2", 0)}
+    await until(lambda: served(running) == [("tiny", "2")])
+
+
+async def test_the_old_version_goes_only_when_its_last_request_is_answered(tmp_path: Path, host: Host) -> None:
+    publish(tmp_path, classifier_manifest(version="1"), classifier_graph(OLD))
+    running = await host("tiny")
+    with running.use() as old:
+        publish(tmp_path, classifier_manifest(version="2"), classifier_graph(NEW))
+        await running.refresh()
+        assert await ask(running) == ("2", 0)
+        result = await old.batcher.submit(np.ones((1, 1, SIDE, SIDE), np.float32), LATER)
+        assert int(result.outputs["logits"].argmax()) == 3
+
+
+async def test_the_repository_is_followed_in_the_background(tmp_path: Path, host: Host) -> None:
+    publish(tmp_path, classifier_manifest(version="1"), classifier_graph(OLD))
+    running = await host("tiny", reload_interval=0.01)
+    publish(tmp_path, classifier_manifest(version="2"), classifier_graph(NEW))
+    await until(lambda: ("tiny", "2") in served(running))
+
+
+async def test_a_pinned_version_stays(tmp_path: Path, host: Host) -> None:
+    publish(tmp_path, classifier_manifest(version="1"), classifier_graph(OLD))
+    running = await host("tiny:1")
+    publish(tmp_path, classifier_manifest(version="2"), classifier_graph(NEW))
+    await running.refresh()
+    assert await ask(running) == ("1", 3)
+
+
+@pytest.mark.parametrize(("changes", "graph", "says"), BROKEN.values(), ids=BROKEN.keys())
+async def test_a_bad_new_version_is_refused_and_the_old_one_goes_on(
+    tmp_path: Path, host: Host, changes: dict[str, Any], graph: bytes, says: str
+) -> None:
+    publish(tmp_path, classifier_manifest(version="1"), classifier_graph(OLD))
+    running = await host("tiny")
+    publish(tmp_path, classifier_manifest(version="2", **changes), graph)
+    await running.refresh()
+    assert await ask(running) == ("1", 3)
+    assert served(running) == [("tiny", "1")]
+
+
+async def test_a_refused_version_is_tried_again_when_its_files_change(tmp_path: Path, host: Host) -> None:
+    publish(tmp_path, classifier_manifest(version="1"), classifier_graph(OLD))
+    running = await host("tiny")
+    graph = classifier_graph(NEW)
+    version = publish(tmp_path, classifier_manifest(version="2"), graph)
+    (version / "model.onnx").write_bytes(graph[:100])  # still being copied
+    await running.refresh()
+    assert await ask(running) == ("1", 3)
+    (version / "model.onnx").write_bytes(graph)
+    await running.refresh()
+    assert await ask(running) == ("2", 0)
+
+
+async def test_a_good_version_below_a_bad_one_takes_over(tmp_path: Path, host: Host) -> None:
+    publish(tmp_path, classifier_manifest(version="1"), classifier_graph(OLD))
+    running = await host("tiny")
+    publish(tmp_path, classifier_manifest(version="2"), classifier_graph(NEW))
+    publish(tmp_path, classifier_manifest(version="3"), b"garbage")
+    await running.refresh()
+    assert await ask(running) == ("2", 0)
+
+
+async def test_stop_finishes_what_is_queued(tmp_path: Path, host: Host) -> None:
+    publish(tmp_path, classifier_manifest(), classifier_graph(OLD))
+    running = await host("tiny")
+    asked = [asyncio.create_task(ask(running)) for _ in range(20)]
+    await asyncio.sleep(0)
+    await running.stop()
+    assert await asyncio.gather(*asked) == [("1", 3)] * 20
+    assert running.models() == []
+
+
+async def test_what_tuning_found_fastest_is_used(tmp_path: Path, host: Host) -> None:
+    publish(tmp_path, classifier_manifest(), classifier_graph())
+    stored = ModelRepository(tmp_path).open("tiny", "1")
+    kinds = [("onnxruntime", "fp32", 2.0), ("openvino", "fp32", 1.0), ("openvino", "bf16", 0.5)]
+    tuning.write(stored, [Measurement(Candidate(b, p, 1, 1), 1 / ms, ms, 0.0) for b, p, ms in kinds])
+    for optimized, precision in ((False, "fp32"), (True, "bf16")):
+        running = await host("tiny", backend="auto", optimized=optimized)
+        with running.use() as model:
+            assert (model.backend.name, model.backend.precision) == ("openvino", precision)
+    forced = await host("tiny", backend="onnxruntime")
+    with forced.use() as model:
+        assert model.backend.name == "onnxruntime"
+
+
+async def test_a_gpu_that_is_wanted_and_missing_ends_the_start(
+    tmp_path: Path, host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake_gpu.remove(monkeypatch)
+    publish(tmp_path, classifier_manifest(), classifier_graph(OLD))
+    with pytest.raises(GpuMissingError, match="no NVIDIA GPU"):
+        await host("tiny", backend="auto", device="cuda")
+    running = await host("tiny", backend="auto", device="auto")
+    assert await ask(running) == ("1", 3)
+
+
+@pytest.mark.parametrize(("optimized", "precision", "column"), [(False, "fp32", 3), (True, "int8", 0)])
+async def test_the_quantized_variant_answers_only_where_reduced_precision_is_allowed(
+    tmp_path: Path, host: Host, optimized: bool, precision: str, column: int
+) -> None:
+    directory = publish(tmp_path, classifier_manifest(), classifier_graph(OLD))
+    add_variant(directory, classifier_graph(NEW), ["onnxruntime"])
+    stored = ModelRepository(tmp_path).open("tiny", "1")
+    how = [Candidate("onnxruntime", "fp32", 1, 1), Candidate("onnxruntime", "int8", 1, 1, "int8")]
+    tuning.write(stored, [Measurement(c, 1.0, ms, 1.0) for c, ms in zip(how, (2.0, 1.0), strict=True)])
+    running = await host("tiny", optimized=optimized)
+    assert await ask(running) == ("1", column)
+    digest = stored.manifest.digest[:12]
+    assert metrics.MODEL_INFO.labels("tiny", "1", digest, "onnxruntime:cpu", precision)._value.get() == 1
+
+
+async def test_an_untuned_model_is_measured_once_and_the_result_kept(tmp_path: Path, host: Host) -> None:
+    version = publish(tmp_path, classifier_manifest(), classifier_graph())
+    await host("tiny", backend="auto")
+    (kept,) = version.glob("tuning-*.json")
+    assert {m["candidate"]["backend"] for m in json.loads(kept.read_text())["measurements"]} >= {"onnxruntime"}
+    before = kept.stat().st_mtime_ns
+    await host("tiny", backend="auto")
+    assert kept.stat().st_mtime_ns == before
+
+
+async def test_measurements_for_other_thread_counts_are_kept_beside_new_ones(tmp_path: Path, host: Host) -> None:
+    publish(tmp_path, classifier_manifest(), classifier_graph())
+    stored = ModelRepository(tmp_path).open("tiny", "1")
+    tuning.write(stored, [Measurement(Candidate("onnxruntime", "fp32", 64, 1), 1.0, 1.0, 0.0)])
+    await host("tiny", backend="auto", threads=1)
+    assert {m.candidate.threads for m in tuning.read(stored)} == {1, 64}
+
+
+@pytest.mark.parametrize(("limit", "sizes"), [(1, [1]), (4, [1, 2, 3, 4]), (20, [1, 2, 3, 4, 8, 16, 20])])
+def test_warm_sizes(limit: int, sizes: list[int]) -> None:
+    assert warm_sizes(limit) == sizes

@@ -1,0 +1,209 @@
+"""Measurements are kept for this machine and this model, and believed only where they make sense."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from serving.models import tuning
+from serving.models.tuning import Candidate, Measurement
+from serving.repository.repository import ModelRepository, StoredModel
+from tests.tiny_models import (
+    add_variant,
+    classifier_graph,
+    classifier_manifest,
+    detector_graph,
+    detector_manifest,
+    publish,
+)
+
+
+@pytest.fixture
+def stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StoredModel:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    publish(tmp_path / "models", classifier_manifest(), classifier_graph())
+    return ModelRepository(tmp_path / "models").open("tiny", "1")
+
+
+def measured(run_ms: float, backend: str = "onnxruntime", precision: str = "fp32", **more: Any) -> Measurement:
+    variant = precision if precision == "int8" else "default"
+    candidate = Candidate(backend, precision, more.get("threads", 1), more.get("batch", 1), variant)
+    return Measurement(candidate, 1000 / run_ms, run_ms, more.get("difference", 0.0), more.get("passed"))
+
+
+@pytest.fixture
+def quantized(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StoredModel:
+    """A model with an int8 file that passed its gate on ONNX Runtime alone; it answers another expression."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    directory = publish(tmp_path / "models", classifier_manifest(), classifier_graph())
+    add_variant(directory, classifier_graph((4, 0, 0, 0, 0, 0, 0)), ("onnxruntime",))
+    return ModelRepository(tmp_path / "models").open("tiny", "1")
+
+
+def test_every_candidate_is_measured_against_float32(stored: StoredModel) -> None:
+    found = tuning.measure(stored, tuning.candidates(1, (1, 2), reduced=True), seconds=0.001)
+    assert [m.candidate.batch for m in found] == [1, 2] * (len(found) // 2)
+    assert {m.candidate.backend for m in found} == {"onnxruntime", "openvino"}
+    assert all(m.run_ms > 0 and m.rows_per_second > 0 and m.difference < 0.02 for m in found)
+
+
+def test_a_detector_can_be_measured_too(tmp_path: Path) -> None:
+    publish(tmp_path, detector_manifest(), detector_graph())
+    stored = ModelRepository(tmp_path).open("detector", "1")
+    assert len(tuning.measure(stored, tuning.candidates(1, (1,), reduced=False), seconds=0.001)) == 2
+
+
+def test_the_probe_is_the_same_every_time_and_normalised() -> None:
+    manifest = classifier_manifest()
+    first, second = (tuning.probe(manifest.input, 3) for _ in range(2))
+    np.testing.assert_array_equal(first, second)
+    assert first.shape == (3, 1, 16, 16)
+    assert first.dtype == np.float32
+
+
+def test_the_fastest_in_float32_wins_unless_reduced_precision_is_allowed() -> None:
+    found = [
+        measured(3),
+        measured(2, "openvino"),
+        measured(1, "openvino", "bf16", difference=0.01),
+        measured(0.5, "openvino", "bf16", difference=0.5),
+        measured(0.1, batch=8),
+    ]
+    best, best_reduced = tuning.fastest(found, reduced=False), tuning.fastest(found, reduced=True)
+    assert best is not None
+    assert best.run_ms == 2
+    assert best_reduced is not None
+    assert best_reduced.run_ms == 1
+    assert tuning.fastest([], reduced=True) is None
+
+
+def test_a_quantized_variant_is_offered_where_it_passed_its_gate(quantized: StoredModel) -> None:
+    offered = tuning.candidates(1, (1,), reduced=True, manifest=quantized.manifest)
+    assert Candidate("onnxruntime", "int8", 1, 1, "int8") in offered
+    assert not any(c.variant == "int8" and c.backend == "openvino" for c in offered)
+    in_full = tuning.candidates(1, (1,), reduced=False, manifest=quantized.manifest)
+    assert {c.variant for c in in_full} == {"default"}
+    found = tuning.measure(quantized, offered, seconds=0.001)
+    assert max(m.difference for m in found if m.candidate.variant == "int8") > 0.1  # it is the other file that ran
+    backend = tuning.load(quantized, Candidate("onnxruntime", "int8", 1, 1, "int8"))
+    assert backend.precision == "int8"
+    assert backend.run(tuning.probe(quantized.manifest.input, 1))["logits"].argmax() == 0
+
+
+def test_measured_accuracy_decides_before_the_probe_does() -> None:
+    def chosen(*found: Measurement) -> Measurement | None:
+        return tuning.fastest(found, reduced=True)
+
+    full = measured(9)
+    assert chosen(full, good := measured(1, "openvino", "bf16", difference=0.5, passed=True)) is good
+    assert chosen(full, measured(1, "openvino", "bf16", difference=0.0, passed=False)) is full
+    assert chosen(full, good := measured(1, "onnxruntime", "int8", difference=0.5)) is good
+    assert chosen(full, measured(1, "onnxruntime", "int8", passed=False)) is full
+    assert tuning.fastest([full, measured(1, "onnxruntime", "int8", passed=True)], reduced=False) is full
+
+
+def test_a_verdict_outlives_the_next_measurement(quantized: StoredModel) -> None:
+    tuning.write(quantized, [measured(1), measured(1, "onnxruntime", "int8", passed=False)])
+    offered = tuning.candidates(1, (1,), reduced=True, manifest=quantized.manifest)
+    again = tuning.measure(quantized, offered, seconds=0.001)
+    assert [m.passed for m in again if m.candidate.precision == "int8"] == [False]
+
+
+def test_the_choice_keeps_to_what_is_asked(quantized: StoredModel) -> None:
+    kinds = [("onnxruntime", "fp32", 4), ("openvino", "fp32", 3), ("openvino", "bf16", 2), ("onnxruntime", "int8", 1)]
+    tuning.write(quantized, [measured(ms, backend, precision) for backend, precision, ms in kinds])
+    assert tuning.choose(quantized, threads=1, reduced=True).variant == "int8"
+    assert tuning.choose(quantized, threads=1).arithmetic == ("openvino", "fp32", "default")
+    assert tuning.choose(quantized, threads=1, backend="onnxruntime").precision == "fp32"
+    assert tuning.choose(quantized, threads=1, backend="openvino", reduced=True).backend == "openvino"
+
+
+def test_without_openvino_onnx_runtime_is_left(stored: StoredModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tuning, "installed", lambda: ("onnxruntime",))
+    monkeypatch.setattr(tuning, "_version", lambda _: "none")
+    monkeypatch.setattr(tuning, "has_bf16", lambda: True)
+    assert {c.backend for c in tuning.candidates(1, (1,), reduced=True) if c.device == "cpu"} == {"onnxruntime"}
+    assert tuning.choose(stored, threads=1, device="cpu").backend == "onnxruntime"
+    with pytest.raises(ValueError, match="openvino is not installed"):
+        tuning.choose(stored, threads=1, backend="openvino")
+
+
+def test_a_package_that_is_not_here_has_no_version() -> None:
+    assert tuning._version("no-such-package-of-ferry") == "none"
+
+
+def test_files_kept_before_there_were_variants_are_read(stored: StoredModel) -> None:
+    path = tuning.write(stored, [measured(2)])
+    assert path is not None
+    record = json.loads(path.read_text())
+    del record["measurements"][0]["passed"]
+    del record["measurements"][0]["candidate"]["variant"]
+    path.write_text(json.dumps(record))
+    assert tuning.read(stored) == [measured(2)]
+
+
+def test_what_was_written_is_read_again(stored: StoredModel) -> None:
+    assert tuning.read(stored) == []
+    path = tuning.write(stored, [measured(2), measured(1, "openvino")])
+    assert path is not None
+    assert path.parent == stored.directory
+    assert tuning.read(stored) == [measured(2), measured(1, "openvino")]
+
+
+def test_measurements_of_another_model_do_not_count(stored: StoredModel) -> None:
+    path = tuning.write(stored, [measured(2)])
+    assert path is not None
+    record = json.loads(path.read_text()) | {"digest": "0" * 64}
+    path.write_text(json.dumps(record))
+    assert tuning.read(stored) == []
+
+
+def test_where_the_model_folder_cannot_be_written_the_users_cache_is_used(stored: StoredModel, tmp_path: Path) -> None:
+    elsewhere = StoredModel(stored.manifest, tmp_path / "a file")
+    elsewhere.directory.write_text("not a folder")
+    path = tuning.write(elsewhere, [measured(2)])
+    assert path is not None
+    assert path.is_relative_to(tmp_path / "cache")
+    assert tuning.read(elsewhere) == [measured(2)]
+
+
+HOSTILE: dict[str, Any] = {
+    "not text": b"\xff",
+    "deep": b"[" * 100_000,
+    "a list": [],
+    "no measurements": {},
+    "unknown backend": {"backend": "shell"},
+    "unknown precision": {"precision": "int1"},
+    "threads as text": {"threads": "many"},
+    "negative threads": {"threads": -1},
+    "a billion threads": {"threads": 10**9},
+    "a variant it does not have": {"variant": "int8", "precision": "int8"},
+    "a file as a variant": {"variant": "../../secret.onnx"},
+    "a variant in another precision": {"precision": "int8"},
+    "a verdict in words": {"passed": "certainly"},
+    "no time": {"run_ms": None},
+    "NaN time": {"run_ms": float("nan")},
+    "unknown field": {"command": "rm"},
+}
+
+
+@pytest.mark.parametrize("damage", HOSTILE.values(), ids=HOSTILE.keys())
+def test_a_damaged_file_counts_as_none(stored: StoredModel, damage: Any) -> None:
+    path = tuning.write(stored, [measured(2)])
+    assert path is not None
+    if isinstance(damage, bytes):
+        path.write_bytes(damage)
+    else:
+        record = json.loads(path.read_text())
+        if damage:
+            one = record["measurements"][0]
+            for key, value in damage.items():
+                (one if key in one else one["candidate"])[key] = value
+        else:
+            record["measurements"] = damage
+        path.write_text(json.dumps(record))
+    assert tuning.read(stored) == []
