@@ -7,18 +7,11 @@ import numpy.typing as npt
 from PIL import Image
 
 from serving.errors import InvalidArgumentError
+from serving.images.bands import BAND_PIXELS, ToRgb, upright_rgb
 from serving.images.header import MAX_MEGAPIXELS, open_image
+from serving.images.webp import load_webp
 
 _ORIENTATION_TAG = 0x0112  # EXIF 2.32, section 4.6.4
-_UPRIGHT = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
 
 
 def decode(data: bytes, max_megapixels: float = MAX_MEGAPIXELS) -> npt.NDArray[np.uint8]:
@@ -36,9 +29,13 @@ def decode(data: bytes, max_megapixels: float = MAX_MEGAPIXELS) -> npt.NDArray[n
     """
     with open_image(data, max_megapixels) as image:
         try:
-            image.load()
-            upright = _upright(image)
-            return np.ascontiguousarray(_to_rgb(upright))
+            if image.format == "WEBP":
+                decoded = load_webp(image)
+            else:
+                image.load()
+                decoded = image
+            # After load(): Pillow turns TIFF files itself and then drops the tag.
+            return upright_rgb(decoded, _orientation(image), _converter(decoded))
         except InvalidArgumentError:
             raise
         except Exception as error:
@@ -46,35 +43,56 @@ def decode(data: bytes, max_megapixels: float = MAX_MEGAPIXELS) -> npt.NDArray[n
             raise InvalidArgumentError("image", f"is a broken or truncated {image.format} file") from error
 
 
-def _upright(image: Image.Image) -> Image.Image:
+def _orientation(image: Image.Image) -> int:
     try:
-        # After load(): Pillow turns TIFF files itself and then drops the tag.
         orientation = image.getexif().get(_ORIENTATION_TAG, 1)
     except Exception:
-        return image  # broken metadata is no reason to refuse good pixels
-    transpose = _UPRIGHT.get(orientation) if isinstance(orientation, int) else None
-    return image if transpose is None else image.transpose(transpose)
+        return 1  # broken metadata is no reason to refuse good pixels
+    return orientation if isinstance(orientation, int) else 1
 
 
-def _to_rgb(image: Image.Image) -> npt.NDArray[np.uint8]:
-    if image.mode.startswith("I") or image.mode == "F":
-        return np.repeat(_deep_grey(image)[..., None], 3, axis=2)
-    if image.mode in {"RGBA", "LA", "PA", "La", "RGBa"} or "transparency" in image.info:
-        rgba = image if image.mode == "RGBA" else image.convert("RGBA")
-        white = Image.new("RGB", rgba.size, (255, 255, 255))
-        white.paste(rgba, mask=rgba)
-        return np.asarray(white)
-    return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
-
-
-def _deep_grey(image: Image.Image) -> npt.NDArray[np.uint8]:
-    """Grey of more than 8 bits: integers are taken as 16 bits, floats as [0, 1], or as [0, 255] where larger."""
+def _converter(image: Image.Image) -> ToRgb:
+    """What makes RGB of each band; what depends on the whole image is looked up here."""
     if image.mode == "F":
-        floats = np.nan_to_num(np.asarray(image, np.float32), nan=0.0, posinf=0.0, neginf=0.0)
-        if floats.max(initial=0) <= 1:
-            floats *= 255
-        return np.clip(floats, 0, 255, out=floats).astype(np.uint8)
-    integers = np.asarray(image)
+        scale = 255.0 if _largest(image) <= 1 else 1.0
+        return lambda band: _grey_to_rgb(_float_grey(band, scale))
+    if image.mode.startswith("I"):
+        return lambda band: _grey_to_rgb(_deep_grey(band))
+    if image.mode in {"RGBA", "LA", "PA", "La", "RGBa"} or "transparency" in image.info:
+        return _on_white
+    return lambda band: np.asarray(band if band.mode == "RGB" else band.convert("RGB"))
+
+
+def _on_white(band: Image.Image) -> npt.NDArray[np.uint8]:
+    rgba = band if band.mode == "RGBA" else band.convert("RGBA")
+    white = Image.new("RGB", rgba.size, (255, 255, 255))
+    white.paste(rgba, mask=rgba)
+    return np.asarray(white)
+
+
+def _grey_to_rgb(grey: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    return np.repeat(grey[..., None], 3, axis=2)
+
+
+def _deep_grey(band: Image.Image) -> npt.NDArray[np.uint8]:
+    """Integers of more than 8 bits are taken as 16 bits."""
+    integers = np.asarray(band)
     if integers.dtype.itemsize > 2:
         integers = np.clip(integers, 0, 65535)
     return (integers >> 8).astype(np.uint8)
+
+
+def _float_grey(band: Image.Image, scale: float) -> npt.NDArray[np.uint8]:
+    floats = _finite(band) * np.float32(scale)
+    return np.clip(floats, 0, 255, out=floats).astype(np.uint8)
+
+
+def _finite(band: Image.Image) -> npt.NDArray[np.float32]:
+    return np.nan_to_num(np.asarray(band, np.float32), nan=0.0, posinf=0.0, neginf=0.0)
+
+
+def _largest(image: Image.Image) -> float:
+    """The largest finite value, which says whether floats are meant as [0, 1] or as [0, 255]."""
+    rows = max(BAND_PIXELS // image.width, 1)
+    bands = (image.crop((0, top, image.width, min(top + rows, image.height))) for top in range(0, image.height, rows))
+    return max(float(_finite(band).max(initial=0)) for band in bands)

@@ -1,0 +1,56 @@
+"""From a decoded Pillow image to upright RGB, band by band, so that nothing is held twice at full size."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+ToRgb = Callable[[Image.Image], npt.NDArray[np.uint8]]
+"""Makes uint8 [height, width, 3] of a band of an image."""
+
+BAND_PIXELS = 1 << 19
+"""Pixels of one band: its copies take a few megabytes, and a row more is never needed."""
+
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_ON_SIDE = frozenset({5, 6, 7, 8})
+_FROM_THE_END = frozenset({3, 4, 6, 7})
+"""Orientations whose first stored row is the last row or column of the upright image."""
+
+
+def upright_rgb(image: Image.Image, orientation: int, to_rgb: ToRgb) -> npt.NDArray[np.uint8]:
+    """The pixels as they are looked at.
+
+    Args:
+        image: decoded, as stored.
+        orientation: EXIF 2.32, section 4.6.4, 1 to 8; anything else counts as 1.
+        to_rgb: called with one band after another, from the top.
+
+    Returns:
+        uint8 [height, width, 3], RGB, contiguous.
+    """
+    width, height = image.size
+    turn = _UPRIGHT.get(orientation)
+    upright = np.empty((width, height, 3) if orientation in _ON_SIDE else (height, width, 3), np.uint8)
+    rows = max(BAND_PIXELS // width, 1)
+    for top in range(0, height, rows):
+        bottom = min(top + rows, height)
+        band = to_rgb(image.crop((0, top, width, bottom)))
+        if turn is not None:
+            band = np.asarray(Image.fromarray(band).transpose(turn))
+        first, last = (height - bottom, height - top) if orientation in _FROM_THE_END else (top, bottom)
+        if orientation in _ON_SIDE:
+            upright[:, first:last] = band
+        else:
+            upright[first:last] = band
+    return upright
