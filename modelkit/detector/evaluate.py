@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from modelkit.detector.corrections import corrected
 from modelkit.detector.framing import box_of_crop
 from modelkit.detector.photos import Photo, read_photos
 from modelkit.judging.metrics import expression_metrics
@@ -74,12 +75,22 @@ class Matches:
         return float(self.hits.mean()) if len(self.hits) else 0.0
 
 
-def match(faces: list[DetectedFace], truth: npt.NDArray[np.float32]) -> Matches:
+def match(
+    faces: list[DetectedFace], truth: npt.NDArray[np.float32], unclear: npt.NDArray[np.float32] | None = None
+) -> Matches:
     """Matches one photo's faces, surest first, each to the free ground-truth face it overlaps most.
 
     A detection that matches no face that counts is left out if it overlaps one too small to count.
+
+    Args:
+        faces: what was found.
+        truth: float32 [N, 4], the labelled boxes.
+        unclear: float32 [M, 4], places where nobody can say whether there is a face; neither found nor missed.
     """
     counts = (truth[:, 2:] - truth[:, :2]).max(axis=1, initial=0) >= MIN_FACE
+    if unclear is not None:
+        truth = np.concatenate([truth, unclear])
+        counts = np.concatenate([counts, np.zeros(len(unclear), bool)])
     free = counts.copy()
     scores, hits = [], []
     for face in faces:
@@ -97,8 +108,8 @@ def match(faces: list[DetectedFace], truth: npt.NDArray[np.float32]) -> Matches:
 
 
 def match_photos(detector: Detector, parquet: Path) -> Matches:
-    """Runs the detector over a Parquet file of photos and matches everything it finds."""
-    return match_all(detector, read_photos([parquet]))
+    """Runs the detector over a Parquet file of photos and matches everything it finds, labels corrected."""
+    return match_all(detector, corrected(read_photos([parquet])))
 
 
 def match_all(detector: Detector, photos: Sequence[Photo]) -> Matches:
@@ -107,7 +118,7 @@ def match_all(detector: Detector, photos: Sequence[Photo]) -> Matches:
     for start in range(0, len(photos), BATCH):
         some = photos[start : start + BATCH]
         found = detector.detect([np.asarray(photo.image()) for photo in some])
-        parts += [match(faces, photo.boxes) for faces, photo in zip(found, some, strict=True)]
+        parts += [match(faces, photo.boxes, photo.unclear) for faces, photo in zip(found, some, strict=True)]
     return Matches(
         np.concatenate([part.scores for part in parts]) if parts else np.empty(0),
         np.concatenate([part.hits for part in parts]) if parts else np.empty(0, bool),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -25,12 +25,16 @@ COLUMNS = ("name", "image", "boxes_xyxy")
 
 @dataclass(frozen=True, eq=False)
 class Photo:
-    """One photo: encoded bytes, float32 [N, 4] boxes (x1, y1, x2, y2, pixels), bool [N]: wears no mask."""
+    """One photo: encoded bytes, float32 [N, 4] boxes (x1, y1, x2, y2, pixels), bool [N]: wears no mask.
+
+    unclear: float32 [M, 4], places where nobody can say whether there is a face.
+    """
 
     name: str
     encoded: bytes
     boxes: npt.NDArray[np.float32]
     unmasked: npt.NDArray[np.bool_]
+    unclear: npt.NDArray[np.float32] = field(default_factory=lambda: np.empty((0, 4), np.float32))
 
     def image(self) -> Image.Image:
         """The decoded RGB photo."""

@@ -42,3 +42,9 @@ def test_a_detection_takes_the_face_it_overlaps_most() -> None:
 def test_photos_without_faces_only_have_false_alarms() -> None:
     found = match(faces([0, 0, 40, 40]), np.empty((0, 4), np.float32))
     assert (found.hits.tolist(), found.n_faces) == ([False], 0)
+
+
+def test_what_may_be_a_face_is_neither_hit_nor_miss_nor_false_alarm() -> None:
+    unclear = np.array([[200, 200, 240, 240]], np.float32)
+    found = match(faces([0, 0, 30, 38], [200, 200, 240, 240]), TRUTH, unclear)
+    assert (found.n_faces, found.recall, found.precision) == (1, 1.0, 1.0)
