@@ -29,6 +29,7 @@ from gateway.routing.table import only_stable
 from gateway.routing.variant import Variant
 from gateway.settings import GatewaySettings
 from serving.errors import UnimplementedError
+from serving.rpc.identity import Identity, Proof
 from serving.server import Service
 
 # A string: the class is generic in its stubs only.
@@ -67,9 +68,10 @@ class GatewayService(Service, gateway_pb2_grpc.ExpressionRecognitionServicer):
             follow = self._routing.follow(self._settings.routing_interval, self._router.apply)
             self._following = asyncio.create_task(follow)
 
-    def authorize(self, metadata: Mapping[str, str]) -> None:
-        if self._api_keys is not None:
-            self._api_keys.check(metadata.get("authorization"))
+    def identify(self, metadata: Mapping[str, str]) -> Identity | None:
+        if self._api_keys is None:
+            return None
+        return Identity(Proof.API_KEY, self._api_keys.check(metadata.get("authorization")))
 
     async def stop(self) -> None:
         if self._following is not None:

@@ -23,7 +23,9 @@ from ferry.transport import MAX_MESSAGE_BYTES
 from serving.memory import release_promptly
 from serving.rpc import upstream
 from serving.rpc.certificates import server_credentials
+from serving.rpc.identity import Identity
 from serving.rpc.interceptor import CallInterceptor
+from serving.rpc.limits import Kind, limits_by_kind
 from serving.settings import ModelServiceSettings, ServiceSettings
 from serving.telemetry import gpu, logs, tracing
 
@@ -36,7 +38,9 @@ class Service(ABC):
     name: str
     """Short name in logs and traces, such as `detector`."""
     grpc_services: tuple[str, ...]
-    """Full names of its gRPC services, for health and reflection."""
+    """Full names of its gRPC services: what is wrapped, what health speaks of, and what reflection shows."""
+    kinds: Mapping[str, Kind] = {}
+    """Of methods, such as `/ferry.v1.Detector/Detect`, that are not what their streaming says."""
 
     @abstractmethod
     def register(self, server: grpc.aio.Server) -> None:
@@ -45,8 +49,15 @@ class Service(ABC):
     async def start(self) -> None:  # noqa: B027
         """Loads and warms whatever calls need."""
 
-    def authorize(self, metadata: Mapping[str, str]) -> None:  # noqa: B027
-        """Decides by its metadata whether a call of package `ferry` is served; raises UnauthenticatedError if not."""
+    def identify(self, metadata: Mapping[str, str]) -> Identity | None:
+        """Who calls, by the metadata of the call; None where that does not say.
+
+        Asked before the body is received.
+
+        Raises:
+            UnauthenticatedError: the call is not to be served.
+        """
+        return None
 
     async def stop(self) -> None:  # noqa: B027
         """Releases it. Called when no call is in flight any more."""
@@ -59,7 +70,13 @@ class Server:
         self.service = service
         self.settings = settings
         self.port = 0
-        self._interceptor = CallInterceptor(settings.default_timeout, settings.max_timeout, service.authorize)
+        self._interceptor = CallInterceptor(
+            service.grpc_services,
+            limits_by_kind(settings),
+            kinds=service.kinds,
+            identify=service.identify,
+            certificates=settings.tls is not None,
+        )
         self._health = health.aio.HealthServicer()
         self._server: grpc.aio.Server | None = None
         self._probes: grpc.aio.Server | None = None
@@ -125,13 +142,14 @@ class Server:
 
     def _options(self) -> list[tuple[str, int]]:
         age_ms = int(self.settings.max_connection_age * 1000)
+        longest = max(self.settings.max_timeout, self.settings.max_stream_age)
         return [
             ("grpc.so_reuseport", 0),
             ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
             ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
             ("grpc.max_metadata_size", 16 << 10),
             ("grpc.max_connection_age_ms", age_ms),
-            ("grpc.max_connection_age_grace_ms", int(self.settings.max_timeout * 1000)),
+            ("grpc.max_connection_age_grace_ms", int(longest * 1000)),
             # Callers ping once a second while a call is open (ferry.transport).
             ("grpc.http2.min_recv_ping_interval_without_data_ms", 500),
             ("grpc.keepalive_permit_without_calls", 1),

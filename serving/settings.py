@@ -39,7 +39,10 @@ class ServiceSettings(BaseSettings):
     metrics_port: Port = Field(default=0, description="Prometheus metrics over HTTP; 0: none")
     log_level: str = Field(default="info", pattern="^(debug|info|warning|error)$")
     default_timeout: Seconds = Field(default=30.0, description="seconds for a call without a deadline")
-    max_timeout: Seconds = Field(default=300.0, description="seconds no call may exceed")
+    max_timeout: Seconds = Field(default=300.0, description="seconds no call may exceed, streams excepted")
+    max_stream_age: Seconds = Field(
+        default=3600.0, description="seconds after which a stream of requests is ended; its caller opens a new one"
+    )
     drain_delay: Annotated[float, Field(ge=0, le=300)] = Field(
         default=0.0, description="seconds between NOT_SERVING and the end of listening, for endpoints to be removed"
     )

@@ -6,12 +6,11 @@ import asyncio
 import contextvars
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
 from serving.errors import DeadlineError
 from serving.rpc import context as request_context
-from serving.rpc.context import RequestContext
 
 T = TypeVar("T")
 
@@ -74,7 +73,7 @@ class SingleFlight(Generic[T]):
         surroundings = contextvars.copy_context()
         context = request_context.current.get()
         if context is not None:
-            surroundings.run(request_context.current.set, RequestContext(context.request_id, deadline))
+            surroundings.run(request_context.current.set, replace(context, deadline=deadline))
         task = asyncio.create_task(_until(deadline, compute), context=surroundings)
         flight = _Flight(task, deadline, latest=deadline)
         self._flights[key] = flight

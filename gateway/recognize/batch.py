@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from dataclasses import replace
 
 from google.rpc import error_details_pb2
 
 from ferry.v1 import gateway_pb2
 from serving.errors import ServiceError
-from serving.rpc.context import RequestContext, current
+from serving.rpc.context import current
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +52,7 @@ async def _one(
     if context is not None:
         # An answer has a name of its own, for feedback; the task's context dies with it.
         name = f"{context.request_id[:_MAX_ID_LENGTH]}.{index}"
-        current.set(RequestContext(name, context.deadline))
+        current.set(replace(context, request_id=name))
     try:
         return gateway_pb2.RecognizeBatchResponse(index=index, response=await recognize(request))
     except ServiceError as error:

@@ -1,4 +1,4 @@
-"""What travels with a request through every hop: its id and its deadline."""
+"""What is known of the request that is worked for: its id and its deadline, which travel on, and who asked."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import secrets
 import time
 from contextvars import ContextVar
 from dataclasses import dataclass
+
+from serving.rpc.identity import ANONYMOUS, Identity
 
 REQUEST_ID_KEY = "x-request-id"
 _REQUEST_ID = re.compile(r"^[0-9A-Za-z._-]{8,64}$")
@@ -19,6 +21,8 @@ class RequestContext:
     request_id: str
     deadline: float
     """time.monotonic() seconds."""
+    caller: Identity = ANONYMOUS
+    """Who sent it to this service; it does not travel on."""
 
     def remaining(self) -> float:
         """Seconds left, never below 0."""

@@ -1,7 +1,10 @@
-"""One interceptor around every Ferry call: request id, deadline, trace, metrics, and errors with details.
+"""One interceptor around every call: who asks, request id, deadline, trace, metrics, and errors with details.
 
 It is one and not a chain because each layer of a chain costs every call a task switch's worth of Python.
 Health checks and reflection pass untouched: they have no deadline to keep and nothing to measure.
+
+Who asks is found before the body is received: gRPC reads a message only when it has a handler for it, and a caller that
+is to be refused gets one that reads none.
 """
 
 from __future__ import annotations
@@ -9,8 +12,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import aclosing, asynccontextmanager
+from contextvars import ContextVar
 from typing import Any, TypeAlias
 
 import grpc
@@ -20,6 +24,8 @@ from opentelemetry import trace
 from serving.errors import DeadlineError, InvalidArgumentError, ServiceError, UnavailableError, UnimplementedError
 from serving.rpc import context as request_context
 from serving.rpc.context import REQUEST_ID_KEY, RequestContext
+from serving.rpc.identity import ANONYMOUS, Identity, of_certificate
+from serving.rpc.limits import Kind, Limits
 from serving.telemetry import metrics, tracing
 
 log = logging.getLogger(__name__)
@@ -27,11 +33,14 @@ log = logging.getLogger(__name__)
 # Strings: the classes are generic in their stubs only.
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
+Identify: TypeAlias = "Callable[[Mapping[str, str]], Identity | None]"
 _STATUS_DETAILS_KEY = "grpc-status-details-bin"
+_named: ContextVar[Identity | None] = ContextVar("ferry_named", default=None)
+"""Who the metadata of the call in this task named; gRPC runs interceptors and handler in one task."""
 
 
 class CallInterceptor(grpc.aio.ServerInterceptor):
-    """Wraps the methods of package `ferry`.
+    """Wraps the methods of the services that it is told of.
 
     Attributes:
         ready: False while the service loads; calls are then answered UNAVAILABLE.
@@ -39,20 +48,28 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
 
     def __init__(
         self,
-        default_timeout: float,
-        max_timeout: float,
-        authorize: Callable[[Mapping[str, str]], None] | None = None,
+        services: Iterable[str],
+        limits: Mapping[Kind, Limits],
+        *,
+        kinds: Mapping[str, Kind] | None = None,
+        identify: Identify | None = None,
+        certificates: bool = False,
     ) -> None:
         """
         Args:
-            default_timeout: seconds for a call whose caller sets no deadline.
-            max_timeout: seconds no call may exceed, whatever its caller allows.
-            authorize: given the metadata of a call, raises a ServiceError where it is not to be served; None: all are.
+            services: full names of gRPC services, such as `ferry.v1.Detector`.
+            limits: of each kind of method.
+            kinds: of methods (`/ferry.v1.Detector/Detect`) that are not what their streaming says.
+            identify: given the metadata of a call, says who calls, or None where it does not say; raises a
+                ServiceError where it is not to be served. None: nobody is asked.
+            certificates: whether callers may show one.
         """
         self.ready = False
-        self._default_timeout = default_timeout
-        self._max_timeout = max_timeout
-        self._authorize = authorize
+        self._services = frozenset(services)
+        self._limits = limits
+        self._kinds = kinds or {}
+        self._identify = identify
+        self._certificates = certificates
         self._wrapped: dict[str, Handler] = {}
 
     async def intercept_service(
@@ -61,16 +78,35 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         handler_call_details: grpc.HandlerCallDetails,
     ) -> Handler | None:
         method: str = handler_call_details.method
+        if _service_of(method) not in self._services:
+            return await continuation(handler_call_details)
+        if self._identify is not None:
+            try:
+                _named.set(self._identify(_texts(handler_call_details.invocation_metadata)))
+            except ServiceError as error:
+                return self._refusal(method, error)
         known = self._wrapped.get(method)
-        if known is not None:
-            return known
-        handler = await continuation(handler_call_details)
-        if handler is None or not method.startswith("/ferry."):
-            return handler
-        self._wrapped[method] = self._wrap(handler, method)
-        return self._wrapped[method]
+        if known is None:
+            handler = await continuation(handler_call_details)
+            if handler is None:
+                return None
+            known = self._wrapped[method] = self._wrap(handler, method)
+        return known
+
+    def _refusal(self, method: str, error: ServiceError) -> Handler:
+        """Answers with `error` and receives nothing, whatever the method takes."""
+        # Given away when it is raised: the frame that raises an error must not keep it.
+        errors = [error]
+
+        async def refuse(requests: Any, context: Context) -> None:
+            async with self._call(method, Kind.UNARY, context):
+                raise errors.pop()
+
+        return grpc.stream_stream_rpc_method_handler(refuse)
 
     def _wrap(self, handler: Handler, method: str) -> Handler:
+        streams = {"request_streaming": handler.request_streaming, "response_streaming": handler.response_streaming}
+        kind = self._kinds.get(method) or Kind.of(**streams)
         parse = handler.request_deserializer
         codecs = {
             "request_deserializer": parse if handler.request_streaming else _tolerant(parse),
@@ -83,8 +119,8 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
 
             async def unary(request: Any, context: Context) -> Any:
                 answer = None  # what an error leaves; gRPC sends the status alone
-                async with self._call(method, context):
-                    self._admit(request, context)
+                async with self._call(method, kind, context):
+                    self._admit(request)
                     answer = await respond(request, context)
                 return answer  # noqa: RET504  (an error ends the block above)
 
@@ -99,8 +135,8 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         # Writing here, and not yielding to gRPC's own loop, keeps sending inside this task: its deadline, its
         # cancellation and its context variables.
         async def stream(request: Any, context: Context) -> None:
-            async with self._call(method, context):
-                self._admit(request, context)
+            async with self._call(method, kind, context):
+                self._admit(request)
                 async with aclosing(stream_out(request, context)) as responses:
                     async for response in responses:
                         await context.write(response)
@@ -109,23 +145,22 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             return grpc.stream_stream_rpc_method_handler(stream, **codecs)
         return grpc.unary_stream_rpc_method_handler(stream, **codecs)
 
-    def _admit(self, request: Any, context: Context) -> None:
+    def _admit(self, request: Any) -> None:
         if not self.ready:
             raise UnavailableError("the service is still loading its models; try again in a moment")
-        if self._authorize is not None:
-            self._authorize(_texts(context))
         if isinstance(request, InvalidArgumentError):
             raise request
 
     @asynccontextmanager
-    async def _call(self, method: str, context: Context) -> AsyncIterator[None]:
+    async def _call(self, method: str, kind: Kind, context: Context) -> AsyncIterator[None]:
         """Around the work of one call; an error becomes the call's status and goes no further."""
         started = time.monotonic()
-        metadata = _texts(context)
-        remaining = context.time_remaining()
-        timeout = min(self._default_timeout if remaining is None else remaining, self._max_timeout)
+        metadata = _texts(context.invocation_metadata())
+        timeout = self._limits[kind].timeout(context.time_remaining())
         request = RequestContext(
-            request_context.request_id_from(metadata.get(REQUEST_ID_KEY)), deadline=started + timeout
+            request_context.request_id_from(metadata.get(REQUEST_ID_KEY)),
+            deadline=started + timeout,
+            caller=self._caller(context),
         )
         token = request_context.current.set(request)
         span = self._start_span(method, metadata, request)
@@ -171,6 +206,12 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             service, _, name = method[1:].partition("/")
             metrics.RPC_SECONDS.labels(service, name, status.name).observe(time.monotonic() - started)
 
+    def _caller(self, context: Context) -> Identity:
+        named = _named.get()
+        if named is not None:
+            return named
+        return of_certificate(context.auth_context()) if self._certificates else ANONYMOUS
+
     @staticmethod
     def _start_span(method: str, metadata: dict[str, str], request: RequestContext) -> trace.Span:
         if not tracing.enabled():
@@ -189,9 +230,13 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         )
 
 
-def _texts(context: Context) -> dict[str, str]:
+def _service_of(method: str) -> str:
+    return method[1:].partition("/")[0]
+
+
+def _texts(metadata: Iterable[tuple[str, str | bytes]] | None) -> dict[str, str]:
     """A call's metadata, without what is binary."""
-    return {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
+    return {key: value for key, value in metadata or () if isinstance(value, str)}
 
 
 def _tolerant(parse: Callable[[bytes], Any] | None) -> Callable[[bytes], Any] | None:

@@ -14,6 +14,7 @@ import numpy as np
 from ferry.v1 import classifier_pb2, classifier_pb2_grpc, detector_pb2, detector_pb2_grpc, types_pb2
 from services.ensembler.recipe import ClassifierEntry, ModelEntry, Recipe
 from serving.rpc.interceptor import CallInterceptor
+from serving.rpc.limits import Kind, Limits
 from serving.tensors import from_tensor, to_tensor
 
 HAPPY = (0.02, 0.02, 0.02, 0.88, 0.02, 0.02, 0.02)
@@ -160,12 +161,17 @@ class Models:
             fake.asked.clear()
 
 
+def _ready_interceptor() -> CallInterceptor:
+    services = ("ferry.v1.Classifier", "ferry.v1.Detector")
+    interceptor = CallInterceptor(services, dict.fromkeys(Kind, Limits(30, 60)))
+    interceptor.ready = True
+    return interceptor
+
+
 @asynccontextmanager
 async def serving(fake: FakeClassifier, port: int = 0) -> AsyncIterator[int]:
     """A server for one more classifier; yields its port."""
-    interceptor = CallInterceptor(30, 60)
-    interceptor.ready = True
-    server = grpc.aio.server(interceptors=(interceptor,))
+    server = grpc.aio.server(interceptors=(_ready_interceptor(),))
     classifier_pb2_grpc.add_ClassifierServicer_to_server(fake, server)
     bound = server.add_insecure_port(f"127.0.0.1:{port}")
     await server.start()
@@ -186,9 +192,7 @@ async def running_models() -> AsyncIterator[Models]:
             lambda server: classifier_pb2_grpc.add_ClassifierServicer_to_server(first, server),
             lambda server: classifier_pb2_grpc.add_ClassifierServicer_to_server(second, server),
         ):
-            interceptor = CallInterceptor(30, 60)
-            interceptor.ready = True
-            server = grpc.aio.server(interceptors=(interceptor,))
+            server = grpc.aio.server(interceptors=(_ready_interceptor(),))
             register(server)
             ports.append(server.add_insecure_port("127.0.0.1:0"))
             await server.start()
