@@ -7,7 +7,7 @@ import shutil
 import ssl
 import subprocess
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +19,8 @@ from tests.processes import free_port, until
 
 ASSETS = Path(os.environ.get("KUBEBUILDER_ASSETS", "/nonexistent"))
 TOKEN = "for-tests-on-this-machine-only"
+_TAIL = 15
+"""Lines of a log that say how a process ended."""
 
 
 def missing(*binaries: str) -> str:
@@ -44,11 +46,15 @@ class ControlPlane:
 
 
 @contextmanager
-def control_plane(folder: Path) -> Iterator[ControlPlane]:
-    """Starts what ASSETS holds; everything is gone at the end.
+def control_plane(folder: Path, assets: Path = ASSETS) -> Iterator[ControlPlane]:
+    """Starts what `assets` holds; everything is gone at the end.
 
     Args:
         folder: empty; for data, keys, kubeconfig and logs.
+        assets: where the programs are.
+
+    Raises:
+        ProcessEndedError: a process ended while it was waited for; says which, with the last lines of its log.
     """
     client, peer, secure = free_port(), free_port(), free_port()
     key = folder / "service-accounts.key"
@@ -58,9 +64,16 @@ def control_plane(folder: Path) -> Iterator[ControlPlane]:
     kubeconfig = folder / "kubeconfig"
     kubeconfig.write_text(yaml.safe_dump(_kubeconfig(server)))
     with ExitStack() as stack:
+        started: list[_Process] = []
 
         def start(binary: str, **flags: object) -> None:
-            stack.enter_context(_process(folder, binary, {k.replace("_", "-"): str(v) for k, v in flags.items()}))
+            words = [f"--{name.replace('_', '-')}={value}" for name, value in flags.items()]
+            started.append(stack.enter_context(_process([str(assets / binary), *words], folder)))
+
+        def serves(url: str) -> bool:
+            for process in started:
+                process.check()
+            return _is_ready(url)
 
         start(
             "etcd",
@@ -74,6 +87,8 @@ def control_plane(folder: Path) -> Iterator[ControlPlane]:
             etcd_servers=f"http://127.0.0.1:{client}",
             bind_address="127.0.0.1",
             advertise_address="127.0.0.1",
+            # Nobody reaches this API server through a Service, and it refuses to publish 127.0.0.1 in one.
+            endpoint_reconciler_type="none",
             secure_port=secure,
             cert_dir=folder / "certificates",
             token_auth_file=folder / "tokens.csv",
@@ -83,13 +98,14 @@ def control_plane(folder: Path) -> Iterator[ControlPlane]:
             service_account_key_file=key,
             service_account_signing_key_file=key,
         )
-        until(lambda: _is_ready(server), seconds=180, what="the API server", pause=0.2)
-        if (ASSETS / "kube-controller-manager").is_file():
+        until(lambda: serves(f"{server}/readyz"), seconds=180, what="the API server", pause=0.2)
+        if (assets / "kube-controller-manager").is_file():
+            controllers = free_port()
             start(
                 "kube-controller-manager",
                 kubeconfig=kubeconfig,
                 bind_address="127.0.0.1",
-                secure_port=free_port(),
+                secure_port=controllers,
                 cert_dir=folder / "controller-manager",
                 leader_elect="false",
                 service_account_private_key_file=key,
@@ -98,6 +114,8 @@ def control_plane(folder: Path) -> Iterator[ControlPlane]:
                 horizontal_pod_autoscaler_initial_readiness_delay="0s",
                 horizontal_pod_autoscaler_cpu_initialization_period="0s",
             )
+            healthy = f"https://127.0.0.1:{controllers}/healthz"
+            until(lambda: serves(healthy), seconds=180, what="the controllers", pause=0.2)
         certificates = folder / "certificates"
         yield ControlPlane(kubeconfig, certificates / "apiserver.crt", certificates / "apiserver.key")
 
@@ -113,13 +131,30 @@ def _kubeconfig(server: str) -> dict[str, object]:
     }
 
 
+class ProcessEndedError(RuntimeError):
+    """A process ended that has to run; says with which exit status, and its last lines."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Process:
+    running: subprocess.Popen[bytes]
+    log: Path
+
+    def check(self) -> None:
+        """Raises ProcessEndedError if it does not run any more."""
+        if self.running.poll() is None:
+            return
+        tail = "\n".join(self.log.read_text(errors="replace").splitlines()[-_TAIL:])
+        raise ProcessEndedError(f"{self.log.stem} ended with {self.running.returncode}:\n{tail}")
+
+
 @contextmanager
-def _process(folder: Path, binary: str, flags: dict[str, str]) -> Iterator[None]:
-    with (folder / f"{binary}.log").open("w") as log:
-        arguments = [str(ASSETS / binary), *(f"--{name}={value}" for name, value in flags.items())]
-        running = subprocess.Popen(arguments, cwd=folder, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
+def _process(command: Sequence[str], folder: Path) -> Iterator[_Process]:
+    path = folder / f"{Path(command[0]).name}.log"
+    with path.open("w") as log:
+        running = subprocess.Popen(command, cwd=folder, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
     try:
-        yield
+        yield _Process(running, path)
     finally:
         running.terminate()
         try:
@@ -129,10 +164,10 @@ def _process(folder: Path, binary: str, flags: dict[str, str]) -> Iterator[None]
             running.wait()
 
 
-def _is_ready(server: str) -> bool:
+def _is_ready(url: str) -> bool:
     context = ssl._create_unverified_context()
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context))
-    request = urllib.request.Request(f"{server}/readyz", headers={"Authorization": f"Bearer {TOKEN}"})
+    request = urllib.request.Request(url, headers={"Authorization": f"Bearer {TOKEN}"})
     try:
         with opener.open(request, timeout=5) as answer:
             return int(answer.status) == 200
