@@ -15,7 +15,8 @@ import ferry
 from ferry.v1 import gateway_pb2, gateway_pb2_grpc
 from gateway.admission.admission import Admission
 from gateway.admission.api_keys import ApiKeys
-from gateway.admission.in_flight import InFlight
+from gateway.admission.checks import Checks
+from gateway.admission.permit import Call
 from gateway.cache.memory import MemoryCache
 from gateway.cache.redis import RedisCache
 from gateway.cache.result_cache import ResultCache
@@ -29,6 +30,7 @@ from gateway.routing.table import only_stable
 from gateway.routing.variant import Variant
 from gateway.settings import GatewaySettings
 from serving.errors import UnimplementedError
+from serving.rpc.context import caller
 from serving.rpc.identity import Identity, Proof
 from serving.server import Service
 
@@ -47,13 +49,13 @@ class GatewayService(Service, gateway_pb2_grpc.ExpressionRecognitionServicer):
         self._started = time.monotonic()
         self._api_keys: ApiKeys | None = None
         self._admission = Admission(settings)
-        self._in_flight = InFlight(settings.max_concurrency, settings.max_in_flight_bytes)
+        self._checks = Checks(settings)
         self._cache = _cache(settings) if settings.cache_enabled else None
         self._routing = None if settings.routing_file is None else RoutingFile(settings.routing_file)
         self._following: asyncio.Task[None] | None = None
         table = only_stable(settings.ensembler_address) if self._routing is None else self._routing.table
         self._router = Router(table, self._connect, Shadow(settings.shadow_concurrency, settings.max_timeout))
-        self._recognizer = Recognizer(self._admission, self._router, self._cache)
+        self._recognizer = Recognizer(self._checks, self._router, self._cache)
 
     def register(self, server: grpc.aio.Server) -> None:
         gateway_pb2_grpc.add_ExpressionRecognitionServicer_to_server(self, server)
@@ -80,25 +82,25 @@ class GatewayService(Service, gateway_pb2_grpc.ExpressionRecognitionServicer):
         await self._router.stop()
         if self._cache is not None:
             await self._cache.stop()
-        self._admission.close()
+        self._checks.close()
 
     async def Recognize(  # noqa: N802
         self, request: gateway_pb2.RecognizeRequest, context: Context
     ) -> gateway_pb2.RecognizeResponse:
         hints = self._hints(context)
-        with self._in_flight.hold(1, len(request.image)):
+        with self._admission.admit(Call(1, len(request.image), caller())):
             return await self._recognizer.recognize(request, hints)
 
     async def RecognizeBatch(  # noqa: N802
         self, request: gateway_pb2.RecognizeBatchRequest, context: Context
     ) -> AsyncIterator[gateway_pb2.RecognizeBatchResponse]:
         images = len(request.requests)
-        self._admission.check_batch(images)
+        self._checks.check_batch(images)
         concurrency = min(images, self._settings.batch_concurrency)
         size = sum(len(item.image) for item in request.requests)
         recognize = partial(self._recognizer.recognize, hints=self._hints(context))
         answers = recognize_batch(request.requests, recognize, concurrency)
-        with self._in_flight.hold(concurrency, size):
+        with self._admission.admit(Call(concurrency, size, caller())):
             async with aclosing(answers):
                 async for answer in answers:
                     yield answer

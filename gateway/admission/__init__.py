@@ -1,1 +1,1 @@
-"""Who may ask, for how much, and how much at once."""
+"""Who may ask, for what, and how much at once."""

@@ -3,47 +3,58 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
-from contextlib import contextmanager
 
+import grpc
+
+from gateway.admission.permit import Call, Outcome
 from serving.errors import OverloadedError
 from serving.telemetry import metrics
 
-_RETRY_AFTER_SECONDS = 0.5
+_FIRST_RETRY_SECONDS = 0.5
+"""Until a call has been answered."""
+_LEAST_RETRY_SECONDS = 0.1
+_LONGEST_RETRY_SECONDS = 5.0
+_NEWS = 0.05
+"""Weight of the newest call in the mean of their times."""
 
 
 class InFlight:
-    """Counts images and their bytes over all calls. One event loop."""
+    """Counts images and their bytes over all calls. One event loop.
+
+    Attributes:
+        images: worked on at present.
+    """
 
     def __init__(self, max_images: int, max_bytes: int) -> None:
+        self.images = 0
+        self._bytes = 0
         self._max_images = max_images
         self._max_bytes = max_bytes
-        self._images = 0
-        self._bytes = 0
+        self._mean_seconds: float | None = None
         self._refused = metrics.REJECTED.labels("overload")
 
-    @contextmanager
-    def hold(self, images: int, size: int) -> Iterator[None]:
-        """Holds room for as long as the context lasts. A call alone is never refused, whatever its size.
-
-        Args:
-            images: how many are worked on at once.
-            size: bytes of all images of the call.
+    def take(self, call: Call) -> None:
+        """Holds room for `call`. A call alone is never refused, whatever its size.
 
         Raises:
             OverloadedError: no room.
         """
-        full = self._images + images > self._max_images or self._bytes + size > self._max_bytes
-        if full and self._images:
+        full = self.images + call.images > self._max_images or self._bytes + call.size > self._max_bytes
+        if full and self.images:
             self._refused.inc()
-            # Spread, so that those who were refused together do not come back together.
-            raise OverloadedError(
-                "too many images in flight; try again shortly", _RETRY_AFTER_SECONDS * random.uniform(0.5, 1.5)
-            )
-        self._images += images
-        self._bytes += size
-        try:
-            yield
-        finally:
-            self._images -= images
-            self._bytes -= size
+            raise OverloadedError("too many images in flight; try again shortly", self._retry_after())
+        self.images += call.images
+        self._bytes += call.size
+
+    def give_back(self, call: Call, outcome: Outcome) -> None:
+        """Frees the room of a call that was taken, and learns how long its answer took."""
+        self.images -= call.images
+        self._bytes -= call.size
+        if outcome.code is grpc.StatusCode.OK:
+            mean = self._mean_seconds
+            self._mean_seconds = outcome.seconds if mean is None else mean + _NEWS * (outcome.seconds - mean)
+
+    def _retry_after(self) -> float:
+        """Seconds: about what a call takes, spread, so that those who were refused do not come back together."""
+        mean = _FIRST_RETRY_SECONDS if self._mean_seconds is None else self._mean_seconds
+        return min(max(mean, _LEAST_RETRY_SECONDS), _LONGEST_RETRY_SECONDS) * random.uniform(0.5, 1.5)

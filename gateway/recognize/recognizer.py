@@ -9,7 +9,7 @@ from functools import partial
 import grpc
 
 from ferry.v1 import ensembler_pb2, gateway_pb2, types_pb2
-from gateway.admission.admission import Admission
+from gateway.admission.checks import Checks
 from gateway.cache.key import result_key
 from gateway.cache.result_cache import ResultCache
 from gateway.cache.single_flight import SingleFlight
@@ -42,14 +42,14 @@ class _Outcome:
 class Recognizer:
     """Recognises images, by asking the cache first where it may."""
 
-    def __init__(self, admission: Admission, router: Router, cache: ResultCache | None) -> None:
+    def __init__(self, checks: Checks, router: Router, cache: ResultCache | None) -> None:
         """
         Args:
-            admission: the limits.
+            checks: what is refused.
             router: chooses who answers.
             cache: None: nothing is cached.
         """
-        self._admission = admission
+        self._checks = checks
         self._router = router
         self._cache = cache
         self._flights: SingleFlight[_Outcome] = SingleFlight()
@@ -66,7 +66,7 @@ class Recognizer:
             ServiceError: what the pipeline said.
         """
         started = time.monotonic()
-        self._admission.check(request.image, request.options)
+        self._checks.check(request.image, request.options)
         with self._router.choose(hints) as variant:
             try:
                 return await self._answer_of(variant, request, started)
@@ -118,7 +118,7 @@ class Recognizer:
     async def _ask_and_keep(
         self, cache: ResultCache | None, variant: Variant, image: bytes, options: ensembler_pb2.RecognizeOptions
     ) -> _Outcome:
-        await self._admission.check_header(image)
+        await self._checks.check_header(image)
         started = time.monotonic()
         answer = await variant.recognize(image, options)
         outcome = _outcome(answer, time.monotonic() - started)

@@ -32,6 +32,12 @@ class RequestContext:
 current: ContextVar[RequestContext | None] = ContextVar("ferry_request", default=None)
 
 
+def caller() -> Identity:
+    """Who sent the current request."""
+    context = current.get()
+    return ANONYMOUS if context is None else context.caller
+
+
 def request_id_from(value: str | bytes | None) -> str:
     """The caller's request id where it is a plain token of 8 to 64 characters, else a new one (32 hex digits)."""
     if isinstance(value, str) and _REQUEST_ID.fullmatch(value):

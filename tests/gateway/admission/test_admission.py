@@ -1,72 +1,122 @@
-"""What is refused at the edge, and by which field."""
+"""One permit for each call: room is held while it lasts, comes back however it ends, and its end is learnt from."""
 
-import math
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from pathlib import Path
+from types import SimpleNamespace
 
 import grpc
 import pytest
-from google.rpc import error_details_pb2
 
-from ferry.v1 import ensembler_pb2
-from tests.gateway.fakes import Counted, detail, jpeg
+from gateway.admission import permit
+from gateway.admission.admission import Admission
+from gateway.admission.permit import Call, Outcome, Permit
+from gateway.settings import GatewaySettings
+from serving.errors import InvalidArgumentError, NotFoundError, OverloadedError
+from serving.rpc.identity import ANONYMOUS, Identity, Proof
+from tests.gateway.admission.test_api_keys import line
+from tests.gateway.fakes import jpeg
 
-HUGE_PNG = (
-    b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR"
-    + (65000).to_bytes(4, "big") * 2
-    + b"\x08\x02\x00\x00\x00"
-    + b"\x90\x2e\x5d\x0b"
-)
-
-CASES = [
-    ("no bytes", b"", {}, "image", "image_bytes"),
-    ("too many bytes", b"\xff" * 2000, {}, "image", "image_bytes"),
-    ("no image", b"not an image", {}, "image", "image_header"),
-    ("only the magic", b"\xff\xd8\xff\xe0", {}, "image", "image_header"),
-    ("65,000 x 65,000", HUGE_PNG, {}, "image", "image_header"),
-    ("over the pixel limit", jpeg(size=(120, 110)), {}, "image", "image_header"),
-    ("too many faces", jpeg(), {"max_faces": 257}, "options.max_faces", "options"),
-    ("absurdly many faces", jpeg(), {"max_faces": 2**32 - 1}, "options.max_faces", "options"),
-    ("score below 0", jpeg(), {"min_detection_score": -0.1}, "options.min_detection_score", "options"),
-    ("score above 1", jpeg(), {"min_detection_score": 1.5}, "options.min_detection_score", "options"),
-    ("score NaN", jpeg(), {"min_detection_score": math.nan}, "options.min_detection_score", "options"),
-    ("score infinite", jpeg(), {"min_detection_score": math.inf}, "options.min_detection_score", "options"),
-    ("negative size", jpeg(), {"min_face_size": -1}, "options.min_face_size", "options"),
-    ("huge size", jpeg(), {"min_face_size": 65537}, "options.min_face_size", "options"),
-    ("size NaN", jpeg(), {"min_face_size": math.nan}, "options.min_face_size", "options"),
-    ("size infinite", jpeg(), {"min_face_size": -math.inf}, "options.min_face_size", "options"),
-    ("unknown vote", jpeg(), {"vote": 99}, "options.vote", "options"),
-    ("negative vote", jpeg(), {"vote": -1}, "options.vote", "options"),
-]
+Status = grpc.StatusCode
 
 
-@pytest.mark.parametrize(("image", "options", "field", "reason"), [c[1:] for c in CASES], ids=[c[0] for c in CASES])
-async def test_refused(ensembler, start_gateway, image, options, field, reason):
-    gateway = await start_gateway(max_image_bytes=1999, max_megapixels=0.01)
-    rejected = Counted("ferry_rejected_total", {"reason": reason})
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await gateway.recognize(image, options=ensembler_pb2.RecognizeOptions(**options))
-    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
-    violation = detail(caught.value, error_details_pb2.BadRequest).field_violations[0]
-    assert violation.field == field
-    assert violation.description
-    assert rejected() == 1
-    assert not ensembler.requests
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    now = [100.0]
+    monkeypatch.setattr(permit, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    return now
+
+
+def admission(images: int = 2) -> Admission:
+    return Admission(GatewaySettings(max_concurrency=images, max_in_flight_bytes=1 << 20))
+
+
+@pytest.mark.parametrize("size", [1, 1 << 19])
+def test_what_does_not_fit_is_refused_and_fits_when_another_ended(size: int) -> None:
+    gate = admission()
+    with gate.admit(Call(1, size)), gate.admit(Call(1, size)):
+        with pytest.raises(OverloadedError):
+            gate.admit(Call(1, size))
+        assert gate.images == 2
+    assert gate.images == 0
+    with gate.admit(Call(1, size)):
+        pass
+
+
+def test_bytes_count_too_and_a_call_alone_is_never_refused() -> None:
+    gate = admission()
+    with gate.admit(Call(9, 5 << 20)), pytest.raises(OverloadedError):
+        gate.admit(Call(1, 1))
+    with gate.admit(Call(1, 1 << 19)), pytest.raises(OverloadedError):
+        gate.admit(Call(1, (1 << 19) + 1))
 
 
 @pytest.mark.parametrize(
-    "options",
+    ("error", "code"),
     [
-        {},
-        {"max_faces": 256, "min_detection_score": 1.0, "min_face_size": 65536, "vote": 2},
-        {"max_faces": 1, "min_detection_score": 0.0, "test_time_augmentation": True, "vote": 1},
+        (None, Status.OK),
+        (InvalidArgumentError("image", "is none"), Status.INVALID_ARGUMENT),
+        (asyncio.CancelledError(), Status.CANCELLED),
+        (GeneratorExit(), Status.CANCELLED),
+        (KeyError("x"), Status.INTERNAL),
     ],
 )
-async def test_admitted(ensembler, gateway, options):
-    await gateway.recognize(jpeg(), options=ensembler_pb2.RecognizeOptions(**options))
-    assert len(ensembler.requests) == 1
+def test_a_permit_tells_how_its_call_ended(
+    error: BaseException | None, code: grpc.StatusCode, clock: list[float]
+) -> None:
+    ends: list[tuple[Call, Outcome]] = []
+    call = Call(1, 10, Identity(Proof.API_KEY, "shop"))
+
+    def work() -> None:
+        with Permit(call, lambda *end: ends.append(end)):
+            clock[0] += 3
+            if error is not None:
+                raise error
+
+    if error is None:
+        work()
+    else:
+        with pytest.raises(type(error)):
+            work()
+    assert ends == [(call, Outcome(code, 3))]
 
 
-async def test_options_are_checked_before_a_kept_answer_is_given(ensembler, gateway):
-    await gateway.recognize(jpeg())
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await gateway.recognize(jpeg(), options=ensembler_pb2.RecognizeOptions(vote=7))
-    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+@pytest.mark.parametrize(("seconds", "least", "most"), [(2, 1, 3), (0.001, 0.05, 0.15), (60, 2.5, 7.5)])
+def test_who_is_refused_comes_back_after_about_as_long_as_calls_take(
+    seconds: float, least: float, most: float, clock: list[float]
+) -> None:
+    gate = admission(images=1)
+    with gate.admit(Call(1, 1)):
+        clock[0] += seconds
+    # Failures say nothing about how long answers take.
+    with suppress(NotFoundError), gate.admit(Call(1, 1)):
+        clock[0] += 1000
+        raise NotFoundError("no such variant")
+    with gate.admit(Call(1, 1)):
+        waits = []
+        for _ in range(50):
+            with pytest.raises(OverloadedError) as refused:
+                gate.admit(Call(1, 1))
+            waits.append(refused.value.retry_after)
+    assert least <= min(waits) < max(waits) <= most
+
+
+async def test_a_call_is_admitted_as_its_callers(start_gateway, tmp_path: Path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    asked: list[Call] = []
+    admit = Admission.admit
+
+    def remember(self: Admission, call: Call) -> Permit:
+        asked.append(call)
+        return admit(self, call)
+
+    monkeypatch.setattr(Admission, "admit", remember)
+    (tmp_path / "keys").write_text(line("shop", "s3cret"))
+    guarded, open_to_all = await start_gateway(api_keys=tmp_path / "keys"), await start_gateway()
+    await guarded.recognize(jpeg(), metadata=[("authorization", "Bearer s3cret")])
+    await open_to_all.recognize(jpeg())
+    assert [(call.caller, call.images, call.size) for call in asked] == [
+        (Identity(Proof.API_KEY, "shop"), 1, len(jpeg())),
+        (ANONYMOUS, 1, len(jpeg())),
+    ]

@@ -120,7 +120,7 @@ async def test_leaving_cancels_what_is_outstanding(ensembler, start_gateway):
     await eventually(lambda: len(ensembler.requests) == 4)
     call.cancel()
     await eventually(lambda: ensembler.cancelled == 4)
-    await eventually(lambda: gateway.service._in_flight._images == 0)
+    await eventually(lambda: gateway.service._admission.images == 0)
     assert len(ensembler.requests) == 4
 
 
@@ -130,7 +130,7 @@ async def test_who_does_not_read_is_not_worked_for_and_may_leave(ensembler, star
     call = gateway.stub.RecognizeBatch(batch(*map(jpeg, range(200))), timeout=60)
     await call.read()
     call.cancel()
-    await eventually(lambda: gateway.service._in_flight._images == 0)
+    await eventually(lambda: gateway.service._admission.images == 0)
     assert len(ensembler.requests) < 200
 
 

@@ -152,7 +152,7 @@ async def test_the_first_caller_may_leave_and_the_others_are_answered(ensembler,
     await eventually(lambda: misses() == 2)
     first.cancel()
     await asyncio.wait([first])
-    await eventually(lambda: gateway.service._in_flight._images == 1)
+    await eventually(lambda: gateway.service._admission.images == 1)
     ensembler.gate.set()
     assert len((await second).faces) == 1
     assert (len(ensembler.requests), ensembler.cancelled) == (1, 0)
