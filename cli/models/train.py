@@ -61,6 +61,10 @@ def train(
             "--every-view", help="Classifiers: ask --teacher about every view, not about each picture once; slower."
         ),
     ] = False,
+    yunet: Annotated[
+        Path | None,
+        typer.Option(help="Detector: YuNet's ONNX file, which fills in faces that the photos' labels leave out."),
+    ] = None,
     pseudo_labels: Annotated[
         bool, typer.Option(help="Detector: let the published classifiers label photographed faces and soften crops.")
     ] = True,
@@ -92,6 +96,7 @@ def train(
                 device=device,
                 models_dir=models_dir,
                 pseudo_labels=pseudo_labels,
+                yunet=yunet,
             )
         else:
             changes = {"epochs": epochs, "learning_rate": learning_rate, "seed": seed, "device": device}
@@ -132,12 +137,12 @@ def _train_detector(
     device: str,
     models_dir: Path,
     pseudo_labels: bool,
+    yunet: Path | None,
 ) -> None:
-    from modelkit.detector.photos import read_photos
+    from modelkit.detector.material import read_training_photos
     from modelkit.detector.pseudo_labels import write_pseudo_labels, write_taught
     from modelkit.detector.train import LARGE, Settings, train_detector
     from modelkit.networks.architectures import pick_device
-    from modelkit.training.data import find_parquet
     from modelkit.training.selection import select
     from serving.repository.repository import ModelRepository
 
@@ -153,10 +158,12 @@ def _train_detector(
         if not teachers:
             typer.echo(f"no classifier in {models_dir}: the photographed faces stay without expression")
         if teachers and not faces.exists():
-            photos = read_photos(find_parquet(data, "faces", "train"))
+            photos = read_training_photos(data, yunet)
             labelled = write_pseudo_labels(photos, [teacher.directory for teacher in teachers], faces)
             typer.echo(f"{', '.join(names)} labelled {labelled} photographed faces")
         if teachers and not crops.exists():
             write_taught(select(data, "public_test", work_dir).train, teachers, crops)
     pseudo, taught = (table if pseudo_labels and table.exists() else None for table in (faces, crops))
-    train_detector(data, folder, work_dir, settings, pretrained=init, pseudo=pseudo, taught=taught, device=device)
+    train_detector(
+        data, folder, work_dir, settings, pretrained=init, pseudo=pseudo, taught=taught, yunet=yunet, device=device
+    )

@@ -8,7 +8,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from modelkit.detector.missing import filled
 from modelkit.detector.photos import Photo, digest, read_photos
+from modelkit.detector.yunet import YuNet
 from modelkit.training.data import DataError, find_parquet
 from modelkit.training.selection import SelectionCounts, select
 from serving.expressions import EXPRESSIONS
@@ -48,6 +50,7 @@ class Sources:
     crops_digest: str
     crops: SelectionCounts
     pseudo_labelled: int
+    filled_in: int
     taught: bool
 
 
@@ -56,12 +59,20 @@ def unknown(photo: Photo) -> npt.NDArray[np.float32]:
     return np.full((len(photo.boxes), len(EXPRESSIONS)), 1 / len(EXPRESSIONS), np.float32)
 
 
+def read_training_photos(data: Path, yunet: Path | None = None) -> list[Photo]:
+    """The photos of faces/train below `data`, with the faces that YuNet adds; arguments as in `load_material`."""
+    photos = read_photos(find_parquet(data, "faces", "train"))
+    return photos if yunet is None else filled(photos, YuNet(yunet))
+
+
 def load_material(
     data: Path,
     cache: Path,
     evaluation: str = "public_test",
+    *,
     pseudo: Path | None = None,
     taught: Path | None = None,
+    yunet: Path | None = None,
 ) -> tuple[Material, Sources]:
     """Reads faces/train and fer2013/train below `data`, without near-duplicates of the evaluation crops.
 
@@ -71,11 +82,12 @@ def load_material(
         evaluation: FER2013's split that is reported on.
         pseudo: a table of the photographed faces, written by `modelkit.detector.pseudo_labels`, or None.
         taught: a table of the crops, written by the same, or None.
+        yunet: a detector that finds faces which the labels leave out, see `modelkit.detector.missing`, or None.
 
     Raises:
         DataError: a file is missing or not as it should be, or `taught` is a table of other crops.
     """
-    photos = read_photos(find_parquet(data, "faces", "train"))
+    photos = read_training_photos(data, yunet)
     selection = select(data, evaluation, cache)
     soft = [unknown(photo) for photo in photos]
     known = 0
@@ -100,6 +112,7 @@ def load_material(
         crops_digest=selection.train.digest,
         crops=selection.counts,
         pseudo_labelled=known,
+        filled_in=sum(photo.filled_in for photo in photos),
         taught=opinions is not None,
     )
     return Material(photos, soft, selection.train.images, selection.train.labels, opinions), sources

@@ -28,6 +28,7 @@ class Photo:
     """One photo: encoded bytes, float32 [N, 4] boxes (x1, y1, x2, y2, pixels), bool [N]: wears no mask.
 
     unclear: float32 [M, 4], places where nobody can say whether there is a face.
+    filled_in: how many of the boxes, the last ones, come from another detector and not from a label.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Photo:
     boxes: npt.NDArray[np.float32]
     unmasked: npt.NDArray[np.bool_]
     unclear: npt.NDArray[np.float32] = field(default_factory=lambda: np.empty((0, 4), np.float32))
+    filled_in: int = 0
 
     def image(self) -> Image.Image:
         """The decoded RGB photo."""

@@ -106,6 +106,7 @@ def train_detector(
     pretrained: Path | None = None,
     pseudo: Path | None = None,
     taught: Path | None = None,
+    yunet: Path | None = None,
     device: str = "auto",
     on_checkpoint: Callable[[Trainer], None] | None = None,
 ) -> None:
@@ -122,6 +123,7 @@ def train_detector(
         pretrained: an Ultralytics checkpoint or the ONNX file of a published detector to start from, or None.
         pseudo: a table of photographed faces by `modelkit.detector.pseudo_labels`, or None.
         taught: a table of crops by the same, or None.
+        yunet: see `modelkit.detector.material.load_material`.
         device: `auto`, `cpu` or `cuda`.
         on_checkpoint: is called after each one.
 
@@ -130,7 +132,7 @@ def train_detector(
         FileNotFoundError: `pretrained` does not exist.
         ValueError: `pretrained` is an ONNX file of another architecture.
     """
-    material, sources = load_material(data, cache, pseudo=pseudo, taught=taught)
+    material, sources = load_material(data, cache, pseudo=pseudo, taught=taught, yunet=yunet)
     trainer = Trainer(material, directory, settings, pretrained, str(pick_device(device)))
     directory.mkdir(parents=True, exist_ok=True)
     file = directory / STARTS

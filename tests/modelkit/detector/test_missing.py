@@ -1,0 +1,54 @@
+"""Faces that labels leave out, and what YuNet's outputs mean."""
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from modelkit.detector.missing import filled
+from modelkit.detector.photos import Photo
+from modelkit.detector.yunet import decode
+from tests.modelkit.pictures import png
+
+pytestmark = pytest.mark.toolchain
+
+
+class Finder:
+    """Finds the same boxes in every photo."""
+
+    def __init__(self, *boxes: list[float]) -> None:
+        self.boxes = np.array(boxes, np.float32)
+
+    def find(
+        self, image: npt.NDArray[np.uint8], least: float
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        return self.boxes, np.ones(len(self.boxes), np.float32)
+
+
+def photo(*boxes: list[float]) -> Photo:
+    return Photo(
+        "a", png(np.zeros((48, 48, 3), np.uint8)), np.array(boxes, np.float32).reshape(-1, 4), np.ones(len(boxes), bool)
+    )
+
+
+def test_only_faces_apart_from_the_labelled_ones_are_added() -> None:
+    finder = Finder([2, 2, 11, 12], [3, 3, 6, 6], [30, 30, 40, 42])
+    (more,) = filled([photo([0, 0, 10, 10])], finder)
+    assert more.boxes.tolist() == [[0, 0, 10, 10], [30, 30, 40, 42]]
+    assert more.unmasked.tolist() == [True, False]
+    assert more.filled_in == 1
+
+
+def test_a_photo_known_to_hold_no_face_stays_empty() -> None:
+    (empty,) = filled([photo()], Finder([30, 30, 40, 42]))
+    assert (len(empty.boxes), empty.filled_in) == (0, 0)
+
+
+def test_one_cell_says_where_its_face_is() -> None:
+    answers = {
+        f"{kind}_16": np.zeros((1, 6, width), np.float32) for kind, width in (("cls", 1), ("obj", 1), ("bbox", 4))
+    }
+    answers["cls_16"][0, 4], answers["obj_16"][0, 4] = 0.9, 0.4
+    answers["bbox_16"][0, 4] = [0.5, 0.25, np.log(2), np.log(3)]
+    boxes, scores = decode(answers, 16, columns=3)  # cell 4 is column 1 of row 1
+    assert scores[4] == pytest.approx(0.6)
+    assert boxes[4] == pytest.approx([24 - 16, 20 - 24, 24 + 16, 20 + 24])
