@@ -12,8 +12,8 @@ TORCH := torch==2.13.0
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: images images-gpu sbom images-check release k8s-check help demo test test-serving check lint types proto \
-	proto-check format bench clean
+.PHONY: images images-gpu sbom images-check release k8s-check help demo test test-processors test-serving check lint \
+	types proto proto-check format bench clean
 
 help: ## List these commands
 	@echo "Ferry: make COMMAND"
@@ -27,6 +27,14 @@ test: $(VENV)/toolchain.stamp check ## Lint, types, contract and all tests (inst
 
 test-serving: $(VENV)/dev.stamp ## The tests that need no torch
 	$(BIN)/python -m pytest -m "not toolchain"
+
+# Choices and arithmetic that follow the processor, on one without extensions (in the libraries too) and on this one.
+ON_PROCESSORS := tests/serving/models tests/serving/test_cpu.py tests/modelkit/training/test_trainer.py \
+	tests/modelkit/networks tests/modelkit/quantize tests/modelkit/detector/test_train.py
+
+test-processors: $(VENV)/toolchain.stamp ## Tests that a processor could sway, with its extensions off and on
+	ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 FERRY_TEST_PROCESSOR=avx2 $(BIN)/python -m pytest $(ON_PROCESSORS)
+	FERRY_TEST_PROCESSOR=real $(BIN)/python -m pytest $(ON_PROCESSORS)
 
 check: lint types proto-check
 

@@ -18,6 +18,7 @@ from modelkit.networks.arcface import ArcFace, Backbone
 from modelkit.networks.depthwise import quicken
 from modelkit.networks.enlarge import enlarge
 from modelkit.networks.mobilenet import FaceMobileNet
+from serving.cpu import has_bf16
 
 
 class TimmClassifier(nn.Module):
@@ -136,6 +137,6 @@ def pick_device(name: str = "auto") -> torch.device:
 
 def computes_bfloat16(device: torch.device) -> bool:
     """Whether bfloat16 is quicker than float32 there; a processor without such instructions is slower with it."""
-    if device.type == "cpu":
-        return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    if device.type == "cpu":  # oneDNN says yes to AVX-512 alone, which converts to float32 and back
+        return has_bf16() and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
     return torch.cuda.is_bf16_supported()

@@ -55,4 +55,24 @@ def test_without_a_cgroup_affinity_counts(tmp_path: Path, monkeypatch: pytest.Mo
 
 def test_the_processor_has_a_name() -> None:
     assert cpu.cpu_name()
-    assert isinstance(cpu.has_bf16(), bool)
+
+
+@pytest.mark.parametrize(
+    ("processor", "vnni", "bf16"),
+    [
+        ("plain", False, False),
+        ("avx2", False, False),
+        ("vnni", True, False),
+        ("bf16", True, True),
+        ("arm", True, True),
+    ],
+    indirect=["processor"],
+)
+def test_what_a_processor_can_do_is_read_from_its_flags(processor: str, vnni: bool, bf16: bool) -> None:
+    assert (cpu.has_vnni(), cpu.has_bf16()) == (vnni, bf16)
+
+
+@pytest.mark.parametrize("processor", ["real"], indirect=True)
+def test_this_processor_has_flags_where_linux_lists_them(processor: str) -> None:
+    listed = Path("/proc/cpuinfo")
+    assert cpu.cpu_flags() or not listed.exists() or "flags" not in listed.read_text()

@@ -12,15 +12,10 @@ from modelkit.quantize.search import Settings
 from serving.models import tuning
 from serving.models.backends.base import Backend
 from tests.modelkit.quantize.models import Ferry, classifier, publish_classifier
+from tests.processors import computes_bf16
 from tests.tiny_models import classifier_graph
 
-pytestmark = pytest.mark.toolchain
-
-
-@pytest.fixture(autouse=True)
-def _bf16(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A processor without it computes in float32 what it is told to compute in bfloat16."""
-    monkeypatch.setattr(tuning, "has_bf16", lambda: True)
+pytestmark = [pytest.mark.toolchain, computes_bf16, pytest.mark.parametrize("processor", ["bf16"], indirect=True)]
 
 
 def test_it_is_judged_and_timed_like_every_other_way(ferry: Ferry, models: Path) -> None:

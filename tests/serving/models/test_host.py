@@ -21,6 +21,7 @@ from serving.repository.policy import parse_policies
 from serving.repository.repository import InvalidModelError, ModelRepository
 from serving.settings import ModelServiceSettings
 from serving.telemetry import metrics
+from tests.processors import computes_bf16
 from tests.serving.models.backends import fake_gpu
 from tests.tiny_models import (
     SIDE,
@@ -245,6 +246,7 @@ async def test_stop_finishes_what_is_queued(tmp_path: Path, host: Host) -> None:
     assert running.models() == []
 
 
+@computes_bf16
 async def test_what_tuning_found_fastest_is_used(tmp_path: Path, host: Host) -> None:
     publish(tmp_path, classifier_manifest(), classifier_graph())
     stored = ModelRepository(tmp_path).open("tiny", "1")

@@ -122,10 +122,16 @@ def test_the_choice_keeps_to_what_is_asked(quantized: StoredModel) -> None:
     assert tuning.choose(quantized, threads=1, backend="openvino", reduced=True).backend == "openvino"
 
 
+@pytest.mark.parametrize("processor", ["plain", "bf16"], indirect=True)
+def test_bfloat16_is_offered_where_the_processor_multiplies_it(processor: str) -> None:
+    offered = {c.precision for c in tuning.candidates(1, (1,), reduced=True) if c.device == "cpu"}
+    assert offered == ({"fp32", "bf16"} if processor == "bf16" else {"fp32"})
+
+
+@pytest.mark.parametrize("processor", ["plain", "bf16"], indirect=True)
 def test_without_openvino_onnx_runtime_is_left(stored: StoredModel, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tuning, "installed", lambda: ("onnxruntime",))
     monkeypatch.setattr(tuning, "_version", lambda _: "none")
-    monkeypatch.setattr(tuning, "has_bf16", lambda: True)
     assert {c.backend for c in tuning.candidates(1, (1,), reduced=True) if c.device == "cpu"} == {"onnxruntime"}
     assert tuning.choose(stored, threads=1, device="cpu").backend == "onnxruntime"
     with pytest.raises(ValueError, match="openvino is not installed"):

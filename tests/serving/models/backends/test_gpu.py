@@ -296,6 +296,7 @@ def kept(stored: StoredModel, **run_ms: float) -> None:
         "cuda": ("cuda", "fp32", "default"),
         "half": ("tensorrt", "fp16", "default"),
         "int8": ("onnxruntime", "int8", "int8"),
+        "bf16": ("openvino", "bf16", "default"),
     }
     found = [
         Measurement(Candidate(backend, precision, 1, 1, variant), 1000 / ms, ms, 0.0)
@@ -305,8 +306,19 @@ def kept(stored: StoredModel, **run_ms: float) -> None:
     tuning.write(stored, found)
 
 
-def test_the_choice_keeps_to_the_device(fake: FakeOrt, stored: StoredModel, settings: GpuSettings) -> None:
-    kept(stored, cpu=4, vino=3, cuda=1, half=0.5, int8=2)
+@pytest.mark.parametrize(
+    ("processor", "more", "reduced_on_cpu"),
+    [("plain", {}, ("onnxruntime", "int8")), ("bf16", {"bf16": 1.5}, ("openvino", "bf16"))],
+    indirect=["processor"],
+)
+def test_the_choice_keeps_to_the_device(
+    fake: FakeOrt,
+    stored: StoredModel,
+    settings: GpuSettings,
+    more: dict[str, float],
+    reduced_on_cpu: tuple[str, str],
+) -> None:
+    kept(stored, cpu=4, vino=3, cuda=1, half=0.5, int8=2, **more)
 
     def chosen(**how: object) -> tuple[str, str]:
         how_to = tuning.choose(stored, threads=1, gpu=settings, **how)  # type: ignore[arg-type]
@@ -314,6 +326,7 @@ def test_the_choice_keeps_to_the_device(fake: FakeOrt, stored: StoredModel, sett
 
     assert chosen() == ("cuda", "fp32")
     assert chosen(device="cpu") == ("openvino", "fp32")
+    assert chosen(device="cpu", reduced=True) == reduced_on_cpu
     assert chosen(device="cuda") == ("cuda", "fp32")
     assert chosen(reduced=True) == ("cuda", "fp32")  # TensorRT was the fastest, but its engine is not there
     engines.build(stored, "fp16", "default", settings)
