@@ -18,7 +18,7 @@ from gateway.admission.api_keys import ApiKeys
 from gateway.admission.checks import Checks
 from gateway.admission.permit import Call
 from gateway.cache.memory import MemoryCache
-from gateway.cache.redis import RedisCache
+from gateway.cache.redis import RedisCache, count_error
 from gateway.cache.result_cache import ResultCache
 from gateway.recognize.batch import recognize_batch
 from gateway.recognize.recognizer import Recognizer
@@ -29,6 +29,7 @@ from gateway.routing.shadow import Shadow
 from gateway.routing.table import only_stable
 from gateway.routing.variant import Variant
 from gateway.settings import GatewaySettings
+from gateway.store.client import StoreClient
 from serving.errors import UnimplementedError
 from serving.rpc.context import caller
 from serving.rpc.identity import Identity, Proof
@@ -50,7 +51,8 @@ class GatewayService(Service, gateway_pb2_grpc.ExpressionRecognitionServicer):
         self._api_keys: ApiKeys | None = None
         self._admission = Admission(settings)
         self._checks = Checks(settings)
-        self._cache = _cache(settings) if settings.cache_enabled else None
+        self._store = _store(settings) if settings.cache_enabled else None
+        self._cache = _cache(settings, self._store) if settings.cache_enabled else None
         self._routing = None if settings.routing_file is None else RoutingFile(settings.routing_file)
         self._following: asyncio.Task[None] | None = None
         table = only_stable(settings.ensembler_address) if self._routing is None else self._routing.table
@@ -63,8 +65,8 @@ class GatewayService(Service, gateway_pb2_grpc.ExpressionRecognitionServicer):
     async def start(self) -> None:
         if self._settings.api_keys is not None:
             self._api_keys = ApiKeys(self._settings.api_keys)
-        if self._cache is not None:
-            await self._cache.start()
+        if self._store is not None:
+            await self._store.start()
         await self._router.start()
         if self._routing is not None:
             follow = self._routing.follow(self._settings.routing_interval, self._router.apply)
@@ -80,8 +82,8 @@ class GatewayService(Service, gateway_pb2_grpc.ExpressionRecognitionServicer):
             self._following.cancel()
             await asyncio.gather(self._following, return_exceptions=True)
         await self._router.stop()
-        if self._cache is not None:
-            await self._cache.stop()
+        if self._store is not None:
+            await self._store.stop()
         self._checks.close()
 
     async def Recognize(  # noqa: N802
@@ -165,14 +167,19 @@ class GatewayService(Service, gateway_pb2_grpc.ExpressionRecognitionServicer):
         raise UnimplementedError("feedback is not taken by this version")
 
 
-def _cache(settings: GatewaySettings) -> ResultCache:
-    redis = None
-    if settings.redis_url is not None:
-        redis = RedisCache(
-            settings.redis_url,
-            timeout=settings.redis_timeout,
-            connections=settings.redis_connections,
-            failures=settings.redis_failures,
-            retry_interval=settings.redis_retry_interval,
-        )
+def _store(settings: GatewaySettings) -> StoreClient | None:
+    if settings.redis_url is None:
+        return None
+    return StoreClient(
+        settings.redis_url,
+        timeout=settings.redis_timeout,
+        connections=settings.redis_connections,
+        failures=settings.redis_failures,
+        retry_interval=settings.redis_retry_interval,
+        failed=count_error,
+    )
+
+
+def _cache(settings: GatewaySettings, store: StoreClient | None) -> ResultCache:
+    redis = None if store is None else RedisCache(store)
     return ResultCache(MemoryCache(settings.cache_bytes, settings.cache_entries), redis, settings.cache_ttl)

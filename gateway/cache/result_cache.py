@@ -33,14 +33,6 @@ class ResultCache:
         self._clock = clock
         self._hits, self._misses = (metrics.CACHE_REQUESTS.labels("memory", result) for result in ("hit", "miss"))
 
-    async def start(self) -> None:
-        if self._redis is not None:
-            await self._redis.start()
-
-    async def stop(self) -> None:
-        if self._redis is not None:
-            await self._redis.stop()
-
     def get_local(self, key: bytes) -> bytes | None:
         """The payload under `key` in memory."""
         payload = self._memory.get(key)

@@ -1,1 +1,1 @@
-"""What the gateway keeps outside its own memory."""
+"""The Redis behind the gateway: one client and one breaker for all that keep something there."""

@@ -8,6 +8,7 @@ from ferry.v1 import gateway_pb2
 from gateway.cache.memory import MemoryCache
 from gateway.cache.redis import RedisCache
 from gateway.cache.result_cache import ResultCache
+from gateway.store.client import StoreClient
 from tests.gateway.conftest import redis_url
 from tests.gateway.fakes import eventually
 
@@ -29,11 +30,23 @@ def clock():
     return Clock()
 
 
-def make(valkey, clock, ttl=100.0):
-    redis = None
-    if valkey is not None:
-        redis = RedisCache(redis_url(valkey), timeout=10.0, connections=2, failures=5, retry_interval=1, clock=clock)
+def make(store, clock, ttl=100.0):
+    redis = None if store is None else RedisCache(store, clock)
     return ResultCache(MemoryCache(1 << 20, 100, clock), redis, ttl, clock)
+
+
+@pytest.fixture
+async def stores():
+    """Makes clients of a server, which end with the test."""
+    made = []
+
+    def client(server):
+        made.append(StoreClient(redis_url(server), timeout=10.0, connections=2, failures=5, retry_interval=1))
+        return made[-1]
+
+    yield client
+    for store in made:
+        await store.stop()
 
 
 def lifetime(cache, clock, key):
@@ -62,41 +75,40 @@ async def test_memory_only(clock):
     assert not cache.redis_available
 
 
-async def test_what_comes_from_redis_keeps_its_time(valkey, clock):
-    key = b"from redis".ljust(32)
-    one, other = make(valkey, clock), make(valkey, clock)
+async def test_what_comes_from_redis_keeps_its_time(valkey, stores, clock):
+    key, store = b"from redis".ljust(32), stores(valkey)
+    one, other = make(store, clock), make(stores(valkey), clock)
     one.put(key, PAYLOAD)
-    await one.stop()
+    await eventually(lambda: store.idle)
     clock.now += 80
     assert other.get_local(key) is None
     assert await other.get_shared(key) == PAYLOAD
     # At most 30 seconds are left of it, not another hundred.
     assert 9.8 < lifetime(other, clock, key) <= 30.2
-    await other.stop()
 
 
-async def test_writes_are_finished_at_the_end(valkey, clock):
-    cache, reader = make(valkey, clock), make(valkey, clock)
+async def test_writes_are_finished_at_the_end(valkey, stores, clock):
+    store = stores(valkey)
+    cache, reader = make(store, clock), make(stores(valkey), clock)
     keys = [f"late {i}".encode().ljust(32) for i in range(50)]
     for key in keys:
         cache.put(key, PAYLOAD)
-    await cache.stop()
+    await store.stop()
     assert [await reader.get_shared(key) for key in keys] == [PAYLOAD] * 50
-    await reader.stop()
 
 
-async def test_an_answer_that_is_too_large_is_not_kept(valkey, clock):
-    cache = make(valkey, clock)
+async def test_an_answer_that_is_too_large_is_not_kept(valkey, stores, clock):
+    cache = make(stores(valkey), clock)
     cache.put(b"k" * 32, bytes((1 << 20) + 1))
     assert cache.entries == 0
     assert await cache.get_shared(b"k" * 32) is None
-    await cache.stop()
 
 
-async def test_a_read_is_finished_although_its_caller_has_gone(own_valkey, clock):
-    cache = make(own_valkey, clock)
+async def test_a_read_is_finished_although_its_caller_has_gone(own_valkey, stores, clock):
+    store = stores(own_valkey)
+    cache = make(store, clock)
     cache.put(b"k" * 32, PAYLOAD)
-    await eventually(lambda: not cache._redis._running)
+    await eventually(lambda: store.idle)
     for _ in range(20):
         reads = [asyncio.create_task(cache.get_shared(b"k" * 32)) for _ in range(4)]
         await asyncio.sleep(0)
@@ -106,4 +118,3 @@ async def test_a_read_is_finished_although_its_caller_has_gone(own_valkey, clock
     assert await cache.get_shared(b"k" * 32) == PAYLOAD
     assert await cache.get_shared(b"other".ljust(32)) is None
     assert cache.redis_available
-    await cache.stop()

@@ -16,7 +16,7 @@ from tests.gateway.fakes import Counted, eventually, jpeg
 
 async def written(gateway):
     """Returns when everything kept so far has reached Redis, or failed to."""
-    await eventually(lambda: not gateway.service._cache._redis._running)
+    await eventually(lambda: gateway.service._store.idle)
 
 
 async def test_gateways_share_answers(ensembler, start_gateway, valkey):

@@ -1,0 +1,160 @@
+"""The one way to a Redis: bounded connections, short timeouts, and a breaker that leaves a failing one alone."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, TypeVar
+
+from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import ResponseError
+
+from gateway.store.breaker import Breaker
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+Command = Callable[[Redis], Awaitable[T]]
+
+
+class StoreError(Exception):
+    """Redis did not do what it was asked to."""
+
+
+class StoreUnavailableError(StoreError):
+    """It does not answer, or is left alone because it did not."""
+
+
+class StoreRefusedError(StoreError):
+    """It is there and says no: out of memory, a replica, a key of another type."""
+
+
+class StoreClient:
+    """Asks one Redis. While that fails nobody waits for it: one task asks now and then whether it is there again.
+
+    Every command runs in a task of its own to its own timeout, so that a caller who gives up never leaves a
+    connection with half an answer on it. One event loop.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        timeout: float,
+        connections: int,
+        failures: int,
+        retry_interval: float,
+        failed: Callable[[], None] = lambda: None,
+    ) -> None:
+        """
+        Args:
+            url: redis://, rediss:// or unix://.
+            timeout: seconds for each of: a free connection, to connect, to send, to read.
+            connections: at most.
+            failures: in a row, after which Redis is left alone.
+            retry_interval: seconds between looks whether it is back.
+            failed: called for every command that failed or was refused, looks included.
+
+        Raises:
+            ValueError: the URL is not one.
+        """
+        self._redis = Redis.from_pool(
+            BlockingConnectionPool.from_url(
+                url,
+                max_connections=connections,
+                timeout=timeout,
+                socket_timeout=timeout,
+                socket_connect_timeout=timeout,
+                retry=Retry(NoBackoff(), 0),
+                protocol=2,
+            )
+        )
+        self._timeout = timeout
+        self._breaker = Breaker(failures)
+        self._retry_interval = retry_interval
+        self._failed = failed
+        self._recovery: asyncio.Task[None] | None = None
+        self._running: set[asyncio.Task[Any]] = set()
+
+    @property
+    def available(self) -> bool:
+        """Whether Redis answers, as far as is known."""
+        return self._breaker.closed
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is under way."""
+        return not self._running
+
+    async def start(self) -> None:
+        """Looks whether Redis is there; where it is not, says so and goes on."""
+        await self._look(decisive=True)
+
+    async def stop(self) -> None:
+        """Finishes what is under way, for a bounded time, and closes the connections."""
+        if self._recovery is not None:
+            self._recovery.cancel()
+        if self._running:
+            await asyncio.wait(self._running, timeout=4 * self._timeout)
+        for task in self._running:
+            task.cancel()
+        await self._redis.aclose()
+
+    async def command(self, command: Command[T]) -> T:
+        """What Redis answers to `command`, such as `lambda redis: redis.get(name)`.
+
+        Raises:
+            StoreUnavailableError: it does not answer; at once while it is left alone.
+            StoreRefusedError: it says no.
+        """
+        if not self._breaker.closed:
+            raise StoreUnavailableError("Redis is left alone until it answers again")
+        return await asyncio.shield(self.background(self._ask(command)))
+
+    def background(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """Runs `work` in a task that nobody has to wait for, and that `stop` waits for."""
+        task = asyncio.create_task(work)
+        self._running.add(task)
+        task.add_done_callback(self._done)
+        return task
+
+    def _done(self, task: asyncio.Task[Any]) -> None:
+        self._running.discard(task)
+        if not task.cancelled():
+            # Looked at: whoever gave up waiting does not want to hear of it at the end.
+            task.exception()
+
+    async def _ask(self, command: Command[T], decisive: bool = False) -> T:
+        """One failure of a decisive command opens the breaker."""
+        try:
+            answer = await command(self._redis)
+        except ResponseError as error:
+            self._failed()
+            self._breaker.success()
+            log.debug("Redis refused: %s", error)
+            raise StoreRefusedError(str(error)) from error
+        except Exception as error:
+            # Not only RedisError: what listens there may not be a Redis at all.
+            self._failed()
+            if self._breaker.failure(at_once=decisive):
+                log.warning("Redis does not answer, going on without it: %s", error)
+                if self._recovery is None or self._recovery.done():
+                    self._recovery = asyncio.create_task(self._recover())
+            raise StoreUnavailableError(str(error)) from error
+        if self._breaker.success():
+            log.info("Redis answers again")
+        return answer
+
+    async def _look(self, decisive: bool = False) -> None:
+        try:
+            await self._ask(lambda redis: redis.ping(), decisive)
+        except StoreError as error:
+            log.debug("looked for Redis: %s", error)
+
+    async def _recover(self) -> None:
+        while not self._breaker.closed:
+            await asyncio.sleep(self._retry_interval)
+            await self._look()
