@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 import re
-import time
 from hmac import compare_digest
 from pathlib import Path
 
 from serving.errors import UnauthenticatedError
-
-log = logging.getLogger(__name__)
+from serving.watched_file import Signature, WatchedFile, signature
 
 MAX_FILE_BYTES = 1 << 20
 _LINE = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]{0,62})\s+([0-9a-f]{64})")
@@ -33,9 +30,13 @@ class ApiKeys:
         Raises:
             ApiKeysError: the file cannot be read or does not fit.
         """
-        self._path = path
-        self._seen, self._keys = _read(path)
-        self._looked_at = time.monotonic()
+        self._file = WatchedFile(
+            "API keys",
+            lambda: _read(path),
+            lambda: _signature(path),
+            errors=(ApiKeysError,),
+            least_seconds=_LOOK_SECONDS,
+        )
 
     def check(self, authorization: str | None) -> str:
         """The name of the client whose key is in `authorization`, the metadata of a call: `Bearer KEY`.
@@ -43,39 +44,25 @@ class ApiKeys:
         Raises:
             UnauthenticatedError: there is none, or nobody has it.
         """
-        self._renew()
+        self._file.look()
         if authorization is None or not authorization.lower().startswith(_SCHEME):
             raise UnauthenticatedError("this cluster asks for an API key in the metadata `authorization: Bearer KEY`")
         digest = hashlib.sha256(authorization[len(_SCHEME) :].strip().encode()).digest()
         # All of them, always: how long it takes tells nothing about the keys.
-        names = [name for name, known in self._keys if compare_digest(known, digest)]
+        names = [name for name, known in self._file.value if compare_digest(known, digest)]
         if not names:
             raise UnauthenticatedError("the API key is not known here")
         return names[0]
 
-    def _renew(self) -> None:
-        now = time.monotonic()
-        if now - self._looked_at < _LOOK_SECONDS:
-            return
-        self._looked_at = now
-        try:
-            if _signature(self._path) != self._seen:
-                self._seen, self._keys = _read(self._path)
-                log.info("API keys read", extra={"keys": len(self._keys)})
-        except ApiKeysError as error:
-            log.warning("the former API keys stay: %s", error)
 
-
-def _signature(path: Path) -> tuple[int, int, int]:
+def _signature(path: Path) -> Signature:
     try:
-        status = path.stat()
+        return signature([path])
     except OSError as error:
         raise ApiKeysError(f"api_keys: {path} cannot be read: {error.strerror}") from error
-    return status.st_ino, status.st_mtime_ns, status.st_size
 
 
-def _read(path: Path) -> tuple[tuple[int, int, int], tuple[tuple[str, bytes], ...]]:
-    signature = _signature(path)
+def _read(path: Path) -> tuple[tuple[str, bytes], ...]:
     try:
         with path.open("rb") as file:
             text = file.read(MAX_FILE_BYTES + 1).decode()
@@ -95,4 +82,4 @@ def _read(path: Path) -> tuple[tuple[int, int, int], tuple[tuple[str, bytes], ..
         keys.append((match[1], bytes.fromhex(match[2])))
     if not keys:
         raise ApiKeysError(f"api_keys: {path} has no keys: nobody could call")
-    return signature, tuple(keys)
+    return tuple(keys)

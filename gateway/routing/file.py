@@ -8,16 +8,19 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from gateway.routing.table import RoutingTable
-from serving.config_file import ConfigFileError, parse_config, read_bytes
+from serving.config_file import ConfigFileError, read_bytes, read_config
 from serving.telemetry import metrics
+from serving.watched_file import WatchedFile
 
 log = logging.getLogger(__name__)
 
 
 class RoutingFile:
-    """Compares what the file holds, not when it was written: Kubernetes replaces a mounted ConfigMap by swapping a
-    symbolic link, behind which the new file may have any time. A file that cannot be used changes nothing: it is
-    logged once, and the metric `ferry_routing_invalid` is 1 until there is one that can.
+    """A file that cannot be used changes nothing, and the metric `ferry_routing_invalid` is 1 until there is one that
+    can.
+
+    Attributes:
+        table: the one that was put into use last.
     """
 
     def __init__(self, path: Path) -> None:
@@ -25,9 +28,14 @@ class RoutingFile:
         Raises:
             ConfigFileError: the file cannot be read or does not fit.
         """
-        self._path = path
-        self._seen: bytes | str = read_bytes(path)
-        self.table = parse_config(path, self._seen, RoutingTable)
+        self._file = WatchedFile(
+            "routing file",
+            lambda: read_config(path, RoutingTable),
+            # What it holds: it is small, and may be written twice in one tick of the file system's clock.
+            lambda: read_bytes(path),
+            errors=(ConfigFileError,),
+        )
+        self.table = self._file.value
         metrics.ROUTING_INVALID.set(0)
 
     async def follow(self, interval: float, apply: Callable[[RoutingTable], Awaitable[None]]) -> None:
@@ -47,16 +55,9 @@ class RoutingFile:
 
     def _look(self) -> RoutingTable | None:
         """The table, where the file has changed and can be used."""
-        found: bytes | str
-        try:
-            found = read_bytes(self._path)
-            table = None if found == self._seen else parse_config(self._path, found, RoutingTable)
-        except ConfigFileError as error:
-            if str(error) != self._seen:
-                log.error("routing file not used, the former table stays: %s", error)
-                metrics.ROUTING_INVALID.set(1)
-            self._seen = str(error)
+        changed = self._file.look()
+        if self._file.problem:
+            metrics.ROUTING_INVALID.set(1)
             return None
-        self._seen = found
         metrics.ROUTING_INVALID.set(0)
-        return table
+        return self._file.value if changed else None

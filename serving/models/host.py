@@ -23,10 +23,9 @@ from serving.repository.policy import VersionPolicy
 from serving.repository.repository import STABLE, InvalidModelError, ModelRepository, StoredModel
 from serving.settings import ModelServiceSettings
 from serving.telemetry import metrics
+from serving.watched_file import Signature, signature
 
 log = logging.getLogger(__name__)
-
-Signature = tuple[tuple[str, int, int], ...]
 
 
 @dataclass(slots=True, eq=False)
@@ -264,12 +263,11 @@ def check_outputs(manifest: Manifest, outputs: Outputs, rows: int) -> None:
 
 
 def _signature(directory: Path) -> Signature:
-    """Names, sizes and times of a version's files: whether anything has changed since."""
+    """Of a version's files, without what tuning leaves beside them."""
     try:
-        found = [(path.name, path.stat()) for path in directory.iterdir() if not path.name.startswith("tuning-")]
+        return signature(path for path in directory.iterdir() if not path.name.startswith("tuning-"))
     except OSError:
         return ()
-    return tuple(sorted((name, status.st_size, status.st_mtime_ns) for name, status in found))
 
 
 def warm_sizes(max_batch: int) -> list[int]:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import logging
-
 import grpc
 
-from ferry.tls import Pem, Signature, Tls, TlsError
-
-log = logging.getLogger(__name__)
+from ferry.tls import Pem, Tls, TlsError
+from serving.watched_file import WatchedFile
 
 
 def server_credentials(tls: Tls) -> grpc.ServerCredentials:
@@ -20,34 +17,16 @@ def server_credentials(tls: Tls) -> grpc.ServerCredentials:
     Raises:
         TlsError: the files do not fit.
     """
-    renewal = _Renewal(tls)
+    configuration = WatchedFile(
+        "certificates", lambda: _configuration(tls.read()), tls.signature, errors=(TlsError, OSError)
+    )
     return grpc.dynamic_ssl_server_credentials(
-        _configuration(tls.read()),
-        renewal.look,  # type: ignore[arg-type]  # the stub does not know that None means no change
+        configuration.value,
+        # Called from threads of gRPC's own, one after the other for a port; the stub does not know that None means no
+        # change.
+        lambda: configuration.value if configuration.look() else None,  # type: ignore[arg-type,return-value]
         require_client_authentication=tls.ca is not None,
     )
-
-
-class _Renewal:
-    """Called by gRPC from threads of its own, one after the other for a port."""
-
-    def __init__(self, tls: Tls) -> None:
-        self._tls = tls
-        self._seen: Signature = tls.signature()
-
-    def look(self) -> grpc.ServerCertificateConfiguration | None:
-        """What is new; None while the files are as they were, or where they cannot be used."""
-        try:
-            signature = self._tls.signature()
-            if signature == self._seen:
-                return None
-            pem = self._tls.read()
-        except (TlsError, OSError) as error:
-            log.warning("certificates are not renewed: %s", error)
-            return None
-        self._seen = signature
-        log.info("certificates renewed")
-        return _configuration(pem)
 
 
 def _configuration(pem: Pem) -> grpc.ServerCertificateConfiguration:

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import logging
-import time
 from collections.abc import Callable
 from typing import Any
 
 import grpc
 
 from ferry.tls import Tls, TlsError
-
-log = logging.getLogger(__name__)
+from serving.watched_file import WatchedFile
 
 _LOOK_SECONDS = 1.0
 """Least time between two looks at the files."""
@@ -33,12 +30,16 @@ class RenewingChannel:
         Raises:
             TlsError: the files do not fit.
         """
-        self._tls = tls
         self._connect = connect
-        self._seen = tls.signature()
-        self._channel = connect(tls.channel_credentials())
+        self._credentials = WatchedFile(
+            "certificates",
+            tls.channel_credentials,
+            tls.signature,
+            errors=(TlsError, OSError),
+            least_seconds=_LOOK_SECONDS,
+        )
+        self._channel = connect(self._credentials.value)
         self._generation = 0
-        self._looked_at = time.monotonic()
         self._retired: set[asyncio.Task[None]] = set()
 
     def unary_unary(self, *arguments: Any, **options: Any) -> Callable[..., Any]:
@@ -62,22 +63,10 @@ class RenewingChannel:
         await self._channel.close(grace)
 
     def _renew(self) -> None:
-        now = time.monotonic()
-        if now - self._looked_at < _LOOK_SECONDS:
+        if not self._credentials.look():
             return
-        self._looked_at = now
-        try:
-            signature = self._tls.signature()
-            if signature == self._seen:
-                return
-            credentials = self._tls.channel_credentials()
-        except (TlsError, OSError) as error:
-            log.warning("certificates are not renewed: %s", error)
-            return
-        self._seen = signature
-        old, self._channel = self._channel, self._connect(credentials)
+        old, self._channel = self._channel, self._connect(self._credentials.value)
         self._generation += 1
         task = asyncio.get_running_loop().create_task(old.close(_DRAIN_SECONDS))
         self._retired.add(task)
         task.add_done_callback(self._retired.discard)
-        log.info("certificates renewed")
