@@ -151,6 +151,22 @@ def crowd_distribution(counts: Counts) -> npt.NDArray[np.float32]:
     return np.divide(seven, total, out=np.full_like(seven, np.nan), where=total > 0)
 
 
+def crowd_shares(counts: Counts) -> npt.NDArray[np.float32]:
+    """The shares of the seven expressions in all that a crowd saw, single votes dropped.
+
+    A row sums to less than 1 where people saw contempt, something else or no face, so that it counts for less.
+
+    Args:
+        counts: int64 [N, 10].
+
+    Returns:
+        float32 [N, 7] in the order of `serving.expressions.EXPRESSIONS`; zeros without votes.
+    """
+    kept = _without_slips(counts).astype(np.float32)
+    shares: npt.NDArray[np.float32] = kept[:, _COLUMNS] / np.maximum(kept.sum(axis=1, keepdims=True), 1)
+    return shares
+
+
 def crowd_weight(counts: Counts) -> npt.NDArray[np.float32]:
     """How far a crowd saw one of the seven expressions at all: its share of the votes, single ones included.
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from modelkit.training.heads import Point
 from modelkit.training.recipes import Recipe
 from modelkit.training.selection import Selection
 from modelkit.training.trainer import Epoch
@@ -61,6 +62,25 @@ def draw_confusion(counts: npt.NDArray[np.int64], title: str, path: Path) -> Non
     axes.set_yticks(range(len(names)), names, fontsize=7)
     for (i, j), share in np.ndenumerate(shares):
         axes.text(j, i, f"{share:.2f}", ha="center", va="center", fontsize=7, color="white" if share > 0.6 else "black")
+    figure.savefig(path)
+
+
+def draw_frontier(points: Sequence[Point], chosen: Point, path: Path) -> None:
+    """What each way of joining two heads gives on held-back pictures, and the one that is served, as a small PNG."""
+    figure, (left, right) = _figure(2)
+    for axes, name, of in (
+        (left, "mean recall of the seven, crowd", lambda point: point.crowd_mean_recall),
+        (right, "accuracy, label", lambda point: point.label_accuracy),
+    ):
+        for share in sorted({point.joint.label_share for point in points}):
+            line = [point for point in points if point.joint.label_share == share]
+            axes.plot([p.crowd_accuracy for p in line], [of(p) for p in line], ".-", color="0.75", lw=0.6, ms=2)
+        for joint, label, marker in ((None, "votes alone", "s"), (chosen.joint, "served", "o")):
+            point = points[0] if joint is None else chosen
+            axes.plot(point.crowd_accuracy, of(point), marker, label=label)
+        axes.set(xlabel="accuracy, crowd", ylabel=name)
+        axes.legend(fontsize=7)
+        axes.grid(alpha=0.3)
     figure.savefig(path)
 
 

@@ -13,6 +13,7 @@ import numpy.typing as npt
 import torch
 from tqdm import tqdm
 
+from modelkit.detector.photos import read_photos
 from modelkit.judging.evaluate import classify, report
 from modelkit.judging.metrics import confusion_matrix, expression_metrics, fit_temperature
 from modelkit.judging.parity import check_classifier
@@ -21,13 +22,16 @@ from modelkit.publishing.export import export, softmax
 from modelkit.publishing.golden import golden_crops
 from modelkit.publishing.manifests import LOGITS, classifier_manifest, input_spec
 from modelkit.publishing.publish import PublishError, publish
-from modelkit.publishing.record import draw_confusion, draw_curves, training_record
-from modelkit.training.data import DataError, read_expressions
+from modelkit.publishing.record import draw_confusion, draw_curves, draw_frontier, training_record
+from modelkit.training.data import DataError, find_parquet, read_expressions
+from modelkit.training.heads import Joined, frontier
+from modelkit.training.photographed import photographed
 from modelkit.training.recipes import RECIPES, Recipe
 from modelkit.training.selection import Selection, select
 from modelkit.training.tables import write_table
 from modelkit.training.teachers import PublishedTeacher, Teacher, TrainedTeacher
 from modelkit.training.trainer import Trainer, answer
+from modelkit.votes import crowd_majority, crowd_shares
 from serving.expressions import EXPRESSIONS
 from serving.models.backends import load_backend
 from serving.preprocess import prepare
@@ -37,6 +41,7 @@ REPORTED = "public_test"
 TAUGHT_FILE = "taught.npz"  # what published models say of the training pictures
 TEACHERS_FILE = "teachers.json"  # who is asked about every view
 MODEL_FILE, RECORD_FILE, CURVES_FILE, CONFUSION_FILE = "model.onnx", "record.json", "curves.png", "confusion.png"
+FRONTIER_FILE = "frontier.png"
 
 
 @dataclass(frozen=True)
@@ -83,6 +88,10 @@ class Run:
         probabilities = None if taught is None else taught["probabilities"]
         if probabilities is not None and len(probabilities) != len(train):
             raise DataError(f"{self.folder / TAUGHT_FILE} was made from other data; remove it")
+        if self.recipe.photographed:
+            if not teachers:
+                raise DataError("photographed faces have no label; name a teacher with --teacher or --teacher-run")
+            train += photographed(read_photos(find_parquet(self.data, "faces", "train")))
         return Trainer(
             self.recipe,
             train,
@@ -218,16 +227,27 @@ def export_run(run: Run, allow_unfinished: bool = False) -> dict[str, Any]:
         step, total = trainer.progress.step, trainer.total_steps
         raise PublishError(f"training stands at step {step} of {total}; finish it, or pass --allow-unfinished")
     path = run.folder / MODEL_FILE
+    held_back = selection.validation
+    crops = np.repeat(held_back.images[..., None], 3, axis=3)
     network = trainer.averaged_network()
     if run.recipe.symmetric:
         network = Symmetric(network)
+    judged, joining = np.ones(len(held_back), bool), {}
+    wanted = held_back.labels
+    if run.recipe.heads > 1 and held_back.votes is not None and selection.train.votes is not None:
+        wanted = crowd_majority(held_back.votes)
+        judged = wanted >= 0
+        prior = crowd_shares(selection.train.votes).mean(axis=0)
+        points = list(frontier(answer(network, crops, run.recipe), wanted, held_back.labels, prior))
+        chosen = max(points, key=lambda point: point.worth)
+        network = Joined(network, chosen.joint)
+        joining = {"joint": chosen.joint.as_record(), "frontier": [point.as_record() for point in points]}
+        draw_frontier(points, chosen, run.folder / FRONTIER_FILE)
     (run.folder / RECORD_FILE).unlink(missing_ok=True)  # of an earlier export, which this file is not
     embedding = export(network, path, run.recipe.input_size, least_half=run.recipe.least_half)
-    held_back = selection.validation
-    crops = np.repeat(held_back.images[..., None], 3, axis=3)
     parity = check_classifier(network.float().cpu().eval(), path, input_spec(run.recipe), list(crops))
     logits = load_backend(path).run(prepare(crops, input_spec(run.recipe)))[LOGITS]
-    temperature = fit_temperature(logits, held_back.labels)
+    temperature = fit_temperature(logits[judged], wanted[judged])
     record = {
         **training_record(
             run.recipe, selection, trainer.progress.history, run.origin or (run.initial.name if run.initial else None)
@@ -237,7 +257,8 @@ def export_run(run: Run, allow_unfinished: bool = False) -> dict[str, Any]:
         "temperature": temperature,
         "embedding": embedding,
         "parity": parity.record(),
-        "held_back": expression_metrics(softmax(logits / temperature), held_back.labels),
+        **joining,
+        "held_back": expression_metrics(softmax(logits / temperature)[judged], wanted[judged]),
         "golden": softmax(answer(network, golden_crops(), run.recipe) / temperature).tolist(),
     }
     (run.folder / RECORD_FILE).write_text(json.dumps(record, indent=1) + "\n")
@@ -263,9 +284,11 @@ def publish_run(run: Run, models_dir: Path, *, below_gate: bool = False, note: s
         raise PublishError(f"{run.folder} holds no export; run `ferry models export {run.recipe.name}` first")
     record = json.loads((run.folder / RECORD_FILE).read_text()) | {"note": note}
     files = {name: run.folder / name for name in (MODEL_FILE, CURVES_FILE)}
+    if "joint" in record:
+        files[FRONTIER_FILE] = run.folder / FRONTIER_FILE
 
     def manifest(version: str, digests: dict[str, str], evaluation: dict[str, Any]) -> Any:
-        told = ("data", "recipe", "initial_weights", "teachers", "versions", "seconds", "parity", "note")
+        told = ("data", "recipe", "initial_weights", "teachers", "versions", "seconds", "parity", "joint", "note")
         summary = {key: record[key] for key in told if key in record}
         return classifier_manifest(
             run.recipe,

@@ -34,13 +34,15 @@ class ExpressionSet:
 
     Attributes:
         images: uint8 [N, 48, 48], grey.
-        labels: int64 [N], index into `serving.expressions.EXPRESSIONS`.
+        labels: int64 [N], index into `serving.expressions.EXPRESSIONS`; -1 where nobody said.
         names: N names, as the file gives them.
+        votes: int64 [N, 10], what a crowd saw, see `modelkit.votes`; None where nobody was asked.
     """
 
     images: npt.NDArray[np.uint8]
     labels: npt.NDArray[np.int64]
     names: tuple[str, ...]
+    votes: npt.NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -48,13 +50,25 @@ class ExpressionSet:
     def take(self, rows: npt.NDArray[np.intp] | npt.NDArray[np.bool_]) -> Self:
         """The subset of these rows (indices or mask)."""
         index = np.arange(len(self))[rows]
-        return type(self)(self.images[index], self.labels[index], tuple(self.names[i] for i in index))
+        votes = None if self.votes is None else self.votes[index]
+        return type(self)(self.images[index], self.labels[index], tuple(self.names[i] for i in index), votes)
+
+    def __add__(self, other: Self) -> Self:
+        """Both, one after the other; without votes where either has none."""
+        votes = None
+        if self.votes is not None and other.votes is not None:
+            votes = np.concatenate([self.votes, other.votes])
+        images = np.concatenate([self.images, other.images])
+        labels = np.concatenate([self.labels, other.labels])
+        return type(self)(images, labels, self.names + other.names, votes)
 
     @property
     def digest(self) -> str:
         """SHA-256 over pixels and labels: which data a model has seen."""
         sha = hashlib.sha256(self.images.tobytes())
         sha.update(self.labels.tobytes())
+        if self.votes is not None:
+            sha.update(self.votes.tobytes())
         return sha.hexdigest()
 
 

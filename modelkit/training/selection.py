@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +10,7 @@ import numpy as np
 from modelkit.training.data import ExpressionSet, read_expressions
 from modelkit.training.near_duplicates import LEAK, SAME, conflicting, correlated_pairs, groups
 from modelkit.training.tables import write_table
+from modelkit.votes import read_votes, votes_for
 
 HELD_BACK = 0.05
 
@@ -42,6 +43,8 @@ class Selection:
 def select(data: Path, evaluation: str, cache: Path, seed: int = 7) -> Selection:
     """Reads `train`, drops what must not be learnt from, and holds a part back.
 
+    Votes of a crowd are kept beside the pictures where `data` has them, see `modelkit.votes.find_votes`.
+
     Dropped: near-duplicates of any picture of the `evaluation` split, and near-duplicates among themselves
     that disagree on the label. The held-back part takes whole groups of near-duplicates.
 
@@ -52,6 +55,8 @@ def select(data: Path, evaluation: str, cache: Path, seed: int = 7) -> Selection
         seed: of the choice of the held-back part.
     """
     train, test = read_expressions(data, "train"), read_expressions(data, evaluation)
+    if votes := read_votes(data):
+        train = replace(train, votes=votes_for(train.names, votes))
     file = cache / f"near-duplicates-{train.digest[:16]}-{test.digest[:16]}-{LEAK}-{SAME}.npz"
     if not file.exists():
         pairs, _ = correlated_pairs(train.images, test.images, LEAK)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from modelkit.judging.evaluate import classify_with
+from serving.expressions import EXPRESSIONS
 from serving.models.backends import Backend
 from serving.repository.manifest import Manifest
 
@@ -21,7 +22,10 @@ class Teacher(Protocol):
     consistent", CVPR 2022)."""
 
     def __call__(self, views: Tensor, /) -> Tensor:
-        """float32 [N, 1, H, H] in [0, 1] to probabilities float32 [N, classes] on the same device."""
+        """float32 [N, 1, H, H] in [0, 1] to probabilities on the same device.
+
+        float32 [N, classes], or [N, 2 * classes] of a teacher with two heads, where each head's rows sum to 1.
+        """
 
 
 @dataclass(frozen=True)
@@ -43,7 +47,8 @@ class TrainedTeacher:
     def __call__(self, views: Tensor) -> Tensor:
         if views.shape[-1] != self.size:
             views = functional.interpolate(views, (self.size, self.size), mode="bilinear", antialias=True)
-        return functional.softmax(self.network((views - self.mean) / self.std)[0].float(), dim=1)
+        logits = self.network((views - self.mean) / self.std)[0].float()
+        return functional.softmax(logits.unflatten(1, (-1, len(EXPRESSIONS))), dim=2).flatten(1)
 
 
 @dataclass(frozen=True)

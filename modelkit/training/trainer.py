@@ -20,7 +20,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 from tqdm import tqdm
 
 from modelkit.networks.architectures import build, computes_bfloat16, load_initial
@@ -28,8 +27,10 @@ from modelkit.networks.published import restore, start_from_mobilenet
 from modelkit.publishing.manifests import input_spec
 from modelkit.training.augment import augment
 from modelkit.training.data import ExpressionSet
+from modelkit.training.degrade import equalized
 from modelkit.training.recipes import Recipe
-from modelkit.training.targets import CLASSES, mix, targets
+from modelkit.training.targets import CLASSES, judge, mix, softened, targets
+from modelkit.training.targets import loss as total_loss
 from modelkit.training.teachers import Teacher
 from serving.preprocess import prepare
 
@@ -108,7 +109,8 @@ class Trainer:
         self.steps_per_epoch = max(len(train) // recipe.batch_size, 1)
         self.total_steps = self.steps_per_epoch * recipe.epochs
         self._images = torch.from_numpy(train.images).to(device)
-        self._targets = targets(train.labels, taught, recipe, plain=bool(teachers)).to(device)
+        self._equalized = torch.from_numpy(equalized(train.images)).to(device) if recipe.equalized else None
+        self._targets = targets(train, taught, recipe, plain=bool(teachers)).to(device)
         self._validation = validation
         self._identity = json.dumps(
             {
@@ -120,7 +122,7 @@ class Trainer:
             sort_keys=True,
         )
         torch.manual_seed(recipe.seed)
-        self.network = build(recipe.architecture, CLASSES, recipe.input_size, recipe.options)
+        self.network = _network(recipe)
         if initial is not None and initial.suffix == ".onnx":
             restore(self.network, initial, self._prepared(train.images[:CALIBRATION]))
         elif initial is not None and initial.suffix == ".json":
@@ -199,7 +201,9 @@ class Trainer:
 
         The recipe's `start_share` of them is what the run started from.
         """
-        network = build(self.recipe.architecture, CLASSES, self.recipe.input_size, self.recipe.options)
+        network = build(
+            self.recipe.architecture, CLASSES * self.recipe.heads, self.recipe.input_size, self.recipe.options
+        )
         return self._fill(network)
 
     def _fill(self, network: nn.Module) -> nn.Module:
@@ -227,7 +231,7 @@ class Trainer:
         generator = _generator(recipe.seed, step, 1, self.device)
         torch.manual_seed(recipe.seed * 1_000_003 + step)  # dropout and stochastic depth
         ranges = recipe.augmentation.scaled(self.augmentation_strength(step))
-        views = augment(self._images[rows], self.view_size(step), ranges, generator)
+        views = augment(self._pictures(rows, generator), self.view_size(step), ranges, generator)
         views, wanted = mix(views, self._targets[rows], recipe, generator, np.random.default_rng((recipe.seed, step)))
         inputs = ((views - recipe.mean) / recipe.std).contiguous(memory_format=torch.channels_last)
         for group in self.optimizer.param_groups:
@@ -237,15 +241,21 @@ class Trainer:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=computes_bfloat16(self.device)):
             wanted = self._softened(views, wanted)
             logits = self.network.training_logits(inputs, wanted, self.margin(step))
-        loss = functional.cross_entropy(logits.float(), wanted)
+        loss = total_loss(logits.float(), wanted)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), recipe.clip_norm)
         self.optimizer.step()
         self._update_average()
         self._loss += loss.detach()
-        self._hits += (logits.argmax(dim=1) == wanted.argmax(dim=1)).float().mean()
+        self._hits += (logits[:, :CLASSES].argmax(dim=1) == wanted[:, :CLASSES].argmax(dim=1)).float().mean()
         self._norm += norm
+
+    def _pictures(self, rows: Tensor, generator: torch.Generator) -> Tensor:
+        if self._equalized is None:
+            return self._images[rows]
+        chosen = torch.rand(len(rows), generator=generator, device=self.device) < self.recipe.equalized
+        return torch.where(chosen.view(-1, 1, 1), self._equalized[rows], self._images[rows])
 
     def _softened(self, views: Tensor, wanted: Tensor) -> Tensor:
         """The targets, in part replaced by the mean opinion of the teachers."""
@@ -253,7 +263,7 @@ class Trainer:
             return wanted
         with torch.no_grad():
             opinion = torch.stack([teacher(views) for teacher in self._teachers]).mean(dim=0)
-        return torch.lerp(wanted, opinion, self.recipe.teacher_share)
+        return softened(wanted, opinion, self.recipe)
 
     def _settle(self) -> float:
         """Waits for what was computed since the last look and adds it up; the mean loss of these steps."""
@@ -294,13 +304,13 @@ class Trainer:
         if self._judged is None:
             self._judged = self.averaged_network().to(self.device)
         logits = answer(self._fill(self._judged), crops, self.recipe)
-        labels = torch.from_numpy(self._validation.labels)
+        loss, accuracy = judge(logits, self._validation)
         epoch = Epoch(
             epoch=progress.step // steps,
             train_loss=progress.loss_sum / steps,
             train_accuracy=progress.correct_sum / steps,
-            validation_loss=float(functional.cross_entropy(torch.from_numpy(logits), labels)),
-            validation_accuracy=float((logits.argmax(axis=1) == self._validation.labels).mean()),
+            validation_loss=loss,
+            validation_accuracy=accuracy,
             seconds=progress.seconds,
         )
         progress.history.append(epoch)
@@ -360,6 +370,10 @@ def answer(network: nn.Module, crops: npt.NDArray[np.uint8], recipe: Recipe) -> 
             inputs = torch.from_numpy(prepare(crops[start : start + 256], spec)).to(device)
             rows.append(network(inputs)[0].float().cpu().numpy())
     return np.concatenate(rows)
+
+
+def _network(recipe: Recipe) -> nn.Module:
+    return build(recipe.architecture, CLASSES * recipe.heads, recipe.input_size, recipe.options)
 
 
 def _generator(seed: int, number: int, stream: int, device: torch.device | str = "cpu") -> torch.Generator:

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from modelkit.training.data import DataError
-from modelkit.votes import VOTES, crowd_distribution, crowd_majority, crowd_weight, read_votes, votes_for
+from modelkit.votes import VOTES, crowd_distribution, crowd_majority, crowd_shares, crowd_weight, read_votes, votes_for
 from serving.expressions import EXPRESSIONS, Expression
 
 
@@ -63,6 +63,12 @@ def test_the_distribution_is_of_the_seven_without_single_votes() -> None:
 @pytest.mark.parametrize("counts", [{"contempt": 10}, {"NF": 9, "fear": 1}, {}])
 def test_where_nobody_saw_one_of_the_seven_there_is_no_distribution(counts: dict[str, int]) -> None:
     assert np.isnan(crowd_distribution(votes(**counts))).all()
+
+
+def test_shares_of_all_votes_are_less_where_people_saw_something_else() -> None:
+    shares = crowd_shares(np.concatenate([votes(sadness=4, neutral=2, fear=1, contempt=2), votes(NF=10), votes()]))
+    assert shares.sum(axis=1).tolist() == pytest.approx([6 / 8, 0, 0])
+    assert shares[0, EXPRESSIONS.index(Expression.SAD)] == 0.5
 
 
 def test_the_weight_is_the_share_of_the_seven_among_all_votes() -> None:

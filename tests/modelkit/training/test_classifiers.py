@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
@@ -13,6 +15,7 @@ from cli.models import app
 from modelkit.judging.evaluate import classify, vote
 from modelkit.training.data import read_expressions
 from modelkit.training.recipes import RECIPES
+from modelkit.votes import VOTES
 from serving.repository.repository import ModelRepository
 from tests.modelkit.recipe import TINY
 
@@ -97,6 +100,37 @@ def test_teachers_soften_the_labels_and_are_remembered(ferry_models, tmp_path: P
     record = json.loads((tmp_path / "work" / "pupil" / "record.json").read_text())
     assert len(record["teachers"]) == 1
     assert record["teachers"][0].startswith("arcface 1 (")
+
+
+def test_votes_and_labels_are_learnt_by_two_heads_that_answer_as_one(
+    ferry_models, data: Path, tmp_path: Path, monkeypatch
+) -> None:
+    train = read_expressions(data, "train")
+    votes = np.full((len(train), len(VOTES)), 0)
+    seen = [
+        ("anger", "disgust", "fear", "happiness", "neutral", "sadness", "surprise")[label] for label in train.labels
+    ]
+    votes[np.arange(len(train)), [VOTES.index(name) for name in seen]] = 8
+    votes[:, VOTES.index("contempt")] = 2
+    (data / "ferplus").mkdir()
+    columns = {"name": train.names, **{name: votes[:, i] for i, name in enumerate(VOTES)}}
+    pq.write_table(pa.table(columns), data / "ferplus" / "votes.parquet")
+    monkeypatch.setitem(RECIPES, "arcface", TINY.with_changes(name="arcface", epochs=12, heads=2, symmetric=True))
+    for command in ("train", "export", "publish"):
+        ferry_models(command, "arcface")
+    version = tmp_path / "models" / "arcface" / "1"
+    assert (version / "frontier.png").stat().st_size > 1000
+    joint = json.loads((version / "manifest.json").read_text())["training"]["joint"]
+    assert sum(joint["prior"]) == pytest.approx(1)
+    record = json.loads((version / "record.json").read_text())
+    best = max(point["crowd_accuracy"] + point["crowd_mean_recall"] for point in record["frontier"])
+    chosen = next(p for p in record["frontier"] if all(p[key] == joint[key] for key in ("label_share", "prior_share")))
+    assert chosen["crowd_accuracy"] + chosen["crowd_mean_recall"] == best
+    assert record["held_back"]["accuracy"] == pytest.approx(chosen["crowd_accuracy"], abs=1e-3)
+    assert record["evaluation"]["public_test"]["accuracy"] > 0.5
+    ferry_models("train", "arcface", "--refine", "--epochs", "1")  # both heads are in the published file
+    monkeypatch.setitem(RECIPES, "pupil", TINY.with_changes(name="pupil", heads=2, gate=0.0, epochs=1))
+    ferry_models("train", "pupil", "--teacher-run", "arcface")  # each head learns from the teacher's own
 
 
 def test_a_finished_run_teaches_another_that_sees_the_same_views(ferry_models, tmp_path: Path, monkeypatch) -> None:
