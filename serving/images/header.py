@@ -19,13 +19,19 @@ from PIL import (
 )
 
 from serving.errors import InvalidArgumentError
+from serving.images import png
+from serving.images.names import format_name
 from serving.images.structure import check_structure
+from serving.images.tiff.directory import is_tiff, read_directory
+from serving.images.tiff.layout import read_layout
+from serving.images.truncation import webp_until_first_picture
 
 MAX_IMAGE_BYTES = 10 << 20
 MAX_MEGAPIXELS = 40.0
 
 # MPO is what some phones write, a JPEG with further pictures behind it; Pillow opens it as a JPEG.
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
+_KNOWN = "JPEG, PNG, WebP, BMP, GIF or TIFF"
 # The limit is checked here, by the caller's number, and not by Pillow's global one.
 Image.MAX_IMAGE_PIXELS = None
 # One warning for each odd tag of a hostile file would fill the logs.
@@ -51,6 +57,11 @@ def read_header(data: bytes, max_megapixels: float = MAX_MEGAPIXELS) -> ImageHea
     Raises:
         InvalidArgumentError: empty, of no known format, broken, or too large; field `image`.
     """
+    if is_tiff(data):
+        layout = read_layout(
+            read_directory(data), len(data), lambda width, height: check_size(width, height, max_megapixels)
+        )
+        return ImageHeader("TIFF", layout.width, layout.height)
     with open_image(data, max_megapixels) as image:
         return ImageHeader(image.format or "", image.width, image.height)
 
@@ -65,18 +76,31 @@ def open_image(data: bytes, max_megapixels: float = MAX_MEGAPIXELS) -> Image.Ima
         raise InvalidArgumentError("image", "is empty")
     canvas = check_structure(data)
     if canvas is not None:
-        _check_size(*canvas, max_megapixels)
+        check_size(*canvas, max_megapixels)
+    name = format_name(data)
+    if name == "PNG":
+        data = png.bare(data)
+    elif name == "WebP":
+        data = webp_until_first_picture(data)
     try:
         image = Image.open(io.BytesIO(data), formats=FORMATS)
     except Exception as error:
         # Hostile headers make Pillow raise nearly anything; whatever it is, the image is at fault.
-        known = "JPEG, PNG, WebP, BMP, GIF or TIFF"
-        raise InvalidArgumentError("image", f"is not a readable {known} image") from error
-    _check_size(image.width, image.height, max_megapixels)
+        raise InvalidArgumentError("image", _unreadable(name)) from error
+    check_size(image.width, image.height, max_megapixels)
     return image
 
 
-def _check_size(width: int, height: int, max_megapixels: float) -> None:
+def _unreadable(name: str | None) -> str:
+    if name is None:
+        return f"is not a readable {_KNOWN} image"
+    if name.upper() in FORMATS:
+        return f"is a broken or truncated {name} file"
+    return f"is a file of the format {name}, which is not read; send it as {_KNOWN}"
+
+
+def check_size(width: int, height: int, max_megapixels: float) -> None:
+    """Raises InvalidArgumentError where a picture has no pixels, or more than the limit; field `image`."""
     if width < 1 or height < 1:
         raise InvalidArgumentError("image", f"is {width} x {height} pixels")
     if width * height > max_megapixels * 1e6:

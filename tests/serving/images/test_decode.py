@@ -99,9 +99,9 @@ def test_sixteen_bit_grey_is_cut_to_eight(format_: str) -> None:
     close(decode(encode(Image.fromarray(deep), format_)), expected, 0)
 
 
-def test_thirty_two_bit_grey_is_clipped_to_sixteen() -> None:
-    deep = np.array([[-5, 0], [65535, 1_000_000]], np.int32)
-    assert decode(encode(Image.fromarray(deep), "TIFF"))[..., 0].tolist() == [[0, 0], [255, 255]]
+def test_thirty_two_bit_grey_has_the_range_of_its_samples() -> None:
+    deep = np.array([[0, 250_000], [500_000, 1_000_000]], np.int32)
+    assert decode(encode(Image.fromarray(deep), "TIFF"))[..., 0].tolist() == [[0, 63], [127, 255]]
 
 
 @pytest.mark.parametrize(
