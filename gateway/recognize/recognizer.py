@@ -10,9 +10,9 @@ import grpc
 
 from ferry.v1 import ensembler_pb2, gateway_pb2, types_pb2
 from gateway.admission.checks import Checks
-from gateway.cache.key import result_key
 from gateway.cache.result_cache import ResultCache
 from gateway.cache.single_flight import SingleFlight
+from gateway.recognize.question import Question
 from gateway.routing.hints import FORCED, NO_HINTS, Hints
 from gateway.routing.predictions import BYPASS, COALESCED, HIT, MISS
 from gateway.routing.router import Router
@@ -67,9 +67,10 @@ class Recognizer:
         """
         started = time.monotonic()
         self._checks.check(request.image, request.options)
+        question = Question(request.image, request.options)
         with self._router.choose(hints) as variant:
             try:
-                return await self._answer_of(variant, request, started)
+                return await self._answer_of(variant, question, request.bypass_cache, started)
             except ServiceError as error:
                 metrics.VARIANT_ERRORS.labels(variant.name, error.code.name).inc()
                 if variant.name == STABLE or hints.assigned == FORCED or error.code in _OTHERS_WOULD_FAIL:
@@ -77,55 +78,45 @@ class Recognizer:
         metrics.VARIANT_FALLBACKS.labels(variant.name).inc()
         with self._router.stable as stable:
             try:
-                return await self._answer_of(stable, request, started)
+                return await self._answer_of(stable, question, request.bypass_cache, started)
             except ServiceError as error:
                 metrics.VARIANT_ERRORS.labels(STABLE, error.code.name).inc()
                 raise
 
     async def _answer_of(
-        self, variant: Variant, request: gateway_pb2.RecognizeRequest, started: float
+        self, variant: Variant, question: Question, bypass_cache: bool, started: float
     ) -> gateway_pb2.RecognizeResponse:
-        image, options = request.image, request.options
-        if self._cache is None or request.bypass_cache or not variant.fingerprint:
-            cache = None if request.bypass_cache else self._cache
-            outcome, took_part = await self._ask_and_keep(cache, variant, image, options), BYPASS
+        if self._cache is None or bypass_cache or not variant.fingerprint:
+            cache = None if bypass_cache else self._cache
+            outcome, took_part = await self._ask_and_keep(cache, variant, question), BYPASS
         else:
-            key = result_key(image, options, variant.fingerprint)
+            key = question.key(variant.fingerprint)
             payload = self._cache.get_local(key)
             if payload is not None:
                 outcome, took_part = _Outcome(payload, None), HIT
             else:
-                find = partial(self._find_or_ask, self._cache, key, variant, image, options)
+                find = partial(self._find_or_ask, self._cache, key, variant, question)
                 outcome, joined = await self._flights.run(key, find)
                 took_part = HIT if outcome.timings is None else COALESCED if joined else MISS
                 if joined:
                     self._coalesced.inc()
         return self._answer(outcome, variant, took_part, started)
 
-    async def _find_or_ask(
-        self,
-        cache: ResultCache,
-        key: bytes,
-        variant: Variant,
-        image: bytes,
-        options: ensembler_pb2.RecognizeOptions,
-    ) -> _Outcome:
+    async def _find_or_ask(self, cache: ResultCache, key: bytes, variant: Variant, question: Question) -> _Outcome:
         payload = await cache.get_shared(key)
         if payload is not None:
             return _Outcome(payload, None)
-        return await self._ask_and_keep(cache, variant, image, options)
+        return await self._ask_and_keep(cache, variant, question)
 
-    async def _ask_and_keep(
-        self, cache: ResultCache | None, variant: Variant, image: bytes, options: ensembler_pb2.RecognizeOptions
-    ) -> _Outcome:
-        await self._checks.check_header(image)
+    async def _ask_and_keep(self, cache: ResultCache | None, variant: Variant, question: Question) -> _Outcome:
+        await self._checks.check_header(question.image)
         started = time.monotonic()
-        answer = await variant.recognize(image, options)
+        answer = await variant.recognize(question.image, question.options)
         outcome = _outcome(answer, time.monotonic() - started)
         if cache is not None and answer.fingerprint and not answer.degraded:
             # Under the pipeline that made it, which in a rollout need not be the one that was expected.
-            cache.put(result_key(image, options, answer.fingerprint), outcome.payload)
-        self._router.copy(variant, image, options)
+            cache.put(question.key(answer.fingerprint), outcome.payload)
+        self._router.copy(variant, question.image, question.options)
         return outcome
 
     def _answer(

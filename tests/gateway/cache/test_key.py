@@ -8,8 +8,11 @@ from gateway.cache.key import result_key
 Options = ensembler_pb2.RecognizeOptions
 
 
-def key(image=b"image", fingerprint="f", **options):
-    return result_key(image, Options(**options), fingerprint)
+DIGEST = bytes(range(32))
+
+
+def key(digest=DIGEST, fingerprint="f", **options):
+    return result_key(digest, Options(**options), fingerprint)
 
 
 def test_the_same_question_has_the_same_key():
@@ -27,12 +30,12 @@ def test_every_option_counts():
 def test_an_option_this_version_does_not_know_counts():
     # Field 100, varint 1.
     newer = Options.FromString(b"\xa0\x06\x01")
-    assert result_key(b"image", newer, "f") != key()
+    assert result_key(DIGEST, newer, "f") != key()
 
 
 @pytest.mark.parametrize(
     "other",
-    [{"image": b"Image"}, {"fingerprint": "g"}, {"image": b"fimage", "fingerprint": ""}],
+    [{"digest": bytes(32)}, {"fingerprint": "g"}, {"digest": b"f" + DIGEST, "fingerprint": ""}],
 )
 def test_image_and_pipeline_count(other):
     assert key(**other) != key()
@@ -40,5 +43,5 @@ def test_image_and_pipeline_count(other):
 
 def test_the_default_said_aloud_is_the_default():
     options = Options(max_faces=64)
-    assert result_key(b"image", options, "f") == key()
+    assert result_key(DIGEST, options, "f") == key()
     assert options.max_faces == 64
