@@ -8,6 +8,7 @@ from typing import Annotated
 from pydantic import AfterValidator, Field
 
 from serving.config_file import host_and_port
+from serving.faces import MAX_FACES
 from serving.images.header import MAX_IMAGE_BYTES, MAX_MEGAPIXELS
 from serving.settings import SECRET, Port, Seconds, ServiceSettings
 
@@ -60,7 +61,7 @@ class GatewaySettings(ServiceSettings):
     max_megapixels: Annotated[float, Field(gt=0, le=1000, allow_inf_nan=False)] = Field(
         default=MAX_MEGAPIXELS, description="width * height / 10^6 of an image"
     )
-    max_faces: int = Field(default=256, ge=1, le=256, description="largest options.max_faces")
+    max_faces: int = Field(default=MAX_FACES, ge=1, le=MAX_FACES, description="largest options.max_faces")
     max_batch_images: int = Field(default=256, ge=1, le=256, description="images in one RecognizeBatch")
     batch_concurrency: int = Field(default=16, ge=1, le=256, description="images of one batch worked on at once")
     max_concurrency: int = Field(default=256, ge=1, le=65536, description="images worked on at once, over all calls")

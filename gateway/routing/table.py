@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from typing import Annotated, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from serving.config_file import host_and_port
+from serving.frozen import Frozen
 
 STABLE = "stable"
 """The variant that every table has, and that answers where another one cannot."""
@@ -20,11 +21,7 @@ NAME_PATTERN = r"^[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?$"
 Weight = Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False, strict=True)]
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class VariantEntry(_Frozen):
+class VariantEntry(Frozen):
     """One variant of the pipeline."""
 
     name: str = Field(pattern=NAME_PATTERN, description="unique in the table; a label of metrics, and in every answer")
@@ -39,7 +36,7 @@ class VariantEntry(_Frozen):
     )
 
 
-class RoutingTable(_Frozen):
+class RoutingTable(Frozen):
     """Who answers whom."""
 
     salt: str = Field(default="", description="another salt shares the callers out anew; up to 64 bytes of UTF-8")

@@ -14,6 +14,7 @@ import grpc
 from ferry.v1 import ensembler_pb2, ensembler_pb2_grpc
 from gateway.routing.predictions import PredictionCounter
 from serving.errors import ServiceError
+from serving.freshness import Newest
 from serving.rpc.upstream import call, open_channel
 from serving.telemetry import metrics
 
@@ -34,7 +35,6 @@ class Variant:
         address: `host:port` of the ensembler.
         traffic_share: of all requests, [0, 1].
         predictions: counts its answers.
-        fingerprint: of the pipeline as last heard of; empty while it is not known.
         entries: the recipe as last heard of.
     """
 
@@ -54,18 +54,22 @@ class Variant:
         self.address = address
         self.predictions = PredictionCounter(name)
         self.traffic_share = traffic_share
-        self.fingerprint = ""
+        self._fingerprint = Newest("")
         self.entries: tuple[ensembler_pb2.RecipeEntry, ...] = ()
         self._channel: grpc.aio.Channel | None = None
         self._timeout = timeout
         self._interval = interval
         self._max_age = max_age
-        self._asked_at = 0.0
         self._reachable: bool | None = None
         self._polling: asyncio.Task[None] | None = None
         self._holders = 0
         self._idle = asyncio.Event()
         self._idle.set()
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the pipeline as last heard of; empty while it is not known."""
+        return self._fingerprint.value
 
     @property
     def healthy(self) -> bool:
@@ -129,14 +133,8 @@ class Variant:
         request = ensembler_pb2.EnsemblerRecognizeRequest(image=image, options=options)
         with self:
             answer = await call(self._stub.Recognize, request, upstream="ensembler", timeout=self._timeout)
-        self._observe(answer.fingerprint, asked_at)
+        self._fingerprint.hear(answer.fingerprint, asked_at)
         return answer
-
-    def _observe(self, fingerprint: str, asked_at: float) -> None:
-        # An answer to an older question says nothing about the present: a slow one must not undo a rollout.
-        if asked_at >= self._asked_at:
-            self.fingerprint = fingerprint
-            self._asked_at = asked_at
 
     async def _keep_polling(self) -> None:
         while True:
@@ -152,12 +150,12 @@ class Variant:
             if self._reachable is not False:
                 log.warning("pipeline not known: %s", error.message, extra={"variant": self.name})
             self._reachable = False
-            if asked_at - self._asked_at > self._max_age:
-                self.fingerprint = ""
+            if asked_at - self._fingerprint.asked_at > self._max_age:
+                self._fingerprint.value = ""
         else:
             if not self._reachable:
                 log.info("pipeline known", extra={"variant": self.name, "fingerprint": pipeline.fingerprint})
             self._reachable = True
             self.entries = tuple(pipeline.entries)
-            self._observe(pipeline.fingerprint, asked_at)
+            self._fingerprint.hear(pipeline.fingerprint, asked_at)
         metrics.VARIANT_HEALTHY.labels(self.name).set(self.healthy)

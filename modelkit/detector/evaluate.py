@@ -20,6 +20,7 @@ from services.detector.engine import DetectedFace, find_faces, prepare_images
 from services.detector.letterbox import PAD_VALUE
 from services.detector.nms import iou
 from serving.expressions import EXPRESSIONS
+from serving.faces import DEFAULT_MAX_FACES
 from serving.models.backends import Backend, load_backend
 from serving.repository.manifest import Manifest
 
@@ -46,7 +47,9 @@ class Detector:
         manifest = Manifest.read(directory)
         return cls(load_backend(directory / manifest.variants["default"], threads=threads), manifest)
 
-    def detect(self, images: list[npt.NDArray[np.uint8]], max_faces: int = 64) -> Iterator[list[DetectedFace]]:
+    def detect(
+        self, images: list[npt.NDArray[np.uint8]], max_faces: int = DEFAULT_MAX_FACES
+    ) -> Iterator[list[DetectedFace]]:
         """Faces of each image (uint8 [H, W, 3], RGB), surest first, a few images per model run."""
         for start in range(0, len(images), BATCH):
             rows, geometries = prepare_images(images[start : start + BATCH], self.manifest)

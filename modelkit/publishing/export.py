@@ -17,6 +17,7 @@ from modelkit.judging.parity import TOLERANCE, ExportError
 from modelkit.publishing.half_weights import LEAST_HALF, store_as_half
 from modelkit.publishing.manifests import EMBEDDING, INPUT, LOGITS
 from modelkit.publishing.simplify import simplify
+from serving.activation import softmax
 
 OPSET = 20
 """The newest that the exporter by tracing writes."""
@@ -83,10 +84,3 @@ def _difference(path: Path, images: npt.NDArray[np.float32], expected: npt.NDArr
 
     actual = load_backend(path).run(images)[LOGITS]
     return float(np.abs(softmax(actual) - softmax(expected)).max())
-
-
-def softmax(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """float32 [N, K] to probabilities of the same shape."""
-    powers: npt.NDArray[np.float32] = np.exp(logits - logits.max(axis=1, keepdims=True))
-    shares: npt.NDArray[np.float32] = powers / powers.sum(axis=1, keepdims=True)
-    return shares

@@ -18,7 +18,7 @@ from modelkit.judging.evaluate import classify, report
 from modelkit.judging.metrics import confusion_matrix, expression_metrics, fit_temperature
 from modelkit.judging.parity import check_classifier
 from modelkit.networks.architectures import Symmetric
-from modelkit.publishing.export import export, softmax
+from modelkit.publishing.export import export
 from modelkit.publishing.golden import golden_crops
 from modelkit.publishing.manifests import LOGITS, classifier_manifest, input_spec
 from modelkit.publishing.publish import PublishError, publish
@@ -32,6 +32,7 @@ from modelkit.training.tables import write_table
 from modelkit.training.teachers import PublishedTeacher, Teacher, TrainedTeacher
 from modelkit.training.trainer import Trainer, answer
 from modelkit.votes import crowd_majority, crowd_shares
+from serving.activation import softmax
 from serving.expressions import EXPRESSIONS
 from serving.models.backends import load_backend
 from serving.preprocess import prepare

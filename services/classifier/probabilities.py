@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from serving.activation import activate
 from serving.expressions import EXPRESSIONS, INDEX
 from serving.repository.manifest import Activation, Manifest
 
@@ -36,7 +37,7 @@ def probabilities(outputs: Mapping[str, npt.NDArray[Any]], manifest: Manifest) -
             f"output {manifest.output.scores!r} has shape {list(scores.shape)}; "
             f"{len(manifest.labels)} labels need [N, {len(manifest.labels)}]"
         )
-    shares = activate(scores, manifest.output.activation, manifest.output.temperature)
+    shares = _weights(scores, manifest.output.activation, manifest.output.temperature)
     known = np.zeros((len(scores), len(EXPRESSIONS)))
     for column, label in enumerate(manifest.labels):
         if label.expression is not None:
@@ -47,15 +48,10 @@ def probabilities(outputs: Mapping[str, npt.NDArray[Any]], manifest: Manifest) -
     return np.asarray(mapped, np.float32)
 
 
-def activate(scores: npt.NDArray[np.float64], activation: Activation, temperature: float) -> npt.NDArray[np.float64]:
-    """Scores [N, K] to weights in [0, 1] of the same shape; NaN where a row is not finite."""
+def _weights(scores: npt.NDArray[np.float64], activation: Activation, temperature: float) -> npt.NDArray[np.float64]:
+    """Scores [N, K] to weights of 0 or more of the same shape; NaN where a row is not finite."""
     finite = np.isfinite(scores).all(axis=1, keepdims=True)
     safe = np.where(finite, scores, 0.0)
-    if activation is Activation.SOFTMAX:
-        powers = np.exp((safe - safe.max(axis=1, keepdims=True, initial=-np.inf)) / temperature)
-        weights = powers / powers.sum(axis=1, keepdims=True)
-    elif activation is Activation.SIGMOID:
-        weights = 0.5 * (1 + np.tanh(safe / temperature / 2))
-    else:
-        weights = np.clip(safe, 0, None)
-    return np.where(finite, weights, np.nan)
+    if activation is not Activation.NONE:
+        safe = safe / temperature
+    return np.where(finite, np.clip(activate(safe, activation), 0, None), np.nan)

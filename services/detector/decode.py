@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from serving.activation import activate
 from serving.expressions import EXPRESSIONS, INDEX
 from serving.repository.manifest import Activation, Label, Manifest, ScoreRule
 
@@ -62,12 +63,7 @@ def decode(raw: npt.NDArray[np.float32], manifest: Manifest, score_threshold: fl
 
 def class_scores(scores: npt.NDArray[np.float32], activation: Activation) -> npt.NDArray[np.float32]:
     """Raw label rows [labels, anchors] as scores in [0, 1]."""
-    if activation is Activation.SIGMOID:
-        return np.asarray(1 / (1 + np.exp(-np.clip(scores, -60, 60))), np.float32)
-    if activation is Activation.SOFTMAX:
-        powers = np.exp(scores - scores.max(axis=0, keepdims=True))
-        return np.asarray(powers / powers.sum(axis=0, keepdims=True), np.float32)
-    clipped: npt.NDArray[np.float32] = np.clip(scores, 0, 1).astype(np.float32)
+    clipped: npt.NDArray[np.float32] = np.clip(activate(scores, activation, axis=0), 0, 1)
     return clipped
 
 

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from services.detector.decode import decode
 from services.detector.letterbox import Geometry, letterbox
 from services.detector.nms import suppress
+from serving.faces import DEFAULT_MAX_FACES
 from serving.preprocess import prepare
 from serving.repository.manifest import DetectionSpec, Manifest
 
@@ -58,7 +59,7 @@ def find_faces(
     raw: npt.NDArray[np.float32],
     geometry: Geometry,
     manifest: Manifest,
-    max_faces: int = 64,
+    max_faces: int = DEFAULT_MAX_FACES,
     score_threshold: float | None = None,
 ) -> list[DetectedFace]:
     """Faces of one image, surest first.

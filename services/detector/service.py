@@ -19,6 +19,7 @@ from services.detector.settings import DetectorSettings
 from serving.budget import Budget
 from serving.cpu import available_cpus
 from serving.errors import InvalidArgumentError
+from serving.faces import DEFAULT_MAX_FACES, MAX_FACES
 from serving.images.crop import cut_crops
 from serving.images.decode import decode
 from serving.images.header import read_header
@@ -30,8 +31,6 @@ from serving.rpc.context import deadline_after
 from serving.server import Service
 from serving.tensors import to_tensor
 
-DEFAULT_MAX_FACES = 64
-MAX_FACES = 256
 MAX_CROP_BYTES = 48 << 20
 
 

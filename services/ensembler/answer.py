@@ -9,11 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 
 from ferry.v1 import detector_pb2, ensembler_pb2, types_pb2
+from services.ensembler.vote import Floats
 
-Floats = npt.NDArray[np.float32]
 _EXPRESSIONS = tuple(value for value in types_pb2.Expression.values() if value)
 """The contract numbers expressions from 1 in the order of the columns."""
 

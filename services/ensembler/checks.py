@@ -8,11 +8,10 @@ import numpy as np
 import numpy.typing as npt
 
 from ferry.v1 import detector_pb2, types_pb2
+from services.ensembler.vote import Floats
 from serving.errors import InvalidArgumentError
 from serving.expressions import EXPRESSIONS
 from serving.tensors import from_tensor
-
-Floats = npt.NDArray[np.float32]
 
 SUM_TOLERANCE = 1e-2
 """How far from 1 the sum of a row of probabilities may be; reduced precision stays far below."""

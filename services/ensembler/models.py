@@ -15,6 +15,7 @@ from ferry.v1 import classifier_pb2, classifier_pb2_grpc, detector_pb2, detector
 from services.ensembler.checks import NonsenseError, check_crops, checked_probabilities
 from services.ensembler.recipe import ModelEntry
 from serving.errors import DeadlineError, ServiceError, UnavailableError, UpstreamError
+from serving.freshness import Newest
 from serving.rpc.upstream import call, open_channel
 
 log = logging.getLogger(__name__)
@@ -40,19 +41,22 @@ class Upstream:
 
     Attributes:
         entry: its place in the recipe.
-        model: the version that answered last; None before the first answer.
         available: whether it answered last.
         heard_at: time.monotonic() of the last answer.
     """
 
     def __init__(self, entry: ModelEntry) -> None:
         self.entry = entry
-        self.model: types_pb2.ModelVersion | None = None
+        self._newest: Newest[types_pb2.ModelVersion | None] = Newest(None)
         self.available = False
         self.heard_at = -math.inf
-        self._asked_at = -math.inf
         self._complained_at = -math.inf
         self._channel: grpc.aio.Channel | None = None
+
+    @property
+    def model(self) -> types_pb2.ModelVersion | None:
+        """The version that answered last; None before the first answer."""
+        return self._newest.value
 
     def open(self) -> grpc.aio.Channel:
         """Connects; to be called on the event loop."""
@@ -69,13 +73,12 @@ class Upstream:
             log.info("%s is available", self.entry.name, extra={"version": model.version, "digest": model.digest})
         self.available = True
         self.heard_at = time.monotonic()
-        # The answer to an older question says nothing about the present: a slow one must not undo a rollout.
-        if asked_at >= self._asked_at:
-            self._asked_at = asked_at
-            if self.model != model:
-                # A copy: a part of a message keeps the whole of it, crops included, in memory.
-                self.model = types_pb2.ModelVersion()
-                self.model.CopyFrom(model)
+        known = self._newest.value
+        if known != model:
+            # A copy: a part of a message keeps the whole of it, crops included, in memory.
+            known = types_pb2.ModelVersion()
+            known.CopyFrom(model)
+        self._newest.hear(known, asked_at)
 
     def failed(self, error: ServiceError | NonsenseError) -> None:
         """The model did not answer. Overload, bad input and a caller without time are not its absence."""

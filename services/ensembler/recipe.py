@@ -9,9 +9,10 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from serving.config_file import ConfigFileError, host_and_port, read_config
+from serving.frozen import Frozen
 from serving.repository.manifest import NAME_PATTERN
 
 DEFAULT_RECIPE = Path(__file__).parent / "recipe.toml"
@@ -30,11 +31,7 @@ class Vote(StrEnum):
     HARD = "hard"
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class ModelEntry(_Frozen):
+class ModelEntry(Frozen):
     """One model and the service that answers for it."""
 
     name: str = Field(pattern=NAME_PATTERN, description="in the model repository; unique in the recipe")
@@ -55,7 +52,7 @@ class ClassifierEntry(ModelEntry):
     weight: Weight = Field(default=0.4, description="in the vote; weights need not sum to 1")
 
 
-class Recipe(_Frozen):
+class Recipe(Frozen):
     """What the ensembler does with an image."""
 
     detector: ModelEntry = Field(description="finds the faces and cuts their crops")

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 Floats = npt.NDArray[np.float32]
+"""Probabilities and shares, of whatever shape is said where they are used."""
 
 _TIE = 1e-6
 """Counts of a hard vote closer than this are equal: the rounding of sums of weights stays far below."""

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from serving.activation import softmax
 from serving.cpu import available_cpus, cpu_name, has_bf16
 from serving.models.backends import BACKENDS, GPU_BACKENDS, engines, installed, load_backend
 from serving.models.backends.base import Backend, ModelLoadError, Outputs, Rows
@@ -183,14 +184,8 @@ def _difference(actual: Rows, expected: Rows, stored: StoredModel) -> float:
     if stored.manifest.detection is not None:  # rows below the box are scores already
         actual, expected = actual[:, 4:], expected[:, 4:]
     else:
-        actual, expected = _softmax(actual), _softmax(expected)
+        actual, expected = softmax(actual), softmax(expected)
     return float(np.abs(actual - expected).max(initial=0))
-
-
-def _softmax(logits: Rows) -> Rows:
-    powers: Rows = np.exp(logits - logits.max(axis=1, keepdims=True))
-    shares: Rows = powers / powers.sum(axis=1, keepdims=True)
-    return shares
 
 
 def fastest(measurements: Iterable[Measurement], *, reduced: bool, batch: int = 1) -> Measurement | None:

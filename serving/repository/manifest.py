@@ -14,9 +14,10 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from serving.expressions import Expression
+from serving.frozen import Frozen
 
 MANIFEST_FILE = "manifest.json"
 MAX_MANIFEST_BYTES = 4 << 20
@@ -56,11 +57,7 @@ class ScoreRule(StrEnum):
     SUM = "sum"
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class InputSpec(_Frozen):
+class InputSpec(Frozen):
     """The tensor the model eats: float32 [N, C, height, width], values (pixel / 255 - mean) / std."""
 
     name: str = Field(min_length=1, max_length=128)
@@ -91,14 +88,14 @@ class InputSpec(_Frozen):
         return self
 
 
-class Label(_Frozen):
+class Label(Frozen):
     """One class of the model, by its own name; `expression` is None where Ferry has no counterpart."""
 
     name: str = Field(min_length=1, max_length=64)
     expression: Expression | None
 
 
-class OutputSpec(_Frozen):
+class OutputSpec(Frozen):
     """Names of the graph's outputs.
 
     Classifiers: `scores` is float32 [N, len(labels)], `embedding` (optional) float32 [N, D], L2-normalised.
@@ -114,7 +111,7 @@ class OutputSpec(_Frozen):
     )
 
 
-class DetectionSpec(_Frozen):
+class DetectionSpec(Frozen):
     """How a detector's raw output becomes faces."""
 
     score_rule: ScoreRule = ScoreRule.MAX
@@ -122,7 +119,7 @@ class DetectionSpec(_Frozen):
     iou_threshold: Annotated[Finite, Field(gt=0, le=1)] = 0.5
 
 
-class Manifest(_Frozen):
+class Manifest(Frozen):
     """One immutable version of one model."""
 
     schema_version: int = Field(default=1, ge=1, le=1)

@@ -1,0 +1,10 @@
+"""How many faces an answer may hold, as protos/ferry/v1 says."""
+
+from __future__ import annotations
+
+from typing import Final
+
+DEFAULT_MAX_FACES: Final = 64
+"""What a `max_faces` of 0 stands for."""
+MAX_FACES: Final = 256
+"""Largest `max_faces`."""
