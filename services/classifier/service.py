@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import grpc
@@ -15,15 +14,12 @@ from services.classifier.probabilities import probabilities
 from services.classifier.settings import ClassifierSettings
 from services.classifier.views import VIEWS, make_views, mean_over_views
 from serving.budget import Budget
-from serving.cpu import available_cpus
 from serving.errors import InvalidArgumentError, ServiceError
-from serving.models.host import ModelHost
+from serving.models.service import ModelService
 from serving.preprocess import prepare
 from serving.repository.manifest import InputSpec, Task
 from serving.repository.policy import parse_policies
-from serving.repository.repository import ModelRepository
 from serving.rpc.context import deadline_after
-from serving.server import Service
 from serving.tensors import from_tensor, to_tensor
 
 MAX_CROPS = 256
@@ -31,29 +27,21 @@ MIN_SIDE = 8
 MAX_SIDE = 512
 
 
-class ClassifierService(Service, classifier_pb2_grpc.ClassifierServicer):
+class ClassifierService(ModelService, classifier_pb2_grpc.ClassifierServicer):
     """Serves ferry.v1.Classifier."""
 
     name = "classifier"
     grpc_services = ("ferry.v1.Classifier",)
 
     def __init__(self, settings: ClassifierSettings) -> None:
-        self._settings = settings
         policies = parse_policies(settings.models)
+        super().__init__(settings, policies, Task.CLASSIFY)
+        self._settings = settings
         self.name = f"classifier-{policies[0].name}"
-        self._host = ModelHost(ModelRepository(settings.models_dir), policies, Task.CLASSIFY, settings)
         self._held = Budget(settings.crop_budget * 1_000_000, settings.max_queue, "requests")
-        self._pool = ThreadPoolExecutor(available_cpus(), thread_name_prefix="prepare")
 
     def register(self, server: grpc.aio.Server) -> None:
         classifier_pb2_grpc.add_ClassifierServicer_to_server(self, server)
-
-    async def start(self) -> None:
-        await self._host.start()
-
-    async def stop(self) -> None:
-        await self._host.stop()
-        self._pool.shutdown(wait=False, cancel_futures=True)
 
     async def Classify(  # noqa: N802
         self,

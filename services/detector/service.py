@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import grpc
@@ -17,18 +16,15 @@ from services.detector.engine import DetectedFace, find_faces, prepare_images
 from services.detector.letterbox import Geometry
 from services.detector.settings import DetectorSettings
 from serving.budget import Budget
-from serving.cpu import available_cpus
 from serving.errors import InvalidArgumentError
 from serving.faces import DEFAULT_MAX_FACES, MAX_FACES
 from serving.images.crop import cut_crops
 from serving.images.decode import decode
 from serving.images.header import read_header
-from serving.models.host import ModelHost
+from serving.models.service import ModelService
 from serving.repository.manifest import Manifest, Task
 from serving.repository.policy import parse_policies
-from serving.repository.repository import ModelRepository
 from serving.rpc.context import deadline_after
-from serving.server import Service
 from serving.tensors import to_tensor
 
 MAX_CROP_BYTES = 48 << 20
@@ -53,28 +49,19 @@ class _Prepared:
     decode_seconds: float
 
 
-class DetectorService(Service, detector_pb2_grpc.DetectorServicer):
+class DetectorService(ModelService, detector_pb2_grpc.DetectorServicer):
     """Serves ferry.v1.Detector."""
 
     name = "detector"
     grpc_services = ("ferry.v1.Detector",)
 
     def __init__(self, settings: DetectorSettings) -> None:
+        super().__init__(settings, parse_policies(settings.model), Task.DETECT)
         self._settings = settings
-        repository = ModelRepository(settings.models_dir)
-        self._host = ModelHost(repository, parse_policies(settings.model), Task.DETECT, settings)
         self._pixels = Budget(int(settings.pixel_budget * 1e6), settings.max_queue, "images")
-        self._pool = ThreadPoolExecutor(available_cpus(), thread_name_prefix="image")
 
     def register(self, server: grpc.aio.Server) -> None:
         detector_pb2_grpc.add_DetectorServicer_to_server(self, server)
-
-    async def start(self) -> None:
-        await self._host.start()
-
-    async def stop(self) -> None:
-        await self._host.stop()
-        self._pool.shutdown(wait=False, cancel_futures=True)
 
     async def Detect(  # noqa: N802
         self,

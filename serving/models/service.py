@@ -1,0 +1,40 @@
+"""What services that run models have in common: a host of models, and threads for the work around a run."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+from serving.cpu import available_cpus
+from serving.models.host import ModelHost
+from serving.repository.manifest import Task
+from serving.repository.policy import VersionPolicy
+from serving.repository.repository import ModelRepository
+from serving.server import Service
+from serving.settings import ModelServiceSettings
+
+
+class ModelService(Service):
+    """Serves the models of one task; SERVING when all of them are loaded and warm.
+
+    Subclasses run models through `_host`, and what they do to the data before and after a run in `_pool`, which has a
+    thread for each CPU.
+    """
+
+    def __init__(self, settings: ModelServiceSettings, policies: tuple[VersionPolicy, ...], task: Task) -> None:
+        """
+        Args:
+            settings: as the service was started with.
+            policies: which models and versions.
+            task: that they must be made for.
+        """
+        self._host = ModelHost(ModelRepository(settings.models_dir), policies, task, settings)
+        self._pool = ThreadPoolExecutor(available_cpus(), thread_name_prefix="data")
+
+    async def start(self) -> None:
+        """Loads and warms the models."""
+        await self._host.start()
+
+    async def stop(self) -> None:
+        """Drains the models and ends the threads."""
+        await self._host.stop()
+        self._pool.shutdown(wait=False, cancel_futures=True)
