@@ -12,42 +12,62 @@ from ipaddress import ip_address
 MAX_MESSAGE_BYTES = 64 << 20
 """Largest message in either direction: a batch of images, or the crops of 256 faces."""
 
-RETRY_ATTEMPTS = 3
-
 _PORT = re.compile(r".:([0-9]{1,5})$")
 _SCHEMES = ("ipv4:", "ipv6:", "unix:", "unix-abstract:", "dns:///")
 
-SERVICE_CONFIG = json.dumps(
-    {
-        "loadBalancingConfig": [{"round_robin": {}}],
-        "methodConfig": [
-            {
-                "name": [{}],
-                "retryPolicy": {
-                    "maxAttempts": RETRY_ATTEMPTS,
-                    "initialBackoff": "0.05s",
-                    "maxBackoff": "0.5s",
-                    "backoffMultiplier": 2,
-                    # RESOURCE_EXHAUSTED is not here: the one who sheds load says itself when to come back.
-                    "retryableStatusCodes": ["UNAVAILABLE"],
-                },
-            }
-        ],
-        # The budget: each failure costs a token, each success gives a tenth back; below half, no retries.
-        "retryThrottling": {"maxTokens": 100, "tokenRatio": 0.1},
-    },
-    separators=(",", ":"),
-)
+RETRY_ATTEMPTS = 3
+
+_BALANCED: dict[str, object] = {"loadBalancingConfig": [{"round_robin": {}}]}
 
 
-def channel_options(user_agent: str) -> list[tuple[str, int | str]]:
+def public_service_config() -> str:
+    """gRPC's service config for a cluster's callers: every gateway in turn, and a call whose gateway died or was not
+    ready is sent to another."""
+    retries = {
+        "maxAttempts": RETRY_ATTEMPTS,
+        "initialBackoff": "0.05s",
+        "maxBackoff": "0.5s",
+        "backoffMultiplier": 2,
+        # RESOURCE_EXHAUSTED is not here: the one who sheds load says itself when to come back.
+        "retryableStatusCodes": ["UNAVAILABLE"],
+    }
+    return _compact(
+        _BALANCED
+        | {
+            "methodConfig": [{"name": [{}], "retryPolicy": retries}],
+            # The budget: each failure costs a token, each success gives a tenth back; below half, no retries.
+            "retryThrottling": {"maxTokens": 100, "tokenRatio": 0.1},
+        }
+    )
+
+
+def internal_service_config(health_service: str) -> str:
+    """gRPC's service config between services: every replica in turn that says SERVING, without a retry policy, since
+    serving.rpc.upstream knows better what may be sent again.
+
+    Args:
+        health_service: full name of the gRPC service whose health counts, such as `ferry.v1.Detector`. A server without
+            grpc.health.v1 counts as healthy.
+    """
+    return _compact(_BALANCED | {"healthCheckConfig": {"serviceName": health_service}})
+
+
+def _compact(config: dict[str, object]) -> str:
+    return json.dumps(config, separators=(",", ":"))
+
+
+def channel_options(user_agent: str, config: str | None = None) -> list[tuple[str, int | str]]:
     """Options for `grpc.insecure_channel` and its siblings, sync and aio.
+
+    Args:
+        user_agent: who calls.
+        config: the service config; None: public_service_config().
 
     A replica that hangs without closing its connection is found by the ping timeout (about two seconds); a new
     replica is found because servers bound the age of connections and names are resolved anew at most once a second.
     """
     return [
-        ("grpc.service_config", SERVICE_CONFIG),
+        ("grpc.service_config", config or public_service_config()),
         ("grpc.enable_retries", 1),
         ("grpc.primary_user_agent", user_agent),
         ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),

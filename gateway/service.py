@@ -57,7 +57,7 @@ class GatewayService(Service, gateway_pb2_grpc.ExpressionRecognitionServicer):
         self._following: asyncio.Task[None] | None = None
         table = only_stable(settings.ensembler_address) if self._routing is None else self._routing.table
         self._router = Router(table, self._connect, Shadow(settings.shadow_concurrency, settings.max_timeout))
-        self._recognizer = Recognizer(self._checks, self._router, self._cache)
+        self._recognizer = Recognizer(self._checks, self._router, self._cache, settings.patience)
 
     def register(self, server: grpc.aio.Server) -> None:
         gateway_pb2_grpc.add_ExpressionRecognitionServicer_to_server(self, server)

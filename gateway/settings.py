@@ -10,7 +10,7 @@ from pydantic import AfterValidator, Field
 from serving.config_file import host_and_port
 from serving.faces import MAX_FACES
 from serving.images.header import MAX_IMAGE_BYTES, MAX_MEGAPIXELS
-from serving.settings import SECRET, Port, Seconds, ServiceSettings
+from serving.settings import DEFAULT_PATIENCE, SECRET, Patience, Port, Seconds, ServiceSettings
 
 
 class GatewaySettings(ServiceSettings):
@@ -30,9 +30,14 @@ class GatewaySettings(ServiceSettings):
     shadow_concurrency: int = Field(
         default=4, ge=1, le=256, description="copies of images under way at once to variants with a shadow share"
     )
+    patience: Patience = DEFAULT_PATIENCE
     pipeline_interval: Seconds = Field(default=2.0, description="seconds between looks at the pipeline's fingerprint")
     pipeline_max_age: Seconds = Field(
         default=60.0, description="seconds without word from the ensembler after which nothing is taken from the cache"
+    )
+    unready_after: Seconds = Field(
+        default=10.0,
+        description="seconds without a variant that could answer after which this gateway's health is NOT_SERVING",
     )
 
     api_keys: Path | None = Field(

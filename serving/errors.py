@@ -15,6 +15,12 @@ MAX_MESSAGE_CHARACTERS = 500
 """Messages and details travel in trailing metadata, which clients bound: by default 8 KiB for all of it."""
 
 
+DOMAIN = "ferry"
+REFUSED = "REPLICA_NOT_READY"
+LOST = "REPLICA_LOST"
+"""Domain and reasons of google.rpc.ErrorInfo."""
+
+
 def _short(text: str) -> str:
     return text if len(text) <= MAX_MESSAGE_CHARACTERS else text[: MAX_MESSAGE_CHARACTERS - 1] + "…"
 
@@ -27,6 +33,11 @@ class ServiceError(Exception):
     def __init__(self, message: str) -> None:
         super().__init__(message)
         self.message = _short(message)
+
+    @property
+    def suspect(self) -> bool:
+        """Whether the request may be what replicas were lost by: nobody is to try it again."""
+        return False
 
     def details(self) -> list[Message]:
         """Messages of google.rpc.error_details that go into the status."""
@@ -101,6 +112,25 @@ class UnavailableError(ServiceError):
     code = grpc.StatusCode.UNAVAILABLE
 
 
+class RefusedError(UnavailableError):
+    """This replica has not begun to work on the call, since it is loading or stopping; another one may take it."""
+
+    def details(self) -> list[Message]:
+        return [error_details_pb2.ErrorInfo(reason=REFUSED, domain=DOMAIN)]
+
+
+class LostError(ServiceError):
+    """Replicas were lost one after the other while they worked on this request. It may be what they were lost by, so
+    nobody tries it again: the status is none that callers repeat."""
+
+    @property
+    def suspect(self) -> bool:
+        return True
+
+    def details(self) -> list[Message]:
+        return [error_details_pb2.ErrorInfo(reason=LOST, domain=DOMAIN)]
+
+
 class UpstreamError(ServiceError):
     """What a service behind this one said, passed on with its own status and details."""
 
@@ -108,6 +138,16 @@ class UpstreamError(ServiceError):
         super().__init__(message)
         self.code = code
         self._status = status
+
+    @property
+    def suspect(self) -> bool:
+        return self.reason == LOST
+
+    @property
+    def reason(self) -> str:
+        """Of google.rpc.ErrorInfo in its details, such as REFUSED; empty where there is none."""
+        info = error_details_pb2.ErrorInfo()
+        return next((info.reason for detail in self.to_status().details if detail.Unpack(info)), "")
 
     def to_status(self) -> status_pb2.Status:
         if self._status is not None:

@@ -16,6 +16,15 @@ from ferry.tls import Tls
 
 Port = Annotated[int, Field(ge=0, le=65535)]
 Seconds = Annotated[float, Field(gt=0, le=86400, allow_inf_nan=False)]
+Patience = Annotated[
+    Seconds,
+    Field(
+        description="seconds that a service behind this one may have had no replica before calls fail; until then they "
+        "wait for one, within their callers' time"
+    ),
+]
+DEFAULT_PATIENCE = 15.0
+"""Seconds; a service of Ferry restarts in three to five."""
 SECRET: dict[str, JsonValue] = {"secret": True}
 """`json_schema_extra` of a field that may hold a password: its value is never printed."""
 

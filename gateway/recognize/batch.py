@@ -52,7 +52,7 @@ async def _one(
     if context is not None:
         # An answer has a name of its own, for feedback; the task's context dies with it.
         name = f"{context.request_id[:_MAX_ID_LENGTH]}.{index}"
-        current.set(replace(context, request_id=name))
+        current.set(replace(context, request_id=name, losses=replace(context.losses)))
     try:
         return gateway_pb2.RecognizeBatchResponse(index=index, response=await recognize(request))
     except ServiceError as error:

@@ -24,6 +24,8 @@ from serving.telemetry import metrics
 
 _OTHERS_WOULD_FAIL = frozenset({grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.DEADLINE_EXCEEDED})
 """What another variant would not mend: a request that is wrong, and time that is up."""
+_BRIEFLY_SECONDS = 1.0
+"""How long a variant that `stable` can stand in for may have been away: as long as it takes to connect anew."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,16 +44,18 @@ class _Outcome:
 class Recognizer:
     """Recognises images, by asking the cache first where it may."""
 
-    def __init__(self, checks: Checks, router: Router, cache: ResultCache | None) -> None:
+    def __init__(self, checks: Checks, router: Router, cache: ResultCache | None, patience: float) -> None:
         """
         Args:
             checks: what is refused.
             router: chooses who answers.
             cache: None: nothing is cached.
+            patience: seconds that a variant may have had no replica before its calls fail, where none stands in for it.
         """
         self._checks = checks
         self._router = router
         self._cache = cache
+        self._patience = patience
         self._flights: SingleFlight[_Outcome] = SingleFlight()
         self._coalesced = metrics.CACHE_REQUESTS.labels("memory", "coalesced")
 
@@ -69,49 +73,55 @@ class Recognizer:
         self._checks.check(request.image, request.options)
         question = Question(request.image, request.options)
         with self._router.choose(hints) as variant:
+            alone = variant.name == STABLE or hints.assigned == FORCED
             try:
-                return await self._answer_of(variant, question, request.bypass_cache, started)
+                patience = self._patience if alone else _BRIEFLY_SECONDS
+                return await self._answer_of(variant, question, request.bypass_cache, started, patience)
             except ServiceError as error:
                 metrics.VARIANT_ERRORS.labels(variant.name, error.code.name).inc()
-                if variant.name == STABLE or hints.assigned == FORCED or error.code in _OTHERS_WOULD_FAIL:
+                if alone or error.code in _OTHERS_WOULD_FAIL or error.suspect:
                     raise
         metrics.VARIANT_FALLBACKS.labels(variant.name).inc()
         with self._router.stable as stable:
             try:
-                return await self._answer_of(stable, question, request.bypass_cache, started)
+                return await self._answer_of(stable, question, request.bypass_cache, started, self._patience)
             except ServiceError as error:
                 metrics.VARIANT_ERRORS.labels(STABLE, error.code.name).inc()
                 raise
 
     async def _answer_of(
-        self, variant: Variant, question: Question, bypass_cache: bool, started: float
+        self, variant: Variant, question: Question, bypass_cache: bool, started: float, patience: float
     ) -> gateway_pb2.RecognizeResponse:
         if self._cache is None or bypass_cache or not variant.fingerprint:
             cache = None if bypass_cache else self._cache
-            outcome, took_part = await self._ask_and_keep(cache, variant, question), BYPASS
+            outcome, took_part = await self._ask_and_keep(cache, variant, question, patience), BYPASS
         else:
             key = question.key(variant.fingerprint)
             payload = self._cache.get_local(key)
             if payload is not None:
                 outcome, took_part = _Outcome(payload, None), HIT
             else:
-                find = partial(self._find_or_ask, self._cache, key, variant, question)
+                find = partial(self._find_or_ask, self._cache, key, variant, question, patience)
                 outcome, joined = await self._flights.run(key, find)
                 took_part = HIT if outcome.timings is None else COALESCED if joined else MISS
                 if joined:
                     self._coalesced.inc()
         return self._answer(outcome, variant, took_part, started)
 
-    async def _find_or_ask(self, cache: ResultCache, key: bytes, variant: Variant, question: Question) -> _Outcome:
+    async def _find_or_ask(
+        self, cache: ResultCache, key: bytes, variant: Variant, question: Question, patience: float
+    ) -> _Outcome:
         payload = await cache.get_shared(key)
         if payload is not None:
             return _Outcome(payload, None)
-        return await self._ask_and_keep(cache, variant, question)
+        return await self._ask_and_keep(cache, variant, question, patience)
 
-    async def _ask_and_keep(self, cache: ResultCache | None, variant: Variant, question: Question) -> _Outcome:
+    async def _ask_and_keep(
+        self, cache: ResultCache | None, variant: Variant, question: Question, patience: float
+    ) -> _Outcome:
         await self._checks.check_header(question.image)
         started = time.monotonic()
-        answer = await variant.recognize(question.image, question.options)
+        answer = await variant.recognize(question.image, question.options, patience)
         outcome = _outcome(answer, time.monotonic() - started)
         if cache is not None and answer.fingerprint and not answer.degraded:
             # Under the pipeline that made it, which in a rollout need not be the one that was expected.

@@ -46,7 +46,7 @@ class Shadow:
         started = time.monotonic()
         request_context.current.set(RequestContext(secrets.token_hex(16), started + self._timeout))
         try:
-            await variant.recognize(image, options)
+            await variant.recognize(image, options, patience=0)
         except ServiceError:
             metrics.SHADOWS.labels(variant.name, "error").inc()
         else:

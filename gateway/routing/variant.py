@@ -9,20 +9,20 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
-import grpc
-
 from ferry.v1 import ensembler_pb2, ensembler_pb2_grpc
 from gateway.routing.predictions import PredictionCounter
 from serving.errors import ServiceError
 from serving.freshness import Newest
-from serving.rpc.upstream import call, open_channel
+from serving.rpc.upstream import Upstream
 from serving.telemetry import metrics
 
 log = logging.getLogger(__name__)
 
 _POLL_TIMEOUT_SECONDS = 1.0
+_MISSES = 3
+"""Looks in a row without an answer after which an ensembler counts as lost; one is an accident."""
 _UNKNOWN_INTERVAL_SECONDS = 0.2
-"""Between two looks at a pipeline of which nothing is known yet: answers cannot be cached before."""
+"""Between two looks at a pipeline that has just not answered, or that is not known yet: nothing is cached before."""
 
 
 class Variant:
@@ -56,11 +56,12 @@ class Variant:
         self.traffic_share = traffic_share
         self._fingerprint = Newest("")
         self.entries: tuple[ensembler_pb2.RecipeEntry, ...] = ()
-        self._channel: grpc.aio.Channel | None = None
+        self._upstream: Upstream | None = None
         self._timeout = timeout
         self._interval = interval
         self._max_age = max_age
         self._reachable: bool | None = None
+        self._misses = 0
         self._polling: asyncio.Task[None] | None = None
         self._holders = 0
         self._idle = asyncio.Event()
@@ -78,8 +79,13 @@ class Variant:
 
     @property
     def lost(self) -> bool:
-        """Whether the ensembler did not answer when it was last looked for."""
+        """Whether the ensembler did not answer when it was looked for, several times in a row."""
         return self._reachable is False
+
+    @property
+    def able(self) -> bool:
+        """Whether it could answer an image, as far as is known: by its ensembler and a detector behind that."""
+        return bool(self._reachable) and all(entry.available for entry in self.entries[:1])
 
     def __enter__(self) -> Self:
         self._holders += 1
@@ -95,8 +101,8 @@ class Variant:
 
     async def start(self) -> None:
         """Connects and looks once; an ensembler that does not answer yet is no error."""
-        self._channel = open_channel(self.address, "gateway")
-        self._stub = ensembler_pb2_grpc.EnsemblerStub(self._channel)
+        self._upstream = Upstream(self.address, name="ensembler", health_service="ferry.v1.Ensembler", caller="gateway")
+        self._stub = ensembler_pb2_grpc.EnsemblerStub(self._upstream.channel)
         await self._poll()
         self._polling = asyncio.create_task(self._keep_polling())
 
@@ -104,8 +110,8 @@ class Variant:
         if self._polling is not None:
             self._polling.cancel()
             await asyncio.gather(self._polling, return_exceptions=True)
-        if self._channel is not None:
-            await self._channel.close()
+        if self._upstream is not None:
+            await self._upstream.close()
 
     def leave(self) -> None:
         """Ends the looks at the pipeline: another one may have the name now, and its metrics."""
@@ -122,40 +128,57 @@ class Variant:
             await self.stop()
 
     async def recognize(
-        self, image: bytes, options: ensembler_pb2.RecognizeOptions
+        self, image: bytes, options: ensembler_pb2.RecognizeOptions, patience: float
     ) -> ensembler_pb2.EnsemblerRecognizeResponse:
         """The pipeline's answer.
 
+        Args:
+            image: encoded.
+            options: how to look at it.
+            patience: as for serving.rpc.upstream.Upstream.call.
+
         Raises:
-            ServiceError: as serving.rpc.upstream.call.
+            ServiceError: as Upstream.call.
         """
+        assert self._upstream is not None
         asked_at = time.monotonic()
         request = ensembler_pb2.EnsemblerRecognizeRequest(image=image, options=options)
         with self:
-            answer = await call(self._stub.Recognize, request, upstream="ensembler", timeout=self._timeout)
+            answer = await self._upstream.call(self._stub.Recognize, request, timeout=self._timeout, patience=patience)
         self._fingerprint.hear(answer.fingerprint, asked_at)
         return answer
 
     async def _keep_polling(self) -> None:
         while True:
-            await asyncio.sleep(self._interval if self.fingerprint else min(self._interval, _UNKNOWN_INTERVAL_SECONDS))
-            await self._poll()
+            known = self.fingerprint and not self._misses
+            await asyncio.sleep(self._interval if known else min(self._interval, _UNKNOWN_INTERVAL_SECONDS))
+            try:
+                await self._poll()
+            except Exception as error:
+                log.exception("looking for the pipeline failed, trying again: %s", error)
 
     async def _poll(self) -> None:
+        assert self._upstream is not None
         asked_at = time.monotonic()
         request = ensembler_pb2.GetPipelineRequest()
         try:
-            pipeline = await call(self._stub.GetPipeline, request, upstream="ensembler", timeout=_POLL_TIMEOUT_SECONDS)
+            pipeline = await self._upstream.call(self._stub.GetPipeline, request, timeout=_POLL_TIMEOUT_SECONDS)
         except ServiceError as error:
-            if self._reachable is not False:
-                log.warning("pipeline not known: %s", error.message, extra={"variant": self.name})
-            self._reachable = False
-            if asked_at - self._fingerprint.asked_at > self._max_age:
-                self._fingerprint.value = ""
+            self._missed(error, asked_at)
         else:
             if not self._reachable:
                 log.info("pipeline known", extra={"variant": self.name, "fingerprint": pipeline.fingerprint})
             self._reachable = True
+            self._misses = 0
             self.entries = tuple(pipeline.entries)
             self._fingerprint.hear(pipeline.fingerprint, asked_at)
         metrics.VARIANT_HEALTHY.labels(self.name).set(self.healthy)
+
+    def _missed(self, error: ServiceError, asked_at: float) -> None:
+        self._misses = min(self._misses + 1, _MISSES)
+        # One that has never answered is not there: nothing is known that an accident could hide.
+        if self._reachable is not False and (self._reachable is None or self._misses == _MISSES):
+            log.warning("pipeline not known: %s", error.message, extra={"variant": self.name})
+            self._reachable = False
+        if asked_at - self._fingerprint.asked_at > self._max_age:
+            self._fingerprint.value = ""

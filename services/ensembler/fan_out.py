@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from typing import TypeAlias
 
 from ferry.v1 import types_pb2
 from services.ensembler.checks import NonsenseError
 from services.ensembler.models import ClassifierModel, Judgement
 from serving.errors import ServiceError
 from serving.rpc import context as request_context
-from serving.telemetry import metrics
+
+Outcome: TypeAlias = Judgement | ServiceError | NonsenseError
 
 RESERVE_SHARE = 0.1
 """Of the time left when the classifiers are asked, the part kept for an answer without those that are late."""
@@ -18,34 +20,32 @@ MAX_RESERVE_SECONDS = 0.25
 
 
 async def ask_all(
-    classifiers: Sequence[ClassifierModel], crops: types_pb2.Tensor, augment: bool
-) -> list[Judgement | None]:
+    classifiers: Sequence[ClassifierModel], crops: types_pb2.Tensor, augment: bool, patience: float
+) -> list[Outcome]:
     """One batch with all crops for each classifier, in parallel.
 
     Args:
         classifiers: whom to ask.
         crops: uint8 [N, size, size, 3], N 1 or more.
         augment: average over views.
+        patience: as for serving.rpc.upstream.Upstream.call.
 
     Returns:
-        One entry for each classifier, in their order; None where one failed, was late or talked nonsense, which
-        counts in ferry_degraded_total. Cancelling this cancels the calls.
+        One entry for each classifier, in their order; an error where one failed, was late or talked nonsense.
+        Cancelling this cancels the calls.
     """
     timeout = _time_to_wait()
     outcomes = await asyncio.gather(
-        *(model.classify(crops, augment, timeout) for model in classifiers), return_exceptions=True
+        *(model.classify(crops, augment, timeout, patience) for model in classifiers), return_exceptions=True
     )
-    judgements: list[Judgement | None] = []
+    checked: list[Outcome] = []
     for model, outcome in zip(classifiers, outcomes, strict=True):
         if isinstance(outcome, (ServiceError, NonsenseError)):
             model.complain(outcome)
-            metrics.DEGRADED.labels(model.entry.name).inc()
-            judgements.append(None)
         elif isinstance(outcome, BaseException):
             raise outcome
-        else:
-            judgements.append(outcome)
-    return judgements
+        checked.append(outcome)
+    return checked
 
 
 def _time_to_wait() -> float:

@@ -16,7 +16,7 @@ from services.ensembler.checks import NonsenseError, check_crops, checked_probab
 from services.ensembler.recipe import ModelEntry
 from serving.errors import DeadlineError, ServiceError, UnavailableError, UpstreamError
 from serving.freshness import Newest
-from serving.rpc.upstream import call, open_channel
+from serving.rpc.upstream import Upstream
 
 log = logging.getLogger(__name__)
 
@@ -36,8 +36,8 @@ class Judgement:
     compute_ms: float
 
 
-class Upstream:
-    """What is known of one model.
+class Model:
+    """One model of the recipe, and what is known of it.
 
     Attributes:
         entry: its place in the recipe.
@@ -51,21 +51,23 @@ class Upstream:
         self.available = False
         self.heard_at = -math.inf
         self._complained_at = -math.inf
-        self._channel: grpc.aio.Channel | None = None
+        self._upstream: Upstream | None = None
 
     @property
     def model(self) -> types_pb2.ModelVersion | None:
         """The version that answered last; None before the first answer."""
         return self._newest.value
 
-    def open(self) -> grpc.aio.Channel:
+    def open(self, health_service: str) -> Upstream:
         """Connects; to be called on the event loop."""
-        self._channel = open_channel(self.entry.address, "ensembler")
-        return self._channel
+        self._upstream = Upstream(
+            self.entry.address, name=self.entry.name, health_service=health_service, caller="ensembler"
+        )
+        return self._upstream
 
     async def close(self) -> None:
-        if self._channel is not None:
-            await self._channel.close()
+        if self._upstream is not None:
+            await self._upstream.close()
 
     def heard(self, model: types_pb2.ModelVersion, asked_at: float) -> None:
         """The model answered a question of time.monotonic() `asked_at`."""
@@ -102,22 +104,29 @@ class Upstream:
             log.warning("%s did not answer: %s", self.entry.name, reason)
 
 
-class DetectorModel(Upstream):
+class DetectorModel(Model):
     """The detector."""
 
     def connect(self) -> None:
-        self._stub = detector_pb2_grpc.DetectorStub(self.open())
+        self._service = self.open("ferry.v1.Detector")
+        self._stub = detector_pb2_grpc.DetectorStub(self._service.channel)
 
-    async def detect(self, request: detector_pb2.DetectRequest) -> detector_pb2.DetectResponse:
+    async def detect(self, request: detector_pb2.DetectRequest, patience: float) -> detector_pb2.DetectResponse:
         """Faces and, where `request.crop_size` is not 0, their crops, checked in shape.
 
+        Args:
+            request: without the model's name, which is filled in.
+            patience: as for serving.rpc.upstream.Upstream.call.
+
         Raises:
-            ServiceError: as serving.rpc.upstream.call; the detector's own errors keep their status and details.
+            ServiceError: as Upstream.call; the detector's own errors keep their status and details.
         """
         request.model_name, request.model_version = self.entry.name, self.entry.version
         asked_at = time.monotonic()
         try:
-            response = await call(self._stub.Detect, request, upstream=self.entry.name, timeout=self.entry.timeout)
+            response = await self._service.call(
+                self._stub.Detect, request, timeout=self.entry.timeout, patience=patience
+            )
             if request.crop_size and response.detections:
                 check_crops(response.crops, len(response.detections), request.crop_size)
         except ServiceError as error:
@@ -130,22 +139,24 @@ class DetectorModel(Upstream):
         return response
 
 
-class ClassifierModel(Upstream):
+class ClassifierModel(Model):
     """A classifier."""
 
     def connect(self) -> None:
-        self._stub = classifier_pb2_grpc.ClassifierStub(self.open())
+        self._service = self.open("ferry.v1.Classifier")
+        self._stub = classifier_pb2_grpc.ClassifierStub(self._service.channel)
 
-    async def classify(self, crops: types_pb2.Tensor, augment: bool, timeout: float) -> Judgement:
+    async def classify(self, crops: types_pb2.Tensor, augment: bool, timeout: float, patience: float) -> Judgement:
         """Its judgement of every crop.
 
         Args:
             crops: uint8 [N, size, size, 3], passed on as it is.
             augment: average over views.
             timeout: seconds; the recipe's own, where shorter, counts.
+            patience: as for serving.rpc.upstream.Upstream.call.
 
         Raises:
-            ServiceError: as serving.rpc.upstream.call.
+            ServiceError: as Upstream.call.
             NonsenseError: shape or values of the answer cannot be.
         """
         request = classifier_pb2.ClassifyRequest(
@@ -157,7 +168,7 @@ class ClassifierModel(Upstream):
         asked_at = time.monotonic()
         timeout = min(timeout, self.entry.timeout)
         try:
-            response = await call(self._stub.Classify, request, upstream=self.entry.name, timeout=timeout)
+            response = await self._service.call(self._stub.Classify, request, timeout=timeout, patience=patience)
             probabilities = checked_probabilities(response.probabilities, crops.shape[0])
         except (ServiceError, NonsenseError) as error:
             self.failed(error)

@@ -5,29 +5,60 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from ferry.v1 import detector_pb2, ensembler_pb2, types_pb2
 from services.ensembler.answer import add_faces
 from services.ensembler.checks import detector_opinions
-from services.ensembler.fan_out import ask_all
+from services.ensembler.fan_out import Outcome, ask_all
 from services.ensembler.fingerprint import fingerprint
 from services.ensembler.models import ClassifierModel, DetectorModel, Judgement
 from services.ensembler.recipe import Recipe, Vote
-from services.ensembler.vote import hard_vote, shares, soft_vote
-from serving.errors import InvalidArgumentError, UnavailableError
+from services.ensembler.vote import Floats, hard_vote, shares, soft_vote
+from serving.errors import InvalidArgumentError, ServiceError, UnavailableError
 from serving.telemetry import metrics
 
 _VOTES = {types_pb2.VOTE_SOFT: Vote.SOFT, types_pb2.VOTE_HARD: Vote.HARD}
 _TO_CONTRACT = {vote: value for value, vote in _VOTES.items()}
 
 
+_BRIEFLY_SECONDS = 1.0
+"""How long a classifier may have been away before answers go without it: as long as it takes to connect anew."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Judged:
+    """What the models said.
+
+    Attributes:
+        judgements: one for each classifier; None where it did not answer.
+        opinions: float32 [models, N, 7], the detector's own last; rows of NaN where a model has none.
+        share: float32 [models, N], each model's part of the vote.
+    """
+
+    judgements: list[Judgement | None]
+    opinions: Floats
+    share: Floats
+
+    @property
+    def complete(self) -> bool:
+        """Whether every face has an opinion."""
+        return bool((self.share.sum(axis=0) > 0).all())
+
+
 class Pipeline:
     """The recipe at work."""
 
-    def __init__(self, recipe: Recipe) -> None:
+    def __init__(self, recipe: Recipe, patience: float) -> None:
+        """
+        Args:
+            recipe: what to do.
+            patience: seconds without a replica of a model that there is no answer without, before calls fail.
+        """
         self.recipe = recipe
+        self._patience = patience
         self.detector = DetectorModel(recipe.detector)
         self.classifiers = [ClassifierModel(entry) for entry in recipe.classifiers]
         self._weights = np.array(recipe.weights, np.float64)
@@ -75,9 +106,9 @@ class Pipeline:
             response.fingerprint = self._fingerprint([None] * len(self.classifiers), detected.model)
             return response
         augment = options.test_time_augmentation or self.recipe.test_time_augmentation
-        judgements = await ask_all(self.classifiers, detected.crops, augment)
+        judged = await self._judge(detected, augment)
         response.timings.classifiers_ms = (time.monotonic() - seen) * 1000
-        self._fuse(response, detected, judgements, vote)
+        self._fuse(response, detected, judged, vote)
         return response
 
     async def _detect(self, image: bytes, options: ensembler_pb2.RecognizeOptions) -> detector_pb2.DetectResponse:
@@ -89,31 +120,62 @@ class Pipeline:
                 min_face_size=options.min_face_size,
                 crop_size=self.recipe.crop_size,
                 crop_margin=self.recipe.crop_margin,
-            )
+            ),
+            self._patience,
         )
+
+    async def _judge(self, detected: detector_pb2.DetectResponse, augment: bool) -> _Judged:
+        """Every model's opinion. A classifier that is away is waited for only where nobody can stand in for it.
+
+        Raises:
+            ServiceError: replicas were lost while they worked on the crops, and no opinion is left.
+            UnavailableError: some face has no opinion.
+        """
+        outcomes = await ask_all(self.classifiers, detected.crops, augment, _BRIEFLY_SECONDS)
+        judged = self._gather(detected, outcomes)
+        if not judged.complete:
+            silent = [index for index, outcome in enumerate(outcomes) if not isinstance(outcome, Judgement)]
+            again = await ask_all(
+                [self.classifiers[index] for index in silent], detected.crops, augment, self._patience
+            )
+            for index, outcome in zip(silent, again, strict=True):
+                outcomes[index] = outcome
+            judged = self._gather(detected, outcomes)
+        if judged.complete:
+            return judged
+        errors = [outcome for outcome in outcomes if not isinstance(outcome, Judgement)]
+        for error in errors:
+            if isinstance(error, ServiceError) and error.suspect:
+                raise error
+        reasons = "; ".join(str(error) for error in errors) or "try again in a moment"
+        raise UnavailableError(f"no model could judge the faces: {reasons}")
+
+    def _gather(self, detected: detector_pb2.DetectResponse, outcomes: Sequence[Outcome]) -> _Judged:
+        judgements = [outcome if isinstance(outcome, Judgement) else None for outcome in outcomes]
+        own = detector_opinions(detected.detections)
+        silent = np.full_like(own, np.nan)
+        opinions = np.stack([*(silent if given is None else given.probabilities for given in judgements), own])
+        return _Judged(judgements, opinions, shares(opinions, self._weights))
 
     def _fuse(
         self,
         response: ensembler_pb2.EnsemblerRecognizeResponse,
         detected: detector_pb2.DetectResponse,
-        judgements: Sequence[Judgement | None],
+        judged: _Judged,
         vote: Vote,
     ) -> None:
         """Fills in faces, models, timings, degradation and fingerprint."""
-        own = detector_opinions(detected.detections)
-        silent = np.full_like(own, np.nan)
-        opinions = np.stack([*(silent if given is None else given.probabilities for given in judgements), own])
-        share = shares(opinions, self._weights)
-        if not (share.sum(axis=0) > 0).all():
-            raise UnavailableError("no model could judge the faces; try again in a moment")
+        judgements, opinions = judged.judgements, judged.opinions
         versions = [None if given is None else given.model for given in judgements]
         missing = [model.entry.name for model, given in zip(self.classifiers, judgements, strict=True) if given is None]
+        for name in missing:
+            metrics.DEGRADED.labels(name).inc()
         add_faces(
             response,
             detections=detected.detections,
             fused=(hard_vote if vote is Vote.HARD else soft_vote)(opinions, self._weights),
             opinions=opinions,
-            share=share,
+            share=judged.share,
             versions=[*versions, detected.model],
             missing=missing,
         )

@@ -51,9 +51,9 @@ async def _ask(model: DetectorModel | ClassifierModel) -> None:
     try:
         async with asyncio.timeout(_TIMEOUT_SECONDS):
             if isinstance(model, DetectorModel):
-                await model.detect(detector_pb2.DetectRequest(image=_PICTURE))
+                await model.detect(detector_pb2.DetectRequest(image=_PICTURE), patience=0)
             else:
-                await model.classify(_CROP, augment=False, timeout=_TIMEOUT_SECONDS)
+                await model.classify(_CROP, augment=False, timeout=_TIMEOUT_SECONDS, patience=0)
     except (DeadlineError, TimeoutError):
         # Here the time was enough, so that a model that hangs shows.
         model.lost(DeadlineError(f"no answer to a look within {_TIMEOUT_SECONDS:g} s"))

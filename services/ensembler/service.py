@@ -25,7 +25,7 @@ class EnsemblerService(Service, ensembler_pb2_grpc.EnsemblerServicer):
 
     def __init__(self, settings: EnsemblerSettings, recipe: Recipe) -> None:
         self._settings = settings
-        self._pipeline = Pipeline(recipe)
+        self._pipeline = Pipeline(recipe, settings.patience)
         self._probing: asyncio.Task[None] | None = None
 
     def register(self, server: grpc.aio.Server) -> None:

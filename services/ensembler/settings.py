@@ -7,7 +7,7 @@ from pathlib import Path
 from pydantic import Field
 
 from services.ensembler.recipe import DEFAULT_RECIPE
-from serving.settings import Port, Seconds, ServiceSettings
+from serving.settings import DEFAULT_PATIENCE, Patience, Port, Seconds, ServiceSettings
 
 
 class EnsemblerSettings(ServiceSettings):
@@ -17,3 +17,4 @@ class EnsemblerSettings(ServiceSettings):
     recipe: Path = Field(default=DEFAULT_RECIPE, description="TOML or JSON file: models, addresses, weights, vote")
     probe_interval: Seconds = Field(default=2.0, description="seconds between looks for models that were not reached")
     stale_after: Seconds = Field(default=10.0, description="seconds after which a silent model's version is asked anew")
+    patience: Patience = DEFAULT_PATIENCE

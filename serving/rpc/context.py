@@ -1,17 +1,31 @@
-"""What is known of the request that is worked for: its id and its deadline, which travel on, and who asked."""
+"""What is known of the request that is worked for: its id, its deadline and how many replicas it has cost, which travel
+on, and who asked."""
 
 from __future__ import annotations
 
 import re
 import secrets
 import time
+from collections.abc import Mapping
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from serving.rpc.identity import ANONYMOUS, Identity
 
 REQUEST_ID_KEY = "x-request-id"
+LOST_KEY = "x-ferry-lost"
+"""Metadata of a hop: how many replicas were lost while they worked on the request, a decimal number."""
+_ATTEMPTS_KEY = "grpc-previous-rpc-attempts"
+"""What gRPC adds to a call that it sends again by a caller's retry policy."""
 _REQUEST_ID = re.compile(r"^[0-9A-Za-z._-]{8,64}$")
+
+
+@dataclass(slots=True, eq=False)
+class Losses:
+    """How many replicas were lost while they worked on a request, over all hops that are known of. All that is done for
+    one request shares one object."""
+
+    count: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +37,7 @@ class RequestContext:
     """time.monotonic() seconds."""
     caller: Identity = ANONYMOUS
     """Who sent it to this service; it does not travel on."""
+    losses: Losses = field(default_factory=Losses)
 
     def remaining(self) -> float:
         """Seconds left, never below 0."""
@@ -43,6 +58,15 @@ def request_id_from(value: str | bytes | None) -> str:
     if isinstance(value, str) and _REQUEST_ID.fullmatch(value):
         return value
     return secrets.token_hex(16)
+
+
+def losses_from(metadata: Mapping[str, str]) -> Losses:
+    """What a call's metadata says of replicas that its request has cost.
+
+    A caller's gRPC that sends a call again does not know whether the replica was lost or refused it: it counts as one.
+    """
+    counts = [metadata.get(key, "") for key in (LOST_KEY, _ATTEMPTS_KEY)]
+    return Losses(int(any(count.isascii() and count.isdigit() and int(count[:9]) > 0 for count in counts)))
 
 
 def deadline_after(seconds: float) -> float:

@@ -21,7 +21,7 @@ import grpc
 from google.protobuf.message import DecodeError
 from opentelemetry import trace
 
-from serving.errors import DeadlineError, InvalidArgumentError, ServiceError, UnavailableError, UnimplementedError
+from serving.errors import DeadlineError, InvalidArgumentError, RefusedError, ServiceError, UnimplementedError
 from serving.rpc import context as request_context
 from serving.rpc.context import REQUEST_ID_KEY, RequestContext
 from serving.rpc.identity import ANONYMOUS, Identity, of_certificate
@@ -43,7 +43,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
     """Wraps the methods of the services that it is told of.
 
     Attributes:
-        ready: False while the service loads; calls are then answered UNAVAILABLE.
+        ready: False while the service loads; calls are then refused, so that callers ask another replica.
     """
 
     def __init__(
@@ -80,6 +80,8 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         method: str = handler_call_details.method
         if _service_of(method) not in self._services:
             return await continuation(handler_call_details)
+        if not self.ready:
+            return self._refusal(method, RefusedError("the service is still loading its models; try again in a moment"))
         if self._identify is not None:
             try:
                 _named.set(self._identify(_texts(handler_call_details.invocation_metadata)))
@@ -120,7 +122,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             async def unary(request: Any, context: Context) -> Any:
                 answer = None  # what an error leaves; gRPC sends the status alone
                 async with self._call(method, kind, context):
-                    self._admit(request)
+                    _check(request)
                     answer = await respond(request, context)
                 return answer  # noqa: RET504  (an error ends the block above)
 
@@ -136,7 +138,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         # cancellation and its context variables.
         async def stream(request: Any, context: Context) -> None:
             async with self._call(method, kind, context):
-                self._admit(request)
+                _check(request)
                 async with aclosing(stream_out(request, context)) as responses:
                     async for response in responses:
                         await context.write(response)
@@ -144,12 +146,6 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         if handler.request_streaming:
             return grpc.stream_stream_rpc_method_handler(stream, **codecs)
         return grpc.unary_stream_rpc_method_handler(stream, **codecs)
-
-    def _admit(self, request: Any) -> None:
-        if not self.ready:
-            raise UnavailableError("the service is still loading its models; try again in a moment")
-        if isinstance(request, InvalidArgumentError):
-            raise request
 
     @asynccontextmanager
     async def _call(self, method: str, kind: Kind, context: Context) -> AsyncIterator[None]:
@@ -161,6 +157,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             request_context.request_id_from(metadata.get(REQUEST_ID_KEY)),
             deadline=started + timeout,
             caller=self._caller(context),
+            losses=request_context.losses_from(metadata),
         )
         token = request_context.current.set(request)
         span = self._start_span(method, metadata, request)
@@ -189,13 +186,11 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                     span.set_attribute("error.type", type(error).__name__)
                     failure = ServiceError(f"internal error; look for request id {request.request_id} in the logs")
             status = failure.code
-            # Not `abort`: gRPC would keep its exception, and through the traceback the request's bytes, in a cycle.
-            # For the same reason this frame, which is part of the error's traceback, must not keep the error.
-            context.set_code(failure.code)
-            context.set_details(failure.message)
-            details = failure.to_status().SerializeToString()
-            context.set_trailing_metadata(((_STATUS_DETAILS_KEY, details), (REQUEST_ID_KEY, request.request_id)))
+            refusal = _end(context, failure, request)
+            # This frame is part of the error's traceback: it must not keep the error.
             del failure
+            if refusal is not None:
+                await refusal
         finally:
             if span.is_recording():
                 span.set_attribute("rpc.grpc.status_code", int(status.value[0]))
@@ -232,6 +227,29 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
 
 def _service_of(method: str) -> str:
     return method[1:].partition("/")[0]
+
+
+def _check(request: Any) -> None:
+    """
+    Raises:
+        InvalidArgumentError: what came is no message.
+    """
+    if isinstance(request, InvalidArgumentError):
+        raise request
+
+
+def _end(context: Context, failure: ServiceError, request: RequestContext) -> Awaitable[None] | None:
+    """Makes `failure` the status of the call, or returns what will: a call that is refused has nothing but trailers,
+    and that is what a caller's gRPC tries again elsewhere."""
+    details = failure.to_status().SerializeToString()
+    trailers = ((_STATUS_DETAILS_KEY, details), (REQUEST_ID_KEY, request.request_id))
+    if isinstance(failure, RefusedError):
+        return context.abort(failure.code, failure.message, trailers)
+    # Not `abort`: gRPC would keep its exception, and through the traceback the request's bytes, in a cycle.
+    context.set_code(failure.code)
+    context.set_details(failure.message)
+    context.set_trailing_metadata(trailers)
+    return None
 
 
 def _texts(metadata: Iterable[tuple[str, str | bytes]] | None) -> dict[str, str]:

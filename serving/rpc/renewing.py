@@ -55,6 +55,11 @@ class RenewingChannel:
 
         return call
 
+    def get_state(self, try_to_connect: bool = False) -> grpc.ChannelConnectivity:
+        """As grpc.aio.Channel.get_state. Looks at the files too: nobody calls while no replica takes expired ones."""
+        self._renew()
+        return self._channel.get_state(try_to_connect)
+
     async def close(self, grace: float | None = None) -> None:
         """As grpc.aio.Channel.close."""
         for task in self._retired:

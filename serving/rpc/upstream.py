@@ -1,8 +1,20 @@
-"""Calling another Ferry service: deadline, request id and trace context go along, errors come back as ServiceError."""
+"""Calling another Ferry service: deadline, request id and trace context go along, errors come back as ServiceError.
+
+Retries are made here and not by gRPC's retry policy, which would multiply over the hops and does not know why a call
+failed. gRPC itself only repeats what has never reached a replica. Of the rest,
+
+- what a replica refused before it began (it loads or stops) is sent to another one, a few times;
+- what a replica was lost with is sent once more, and only once on the whole way through the cluster, because it may be
+  what the replica was lost by;
+- every other error is an answer.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import logging
+import random
+import time
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
@@ -11,16 +23,26 @@ from opentelemetry import trace
 
 import ferry
 from ferry.tls import Tls
-from ferry.transport import channel_options, target
-from serving.errors import DeadlineError, ServiceError, UnavailableError, UpstreamError
+from ferry.transport import channel_options, internal_service_config, target
+from serving.errors import REFUSED, DeadlineError, LostError, ServiceError, UnavailableError, UpstreamError
 from serving.rpc import context as request_context
-from serving.rpc.context import REQUEST_ID_KEY
+from serving.rpc.context import LOST_KEY, REQUEST_ID_KEY, Losses
+from serving.rpc.readiness import Readiness
 from serving.rpc.renewing import RenewingChannel
-from serving.telemetry import tracing
+from serving.telemetry import metrics, tracing
+
+log = logging.getLogger(__name__)
 
 ResponseT = TypeVar("ResponseT")
+Method = Callable[..., "grpc.aio.UnaryUnaryCall[Any, ResponseT]"]
+
 _MARGIN_SECONDS = 0.005
 """What a hop keeps of its deadline, to have time to say that the next one did not answer."""
+_RESERVE_SHARE, _MAX_RESERVE_SECONDS = 0.1, 0.25
+"""What it keeps of it while it waits for a replica, to have time to say that there is none."""
+_MAX_REFUSALS = 5
+_FIRST_PAUSE_SECONDS, _MAX_PAUSE_SECONDS = 0.05, 0.5
+"""Between two refusals, doubled each time."""
 
 
 _tls: Tls | None = None
@@ -32,90 +54,165 @@ def configure(tls: Tls | None) -> None:
     _tls = tls
 
 
-def open_channel(address: str, caller: str) -> grpc.aio.Channel:
-    """A channel to every replica behind `address` (`host:port`), for the service named `caller`.
-
-    Raises:
-        TlsError: certificates are configured and do not fit.
-    """
-    where, options = target(address), channel_options(f"{caller}/{ferry.__version__}")
+def _open_channel(address: str, caller: str, health_service: str) -> grpc.aio.Channel:
+    where = target(address)
+    options = channel_options(f"{caller}/{ferry.__version__}", internal_service_config(health_service))
     if _tls is None:
         return grpc.aio.insecure_channel(where, options=options)
     channel = RenewingChannel(_tls, lambda credentials: grpc.aio.secure_channel(where, credentials, options=options))
     return cast(grpc.aio.Channel, channel)
 
 
-async def call(
-    method: Callable[..., grpc.aio.UnaryUnaryCall[Any, ResponseT]],
-    request: Any,
-    *,
-    upstream: str,
-    timeout: float,
-) -> ResponseT:
-    """Calls a unary method of a stub and waits no longer than `timeout` seconds or the request's own deadline.
+class Upstream:
+    """Every replica of one service behind an address. Belongs to the event loop that makes it.
 
-    Args:
-        method: such as `stub.Detect`.
-        request: its message.
-        upstream: name of the service called, for errors and spans.
-        timeout: seconds.
-
-    Raises:
-        DeadlineError: the time was up.
-        UnavailableError: no replica could be reached.
-        UpstreamError: the service answered with any other error; its status is kept.
+    Attributes:
+        channel: to make stubs of.
     """
+
+    def __init__(self, address: str, *, name: str, health_service: str, caller: str) -> None:
+        """
+        Args:
+            address: `host:port`, or what else ferry.transport.target takes.
+            name: of the service called, for errors, spans and metrics, such as `detector`.
+            health_service: full name of its gRPC service, such as `ferry.v1.Detector`.
+            caller: name of the service that calls.
+
+        Raises:
+            TlsError: certificates are configured and do not fit.
+        """
+        self.channel = _open_channel(address, caller, health_service)
+        self._name = name
+        self._readiness = Readiness(self.channel)
+        self._retried, self._given_up = (metrics.SUSPECTS.labels(name, result) for result in ("retried", "given_up"))
+
+    async def close(self) -> None:
+        self._readiness.close()
+        await self.channel.close()
+
+    async def call(
+        self, method: Method[ResponseT], request: Any, *, timeout: float, patience: float = 0.0
+    ) -> ResponseT:
+        """Calls a unary method of a stub and waits no longer than `timeout` seconds or the request's own deadline.
+
+        Args:
+            method: such as `stub.Detect`.
+            request: its message.
+            timeout: seconds.
+            patience: seconds that there may have been no replica before the call fails; until then it waits for one. 0:
+                only a replica that is there is asked, and only once.
+
+        Raises:
+            DeadlineError: the time was up.
+            UnavailableError: no replica could be reached, or none was ready.
+            LostError: a replica was lost while it worked on the request, and not as the first.
+            UpstreamError: the service answered with any other error, or what is no answer; its status is kept.
+        """
+        context = request_context.current.get()
+        if context is not None:
+            timeout = min(timeout, context.remaining() - _MARGIN_SECONDS)
+            if timeout <= 0:
+                raise DeadlineError(f"no time left to ask {self._name}")
+        if not tracing.enabled():
+            return await self._ask(method, request, timeout, patience)
+        with tracing.tracer.start_as_current_span(
+            f"call {self._name}",
+            kind=trace.SpanKind.CLIENT,
+            attributes={"rpc.system": "grpc", "server.address": self._name},
+            # The code is enough: messages can quote what the caller sent.
+            record_exception=False,
+            set_status_on_exception=False,
+        ) as span:
+            try:
+                return await self._ask(method, request, timeout, patience)
+            except ServiceError as error:
+                span.set_status(trace.StatusCode.ERROR, error.code.name)
+                raise
+            except asyncio.CancelledError:
+                span.set_status(trace.StatusCode.ERROR, "CANCELLED")
+                raise
+            except BaseException as error:
+                span.set_status(trace.StatusCode.ERROR, type(error).__name__)
+                raise
+
+    async def _ask(self, method: Method[ResponseT], request: Any, timeout: float, patience: float) -> ResponseT:
+        context = request_context.current.get()
+        losses = Losses() if context is None else context.losses
+        end = time.monotonic() + timeout
+        refusals = 0
+        while True:
+            remaining = end - time.monotonic()
+            reserve = min(remaining * _RESERVE_SHARE, _MAX_RESERVE_SECONDS)
+            if not await self._readiness.wait(patience, end - reserve):
+                raise UnavailableError(f"{self._name} is not reachable: there is no replica that takes calls")
+            try:
+                return await self._attempt(method, request, end - time.monotonic(), losses, wait=patience > 0)
+            except _GoneError as error:
+                if patience == 0:
+                    raise UnavailableError(f"{self._name} is not reachable: {error}") from error
+                self._count_loss(losses)
+            except UpstreamError as error:
+                if error.reason != REFUSED:
+                    raise
+                refusals += 1
+                pause = min(_FIRST_PAUSE_SECONDS * 2**refusals, _MAX_PAUSE_SECONDS) * random.uniform(0.5, 1)
+                if patience == 0 or refusals > _MAX_REFUSALS or time.monotonic() + pause >= end:
+                    raise UnavailableError(f"{self._name} is not ready: {error.message}") from error
+                await asyncio.sleep(pause)
+
+    def _count_loss(self, losses: Losses) -> None:
+        """
+        Raises:
+            LostError: it is not the first.
+        """
+        losses.count += 1
+        if losses.count == 1:
+            self._retried.inc()
+            return
+        self._given_up.inc()
+        context = request_context.current.get()
+        log.error(
+            "given up: more than one replica was lost with this request, now of %s",
+            self._name,
+            extra={"request_id": "" if context is None else context.request_id},
+        )
+        raise LostError(f"{self._name} was lost while it worked on this request, and is not the first; not tried again")
+
+    async def _attempt(
+        self, method: Method[ResponseT], request: Any, timeout: float, losses: Losses, *, wait: bool
+    ) -> ResponseT:
+        """
+        Raises:
+            _GoneError: the connection ended after the call had been sent.
+            ServiceError: as `call`.
+        """
+        try:
+            # A call that waits is never told that there is no replica: what is left is a replica that was lost.
+            answer = await method(request, timeout=timeout, metadata=_metadata(losses), wait_for_ready=wait)
+        except grpc.aio.AioRpcError as error:
+            code, details = error.code(), error.details() or error.code().name
+            status = next((v for k, v in error.trailing_metadata() or () if k == "grpc-status-details-bin"), None)
+            if code is grpc.StatusCode.DEADLINE_EXCEEDED:
+                # A status of its own: the service did answer, that one behind it did not in the time it gave it.
+                late = f"{self._name}: {details}" if status else f"{self._name} did not answer within {timeout:.3f} s"
+                raise DeadlineError(late) from error
+            if code in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED} and status is None:
+                raise _GoneError(details) from error
+            raise UpstreamError(code, details, status if isinstance(status, bytes) else None) from error
+        if answer is None:  # what gRPC makes of bytes that are no message
+            raise UpstreamError(grpc.StatusCode.INTERNAL, f"{self._name} gave an answer that is no message")
+        return answer
+
+
+class _GoneError(Exception):
+    """The connection has ended without a status from the service."""
+
+
+def _metadata(losses: Losses) -> tuple[tuple[str, str], ...]:
+    pairs = tracing.inject()
     context = request_context.current.get()
     if context is not None:
-        timeout = min(timeout, context.remaining() - _MARGIN_SECONDS)
-        if timeout <= 0:
-            raise DeadlineError(f"no time left to ask {upstream}")
-    if not tracing.enabled():
-        return await _invoke(method, request, upstream, timeout, _metadata(context))
-    with tracing.tracer.start_as_current_span(
-        f"call {upstream}",
-        kind=trace.SpanKind.CLIENT,
-        attributes={"rpc.system": "grpc", "server.address": upstream},
-        # The code is enough: messages can quote what the caller sent.
-        record_exception=False,
-        set_status_on_exception=False,
-    ) as span:
-        try:
-            return await _invoke(method, request, upstream, timeout, _metadata(context))
-        except ServiceError as error:
-            span.set_status(trace.StatusCode.ERROR, error.code.name)
-            raise
-        except asyncio.CancelledError:
-            span.set_status(trace.StatusCode.ERROR, "CANCELLED")
-            raise
-        except BaseException as error:
-            span.set_status(trace.StatusCode.ERROR, type(error).__name__)
-            raise
-
-
-def _metadata(context: request_context.RequestContext | None) -> tuple[tuple[str, str], ...]:
-    pairs = tracing.inject()
-    if context is not None:
         pairs[REQUEST_ID_KEY] = context.request_id
+    if losses.count:
+        pairs[LOST_KEY] = str(losses.count)
     return tuple(pairs.items())
-
-
-async def _invoke(
-    method: Callable[..., grpc.aio.UnaryUnaryCall[Any, ResponseT]],
-    request: Any,
-    upstream: str,
-    timeout: float,
-    metadata: tuple[tuple[str, str], ...],
-) -> ResponseT:
-    try:
-        return await method(request, timeout=timeout, metadata=metadata)
-    except grpc.aio.AioRpcError as error:
-        code, details = error.code(), error.details() or error.code().name
-        status = next((v for k, v in error.trailing_metadata() or () if k == "grpc-status-details-bin"), None)
-        if code is grpc.StatusCode.DEADLINE_EXCEEDED:
-            # A status of its own: the service did answer, that one behind it did not in the time it gave it.
-            late = f"{upstream}: {details}" if status else f"{upstream} did not answer within {timeout:.3f} s"
-            raise DeadlineError(late) from error
-        if code in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED}:
-            raise UnavailableError(f"{upstream} is not reachable: {details}") from error
-        raise UpstreamError(code, details, status if isinstance(status, bytes) else None) from error

@@ -59,6 +59,11 @@ SHADOW_SECONDS = Histogram(
 CACHE_REQUESTS = Counter("ferry_cache_requests_total", "Look-ups in the result cache.", ("tier", "result"))
 DEGRADED = Counter("ferry_degraded_total", "Answers that a model is missing from.", ("model",))
 REJECTED = Counter("ferry_rejected_total", "Requests refused before any work was done.", ("reason",))
+SUSPECTS = Counter(
+    "ferry_suspect_requests_total",
+    "Requests that a replica worked on when it was lost: retried once, or given_up because it was not the first.",
+    ("upstream", "result"),
+)
 MODEL_INFO = Gauge(
     "ferry_model_info",
     "1 for every model version being served.",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import grpc
@@ -81,19 +83,27 @@ def test_a_degraded_answer_is_not_cached(cluster: Cluster, gateway: Gateway) -> 
 
 
 @pytest.mark.parametrize("name", ["detector", "ensembler"])
-def test_a_service_that_everyone_needs_comes_back(name: str, cluster: Cluster, gateway: Gateway) -> None:
-    os.kill(cluster.endpoint(name).pid, signal.SIGKILL)
-    codes: set[grpc.StatusCode] = set()
+def test_a_restart_of_a_service_that_everyone_needs_costs_time_and_no_call(
+    name: str, cluster: Cluster, gateway: Gateway
+) -> None:
+    before = cluster.endpoint(name)
+    back = threading.Event()
 
-    def answers_again() -> bool:
+    def ask_until_it_is_back() -> int:
+        asked = 0
+        while not back.is_set():
+            assert recognize(gateway, bypass_cache=True).faces
+            asked += 1
+        return asked
+
+    with ThreadPoolExecutor(4) as callers:
+        asking = [callers.submit(ask_until_it_is_back) for _ in range(4)]
+        os.kill(before.pid, signal.SIGKILL)
         try:
-            return bool(recognize(gateway, bypass_cache=True).faces)
-        except grpc.RpcError as error:
-            codes.add(error.code())
-            return False
-
-    until(answers_again, what="an answer")
-    assert codes <= {grpc.StatusCode.UNAVAILABLE}
+            until(lambda: cluster.endpoint(name).restarts > before.restarts and all_serving(cluster), what="its return")
+        finally:
+            back.set()
+        assert all(future.result(60) for future in asking)
 
 
 def test_without_redis_everything_goes_on_and_the_cache_comes_back(cluster: Cluster, gateway: Gateway) -> None:

@@ -19,6 +19,7 @@ from prometheus_client import REGISTRY
 from ferry.v1 import ensembler_pb2, ensembler_pb2_grpc, gateway_pb2, gateway_pb2_grpc, types_pb2
 from gateway.service import GatewayService
 from gateway.settings import GatewaySettings
+from serving.errors import ServiceError
 from serving.server import Server
 
 MODEL = types_pb2.ModelVersion(name="efficientnet", version="1", digest="d" * 64)
@@ -83,6 +84,12 @@ class FakeEnsembler(ensembler_pb2_grpc.EnsemblerServicer):
             await context.abort(grpc.StatusCode.INTERNAL, "no recipe")
         entry = ensembler_pb2.RecipeEntry(model=MODEL, weight=1, available=self.available)
         return ensembler_pb2.GetPipelineResponse(entries=[entry], fingerprint=self.fingerprint)
+
+
+async def refuse(context: Any, error: ServiceError) -> None:
+    """Ends the call as services of Ferry do: with details, by which a caller knows that somebody answered."""
+    details = ("grpc-status-details-bin", error.to_status().SerializeToString())
+    await context.abort(error.code, error.message, (details,))
 
 
 @asynccontextmanager

@@ -11,7 +11,7 @@ import grpc
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
-from ferry.transport import channel_options
+from ferry.transport import channel_options, internal_service_config
 from serving.server import Server, Service
 from serving.settings import ServiceSettings
 
@@ -31,7 +31,10 @@ async def serve(service: Service, settings: ServiceSettings) -> AsyncIterator[gr
     server = Server(service, settings)
     await server.start()
     try:
-        options = [*channel_options("test"), ("grpc.enable_retries", 0)]
+        options = [
+            *channel_options("test", internal_service_config(service.grpc_services[0])),
+            ("grpc.enable_retries", 0),
+        ]
         async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}", options=options) as channel:
             yield channel
     finally:

@@ -21,7 +21,7 @@ import numpy.typing as npt
 from opentelemetry import trace
 from opentelemetry.context import Context
 
-from serving.errors import DeadlineError, OverloadedError, ServiceError, UnavailableError
+from serving.errors import DeadlineError, OverloadedError, RefusedError, ServiceError
 from serving.telemetry import metrics, tracing
 
 log = logging.getLogger(__name__)
@@ -122,7 +122,7 @@ class MicroBatcher:
         Raises:
             OverloadedError: the queue is full.
             DeadlineError: the deadline passed before the run.
-            UnavailableError: the batcher is closing.
+            RefusedError: the batcher is closing.
             ServiceError: the run failed for these rows.
         """
         if len(self._queue) >= self._policy.max_queue:
@@ -140,7 +140,7 @@ class MicroBatcher:
 
     async def _submit(self, rows: Rows, deadline: float) -> BatchResult:
         if self._closed:
-            raise UnavailableError(f"{self._model} {self._version} is being replaced; try again")
+            raise RefusedError(f"{self._model} {self._version} is being replaced; try again")
         item = _Item(
             rows,
             deadline,

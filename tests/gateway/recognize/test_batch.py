@@ -7,7 +7,8 @@ import pytest
 from google.rpc import error_details_pb2
 
 from ferry.v1 import ensembler_pb2, gateway_pb2
-from tests.gateway.fakes import detail, eventually, jpeg
+from serving.errors import InvalidArgumentError, UnavailableError
+from tests.gateway.fakes import detail, eventually, jpeg, refuse
 
 
 def batch(*images, **fields):
@@ -40,7 +41,7 @@ async def test_answers_come_as_they_are_ready(ensembler, gateway):
 async def test_an_image_that_fails_fails_alone(ensembler, gateway):
     async def refuse_black(fake, request, context):
         if request.image == jpeg(9):
-            await context.abort(grpc.StatusCode.UNAVAILABLE, "no model answered")
+            await refuse(context, UnavailableError("no model answered"))
 
     ensembler.behave = refuse_black
     bad_options = ensembler_pb2.RecognizeOptions(max_faces=1000)
@@ -55,14 +56,10 @@ async def test_an_image_that_fails_fails_alone(ensembler, gateway):
 
 
 async def test_the_field_named_by_a_service_behind_is_passed_on(ensembler, gateway):
-    async def refuse(fake, request, context):
-        from serving.errors import InvalidArgumentError
+    async def refuse_all(fake, request, context):
+        await refuse(context, InvalidArgumentError("image", "is truncated"))
 
-        error = InvalidArgumentError("image", "is truncated")
-        details = ("grpc-status-details-bin", error.to_status().SerializeToString())
-        await context.abort(error.code, error.message, (details,))
-
-    ensembler.behave = refuse
+    ensembler.behave = refuse_all
     answers = [a async for a in gateway.stub.RecognizeBatch(batch(jpeg()), timeout=20)]
     assert (answers[0].error.code, answers[0].error.field) == (3, "image")
     assert answers[0].error.message == "image: is truncated"

@@ -199,7 +199,7 @@ async def test_the_first_callers_deadline_does_not_become_the_others(ensembler, 
 
 
 async def test_an_ensembler_that_is_not_there_is_said_to_be(start_gateway):
-    gateway = await start_gateway(ensembler="127.0.0.1:1")
+    gateway = await start_gateway(ensembler="127.0.0.1:1", patience=0.1)
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await gateway.recognize(jpeg())
     assert caught.value.code() is grpc.StatusCode.UNAVAILABLE

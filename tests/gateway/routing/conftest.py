@@ -39,7 +39,7 @@ class Tracks:
         new.replace(self.path)
 
     async def gateway(self, **settings: Any) -> Gateway:
-        fast = {"routing_interval": 0.1, "pipeline_interval": 0.02, "routing_file": self.path}
+        fast = {"routing_interval": 0.1, "pipeline_interval": 0.02, "routing_file": self.path, "patience": 0.2}
         return await self.stack.enter_async_context(running_gateway(ensembler=GONE, **{**fast, **settings}))
 
 

@@ -107,7 +107,7 @@ async def test_a_variant_that_vanishes_ends_its_calls_first(tracks):
     tracks.canary.gate.set()
     assert {(await call).variant for call in calls} == {"canary"}
     await eventually(lambda: not gateway.service._router._retiring)
-    assert retired._channel.get_state().name == "SHUTDOWN"
+    assert retired._upstream.channel.get_state().name == "SHUTDOWN"
     assert REGISTRY.get_sample_value("ferry_variant_healthy", {"variant": "canary"}) is None
 
 

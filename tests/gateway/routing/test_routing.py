@@ -7,7 +7,8 @@ import pytest
 from google.rpc import error_details_pb2
 
 from ferry.v1 import gateway_pb2
-from tests.gateway.fakes import Counted, detail, eventually, jpeg
+from serving.errors import UpstreamError
+from tests.gateway.fakes import Counted, detail, eventually, jpeg, refuse
 from tests.gateway.routing.conftest import GONE
 
 CALLERS = [f"caller-{n}" for n in range(40)]
@@ -101,7 +102,7 @@ async def test_a_canary_that_is_gone_fails_nobody(tracks):
 @pytest.mark.parametrize("code", ["UNAVAILABLE", "INTERNAL", "NOT_FOUND", "RESOURCE_EXHAUSTED"])
 async def test_a_canary_that_fails_fails_nobody(tracks, code):
     async def fail(fake, request, context):
-        await context.abort(grpc.StatusCode[code], "out of order")
+        await refuse(context, UpstreamError(grpc.StatusCode[code], "out of order"))
 
     tracks.canary.behave = fail
     tracks.write(stable=0, canary=1)
@@ -115,10 +116,10 @@ async def test_a_canary_that_fails_fails_nobody(tracks, code):
 
 
 async def test_what_is_wrong_with_a_request_is_not_asked_twice(tracks):
-    async def refuse(fake, request, context):
+    async def refuse_it(fake, request, context):
         await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "image: is no picture")
 
-    tracks.canary.behave = refuse
+    tracks.canary.behave = refuse_it
     tracks.write(stable=0, canary=1)
     gateway = await tracks.gateway()
     with pytest.raises(grpc.aio.AioRpcError) as caught:

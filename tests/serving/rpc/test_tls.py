@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -15,6 +17,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from ferry.tls import Tls, TlsError
 from ferry.v1 import classifier_pb2, classifier_pb2_grpc
 from serving.rpc import renewing, upstream
+from serving.rpc.upstream import Upstream
 from serving.server import Server
 from serving.settings import ServiceSettings
 from tests.certificates import Certificates
@@ -58,13 +61,14 @@ async def ask(port: int, credentials: grpc.ChannelCredentials | None) -> grpc.St
 
 
 @asynccontextmanager
-async def stub(port: int, tls: Tls) -> AsyncIterator[classifier_pb2_grpc.ClassifierAsyncStub]:
+async def calling(port: int, tls: Tls) -> AsyncIterator[Callable[[], Awaitable[Any]]]:
     """As services ask each other."""
     upstream.configure(tls)
     try:
-        channel = upstream.open_channel(f"localhost:{port}", "test")
-        yield classifier_pb2_grpc.ClassifierStub(channel)
-        await channel.close()
+        where = Upstream(f"localhost:{port}", name="fake", health_service="ferry.v1.Classifier", caller="test")
+        classify = classifier_pb2_grpc.ClassifierStub(where.channel).Classify
+        yield partial(where.call, classify, REQUEST, timeout=60, patience=60)
+        await where.close()
     finally:
         upstream.configure(None)
 
@@ -135,8 +139,8 @@ async def test_services_that_call_renew_theirs_and_lose_no_call(
         return classifier_pb2.ClassifyResponse()
 
     fake = FakeService(hold)
-    async with running(fake, **service.settings) as (server, _), stub(server.port, caller.tls) as classifier:
-        in_flight = asyncio.ensure_future(upstream.call(classifier.Classify, REQUEST, upstream="fake", timeout=60))
+    async with running(fake, **service.settings) as (server, _), calling(server.port, caller.tls) as call:
+        in_flight = asyncio.ensure_future(call())
         await arrived.wait()
         # From here on the caller's old certificate is worth nothing to new connections, and the new one everything.
         new = trustme.CA()
@@ -144,7 +148,7 @@ async def test_services_that_call_renew_theirs_and_lose_no_call(
         caller.renew(new)
         go.set()
         for _ in range(3):
-            await upstream.call(classifier.Classify, REQUEST, upstream="fake", timeout=60)
+            await call()
         await in_flight
 
 
@@ -153,11 +157,11 @@ async def test_a_caller_goes_on_while_its_files_do_not_fit(
 ) -> None:
     monkeypatch.setattr(renewing, "_LOOK_SECONDS", 0.0)
     assert caller.tls.cert is not None
-    async with running(FakeService(), **service.settings) as (server, _), stub(server.port, caller.tls) as classifier:
+    async with running(FakeService(), **service.settings) as (server, _), calling(server.port, caller.tls) as call:
         caller.tls.cert.write_bytes(b"")
-        await upstream.call(classifier.Classify, REQUEST, upstream="fake", timeout=60)
+        await call()
         caller.tls.cert.unlink()
-        await upstream.call(classifier.Classify, REQUEST, upstream="fake", timeout=60)
+        await call()
 
 
 async def test_probes_need_no_certificate_and_see_health_alone(service: Certificates) -> None:
