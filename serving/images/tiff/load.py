@@ -20,7 +20,10 @@ from serving.images.tiff.layout import (
     read_layout,
 )
 from serving.images.tiff.levels import to_eight_bits
+from serving.images.tiff.quiet import silence_libtiff
 from serving.images.tiff.samples import read_samples
+
+silence_libtiff()
 
 _ASSOCIATED_ALPHA, _ALPHA = 1, 2
 _MODES = {1: "L", 3: "RGB", 4: "CMYK"}

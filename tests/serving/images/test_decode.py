@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import io
+import struct
 
 import numpy as np
 import pytest
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from serving.errors import InvalidArgumentError
 from serving.images.decode import decode
 from serving.images.header import read_header
-from tests.serving.images.files import Pixels, encode, photo
+from tests.serving.images.files import Pixels, encode, photo, tiff
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL")
 LOSSLESS = ("PNG", "BMP", "TIFF")
@@ -133,6 +135,63 @@ def test_exif_orientation(format_: str, orientation: int) -> None:
     exif[ORIENTATION] = orientation
     data = encode(Image.fromarray(photo()), format_, exif=exif)
     close(decode(data), UPRIGHT[orientation](photo()), 0 if format_ in LOSSLESS else 12)
+
+
+@pytest.mark.parametrize("format_", ["JPEG", "PNG", "WEBP"])
+@pytest.mark.parametrize("kind", [1, 3, 4, 7, 8, 9])
+@pytest.mark.parametrize("orientation", [3, 6])
+def test_the_orientation_may_have_any_type_of_a_whole_number(format_: str, kind: int, orientation: int) -> None:
+    """BYTE, SHORT, LONG, UNDEFINED, SSHORT, SLONG."""
+    exif = b"Exif\0\0II*\0" + struct.pack("<IHHHIII", 8, 1, ORIENTATION, kind, 1, orientation, 0)
+    data = encode(Image.fromarray(photo()), format_, exif=exif)
+    close(decode(data), UPRIGHT[orientation](photo()), 0 if format_ in LOSSLESS else 12)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("kind", [1, 3, 4])
+def test_the_orientation_of_a_tiff(kind: int, orientation: int) -> None:
+    tags = [(256, 4, 1, 48), (257, 4, 1, 32), (258, 4, 1, 8), (262, 4, 1, 1), (274, kind, 1, orientation)]
+    data = tiff([*tags, (273, 4, 1, 110), (277, 4, 1, 1), (279, 4, 1, 48 * 32)], grey(photo())[..., 0].tobytes())
+    close(decode(data), UPRIGHT[orientation](grey(photo())), 0)
+
+
+@pytest.mark.parametrize("keyword", ["Raw profile type exif", "XML:com.adobe.xmp"])
+def test_an_orientation_in_text(keyword: str) -> None:
+    info = PngInfo()
+    if keyword.startswith("XML"):
+        info.add_itxt(keyword, '<x tiff:Orientation="6"/>')
+    else:
+        exif = Image.Exif()
+        exif[ORIENTATION] = 6
+        packed = exif.tobytes()
+        info.add_text(keyword, f"\nexif\n{len(packed):8}\n{packed.hex()}\n", zip=True)
+    close(decode(encode(Image.fromarray(photo()), "PNG", pnginfo=info)), UPRIGHT[6](photo()), 0)
+
+
+@pytest.mark.parametrize("size", [100, 5_000_000])
+@pytest.mark.parametrize("zip_", [False, True])
+def test_text_of_any_size_is_no_reason_to_refuse_good_pixels(size: int, zip_: bool) -> None:
+    info = PngInfo()
+    for keyword in ("Comment", "Raw profile type exif"):
+        info.add_text(keyword, "a" * size, zip=zip_)
+        info.add_itxt(keyword, "b" * size, zip=zip_)
+    close(decode(encode(Image.fromarray(photo()), "PNG", pnginfo=info)), photo(), 0)
+
+
+@pytest.mark.parametrize("alpha", [0, 1, 255])
+def test_a_bmp_whose_alpha_is_all_zero_has_none(alpha: int) -> None:
+    """Programs that write 32 bits a pixel often leave the fourth byte empty, and say in the header that it is alpha."""
+    height, width = photo().shape[:2]
+    rows = np.concatenate([photo()[::-1, :, ::-1], np.full((height, width, 1), 0, np.uint8)], axis=2)
+    rows[0, 0, 3] = alpha
+    masks = struct.pack("<4I", 0xFF0000, 0xFF00, 0xFF, 0xFF000000)
+    info = struct.pack("<IiiHHIIiiII", 108, width, height, 1, 32, 3, rows.size, 2835, 2835, 0, 0) + masks
+    data = b"BM" + struct.pack("<IHHI", 122 + rows.size, 0, 0, 122) + info.ljust(108, b"\0") + rows.tobytes()
+    pixels = decode(data)
+    if alpha == 0:
+        close(pixels, photo(), 0)
+    else:
+        assert (pixels[:-1] == 255).all()
 
 
 @pytest.mark.parametrize("orientation", [0, 9, 65535])
