@@ -63,7 +63,7 @@ format: $(VENV)/dev.stamp ## Format the code
 	$(BIN)/ruff format .
 
 bench: $(VENV)/toolchain.stamp ## Measure speed and memory, as ratios taken in one run
-	$(BIN)/python -m benchmarks
+	$(BIN)/ferry bench speed
 
 REGISTRY ?= localhost/ferry
 VERSION ?= $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)

@@ -1,1 +1,1 @@
-"""Speed and memory of Ferry, as ratios taken in one run. `python -m benchmarks --help` lists them."""
+"""Speed and memory of Ferry, as ratios taken in one run. `ferry bench --help` lists them."""

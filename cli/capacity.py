@@ -29,9 +29,7 @@ def capacity(
     manifests: Annotated[
         Path, typer.Option(help="Folder with the manifests, or with what `kubectl kustomize` printed.")
     ] = BASE,
-    costs: Annotated[Path, typer.Option(help="Measured costs; `python -m benchmarks autoscaling --measure`.")] = (
-        MEASURED
-    ),
+    costs: Annotated[Path, typer.Option(help="Measured costs; `ferry bench autoscaling --measure`.")] = (MEASURED),
     plot: Annotated[Path | None, typer.Option(help="PNG of the needs from 0 up to this load.")] = None,
     as_json: JsonOption = False,
 ) -> None:

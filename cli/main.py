@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import sys
-from importlib import import_module
 
 import typer
-from typer.main import get_command
 
 import ferry
 from cli import monitor, predict, serve, status
 from cli.cluster.errors import ClusterError
+from cli.lazy import UNTOUCHED, pass_on
 from cli.output import errors
 from ferry.client import FerryError
 
@@ -31,37 +30,36 @@ app.command()(status.status)
 app.command()(monitor.monitor)
 
 # What follows is passed on untouched to commands that are imported only when they are called.
-_PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "allow_interspersed_args": False}
 
 
-@app.command(context_settings=_PASS_ON, add_help_option=False)
+@app.command(**UNTOUCHED)
 def models(context: typer.Context) -> None:
     """Make, judge, publish, promote and roll back models (most need the extra `toolchain`)."""
-    _pass_on(context, "cli.models", "app")
+    pass_on(context, "cli.models", "app")
 
 
-@app.command(context_settings=_PASS_ON, add_help_option=False)
+@app.command(**UNTOUCHED)
 def rollout(context: typer.Context) -> None:
     """Roll a canary out and back in a Kubernetes cluster."""
-    _pass_on(context, "cli.rollout", "app")
+    pass_on(context, "cli.rollout", "app")
 
 
-@app.command(context_settings=_PASS_ON, add_help_option=False)
+@app.command(**UNTOUCHED)
 def tune(context: typer.Context) -> None:
     """Measure how this machine runs each model best, and keep the answer for the services."""
-    _pass_on(context, "cli.tune", "tune")
+    pass_on(context, "cli.tune", "tune")
 
 
-@app.command(context_settings=_PASS_ON, add_help_option=False)
+@app.command(**UNTOUCHED)
 def bench(context: typer.Context) -> None:
-    """Measure what each technique brings on this machine (from a checkout of the repository)."""
-    _pass_on(context, "benchmarks.gains.command", "app")
+    """Measure Ferry on this machine (from a checkout of the repository)."""
+    pass_on(context, "benchmarks.command", "app")
 
 
-@app.command(context_settings=_PASS_ON, add_help_option=False)
+@app.command(**UNTOUCHED)
 def capacity(context: typer.Context) -> None:
     """How many pods, CPUs and how much Redis a load needs (from a checkout of the repository)."""
-    _pass_on(context, "cli.capacity", "capacity")
+    pass_on(context, "cli.capacity", "capacity")
 
 
 @app.command()
@@ -70,25 +68,10 @@ def version() -> None:
     print(ferry.__version__)
 
 
-def _pass_on(context: typer.Context, module: str, name: str) -> None:
-    program = f"ferry {context.info_name}"
-    try:
-        target = getattr(import_module(module), name)
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(f"`{program}` needs {error.name}", name=error.name) from error
-    if not isinstance(target, typer.Typer):
-        function, target = (
-            target,
-            typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="markdown"),
-        )
-        target.command()(function)
-    get_command(target).main(args=context.args, prog_name=program, help_option_names=context.help_option_names)
-
-
 def main() -> None:
     """Runs the command line; whatever is expected to go wrong ends in one line and exit code 1."""
     try:
-        app()
+        app(prog_name="ferry")
     except ClusterError as error:
         if error.log_tail:
             errors.print(error.log_tail, style="dim", markup=False, highlight=False)
@@ -98,8 +81,14 @@ def main() -> None:
     except ModuleNotFoundError as error:
         if not error.name or error.name.split(".")[0] in {"cli", "ferry", "gateway", "modelkit", "services", "serving"}:
             raise
-        message = f"{error}; install it with `pip install 'ferry[toolchain]'`"
+        message = f"{error}; {_remedy(error.name)}"
     except OSError as error:
         message = str(error)
     errors.print(f"error: {message}", markup=False, highlight=False, soft_wrap=True)
     sys.exit(1)
+
+
+def _remedy(module: str) -> str:
+    if module.split(".", maxsplit=1)[0] in {"benchmarks", "deploy"}:
+        return "run it in a checkout of Ferry's repository"
+    return "install it with `pip install 'ferry[toolchain]'`"

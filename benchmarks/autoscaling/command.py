@@ -1,4 +1,4 @@
-"""`python -m benchmarks autoscaling`."""
+"""`ferry bench autoscaling`."""
 
 from __future__ import annotations
 

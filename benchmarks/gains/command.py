@@ -20,20 +20,7 @@ from serving.repository.repository import ModelRepository
 
 CACHE = Path("~/.cache/ferry/training")
 
-app = typer.Typer(
-    no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode="markdown",
-    help="Measure what techniques bring on this machine.",
-)
 
-
-@app.callback()
-def bench() -> None:
-    """Measure what techniques bring on this machine."""
-
-
-@app.command()
 def gains(
     data: Annotated[
         Path | None, typer.Option(help="Folder with the Parquet data; without it, accuracy is not measured.")

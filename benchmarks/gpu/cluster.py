@@ -1,4 +1,4 @@
-"""`python -m benchmarks.gpu.cluster`: the whole cluster with its models on a GPU, and on this machine's CPU."""
+"""`ferry bench gpu cluster`: the whole cluster with its models on a GPU, and on this machine's CPU."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ CALLERS = (1, 8, 32, 128)
 FILE = "gpu-cluster.json"
 
 
-def main(
+def measure_cluster(
     device: Annotated[list[str] | None, typer.Option(help="cuda or cpu; repeatable. Both by default.")] = None,
     batch_size: Annotated[int, typer.Option(min=1, max=1024, help="Most rows of a run on the GPU.")] = 32,
     callers: Annotated[list[int] | None, typer.Option(min=1, max=1024, help="At the same time; repeatable.")] = None,
@@ -72,7 +72,3 @@ def main(
             figures = (f"{load.per_second:.0f}", f"{load.p50_ms:.1f}", f"{load.p95_ms:.1f}", str(load.errors))
             table.add_row(name, str(load.callers), *figures)
     Console(width=None if sys.stdout.isatty() else 120).print(table)
-
-
-if __name__ == "__main__":
-    typer.run(main)

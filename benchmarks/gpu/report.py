@@ -63,7 +63,7 @@ def save(found: Sequence[Found], batches: Sequence[int], machine: str, record: d
     lines = [
         f"# Models on {machine}",
         "",
-        "Printed by `python -m benchmarks.gpu`, all in one run. In brackets: multiples of the CPU's images per second.",
+        "Printed by `ferry bench gpu models`, all in one run. In brackets: multiples of the CPU's images per second.",
         "",
         "| " + " | ".join(columns(batches)) + " |",
         "|" + "---|" * len(columns(batches)),

@@ -10,7 +10,7 @@ def draw(record: dict[str, Any], folder: Path) -> list[Path]:
     """Draws what `record` holds; nothing where matplotlib (of the toolchain) is missing.
 
     Args:
-        record: as `python -m benchmarks --json` prints it.
+        record: as `ferry bench speed --json` prints it.
         folder: where the pictures go; made where missing.
 
     Returns:

@@ -1,4 +1,4 @@
-"""What one image costs each service, in seconds of one CPU: `python -m benchmarks autoscaling --measure` finds it."""
+"""What one image costs each service, in seconds of one CPU: `ferry bench autoscaling --measure` finds it."""
 
 from __future__ import annotations
 

@@ -140,7 +140,7 @@ def plan(load: Load, costs: Costs, manifests: Mapping[str, Deployed]) -> Plan:
     _check(load)
     unknown = sorted(manifests.keys() - costs.services.keys())
     if unknown:
-        raise ValueError(f"{unknown[0]} was never measured; `python -m benchmarks autoscaling --measure` does it")
+        raise ValueError(f"{unknown[0]} was never measured; `ferry bench autoscaling --measure` does it")
     services = {name: _service(name, load, costs, deployed) for name, deployed in manifests.items()}
     return Plan(load, services, _redis(load, costs), _edge(load, costs), _inner(load, costs, manifests))
 

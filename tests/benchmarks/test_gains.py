@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from benchmarks.command import app
 from benchmarks.gains import precision
-from benchmarks.gains.command import app
 from benchmarks.gains.report import markdown, save
 from benchmarks.gains.row import Figures, Row
 from serving.repository.repository import ModelRepository

@@ -7,20 +7,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import typer
 from typer.testing import CliRunner
 
-from benchmarks.gpu import __main__ as command
-from benchmarks.gpu import cluster, ways
+from benchmarks.command import app
+from benchmarks.gpu import ways
 from benchmarks.gpu.compare import agreement
 from benchmarks.gpu.measure import Found, Plan, Speed, measure
 from benchmarks.gpu.report import cells, columns
 from serving.repository.repository import ModelRepository, StoredModel
 from tests.serving.models.backends import fake_gpu
 from tests.tiny_models import classifier_graph, classifier_manifest, publish
-
-APP = typer.Typer(pretty_exceptions_enable=False)
-APP.command()(command.main)
 
 
 @pytest.fixture
@@ -84,7 +80,7 @@ def test_a_detector_is_compared_at_its_surest_box() -> None:
 def test_the_command_can_be_tried_without_a_gpu(stored: StoredModel, tmp_path: Path) -> None:
     arguments = ["tiny", "--provider", "cpu", "--batch", "1", "--seconds", "0.01", "--pictures", "4"]
     folders = ["--models-dir", str(tmp_path / "models"), "--out", str(tmp_path / "out")]
-    result = CliRunner().invoke(APP, [*arguments, *folders])
+    result = CliRunner().invoke(app, ["gpu", "models", *arguments, *folders])
     assert result.exit_code == 0, result.output
     record = json.loads((tmp_path / "out" / "gpu.json").read_text())
     assert record["gpu"] is None
@@ -96,7 +92,7 @@ def test_the_command_can_be_tried_without_a_gpu(stored: StoredModel, tmp_path: P
 
 def test_without_a_gpu_one_line_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fake_gpu.remove(monkeypatch)
-    result = CliRunner().invoke(APP, ["--out", str(tmp_path / "out")])
+    result = CliRunner().invoke(app, ["gpu", "models", "--out", str(tmp_path / "out")])
     assert result.exit_code == 1
     assert "no NVIDIA GPU with a driver is visible" in result.stderr
     assert not (tmp_path / "out").exists()
@@ -104,8 +100,6 @@ def test_without_a_gpu_one_line_says_so(tmp_path: Path, monkeypatch: pytest.Monk
 
 def test_the_cluster_wants_a_gpu_too_unless_told_otherwise(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fake_gpu.remove(monkeypatch)
-    app = typer.Typer(pretty_exceptions_enable=False)
-    app.command()(cluster.main)
-    result = CliRunner().invoke(app, ["--out", str(tmp_path / "out")])
+    result = CliRunner().invoke(app, ["gpu", "cluster", "--out", str(tmp_path / "out")])
     assert result.exit_code == 1
     assert "no NVIDIA GPU with a driver is visible" in result.stderr

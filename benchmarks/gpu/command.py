@@ -1,4 +1,4 @@
-"""`python -m benchmarks.gpu`."""
+"""`ferry bench gpu models` and `ferry bench gpu cluster`."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 import typer
 from rich.console import Console
 
+from benchmarks.gpu.cluster import measure_cluster
 from benchmarks.gpu.measure import Found, Plan, measure
 from benchmarks.gpu.report import draw, save, table
 from serving.cpu import available_cpus, cpu_name
@@ -17,7 +18,7 @@ from serving.models.backends.gpu import find_gpu, lacks, runtime_version
 from serving.repository.repository import ModelRepository
 
 
-def main(
+def measure_models(
     models: Annotated[list[str] | None, typer.Argument(help="Names; all by default.")] = None,
     *,
     provider: Annotated[
@@ -66,5 +67,6 @@ def main(
     Console(width=None if sys.stdout.isatty() else 300).print(table(found, batches, machine))
 
 
-if __name__ == "__main__":
-    typer.run(main)
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="Measure on a GPU.")
+app.command("models")(measure_models)
+app.command("cluster")(measure_cluster)

@@ -1,0 +1,40 @@
+"""The one entrance: every benchmark by its name, imported only when it is called."""
+
+from __future__ import annotations
+
+import typer
+
+from cli.lazy import UNTOUCHED, pass_on
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Measure Ferry on this machine. Stop other work first.",
+)
+
+
+@app.command(**UNTOUCHED)
+def speed(context: typer.Context) -> None:
+    """Cold start, memory, cached answers, whole ways and tracing, against what they are to be compared with."""
+    pass_on(context, "benchmarks.speed.command", "speed")
+
+
+@app.command(**UNTOUCHED)
+def gains(context: typer.Context) -> None:
+    """What each technique brings and costs."""
+    pass_on(context, "benchmarks.gains.command", "gains")
+
+
+@app.command(**UNTOUCHED)
+def gpu(context: typer.Context) -> None:
+    """Models, and the whole cluster, on an NVIDIA GPU against this machine's CPU."""
+    pass_on(context, "benchmarks.gpu.command", "app")
+
+
+@app.command(**UNTOUCHED)
+def autoscaling(context: typer.Context) -> None:
+    """The autoscalers of the manifests against a queueing model of the services."""
+    pass_on(context, "benchmarks.autoscaling.command", "autoscaling")
