@@ -1,4 +1,7 @@
-"""Imports point one way: cli -> gateway, modelkit -> services -> serving -> ferry; and files stay small."""
+"""Imports point one way: benchmarks -> cli -> gateway, modelkit, deploy -> services -> serving -> ferry; rooms likewise.
+
+And files stay small.
+"""
 
 from __future__ import annotations
 
@@ -19,14 +22,34 @@ ALLOWED = {
     "services": {"services", "serving", "ferry"},
     "gateway": {"gateway", "serving", "ferry"},
     "modelkit": {"modelkit", "services", "serving", "ferry"},
-    "cli": set(PACKAGES),
+    "cli": {*PACKAGES, "deploy"},
+    "deploy": {"deploy", "serving", "ferry"},
+    "benchmarks": {*PACKAGES, "deploy", "benchmarks"},
 }
-"""Which of Ferry's packages each may import. Services, besides, do not import each other."""
+"""Which of Ferry's packages each may import, tests excepted. Services, besides, do not import each other."""
+ROOMS = {
+    "gateway": {
+        "store": set(),
+        "routing": set(),
+        "admission": set(),
+        "cache": {"store"},
+        "recognize": {"admission", "cache", "routing"},
+    },
+    "serving": {
+        "images": set(),
+        "telemetry": {"rpc"},
+        "repository": {"telemetry"},
+        "rpc": {"telemetry"},
+        "models": {"repository", "telemetry"},
+    },
+}
+"""Which rooms of its package each may import; what lies beside the rooms is free to all. Telemetry and rpc know each
+other: a log line names the request that it belongs to."""
 TOOLCHAIN = {"torch", "torchvision", "timm", "ultralytics", "onnxscript", "pyarrow", "sklearn", "skimage", "matplotlib"}
 MAX_LINES = 400
 FILES = sorted(
     path.relative_to(ROOT)
-    for folder in (*PACKAGES, "tests", "benchmarks")
+    for folder in (*ALLOWED, "tests")
     for path in (ROOT / folder).rglob("*.py")
     if "v1" not in path.parts
 )
@@ -62,14 +85,29 @@ def product(package: str) -> list[Path]:
     return [path for path in FILES if path.parts[0] == package]
 
 
-@pytest.mark.parametrize("package", PACKAGES)
+@pytest.mark.parametrize("package", ALLOWED)
 def test_packages_import_only_those_below_them(package: str) -> None:
     assert product(package)
     wrong = {
         f"{path}: {module}"
         for path in product(package)
         for module in modules(path)
-        if module.split(".")[0] in set(PACKAGES) - ALLOWED[package]
+        if module.split(".")[0] in {*ALLOWED, "tests"} - ALLOWED[package]
+    }
+    assert not wrong
+
+
+@pytest.mark.parametrize("package", ROOMS)
+def test_rooms_import_only_those_below_them(package: str) -> None:
+    allowed = ROOMS[package]
+    rooms = {path.parts[1] for path in product(package) if len(path.parts) > 2}
+    assert rooms == set(allowed), "say of a new room which others it may import"
+    wrong = {
+        f"{path}: {module}"
+        for path in product(package)
+        if len(path.parts) > 2
+        for module in modules(path)
+        if module.startswith(f"{package}.") and module.split(".")[1] in rooms - allowed[path.parts[1]] - {path.parts[1]}
     }
     assert not wrong
 
@@ -133,7 +171,7 @@ def test_every_product_file_says_what_it_answers_for() -> None:
     silent = [
         str(path)
         for path in FILES
-        if path.parts[0] in PACKAGES and (ROOT / path).read_text().strip()
+        if path.parts[0] in ALLOWED and (ROOT / path).read_text().strip()
         if not ast.get_docstring(ast.parse((ROOT / path).read_text()))
     ]
     assert not silent
