@@ -1,7 +1,5 @@
-"""Imports point one way: benchmarks -> cli -> gateway, modelkit, deploy -> services -> serving -> ferry; rooms likewise.
-
-And files stay small.
-"""
+"""Imports point one way, of packages and of their rooms: benchmarks -> cli -> gateway, modelkit, deploy -> services ->
+serving -> ferry; and files stay small."""
 
 from __future__ import annotations
 
