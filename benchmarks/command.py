@@ -38,3 +38,9 @@ def gpu(context: typer.Context) -> None:
 def autoscaling(context: typer.Context) -> None:
     """The autoscalers of the manifests against a queueing model of the services."""
     pass_on(context, "benchmarks.autoscaling.command", "autoscaling")
+
+
+@app.command(**UNTOUCHED)
+def experiments(context: typer.Context) -> None:
+    """Whether the verdicts of `ferry ab` are right as often as they say, by made-up experiments."""
+    pass_on(context, "benchmarks.experiments.command", "experiments")

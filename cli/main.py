@@ -45,6 +45,12 @@ def rollout(context: typer.Context) -> None:
 
 
 @app.command(**UNTOUCHED)
+def ab(context: typer.Context) -> None:
+    """Compare variants, with how sure the comparison is."""
+    pass_on(context, "cli.ab", "app")
+
+
+@app.command(**UNTOUCHED)
 def tune(context: typer.Context) -> None:
     """Measure how this machine runs each model best, and keep the answer for the services."""
     pass_on(context, "cli.tune", "tune")

@@ -1,0 +1,75 @@
+"""`ferry bench experiments`."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from benchmarks.experiments.figure import draw
+from benchmarks.experiments.scenario import BASELINE, SCENARIOS
+from benchmarks.experiments.simulate import ALPHA, RATIO_ALPHA, Outcome, RatioOutcome, simulate, simulate_ratio
+from cli.output import JsonOption
+
+
+def experiments(
+    number: Annotated[int, typer.Option(min=1, max=100_000, help="Experiments of each kind.")] = 1000,
+    labels: Annotated[int, typer.Option(min=100, max=1_000_000, help="Of experiments without a difference.")] = 20_000,
+    effect: Annotated[float, typer.Option(min=0.001, max=0.1, help="The true difference of the others.")] = 0.03,
+    seed: Annotated[int, typer.Option(help="Equal seeds give equal figures.")] = 1,
+    out: Annotated[Path, typer.Option(help="Folder for the picture.")] = Path("out"),
+    as_json: JsonOption = False,
+) -> None:
+    """Try the rules of `ferry ab` on made-up experiments, with a look after every label."""
+    console = Console(stderr=True)
+    outcomes = [
+        simulate(scenario, number, labels, effect, seed)
+        for scenario in track(SCENARIOS, "experiments", console=console, transient=True)
+    ]
+    ratio = simulate_ratio(min(number, 200), labels, seed)
+    draw(outcomes, out / "experiments.png")
+    if as_json:
+        print(json.dumps({"outcomes": [outcome.record() for outcome in outcomes], "ratio": asdict(ratio)}, indent=1))
+        return
+    printer = Console(width=None if console.is_terminal else 80)
+    printer.print(_table(outcomes, number, labels, effect))
+    printer.print(_ratio_line(ratio))
+    printer.print(f"plot: {out / 'experiments.png'}")
+
+
+def _table(outcomes: list[Outcome], number: int, labels: int, effect: float) -> Table:
+    table = Table(
+        title=f"{number} experiments, accuracy {BASELINE:g}, a look after each of {labels:,} labels; level {ALPHA:g}",
+        title_justify="left",
+    )
+    table.add_column("experiment")
+    for column in ("false", "one look", "planned", "found", "after"):
+        table.add_column(column, justify="right")
+    for outcome in outcomes:
+        table.add_row(
+            outcome.name,
+            f"{outcome.false_alarms:.1%}",
+            f"{outcome.common:.0%}",
+            f"{outcome.planned:,}",
+            f"{outcome.power:.0%}",
+            f"{outcome.found_after:,}",
+        )
+    table.caption = (
+        "false: share without a difference that had a verdict at any look; one look: the same of a common 95 % "
+        f"interval; planned: labels by `ferry ab plan` for {100 * effect:g} points; found: share with that difference "
+        "found by then; after: median labels until then"
+    )
+    return table
+
+
+def _ratio_line(ratio: RatioOutcome) -> str:
+    return (
+        f"shares of 50 : 50, level {RATIO_ALPHA:g}: blocked without a fault {ratio.false_alarms:.1%}; a fault of two "
+        f"points found in {ratio.found:.0%}, after {ratio.found_after:,} callers (median)"
+    )

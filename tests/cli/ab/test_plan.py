@@ -1,0 +1,56 @@
+"""How many labels a question needs."""
+
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from cli.ab import app
+from cli.ab.plan import plan
+
+
+def test_harder_questions_need_more_labels() -> None:
+    usual = plan(0.84, 0.03).labels
+    assert plan(0.84, 0.02).labels > usual
+    assert plan(0.84, 0.03, share=0.1).labels > usual
+    assert plan(0.84, 0.03, power=0.95).labels > usual
+    assert plan(0.84, 0.03, labels_per_caller=20, likeness=0.1).labels > 2 * usual
+    assert plan(0.84, 0.03, labels_per_caller=20).labels == usual
+
+
+def test_pairs_need_far_fewer() -> None:
+    assert plan(0.84, 0.03, disagreement=0.1).labels < plan(0.84, 0.03).labels / 3
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("baseline", "nan"),
+        ("baseline", "1"),
+        ("effect", "0"),
+        ("effect", "nan"),
+        ("effect", "0.3"),
+        ("effect", "1e-9"),
+        ("share", "0"),
+        ("alpha", "1.5"),
+        ("power", "-1"),
+        ("labels-per-day", "0"),
+        ("labels-per-caller", "inf"),
+        ("likeness", "1"),
+        ("disagreement", "0.001"),
+    ],
+)
+def test_numbers_out_of_range_are_refused_by_name(option: str, value: str) -> None:
+    options = {"baseline": "0.84", "effect": "0.03", option: value}
+    run = CliRunner().invoke(app, ["plan", *(part for name, text in options.items() for part in (f"--{name}", text))])
+    assert run.exit_code == 2
+    assert f"--{option}" in run.output
+
+
+def test_the_command_says_labels_and_days() -> None:
+    arguments = ["plan", "--baseline", "0.84", "--effect", "0.03", "--labels-per-day", "1000"]
+    said = CliRunner().invoke(app, arguments).output
+    labels = plan(0.84, 0.03).labels
+    assert f"{labels:,} labels" in said
+    assert f"{labels / 1000:.1f} days" in said
+    assert json.loads(CliRunner().invoke(app, [*arguments, "--json"]).output)["labels"] == labels
