@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -126,8 +127,7 @@ class MicroBatcher:
             ServiceError: the run failed for these rows.
         """
         if len(self._queue) >= self._policy.max_queue:
-            backlog = len(self._queue) / self._policy.concurrency * self._recent_run_seconds
-            raise OverloadedError(f"the queue of {self._model} is full", retry_after=min(max(backlog, 0.05), 5.0))
+            raise OverloadedError(f"the queue of {self._model} is full", retry_after=self._backlog_seconds())
         limit = self._policy.max_batch
         if len(rows) <= limit:
             return await self._submit(rows, deadline)
@@ -137,6 +137,11 @@ class MicroBatcher:
             sum(r.queue_seconds for r in results),
             sum(r.compute_seconds for r in results),
         )
+
+    def _backlog_seconds(self) -> float:
+        """About how long what waits will take: a run takes as many rows as fit. Within 0.05 to 5."""
+        runs = math.ceil(sum(len(item.rows) for item in self._queue) / self._policy.max_batch)
+        return min(max(runs / self._policy.concurrency * self._recent_run_seconds, 0.05), 5.0)
 
     async def _submit(self, rows: Rows, deadline: float) -> BatchResult:
         if self._closed:
