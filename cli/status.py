@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from dataclasses import asdict
 
 import typer
@@ -10,6 +12,7 @@ from rich.table import Table
 from cli.connect import ApiKeyOption, TlsCaOption, TlsCertOption, TlsKeyOption, credentials
 from cli.output import DEFAULT_ADDRESS, AddressOption, JsonOption, answers, print_json
 from ferry.client import ClusterStatus
+from ferry.client.results import PipelineModel
 
 
 def status(
@@ -35,6 +38,15 @@ def status(
         raise typer.Exit(1)
 
 
+def _state(model: PipelineModel) -> str:
+    state = "available" if model.available else "does not answer"
+    failure = model.load_failure
+    if failure is None:
+        return state
+    again = max(0, math.ceil(failure.retry_time - time.time()))
+    return f"{state}; version {failure.version} cannot be loaded (tried {failure.attempts} x, again in {again} s)"
+
+
 def _show(address: str, answer: ClusterStatus) -> None:
     answers.print(f"Ferry {answer.ferry_version} at {address}, up {answer.uptime:.0f} s", highlight=False)
     for variant in answer.variants:
@@ -46,8 +58,7 @@ def _show(address: str, answer: ClusterStatus) -> None:
         answers.print(line, highlight=False)
         table = Table("model", "version", "weight", "state", "digest")
         for model in variant.models:
-            state = "available" if model.available else "does not answer"
-            table.add_row(model.name, model.version or "?", f"{model.weight:g}", state, model.digest[:12])
+            table.add_row(model.name, model.version or "?", f"{model.weight:g}", _state(model), model.digest[:12])
         answers.print(table)
     cache = answer.cache
     if not cache.enabled:

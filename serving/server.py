@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
 import sys
 import time
@@ -20,6 +21,7 @@ from grpc_reflection.v1alpha import reflection
 from prometheus_client import start_http_server
 
 from ferry.transport import MAX_MESSAGE_BYTES
+from serving.daemon_thread import any_left
 from serving.memory import release_promptly
 from serving.rpc import upstream
 from serving.rpc.certificates import server_credentials
@@ -191,6 +193,18 @@ def _serve_metrics(settings: ServiceSettings) -> None:
 
 def run(service: Service, settings: ServiceSettings) -> None:
     """Runs `service` until SIGTERM or SIGINT; exits with 0 after a clean drain, 1 where it could not start."""
+    code = _serve(service, settings)
+    if any_left():
+        # The interpreter's own end could not be trusted: libraries unload under a thread that still runs in them.
+        logging.shutdown()
+        sys.stderr.flush()
+        os._exit(code)
+    if code:
+        sys.exit(code)
+
+
+def _serve(service: Service, settings: ServiceSettings) -> int:
+    """The exit code."""
     release_promptly()
     logs.configure(service.name, settings.log_level)
     tracing.configure(service.name, settings.otlp_endpoint, settings.trace_sample_ratio)
@@ -203,6 +217,7 @@ def run(service: Service, settings: ServiceSettings) -> None:
         asyncio.run(_run(service, settings))
     except Exception as error:
         log.error("cannot start: %s", error, exc_info=settings.log_level == "debug")
-        sys.exit(1)
+        return 1
     finally:
         tracing.shutdown()
+    return 0

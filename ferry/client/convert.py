@@ -10,6 +10,7 @@ from ferry.client.results import (
     CacheStatus,
     ClusterStatus,
     Face,
+    LoadFailure,
     ModelOpinion,
     ModelVersion,
     PipelineModel,
@@ -104,7 +105,12 @@ def _variant(message: gateway_pb2.VariantStatus) -> VariantStatus:
 
 def _entry(message: ensembler_pb2.RecipeEntry) -> PipelineModel:
     model = message.model
-    return PipelineModel(model.name, model.version, model.digest, message.weight, message.available)
+    failure = _load_failure(message.load_failure) if message.HasField("load_failure") else None
+    return PipelineModel(model.name, model.version, model.digest, message.weight, message.available, failure)
+
+
+def _load_failure(message: types_pb2.LoadFailure) -> LoadFailure:
+    return LoadFailure(message.version, message.attempts, message.retry_time.ToMilliseconds() / 1000)
 
 
 def _probabilities(entries: Iterable[types_pb2.ExpressionProbability]) -> Mapping[str, float]:

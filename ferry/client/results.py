@@ -121,6 +121,17 @@ class Recognition:
 
 
 @dataclass(frozen=True, slots=True)
+class LoadFailure:
+    """A version that a service should serve and cannot load; the one that it has goes on."""
+
+    version: str
+    attempts: int
+    """In a row."""
+    retry_time: float
+    """When it is tried again at the latest, Unix time in seconds."""
+
+
+@dataclass(frozen=True, slots=True)
 class PipelineModel:
     """A model in the recipe of a variant."""
 
@@ -130,6 +141,8 @@ class PipelineModel:
     digest: str
     weight: float
     available: bool
+    load_failure: LoadFailure | None
+    """A version that should be served in place of this one."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from ferry.v1 import types_pb2 as ferry_dot_v1_dot_types__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x66\x65rry/v1/classifier.proto\x12\x08\x66\x65rry.v1\x1a\x14\x66\x65rry/v1/types.proto\"\x99\x01\n\x0f\x43lassifyRequest\x12\x1f\n\x05\x63rops\x18\x01 \x01(\x0b\x32\x10.ferry.v1.Tensor\x12\x12\n\nmodel_name\x18\x02 \x01(\t\x12\x15\n\rmodel_version\x18\x03 \x01(\t\x12\x1e\n\x16test_time_augmentation\x18\x04 \x01(\x08\x12\x1a\n\x12include_embeddings\x18\x05 \x01(\x08\"\xae\x01\n\x10\x43lassifyResponse\x12\'\n\rprobabilities\x18\x01 \x01(\x0b\x32\x10.ferry.v1.Tensor\x12$\n\nembeddings\x18\x02 \x01(\x0b\x32\x10.ferry.v1.Tensor\x12%\n\x05model\x18\x03 \x01(\x0b\x32\x16.ferry.v1.ModelVersion\x12\x10\n\x08queue_ms\x18\x04 \x01(\x02\x12\x12\n\ncompute_ms\x18\x05 \x01(\x02\x32O\n\nClassifier\x12\x41\n\x08\x43lassify\x12\x19.ferry.v1.ClassifyRequest\x1a\x1a.ferry.v1.ClassifyResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x66\x65rry/v1/classifier.proto\x12\x08\x66\x65rry.v1\x1a\x14\x66\x65rry/v1/types.proto\"\x99\x01\n\x0f\x43lassifyRequest\x12\x1f\n\x05\x63rops\x18\x01 \x01(\x0b\x32\x10.ferry.v1.Tensor\x12\x12\n\nmodel_name\x18\x02 \x01(\t\x12\x15\n\rmodel_version\x18\x03 \x01(\t\x12\x1e\n\x16test_time_augmentation\x18\x04 \x01(\x08\x12\x1a\n\x12include_embeddings\x18\x05 \x01(\x08\"\xdb\x01\n\x10\x43lassifyResponse\x12\'\n\rprobabilities\x18\x01 \x01(\x0b\x32\x10.ferry.v1.Tensor\x12$\n\nembeddings\x18\x02 \x01(\x0b\x32\x10.ferry.v1.Tensor\x12%\n\x05model\x18\x03 \x01(\x0b\x32\x16.ferry.v1.ModelVersion\x12\x10\n\x08queue_ms\x18\x04 \x01(\x02\x12\x12\n\ncompute_ms\x18\x05 \x01(\x02\x12+\n\x0cload_failure\x18\x06 \x01(\x0b\x32\x15.ferry.v1.LoadFailure2O\n\nClassifier\x12\x41\n\x08\x43lassify\x12\x19.ferry.v1.ClassifyRequest\x1a\x1a.ferry.v1.ClassifyResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,7 +35,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CLASSIFYREQUEST']._serialized_start=62
   _globals['_CLASSIFYREQUEST']._serialized_end=215
   _globals['_CLASSIFYRESPONSE']._serialized_start=218
-  _globals['_CLASSIFYRESPONSE']._serialized_end=392
-  _globals['_CLASSIFIER']._serialized_start=394
-  _globals['_CLASSIFIER']._serialized_end=473
+  _globals['_CLASSIFYRESPONSE']._serialized_end=437
+  _globals['_CLASSIFIER']._serialized_start=439
+  _globals['_CLASSIFIER']._serialized_end=518
 # @@protoc_insertion_point(module_scope)

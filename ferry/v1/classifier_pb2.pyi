@@ -68,6 +68,7 @@ class ClassifyResponse(_message.Message):
     MODEL_FIELD_NUMBER: _builtins.int
     QUEUE_MS_FIELD_NUMBER: _builtins.int
     COMPUTE_MS_FIELD_NUMBER: _builtins.int
+    LOAD_FAILURE_FIELD_NUMBER: _builtins.int
     queue_ms: _builtins.float
     """Wait in the micro-batcher's queue, milliseconds, 0 or more."""
     compute_ms: _builtins.float
@@ -84,6 +85,10 @@ class ClassifyResponse(_message.Message):
     def model(self) -> _types_pb2.ModelVersion:
         """The model that answered."""
 
+    @_builtins.property
+    def load_failure(self) -> _types_pb2.LoadFailure:
+        """A version that should have answered in place of `model`; unset where there is none."""
+
     def __init__(
         self,
         *,
@@ -92,10 +97,11 @@ class ClassifyResponse(_message.Message):
         model: _types_pb2.ModelVersion | None = ...,
         queue_ms: _builtins.float = ...,
         compute_ms: _builtins.float = ...,
+        load_failure: _types_pb2.LoadFailure | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["embeddings", b"embeddings", "model", b"model", "probabilities", b"probabilities"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["embeddings", b"embeddings", "load_failure", b"load_failure", "model", b"model", "probabilities", b"probabilities"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["compute_ms", b"compute_ms", "embeddings", b"embeddings", "model", b"model", "probabilities", b"probabilities", "queue_ms", b"queue_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["compute_ms", b"compute_ms", "embeddings", b"embeddings", "load_failure", b"load_failure", "model", b"model", "probabilities", b"probabilities", "queue_ms", b"queue_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -116,6 +116,7 @@ class DetectResponse(_message.Message):
     DECODE_MS_FIELD_NUMBER: _builtins.int
     QUEUE_MS_FIELD_NUMBER: _builtins.int
     COMPUTE_MS_FIELD_NUMBER: _builtins.int
+    LOAD_FAILURE_FIELD_NUMBER: _builtins.int
     decode_ms: _builtins.float
     """Decoding, milliseconds, 0 or more."""
     queue_ms: _builtins.float
@@ -138,6 +139,10 @@ class DetectResponse(_message.Message):
     def model(self) -> _types_pb2.ModelVersion:
         """The model that answered."""
 
+    @_builtins.property
+    def load_failure(self) -> _types_pb2.LoadFailure:
+        """A version that should have answered in place of `model`; unset where there is none."""
+
     def __init__(
         self,
         *,
@@ -148,10 +153,11 @@ class DetectResponse(_message.Message):
         decode_ms: _builtins.float = ...,
         queue_ms: _builtins.float = ...,
         compute_ms: _builtins.float = ...,
+        load_failure: _types_pb2.LoadFailure | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["crops", b"crops", "image_size", b"image_size", "model", b"model"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["crops", b"crops", "image_size", b"image_size", "load_failure", b"load_failure", "model", b"model"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["compute_ms", b"compute_ms", "crops", b"crops", "decode_ms", b"decode_ms", "detections", b"detections", "image_size", b"image_size", "model", b"model", "queue_ms", b"queue_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["compute_ms", b"compute_ms", "crops", b"crops", "decode_ms", b"decode_ms", "detections", b"detections", "image_size", b"image_size", "load_failure", b"load_failure", "model", b"model", "queue_ms", b"queue_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

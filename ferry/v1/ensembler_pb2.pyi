@@ -161,6 +161,7 @@ class RecipeEntry(_message.Message):
     MODEL_FIELD_NUMBER: _builtins.int
     WEIGHT_FIELD_NUMBER: _builtins.int
     AVAILABLE_FIELD_NUMBER: _builtins.int
+    LOAD_FAILURE_FIELD_NUMBER: _builtins.int
     weight: _builtins.float
     """Weight in the vote, 0 or more; weights need not sum to 1."""
     available: _builtins.bool
@@ -169,16 +170,21 @@ class RecipeEntry(_message.Message):
     def model(self) -> _types_pb2.ModelVersion:
         """The version that answers at present; only the name is set while it has not been reached."""
 
+    @_builtins.property
+    def load_failure(self) -> _types_pb2.LoadFailure:
+        """A version that should be served in place of `model` and cannot be loaded; unset where there is none."""
+
     def __init__(
         self,
         *,
         model: _types_pb2.ModelVersion | None = ...,
         weight: _builtins.float = ...,
         available: _builtins.bool = ...,
+        load_failure: _types_pb2.LoadFailure | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["model", b"model"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["load_failure", b"load_failure", "model", b"model"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["available", b"available", "model", b"model", "weight", b"weight"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["available", b"available", "load_failure", b"load_failure", "model", b"model", "weight", b"weight"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

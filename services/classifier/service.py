@@ -67,6 +67,7 @@ class ClassifierService(ModelService, classifier_pb2_grpc.ClassifierServicer):
                 model=model.version(),
                 queue_ms=run.queue_seconds * 1000,
                 compute_ms=run.compute_seconds * 1000,
+                load_failure=self._host.load_failure(model.manifest.name),
             )
 
 

@@ -89,6 +89,7 @@ class DetectorService(ModelService, detector_pb2_grpc.DetectorServicer):
                 decode_ms=prepared.decode_seconds * 1000,
                 queue_ms=run.queue_seconds * 1000,
                 compute_ms=run.compute_seconds * 1000,
+                load_failure=self._host.load_failure(model.manifest.name),
             )
 
     def _prepare(self, data: bytes, manifest: Manifest) -> _Prepared:

@@ -41,6 +41,7 @@ class Model:
 
     Attributes:
         entry: its place in the recipe.
+        load_failure: a version that its service should serve and cannot load.
         available: whether it answered last.
         heard_at: time.monotonic() of the last answer.
     """
@@ -48,6 +49,7 @@ class Model:
     def __init__(self, entry: ModelEntry) -> None:
         self.entry = entry
         self._newest: Newest[types_pb2.ModelVersion | None] = Newest(None)
+        self.load_failure: types_pb2.LoadFailure | None = None
         self.available = False
         self.heard_at = -math.inf
         self._complained_at = -math.inf
@@ -69,8 +71,9 @@ class Model:
         if self._upstream is not None:
             await self._upstream.close()
 
-    def heard(self, model: types_pb2.ModelVersion, asked_at: float) -> None:
+    def heard(self, response: detector_pb2.DetectResponse | classifier_pb2.ClassifyResponse, asked_at: float) -> None:
         """The model answered a question of time.monotonic() `asked_at`."""
+        model = response.model
         if not self.available:
             log.info("%s is available", self.entry.name, extra={"version": model.version, "digest": model.digest})
         self.available = True
@@ -80,7 +83,11 @@ class Model:
             # A copy: a part of a message keeps the whole of it, crops included, in memory.
             known = types_pb2.ModelVersion()
             known.CopyFrom(model)
-        self._newest.hear(known, asked_at)
+        if self._newest.hear(known, asked_at):
+            self.load_failure = None
+            if response.HasField("load_failure"):
+                self.load_failure = types_pb2.LoadFailure()
+                self.load_failure.CopyFrom(response.load_failure)
 
     def failed(self, error: ServiceError | NonsenseError) -> None:
         """The model did not answer. Overload, bad input and a caller without time are not its absence."""
@@ -135,7 +142,7 @@ class DetectorModel(Model):
         except NonsenseError as error:
             self.failed(error)
             raise UnavailableError(f"{self.entry.name} gave an answer that cannot be used: {error}") from error
-        self.heard(response.model, asked_at)
+        self.heard(response, asked_at)
         return response
 
 
@@ -173,5 +180,5 @@ class ClassifierModel(Model):
         except (ServiceError, NonsenseError) as error:
             self.failed(error)
             raise
-        self.heard(response.model, asked_at)
+        self.heard(response, asked_at)
         return Judgement(response.model, probabilities, response.queue_ms, response.compute_ms)

@@ -216,6 +216,7 @@ class Pipeline:
                     model=model.model or types_pb2.ModelVersion(name=model.entry.name),
                     weight=weight,
                     available=model.available,
+                    load_failure=model.load_failure,
                 )
                 for model, weight in zip(self.models, weights, strict=True)
             ],

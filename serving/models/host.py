@@ -12,12 +12,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ferry.v1 import types_pb2
+from serving.daemon_thread import in_daemon_thread
 from serving.errors import NotFoundError
 from serving.models import tuning
 from serving.models.backends import Backend, ModelLoadError
 from serving.models.backends.base import Outputs
 from serving.models.backends.gpu import GpuMissingError, GpuSettings
 from serving.models.batching.batcher import BatchPolicy, MicroBatcher
+from serving.models.load_failures import LoadFailures
 from serving.repository.manifest import Manifest, Task
 from serving.repository.policy import VersionPolicy
 from serving.repository.repository import STABLE, InvalidModelError, ModelRepository, StoredModel
@@ -68,7 +70,7 @@ class ModelHost:
         self._settings = settings
         self._models: dict[tuple[str, str], LoadedModel] = {}
         self._current: dict[str, str] = {}
-        self._refused: dict[tuple[str, str], Signature] = {}
+        self._failures = LoadFailures()
         self._watcher: asyncio.Task[None] | None = None
         self._draining: set[asyncio.Task[None]] = set()
 
@@ -82,6 +84,7 @@ class ModelHost:
             GpuMissingError: the settings want a GPU, and there is none that could be used.
         """
         for policy in self._policies:
+            self._failures.forget(policy.name, wanted=())
             for version in policy.versions:
                 model = await self._load(policy.name, version)
                 self._current.setdefault(policy.name, model.manifest.version)
@@ -89,12 +92,12 @@ class ModelHost:
             self._watcher = asyncio.create_task(self._watch())
 
     async def stop(self) -> None:
-        """Drains and releases every model."""
+        """Drains and releases every model. One that is being loaded is left."""
         if self._watcher is not None:
             self._watcher.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._watcher
-        await asyncio.gather(*self._draining, *(self._unload(key) for key in list(self._models)))
+        await asyncio.gather(*self._draining, *(self._drain(self._models.pop(key)) for key in list(self._models)))
 
     @contextmanager
     def use(self, name: str = "", version: str = "") -> Iterator[LoadedModel]:
@@ -127,19 +130,26 @@ class ModelHost:
         """Every version that answers at present."""
         return list(self._models.values())
 
+    def load_failure(self, name: str) -> types_pb2.LoadFailure | None:
+        """What keeps a version of the model from being served in place of the one that is; None: nothing does."""
+        return self._failures.newest(name)
+
     async def refresh(self) -> None:
         """Swaps in the version that each model is to serve, and drains the old one.
 
         That is the promoted version for a policy that follows `stable`; where none is promoted, and for `latest`, the
-        newest good one. A version that cannot be served is looked at again only when its files change. Where the
-        current version is gone from the repository, the newest of those that are left takes over.
+        newest good one. A version that cannot be loaded is tried again when its files change, and with ever longer
+        pauses. Where the current version is gone from the repository, the newest of those that are left takes over.
         """
         for policy in self._policies:
             if not policy.follows:
                 continue
+            better = []
             for version in self._wanted(policy):
                 if version == self._current[policy.name] or await self._take_over(policy.name, version):
                     break
+                better.append(version)
+            self._failures.forget(policy.name, wanted=better)
 
     def _wanted(self, policy: VersionPolicy) -> list[str]:
         """Versions to serve, best first. With a promoted one, only that, and what is served already."""
@@ -158,19 +168,18 @@ class ModelHost:
 
     async def _take_over(self, name: str, version: str) -> bool:
         """Whether `version` could be loaded and answers from now on."""
-        signature = _signature(self._repository.root / name / version)
-        if self._refused.get((name, version)) == signature:
+        files = _signature(self._repository.root / name / version)
+        if not self._failures.is_due(name, version, files):
             return False
         try:
             await self._load(name, version)
         except Exception as error:
-            self._refused[name, version] = signature
-            log.error("%s %s is not taken into service: %s", name, version, error)
+            self._failures.failed(name, version, files, error)
             return False
-        old = name, self._current[name]
+        old = self._models.pop((name, self._current[name]))
         self._current[name] = version
-        log.info("%s %s took over from %s", name, version, old[1])
-        task = asyncio.create_task(self._unload(old))
+        log.info("%s %s took over from %s", name, version, old.manifest.version)
+        task = asyncio.create_task(self._drain(old))
         self._draining.add(task)
         task.add_done_callback(self._draining.discard)
         return True
@@ -185,7 +194,7 @@ class ModelHost:
 
     async def _load(self, name: str, version: str) -> LoadedModel:
         started = time.monotonic()
-        stored, backend = await asyncio.to_thread(self._open, name, version)
+        stored, backend = await in_daemon_thread(self._open, name, version, name=f"load-{name}")
         manifest = stored.manifest
         settings = self._settings
         policy = BatchPolicy(settings.max_batch, settings.max_wait_ms / 1000, settings.max_queue)
@@ -231,12 +240,14 @@ class ModelHost:
             raise InvalidModelError(f"{stored.directory} does not run as its manifest says: {error}") from error
         return stored, backend
 
-    async def _unload(self, key: tuple[str, str]) -> None:
-        model = self._models.pop(key)
+    async def _drain(self, model: LoadedModel) -> None:
+        """Of a model that is not in `_models` any more."""
         await model.idle.wait()
         await model.batcher.close()
-        with contextlib.suppress(KeyError):
-            metrics.MODEL_INFO.remove(*model.labels())
+        # After a rollback the same version may be back, under the same labels.
+        if model.labels() not in {other.labels() for other in self._models.values()}:
+            with contextlib.suppress(KeyError):
+                metrics.MODEL_INFO.remove(*model.labels())
 
 
 def check_outputs(manifest: Manifest, outputs: Outputs, rows: int) -> None:

@@ -69,5 +69,10 @@ MODEL_INFO = Gauge(
     "1 for every model version being served.",
     ("model", "version", "digest", "backend", "precision"),
 )
+LOAD_FAILURES = Gauge(
+    "ferry_model_load_failures",
+    "Attempts in a row to load a version that should be served and is not; 0 where nothing is amiss.",
+    ("model",),
+)
 GPU_UTILIZATION = Gauge("ferry_gpu_utilization_ratio", "Share of the time in which the GPU computes.", ("gpu",))
 GPU_MEMORY = Gauge("ferry_gpu_memory_bytes", "Memory of the GPU in use, of all its processes.", ("gpu",))

@@ -128,7 +128,9 @@ def test_status(address: str) -> None:
     record = json.loads(result.stdout)
     assert record["address"] == address
     assert record["variants"][0]["models"][0]["name"] == "arcface"
-    people = run(app, ["status", "--address", address])
+    assert record["variants"][0]["models"][0]["load_failure"] == {"version": "2", "attempts": 3, "retry_time": 0}
+    people = run(app, ["status", "--address", address], env={"COLUMNS": "300"})
+    assert "version 2 cannot be loaded (tried 3 x, again in 0 s)" in people.stdout
     assert "arcface" in people.stdout
     assert "healthy" in people.stdout
 

@@ -84,7 +84,10 @@ class FakeGateway(gateway_pb2_grpc.ExpressionRecognitionServicer):
     def GetStatus(self, request: Any, context: grpc.ServicerContext) -> gateway_pb2.GetStatusResponse:  # noqa: N802
         self._receive(request, context)
         entry = ensembler_pb2.RecipeEntry(
-            model=types_pb2.ModelVersion(name="arcface", version="1"), weight=0.5, available=True
+            model=types_pb2.ModelVersion(name="arcface", version="1"),
+            weight=0.5,
+            available=True,
+            load_failure=types_pb2.LoadFailure(version="2", attempts=3),
         )
         variant = gateway_pb2.VariantStatus(name="stable", traffic_share=1.0, entries=[entry], healthy=True)
         response = gateway_pb2.GetStatusResponse(ferry_version="0.1.0", variants=[variant])

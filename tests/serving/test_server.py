@@ -19,6 +19,7 @@ from serving.server import Server
 from serving.settings import ServiceSettings
 from tests.processes import NOT_SERVING, SERVING, free_port, health, outcome, process, until
 from tests.serving.fakes import FakeService, running
+from tests.tiny_models import classifier_graph, classifier_manifest, publish
 
 FAKE = ("-m", "tests.serving.fakes")
 
@@ -223,3 +224,33 @@ def test_metrics_are_served_over_http(tmp_path: Path) -> None:
         page = urllib.request.urlopen(f"http://127.0.0.1:{metrics_port}/metrics", timeout=10).read().decode()
     for name in ("rpc_server_call_duration_seconds", "ferry_inference_in_flight", "ferry_inference_queue_seconds"):
         assert f"# TYPE {name} " in page
+
+
+@pytest.mark.parametrize("when", ["at the start", "in a swap"])
+def test_a_service_that_is_told_to_stop_leaves_a_load_that_takes_minutes(tmp_path: Path, when: str) -> None:
+    publish(tmp_path, classifier_manifest(version="1"), classifier_graph())
+    port = free_port()
+    # A real service, in which everything but the first so many loads hangs as the build of an engine does.
+    script = f"""
+import runpy, sys, time
+from pathlib import Path
+from serving.models import tuning
+well, left = tuning.open_fastest, [{int(when == "in a swap")}]
+def slowly(*arguments, **options):
+    if left[0]:
+        left[0] -= 1
+        return well(*arguments, **options)
+    Path({str(tmp_path)!r}, "loading").touch()
+    time.sleep(600)
+tuning.open_fastest = slowly
+sys.argv[1:] = ["--port", "{port}", "--models", "tiny:latest", "--models-dir", {str(tmp_path)!r},
+    "--backend", "onnxruntime", "--reload-interval", "0.05"]
+runpy.run_module("services.classifier", run_name="__main__")
+"""
+    with process(["-c", script]) as started:
+        if when == "in a swap":
+            until(lambda: health(port) == SERVING, what="SERVING")
+            publish(tmp_path, classifier_manifest(version="2"), classifier_graph())
+        until((tmp_path / "loading").exists, what="a load")
+        started.send_signal(signal.SIGTERM)
+        assert started.wait(60) == 0

@@ -64,6 +64,7 @@ class FakeDetector(Fake, detector_pb2_grpc.DetectorServicer):
     opinions: list[tuple[float, ...]] = field(default_factory=list)
     scores: list[float] = field(default_factory=list)
     crops: types_pb2.Tensor | None = None
+    load_failure: types_pb2.LoadFailure | None = None
     digest: str = "d" * 64
     version: str = "1"
     error: Exception | None = None
@@ -93,6 +94,7 @@ class FakeDetector(Fake, detector_pb2_grpc.DetectorServicer):
             crops=self.crops or (to_tensor(cut(self.faces, size)) if size else None),
             image_size=types_pb2.ImageSize(width=640, height=480),
             model=types_pb2.ModelVersion(name="detector", version=version, digest=digest),
+            load_failure=self.load_failure,
             decode_ms=1,
             queue_ms=2,
             compute_ms=3,

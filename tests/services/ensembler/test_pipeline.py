@@ -162,3 +162,15 @@ async def test_an_answer_names_the_version_that_made_it_when_a_newer_one_is_know
     after = (await caller.recognize()).fingerprint
     waiting.set()
     assert (await slow).fingerprint == before != after
+
+
+async def test_a_version_that_a_service_cannot_load_is_told_until_it_can(models: Models, caller: Caller) -> None:
+    async def failures() -> list[str]:
+        await caller.recognize()
+        return [entry.load_failure.version for entry in (await caller.pipeline()).entries]
+
+    assert await failures() == ["", "", ""]
+    models.detector.load_failure = types_pb2.LoadFailure(version="2", attempts=1)
+    assert await failures() == ["2", "", ""]
+    models.detector.load_failure = None
+    assert await failures() == ["", "", ""]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +13,14 @@ import pytest
 from serving.errors import NotFoundError
 from serving.models import tuning
 from serving.models.backends.gpu import GpuMissingError
-from serving.models.host import ModelHost, warm_sizes
+from serving.models.host import warm_sizes
 from serving.models.tuning import Candidate, Measurement
 from serving.repository.manifest import Activation, InputSpec, Label, OutputSpec, Task
-from serving.repository.policy import parse_policies
 from serving.repository.repository import InvalidModelError, ModelRepository
-from serving.settings import ModelServiceSettings
 from serving.telemetry import metrics
 from tests.processors import computes_bf16
 from tests.serving.models.backends import fake_gpu
+from tests.serving.models.hosts import LATER, NEW, OLD, Host, ask, served, until
 from tests.tiny_models import (
     SIDE,
     add_variant,
@@ -32,45 +30,6 @@ from tests.tiny_models import (
     detector_manifest,
     publish,
 )
-
-OLD, NEW = (0, 0, 0, 4, 0, 0, 0), (4, 0, 0, 0, 0, 0, 0)
-LATER = 1e9
-Host = Callable[..., Awaitable[ModelHost]]
-
-
-@pytest.fixture
-async def host(tmp_path: Path) -> AsyncIterator[Host]:
-    """Starts hosts over the repository in `tmp_path`; ONNX Runtime alone, so that loading takes milliseconds."""
-    started: list[ModelHost] = []
-
-    async def start(policies: str, task: Task = Task.CLASSIFY, **settings: Any) -> ModelHost:
-        options = {"models_dir": tmp_path, "backend": "onnxruntime", "threads": 1, "max_batch": 4, "reload_interval": 0}
-        made = ModelHost(
-            ModelRepository(tmp_path), parse_policies(policies), task, ModelServiceSettings(**(options | settings))
-        )
-        await made.start()
-        started.append(made)
-        return made
-
-    yield start
-    await asyncio.gather(*(made.stop() for made in started))
-
-
-async def ask(host: ModelHost, name: str = "", version: str = "") -> tuple[str, int]:
-    """Version that answered and the column of its highest score."""
-    with host.use(name, version) as model:
-        result = await model.batcher.submit(np.ones((1, 1, SIDE, SIDE), np.float32), LATER)
-        return model.version().version, int(result.outputs["logits"].argmax())
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(30):
-        while not condition():
-            await asyncio.sleep(0.005)
-
-
-def served(host: ModelHost) -> list[tuple[str, str]]:
-    return [(m.manifest.name, m.manifest.version) for m in host.models()]
 
 
 async def test_the_latest_version_answers(tmp_path: Path, host: Host) -> None:
