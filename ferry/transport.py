@@ -9,6 +9,8 @@ import json
 import re
 from ipaddress import ip_address
 
+STATUS_DETAILS_KEY = "grpc-status-details-bin"
+"""Trailing metadata that holds an error's google.rpc.Status."""
 MAX_MESSAGE_BYTES = 64 << 20
 """Largest message in either direction: a batch of images, or the crops of 256 faces."""
 

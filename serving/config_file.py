@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import tomllib
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from ferry.transport import target
 
 MAX_CONFIG_BYTES = 64 << 10
+
+Weight = Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False, strict=True)]
+"""A share before it is divided by the sum of all."""
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
 

@@ -9,9 +9,8 @@ import grpc
 from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2
 
+from ferry.transport import STATUS_DETAILS_KEY
 from ferry.v1 import gateway_pb2
-
-_STATUS_DETAILS_KEY = "grpc-status-details-bin"
 
 
 class FerryError(Exception):
@@ -103,7 +102,7 @@ def _make(code: grpc.StatusCode, message: str, *, field: str, retry_after: float
 
 def _details(metadata: Iterable[Any]) -> status_pb2.Status | None:
     for key, value in metadata:
-        if key == _STATUS_DETAILS_KEY and isinstance(value, bytes):
+        if key == STATUS_DETAILS_KEY and isinstance(value, bytes):
             try:
                 return status_pb2.Status.FromString(value)
             except DecodeError:

@@ -9,7 +9,7 @@ from typing import Annotated, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from serving.config_file import host_and_port
+from serving.config_file import Weight, host_and_port
 from serving.frozen import Frozen
 
 STABLE = "stable"
@@ -17,8 +17,6 @@ STABLE = "stable"
 MAX_VARIANTS = 8
 MAX_SALT_BYTES = 64
 NAME_PATTERN = r"^[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?$"
-
-Weight = Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False, strict=True)]
 
 
 class VariantEntry(Frozen):

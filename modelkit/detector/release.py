@@ -20,7 +20,7 @@ from modelkit.detector.train import CHECKPOINT, LOSSES, STARTS
 from modelkit.judging.metrics import fit_temperature
 from modelkit.judging.parity import ExportError, Parity, check_detector
 from modelkit.publishing.publish import PublishError, publish
-from modelkit.training.data import find_parquet, read_expressions
+from modelkit.training.data import REPORTED, find_parquet, read_expressions
 from modelkit.training.selection import select
 from serving.expressions import EXPRESSIONS
 from serving.repository.manifest import (
@@ -37,7 +37,6 @@ from serving.repository.manifest import (
 
 NAME = "detector"
 LICENSE = "AGPL-3.0"
-REPORTED = "public_test"
 MODEL_FILE, RECORD_FILE, CURVES_FILE, PARITY_FILE = "model.onnx", "record.json", "curves.png", "parity.json"
 DESCRIPTION = (
     "Finds faces in photos and gives each a first opinion on its expression. A YOLO of Ultralytics, fine-tuned on "

@@ -8,9 +8,10 @@ from collections.abc import Mapping
 from torch import Tensor, nn
 
 from modelkit.importing import insightface
-from modelkit.importing.classifier import MAX_CLASSES, Imported, channels_of, create, preparation
+from modelkit.importing.classifier import Imported, channels_of, create, preparation
 from modelkit.importing.errors import CheckpointError
 from modelkit.importing.fit import fit, guess, spellings
+from modelkit.importing.labels import MAX_CLASSES
 from modelkit.importing.networks import EmbeddingClassifier
 from modelkit.networks.arcface import ArcFace, Backbone
 from modelkit.networks.mobilenet import FaceMobileNet

@@ -11,9 +11,8 @@ from torch import Tensor, nn
 from modelkit.importing.dialect import as_timm
 from modelkit.importing.errors import CheckpointError
 from modelkit.importing.fit import fit, guess, spellings
+from modelkit.importing.labels import MAX_CLASSES
 from modelkit.importing.networks import Classifier
-
-MAX_CLASSES = 1024
 
 
 @dataclass(frozen=True)

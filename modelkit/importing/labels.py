@@ -9,6 +9,9 @@ from modelkit.importing.errors import CheckpointError
 from serving.expressions import Expression
 from serving.repository.manifest import Label
 
+MAX_CLASSES = 1024
+"""Of a model that is imported; nobody tells more expressions apart."""
+
 SYNONYMS: dict[Expression, tuple[str, ...]] = {
     Expression.ANGRY: ("angry", "anger", "mad"),
     Expression.DISGUST: ("disgust", "disgusted"),

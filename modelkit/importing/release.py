@@ -25,7 +25,7 @@ from modelkit.judging.parity import MOST_PICTURES, Crops, check_classifier, chec
 from modelkit.publishing.export import export
 from modelkit.publishing.manifests import EMBEDDING, INPUT, LOGITS
 from modelkit.publishing.publish import publish
-from modelkit.training.data import DataError, find_parquet, read_expressions
+from modelkit.training.data import REPORTED, DataError, find_parquet, read_expressions
 from serving.repository.manifest import (
     Activation,
     Color,
@@ -39,7 +39,6 @@ from serving.repository.manifest import (
 from serving.repository.repository import ModelRepository
 
 MODEL_FILE = "model.onnx"
-REPORTED = "public_test"
 
 MakeManifest = Callable[[str, dict[str, str], dict[str, Any]], Manifest]
 

@@ -13,6 +13,7 @@ from modelkit.detector.network import build
 from modelkit.importing.errors import CheckpointError
 from modelkit.importing.fit import fit
 from modelkit.importing.inert import Shell, read_inert, state_dict
+from modelkit.importing.labels import MAX_CLASSES
 
 FAMILIES = {22: "yolov8", 23: "yolo11"}
 """By the number of the last layer."""
@@ -22,8 +23,6 @@ WIDTHS = {
     "yolo11": {16: "n", 32: "s", 64: "ml", 96: "x"},
 }
 """Sizes by the channels of the first convolution; 64 channels of YOLO11 are m or l."""
-
-MAX_CLASSES = 1024
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,7 @@ import numpy.typing as npt
 
 from modelkit.judging.evaluate import opinions_of, vote, vote_weights
 from modelkit.judging.metrics import expression_metrics
-from modelkit.training.classifiers import REPORTED
-from modelkit.training.data import DataError
+from modelkit.training.data import REPORTED, DataError
 from modelkit.training.selection import select
 from serving.repository.repository import ModelRepository
 

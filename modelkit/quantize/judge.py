@@ -17,7 +17,7 @@ from modelkit.detector.evaluate import Detector, crop_probabilities, match_all
 from modelkit.detector.photos import Photo, read_photos
 from modelkit.judging.evaluate import classify_with
 from modelkit.judging.metrics import expression_metrics
-from modelkit.training.data import DataError, ExpressionSet, find_parquet, read_expressions
+from modelkit.training.data import REPORTED, DataError, ExpressionSet, find_parquet, read_expressions
 from modelkit.training.selection import select
 from services.classifier.probabilities import probabilities
 from services.detector.engine import prepare_images
@@ -27,7 +27,6 @@ from serving.models.backends.base import Outputs, Rows
 from serving.preprocess import prepare
 from serving.repository.manifest import Manifest, Task
 
-REPORTED = "public_test"
 PHOTOS_HELD_BACK = 8
 """Every so-manieth photo of faces/train is kept from calibration and judged on."""
 

@@ -23,7 +23,7 @@ from modelkit.publishing.golden import golden_crops
 from modelkit.publishing.manifests import LOGITS, classifier_manifest, input_spec
 from modelkit.publishing.publish import PublishError, publish
 from modelkit.publishing.record import draw_confusion, draw_curves, draw_frontier, training_record
-from modelkit.training.data import DataError, find_parquet, read_expressions
+from modelkit.training.data import REPORTED, DataError, find_parquet, read_expressions
 from modelkit.training.heads import Joined, frontier
 from modelkit.training.photographed import photographed
 from modelkit.training.recipes import RECIPES, Recipe
@@ -38,7 +38,6 @@ from serving.models.backends import load_backend
 from serving.preprocess import prepare
 from serving.repository.repository import ModelRepository, StoredModel
 
-REPORTED = "public_test"
 TAUGHT_FILE = "taught.npz"  # what published models say of the training pictures
 TEACHERS_FILE = "teachers.json"  # who is asked about every view
 MODEL_FILE, RECORD_FILE, CURVES_FILE, CONFUSION_FILE = "model.onnx", "record.json", "curves.png", "confusion.png"

@@ -21,6 +21,8 @@ from serving.expressions import EXPRESSIONS
 
 CROP_SIZE = 48
 PHOTO_COLUMN = "boxes_xyxy"
+REPORTED = "public_test"
+"""The split by which models are judged, and that none learns from."""
 COLUMNS = ("split", "name", "label", "image")
 
 

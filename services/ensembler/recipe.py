@@ -11,13 +11,11 @@ from typing import Annotated, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from serving.config_file import ConfigFileError, host_and_port, read_config
+from serving.config_file import ConfigFileError, Weight, host_and_port, read_config
 from serving.frozen import Frozen
 from serving.repository.manifest import NAME_PATTERN
 
 DEFAULT_RECIPE = Path(__file__).parent / "recipe.toml"
-
-Weight = Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False, strict=True)]
 
 
 class RecipeError(Exception):

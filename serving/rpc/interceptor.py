@@ -21,6 +21,7 @@ import grpc
 from google.protobuf.message import DecodeError
 from opentelemetry import trace
 
+from ferry.transport import STATUS_DETAILS_KEY
 from serving.errors import DeadlineError, InvalidArgumentError, RefusedError, ServiceError, UnimplementedError
 from serving.rpc import context as request_context
 from serving.rpc.context import REQUEST_ID_KEY, RequestContext
@@ -34,7 +35,6 @@ log = logging.getLogger(__name__)
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 Identify: TypeAlias = "Callable[[Mapping[str, str]], Identity | None]"
-_STATUS_DETAILS_KEY = "grpc-status-details-bin"
 _named: ContextVar[Identity | None] = ContextVar("ferry_named", default=None)
 """Who the metadata of the call in this task named; gRPC runs interceptors and handler in one task."""
 
@@ -242,7 +242,7 @@ def _end(context: Context, failure: ServiceError, request: RequestContext) -> Aw
     """Makes `failure` the status of the call, or returns what will: a call that is refused has nothing but trailers,
     and that is what a caller's gRPC tries again elsewhere."""
     details = failure.to_status().SerializeToString()
-    trailers = ((_STATUS_DETAILS_KEY, details), (REQUEST_ID_KEY, request.request_id))
+    trailers = ((STATUS_DETAILS_KEY, details), (REQUEST_ID_KEY, request.request_id))
     if isinstance(failure, RefusedError):
         return context.abort(failure.code, failure.message, trailers)
     # Not `abort`: gRPC would keep its exception, and through the traceback the request's bytes, in a cycle.

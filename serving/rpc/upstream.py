@@ -23,7 +23,7 @@ from opentelemetry import trace
 
 import ferry
 from ferry.tls import Tls
-from ferry.transport import channel_options, internal_service_config, target
+from ferry.transport import STATUS_DETAILS_KEY, channel_options, internal_service_config, target
 from serving.errors import REFUSED, DeadlineError, LostError, ServiceError, UnavailableError, UpstreamError
 from serving.rpc import context as request_context
 from serving.rpc.context import LOST_KEY, REQUEST_ID_KEY, Losses
@@ -191,7 +191,7 @@ class Upstream:
             answer = await method(request, timeout=timeout, metadata=_metadata(losses), wait_for_ready=wait)
         except grpc.aio.AioRpcError as error:
             code, details = error.code(), error.details() or error.code().name
-            status = next((v for k, v in error.trailing_metadata() or () if k == "grpc-status-details-bin"), None)
+            status = next((v for k, v in error.trailing_metadata() or () if k == STATUS_DETAILS_KEY), None)
             if code is grpc.StatusCode.DEADLINE_EXCEEDED:
                 # A status of its own: the service did answer, that one behind it did not in the time it gave it.
                 late = f"{self._name}: {details}" if status else f"{self._name} did not answer within {timeout:.3f} s"
