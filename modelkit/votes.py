@@ -15,6 +15,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from modelkit.importing.labels import expression_of
 from modelkit.training.data import DataError
 from serving.expressions import EXPRESSIONS, Expression
 
@@ -91,7 +92,7 @@ def read_votes(data: Path) -> Mapping[str, Counts]:
 
 
 def counts_of(table: pa.Table, columns: Sequence[str], names: Sequence[str], path: Path) -> Counts:
-    """The counts in ten columns of a table, in the order of `VOTES`: int64 [N, 10].
+    """The counts in columns of a table: int64 [N, len(columns)].
 
     Raises:
         DataError: something there is no whole number of 0 or more.
@@ -109,6 +110,39 @@ def counts_of(table: pa.Table, columns: Sequence[str], names: Sequence[str], pat
         column = columns[int(np.flatnonzero(counts[first] < 0)[0])]
         raise DataError(f"{path}: {column} of {names[first]!r} is empty or below 0, but votes are counts of 0 or more")
     return counts
+
+
+def own_votes(table: pa.Table, names: Sequence[str], path: Path) -> Counts | None:
+    """The votes in a table's own columns `votes_*`, int64 [N, 10]; None where it has no such column.
+
+    Each is named for a column of `VOTES` or, as in `votes_happy`, for an expression by the names that import knows.
+    A category without a column has no votes.
+
+    Raises:
+        DataError: a column's category is not known, or occurs twice, or something there is no count.
+    """
+    found: dict[str, str] = {}
+    for column in table.column_names:
+        if not column.startswith(PREFIX):
+            continue
+        category = _category(column.removeprefix(PREFIX))
+        if category is None or category in found:
+            wrong = "is no category of votes" if category is None else f"counts the same as {found[category]}"
+            raise DataError(f"{path}: column {column} {wrong}; there are {', '.join(PREFIX + v for v in VOTES)}")
+        found[category] = column
+    if not found:
+        return None
+    counts = np.zeros((table.num_rows, len(VOTES)), np.int64)
+    counts[:, [VOTES.index(category) for category in found]] = counts_of(table, list(found.values()), names, path)
+    return counts
+
+
+def _category(name: str) -> str | None:
+    plain = {vote.lower(): vote for vote in VOTES} | {"not_a_face": "NF"}
+    if name.lower() in plain:
+        return plain[name.lower()]
+    expression = expression_of(name)
+    return next((vote for vote, seen in _SEEN.items() if seen is expression), None)
 
 
 def votes_for(names: Sequence[str], votes: Mapping[str, Counts]) -> Counts:
@@ -133,6 +167,17 @@ def crowd_majority(counts: Counts) -> npt.NDArray[np.int64]:
     top = kept.argmax(axis=1)
     clear = 2 * kept.max(axis=1, initial=0) > kept.sum(axis=1)
     return np.where(clear, _EXPRESSION_OF[top], -1)
+
+
+def share_of(counts: Counts, seen: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+    """The share of those who voted that saw a given expression, single votes included: float64 [N].
+
+    Args:
+        counts: int64 [N, 10].
+        seen: int64 [N], indices into `serving.expressions.EXPRESSIONS`; what stands for -1 is of no use.
+    """
+    told: npt.NDArray[np.float64] = counts[np.arange(len(counts)), _COLUMNS[seen]] / np.maximum(counts.sum(axis=1), 1)
+    return told
 
 
 def crowd_distribution(counts: Counts) -> npt.NDArray[np.float32]:

@@ -38,7 +38,7 @@ def ensemble_and_views(
             yield Row(technique, "ensemble", promise, "", note="skipped: needs --data")
         return
     from modelkit.detector.evaluate import detector_probabilities
-    from modelkit.judging.evaluate import classify, vote, vote_weights
+    from modelkit.judging.opinions import classify, vote, vote_weights
     from modelkit.training.data import read_expressions
 
     crops, weights, threads = read_expressions(data, SPLIT), vote_weights(), available_cpus()

@@ -65,12 +65,12 @@ def classifier_run(
 
 
 @contextmanager
-def explained() -> Iterator[None]:
-    """Turns what the user can mend into one line and exit status 1."""
+def explained(extra: str = "toolchain") -> Iterator[None]:
+    """Turns what the user can mend into one line and exit status 1; `extra` of Ferry holds what the command needs."""
     try:
         yield
     except ModuleNotFoundError as error:
-        fail(f"{error.name} is not installed; this command needs: pip install 'ferry[toolchain]'")
+        fail(f"{error.name} is not installed; this command needs: pip install 'ferry[{extra}]'")
     except (ValueError, RuntimeError, OSError, KeyError) as error:
         if isinstance(error, OSError) and error.errno in NO_ROOM:
             where = error.filename or f"the work folder, the model repository, or {tempfile.gettempdir()} (TMPDIR)"

@@ -2,34 +2,78 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Literal
 
 import typer
 
-from cli.models.common import DataOption, ModelsOption, ThreadsOption, explained
+from cli.models.common import WORK_DIR, ModelsOption, ThreadsOption, WorkOption, explained
 from cli.models.reports import print_reports
 from cli.models_dir import MODELS_DIR
 from cli.output import JsonOption, print_json
 
+PicturesOption = Annotated[
+    Path,
+    typer.Option(
+        "--data",
+        help="Folder with the Parquet data (docs/models.md describes it), one Parquet file, or a folder with one "
+        "folder of pictures for each expression.",
+    ),
+]
+
 
 def evaluate(
     *,
-    data: DataOption,
+    data: PicturesOption,
     names: Annotated[
         list[str] | None,
         typer.Argument(metavar="NAME", help="Models, and `ensemble` for the soft vote; none: all of them."),
     ] = None,
-    split: Annotated[str, typer.Option(help="Split of the expression crops.")] = "public_test",
+    split: Annotated[
+        str,
+        typer.Option(help="Which pictures: a file of that name, or `held-back`, the part of train kept from training."),
+    ] = "public_test",
+    labels: Annotated[
+        Literal["crowd", "fer2013", "both"],
+        typer.Option(help="Who says what a picture shows: more than half of a crowd, the picture's label, or both."),
+    ] = "both",
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Judge on so many pictures, evenly spread over all of them.")
+    ] = None,
+    whole: Annotated[
+        bool,
+        typer.Option(
+            "--whole", help="Pictures are whole photos: the detector seeks the faces, and the largest one is judged."
+        ),
+    ] = False,
     tta: Annotated[bool, typer.Option("--tta", help="Average the classifiers over several views.")] = False,
     models_dir: ModelsOption = MODELS_DIR,
+    work_dir: WorkOption = WORK_DIR,
     threads: ThreadsOption = 1,
     as_json: JsonOption = False,
 ) -> None:
-    """Judge published models through the code that serves them."""
-    with explained():
-        from modelkit.judging.evaluate import evaluate as run_evaluation
+    """Judge published models through the code that serves them.
 
-        reports = run_evaluation(models_dir, names or [], data, split, tta=tta, threads=threads)
+    Needs the extra `evaluate`, and no PyTorch.
+    """
+    with explained("evaluate"):
+        from modelkit.judging.evaluate import Request
+        from modelkit.judging.evaluate import evaluate as run_evaluation
+        from modelkit.judging.figures import Labels
+
+        request = Request(
+            models_dir=models_dir,
+            data=data,
+            names=names or (),
+            split=split,
+            labels=Labels(labels),
+            limit=limit,
+            whole=whole,
+            tta=tta,
+            threads=threads,
+            cache=work_dir,
+        )
+        reports = run_evaluation(request)
     if as_json:
         print_json(reports)
     else:

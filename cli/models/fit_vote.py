@@ -29,11 +29,12 @@ def fit_vote(
     threads: ThreadsOption = 1,
     as_json: JsonOption = False,
 ) -> None:
-    """Fit the weights of the vote on pictures held back from training.
+    """Fit the weights of the vote on pictures held back from training, by what a crowd saw in them.
 
-    `public_test` plays no part. Serve what comes out with the ensembler's --recipe (FERRY_RECIPE).
+    `public_test` plays no part. Needs the extra `evaluate`, and no PyTorch.
+    Serve what comes out with the ensembler's --recipe (FERRY_RECIPE).
     """
-    with explained():
+    with explained("evaluate"):
         from modelkit.judging.fit_vote import fit_vote as run_fit
 
         fitted = run_fit(models_dir, data, work_dir.expanduser(), threads)
@@ -43,12 +44,23 @@ def fit_vote(
     if as_json:
         print_json(asdict(fitted))
         return
-    table = Table("", "version", "weight before", "fitted", title=f"fitted on {fitted.n} held-back pictures")
+    says = "what the crowd saw" if fitted.truth == "crowd" else "their labels"
+    answers.print(f"fitted on {fitted.n} held-back pictures by {says}")
+    table = Table("", "version", "weight before", "fitted")
     for row in zip(fitted.names, fitted.versions, fitted.before, fitted.after, strict=True):
         table.add_row(row[0], row[1], f"{row[2]:.2f}", f"{row[3]:.2f}")
     answers.print(table)
     for name, figures in fitted.figures.items():
-        answers.print(f"{name}: accuracy {figures['accuracy']:.3f}, ECE {figures['ece']:.3f} on these pictures")
+        for truth, found in (("label", figures), ("crowd", figures.get("crowd"))):
+            if found:
+                answers.print(
+                    f"{name}, {truth}: accuracy {found['accuracy']:.3f}, mean recall {found['mean_recall']:.3f}, "
+                    f"ECE {found['ece']:.3f} on {found['n']} pictures"
+                )
+    for pair in fitted.diversity:
+        answers.print(
+            f"{' and '.join(pair.models)}: disagreement {pair.disagreement:.3f}, double fault {pair.double_fault:.3f}"
+        )
     if out is not None:
         answers.print(f"wrote {out}")
 

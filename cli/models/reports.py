@@ -2,31 +2,91 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from rich.table import Table
 
 from cli.output import answers
 
+Report = Mapping[str, Any]
+
+ROWS = (
+    ("accuracy", "accuracy"),
+    ("mean_recall", "mean recall"),
+    ("macro_f1", "macro F1"),
+    ("ece", "ECE"),
+    ("cross_entropy", "cross entropy"),
+    ("distribution_ece", "ECE, crowd's shares"),
+)
+KINDS = (("by_size", "face"), ("by_light", "light"))
+
 
 def print_reports(reports: list[dict[str, Any]]) -> None:
     """Prints what `modelkit.judging.evaluate` returns."""
-    judged = [report for report in reports if "accuracy" in report]
-    table = Table("", *(report["model"] for report in judged))
-    if judged:
-        table.add_row("version", *(report["version"].replace(",", "\n") for report in judged))
-        table.add_row("crops", *(str(report.get("n_crops") or report["n"]) for report in judged))
-        for key, title in (("accuracy", "accuracy"), ("macro_f1", "macro F1"), ("ece", "ECE")):
-            table.add_row(title, *(_share(report[key]) for report in judged), end_section=key == "ece")
-        for expression in judged[0]["per_class"]:
-            table.add_row(f"recall {expression}", *(_share(report["per_class"][expression]) for report in judged))
-        answers.print(table)
+    voted = [report | report["crowd"] for report in reports if "crowd" in report]
+    labelled = [report for report in reports if "accuracy" in report and not _crowd_alone(report)]
+    if voted:
+        person = voted[0]["data"]["one_person"]
+        people = [{"model": "one person", "version": ""} | person] if person else []
+        answers.print(_table("the crowd's majority", [*voted, *people]))
+        if person:
+            answers.print(
+                f"entropy of the crowd itself, below which no cross entropy comes: {_share(person['crowd_entropy'])}"
+            )
+    if labelled:
+        answers.print(_table("each picture's label" if voted else "", labelled))
     for report in reports:
         if "recall" in report:
             answers.print(
                 f"{report['model']} {report['version']}: recall {report['recall']:.3f}, "
                 f"precision {report['precision']:.3f} at IoU {report['iou']} on {report['n_faces']} faces"
             )
+    for about in [report["data"] for report in reports if "data" in report][:1]:
+        answers.print(f"{about['split']}: {about['pictures']} pictures, digest {about['digest'][:16]}")
+        for sentence in about["left_out"]:
+            answers.print(f"left out: {sentence}")
+
+
+def _crowd_alone(report: Report) -> bool:
+    return bool(report.get("data", {}).get("labels") == "crowd")
+
+
+def _table(title: str, judged: list[Any]) -> Table:
+    table = Table("", *(report["model"] for report in judged), title=title or None)
+
+    def add(name: str, value: Callable[[Report], float | None], *, last: bool = False) -> None:
+        values = [value(report) for report in judged]
+        if any(each is not None for each in values):
+            table.add_row(name, *(_share(each) for each in values), end_section=last)
+
+    table.add_row("version", *(report["version"].replace(",", "\n") for report in judged))
+    table.add_row("pictures", *(str(report["n"]) for report in judged), end_section=True)
+    for key, name in ROWS:
+        add(name, lambda report, key=key: report.get(key))  # type: ignore[misc]
+        if key in {"accuracy", "mean_recall"}:
+            add(f"{name}, copy-free", lambda report, key=key: report.get("copy_free", {}).get(key))  # type: ignore[misc]
+    add("faces found", lambda report: report.get("found"))
+    table.add_section()
+    for expression in judged[0]["per_class"]:
+        add(f"recall {expression}", lambda report, name=expression: report["per_class"][name])  # type: ignore[misc]
+    for key, noun in KINDS:
+        groups = _groups(judged, key)
+        if len(groups) > 1:
+            table.add_section()
+            for group in groups:
+                place = (key, group)
+                add(f"accuracy, {noun} {group}", lambda report, place=place: _of(report, *place))  # type: ignore[misc]
+    return table
+
+
+def _groups(judged: Iterable[Report], key: str) -> list[str]:
+    return list(dict.fromkeys(group for report in judged for group in report.get(key, {})))
+
+
+def _of(report: Report, key: str, group: str) -> float | None:
+    figures = report.get(key, {}).get(group)
+    return None if figures is None else figures["accuracy"]
 
 
 def _share(value: float | None) -> str:

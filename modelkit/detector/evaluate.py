@@ -33,6 +33,8 @@ CELLS = 4
 CELL_FILL = 0.6
 """Crops are judged on a canvas of CELLS x CELLS of them, each this share of its cell wide."""
 
+Crops = Sequence[npt.NDArray[np.uint8]] | npt.NDArray[np.uint8]
+
 
 @dataclass(frozen=True)
 class Detector:
@@ -169,12 +171,14 @@ def detector_probabilities(model_dir: Path, images: npt.NDArray[np.uint8], threa
     return crop_probabilities(Detector.load(model_dir, threads), images)
 
 
-def crop_probabilities(detector: Detector, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+def crop_probabilities(
+    detector: Detector, images: Sequence[npt.NDArray[np.uint8]] | npt.NDArray[np.uint8]
+) -> npt.NDArray[np.float32]:
     """Lays crops out on canvases of the model's input size and reads each cell's face.
 
     Args:
         detector: a loaded detector.
-        images: uint8 [N, 48, 48], grey.
+        images: N of them, each uint8 [H, W], grey, or uint8 [H, W, 3], RGB; of any size.
 
     Returns:
         float32 [N, 7]; a cell's answer is that of the face that overlaps the crop's face box most (IoU over 0.3),
@@ -203,10 +207,12 @@ def _corner(place: int, cell: int, face: int) -> tuple[int, int]:
     return column * cell + (cell - face) // 2, row * cell + (cell - face) // 2
 
 
-def _sheet(crops: npt.NDArray[np.uint8], side: int, cell: int, face: int) -> npt.NDArray[np.uint8]:
+def _sheet(
+    crops: Sequence[npt.NDArray[np.uint8]] | npt.NDArray[np.uint8], side: int, cell: int, face: int
+) -> npt.NDArray[np.uint8]:
     canvas = np.full((side, side, 3), PAD_VALUE, np.uint8)
     for place, crop in enumerate(crops):
         left, top = _corner(place, cell, face)
-        enlarged = Image.fromarray(crop).resize((face, face), Image.Resampling.BILINEAR)
-        canvas[top : top + face, left : left + face] = np.asarray(enlarged)[..., None]
+        enlarged = np.asarray(Image.fromarray(crop).resize((face, face), Image.Resampling.BILINEAR))
+        canvas[top : top + face, left : left + face] = enlarged if enlarged.ndim == 3 else enlarged[..., None]
     return canvas

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from tqdm import tqdm
 
 from modelkit.detector.photos import Photo
-from modelkit.judging.evaluate import classify
+from modelkit.judging.opinions import classify
 from modelkit.training.data import ExpressionSet
 from modelkit.training.tables import write_table
 from services.classifier.probabilities import probabilities

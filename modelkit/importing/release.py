@@ -20,7 +20,7 @@ from modelkit.importing.classifier import Imported
 from modelkit.importing.errors import CheckpointError
 from modelkit.importing.labels import left_out
 from modelkit.importing.yolo import ImportedDetector
-from modelkit.judging.evaluate import classify, report
+from modelkit.judging.opinions import classify, report
 from modelkit.judging.parity import MOST_PICTURES, Crops, check_classifier, check_detector, stand_ins
 from modelkit.publishing.export import export
 from modelkit.publishing.manifests import EMBEDDING, INPUT, LOGITS

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from modelkit.detector.evaluate import detector_probabilities, evaluate_detector
-from modelkit.judging.evaluate import classify, report
+from modelkit.judging.opinions import classify, report
 from modelkit.training.data import DataError, find_parquet, read_expressions
 from serving.models.backends import load_backend
 from serving.models.backends.timing import median_ms

@@ -3,161 +3,173 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from modelkit.detector.evaluate import detector_probabilities, evaluate_detector
-from modelkit.judging.metrics import expression_metrics
-from modelkit.training.data import DataError, ExpressionSet, find_parquet, read_expressions
-from services.classifier.probabilities import probabilities
-from services.classifier.views import make_views, mean_over_views
-from services.ensembler.recipe import DEFAULT_RECIPE, read_recipe
-from services.ensembler.vote import soft_vote
-from serving.expressions import EXPRESSIONS
-from serving.models.backends import Backend, load_backend
-from serving.preprocess import prepare
-from serving.repository.manifest import Manifest, Task
+from modelkit.detector.evaluate import Detector, evaluate_detector
+from modelkit.judging.copies import LEARNT, copy_free
+from modelkit.judging.figures import Labels, Truth
+from modelkit.judging.opinions import classifies, judge_pictures, vote, vote_weights
+from modelkit.judging.pictures import Pictures, spread
+from modelkit.judging.sources import read_pictures
+from modelkit.judging.whole import Whole, has_faces, read_whole
+from modelkit.training.data import REPORTED, DataError, find_parquet
+from modelkit.training.selection import select
+from modelkit.votes import read_votes, votes_for
+from services.ensembler.recipe import DEFAULT_RECIPE, Recipe, read_recipe
 from serving.repository.repository import ModelRepository, StoredModel
 
+HELD_BACK = "held-back"
 ENSEMBLE = "ensemble"
-BATCH = 64
 
 
-def vote_weights() -> dict[str, float]:
-    """Model to weight, as the ensembler's default recipe has it."""
-    recipe = read_recipe(DEFAULT_RECIPE)
-    names = [*(entry.name for entry in recipe.classifiers), recipe.detector.name]
-    return dict(zip(names, recipe.weights, strict=True))
+@dataclass(frozen=True)
+class Request:
+    """What is to be judged, and by what.
 
-
-def evaluate(
-    models_dir: Path, names: Sequence[str], data: Path, split: str, *, tta: bool = False, threads: int = 1
-) -> list[dict[str, Any]]:
-    """Figures of models and of their soft vote, latest versions.
-
-    Args:
+    Attributes:
         models_dir: the model repository.
+        data: see `modelkit.judging.sources.read_pictures`, or `modelkit.judging.whole.read_whole`.
         names: models and, for the soft vote, `ensemble`; empty: all there are and the vote.
-        data: see `modelkit.training.data.find_parquet`.
-        split: of the expression crops, for example `public_test`.
+        split: of the pictures, for example `public_test`; `held-back` is the part of train that nothing is learnt from.
+        labels: who says what a picture shows.
+        limit: pictures, evenly spread over all; None: all.
+        whole: pictures are whole photos, in which the detector seeks the faces.
         tta: average the classifiers over `services.classifier.views.VIEWS`.
         threads: of the models' runtime.
+        cache: folder for what is found once, such as near-duplicates.
+    """
+
+    models_dir: Path
+    data: Path
+    names: Sequence[str] = ()
+    split: str = "public_test"
+    labels: Labels = Labels.BOTH
+    limit: int | None = None
+    whole: bool = False
+    tta: bool = False
+    threads: int = 1
+    cache: Path = Path("~/.cache/ferry/training")
+
+
+def evaluate(request: Request) -> list[dict[str, Any]]:
+    """Figures of models and of their soft vote, latest versions.
 
     Returns:
-        One dictionary a model: model, version, n, accuracy, macro_f1, ece, per_class; a detector's also holds
-        recall, precision, iou and n_faces where `data` has photos.
+        One dictionary a model: `model`, `version`, `n`, what `modelkit.judging.figures.Truth.figures` gives, and `data`
+        (`split`, `labels`, `digest`, `pictures`, `left_out`, and the figures of `one_person`). A detector's also holds
+        `recall`, `precision`, `iou` and `n_faces` where `data` has photos with boxes. `found` is the share of faces
+        that the detector found: of a detector, and of every model where photos are whole.
 
     Raises:
         DataError: what a model needs to be judged is not in `data`.
         NotFoundError: no such model.
         InvalidModelError: a model that must not be served.
+        ValueError: the crowd is asked for, and nobody voted.
     """
-    repository, weights = ModelRepository(models_dir), vote_weights()
-    known = repository.names()
+    repository, recipe, weights = ModelRepository(request.models_dir), read_recipe(DEFAULT_RECIPE), vote_weights()
+    known, names = repository.names(), request.names
     voting = not names or ENSEMBLE in names
     wanted = [name for name in names if name != ENSEMBLE] if names else known
     voters = [name for name in weights if name in known] if voting else []
     stored = {name: repository.open(name, "latest") for name in dict.fromkeys([*wanted, *voters])}
-    photos = _photos(data)
-    crops = _crops(data, split, needed=photos is None or any(_classifies(model) for model in stored.values()))
+    photos = _photos(request.data)
+    exam = _exam(request, repository, recipe, needed=photos is None or any(map(classifies, stored.values())))
     reports: list[dict[str, Any]] = []
     opinions: dict[str, npt.NDArray[np.float32]] = {}
     for name, model in stored.items():
-        if name in wanted and not _classifies(model):
-            figures = evaluate_detector(model.directory, photos, crops, threads)
-            reports.append({"model": name, "version": model.manifest.version, "n": figures.get("n_crops"), **figures})
-        if crops is None or not (name in voters or _classifies(model)):
-            continue
-        answers = opinions_of(model, crops.images, tta=tta, threads=threads)
-        if answers is None:
-            continue
-        opinions[name] = answers
-        if name in wanted and _classifies(model):
-            reports.append(report(name, model.manifest.version, answers, crops.labels))
-    if voting and crops is not None:
+        report: dict[str, Any] = {"model": name, "version": model.manifest.version}
+        if name in wanted and not classifies(model) and not (exam and exam.whole):
+            report |= evaluate_detector(model.directory, photos, None, request.threads)
+        if exam is not None and (classifies(model) or model.manifest.has_expressions):
+            opinions[name] = exam.opinions(model, tta=request.tta, threads=request.threads)
+            report |= exam.report(opinions[name])
+            if not classifies(model):
+                report |= {"n_crops": len(exam.truth.pictures), "found": exam.share_found(opinions[name])}
+        if name in wanted:
+            reports.append(report)
+    if voting and exam is not None:
         voters = [name for name in voters if name in opinions]
         if not voters:
-            raise DataError(f"no model in {models_dir} can vote; publish one first")
+            raise DataError(f"no model in {request.models_dir} can vote; publish one first")
         version = ",".join(f"{name}:{stored[name].manifest.version}" for name in voters)
         fused = vote([opinions[name] for name in voters], [weights[name] for name in voters])
-        reports.append(report(ENSEMBLE, version, fused, crops.labels))
+        reports.append({"model": ENSEMBLE, "version": version, **exam.report(fused)})
     return reports
 
 
-def opinions_of(
-    model: StoredModel, images: npt.NDArray[np.uint8], *, tta: bool = False, threads: int = 1
-) -> npt.NDArray[np.float32] | None:
-    """What a published model of any task says of grey crops.
+@dataclass(frozen=True, eq=False)
+class _Exam:
+    """Pictures, what is true of them, and where faces had to be found first, which were."""
 
-    Arguments as in `classify`.
+    truth: Truth
+    split: str
+    whole: Whole | None
 
-    Returns:
-        float32 [N, 7], rows of NaN where it has no answer; None if it has no opinion on expressions at all.
+    def opinions(self, model: StoredModel, *, tta: bool, threads: int) -> npt.NDArray[np.float32]:
+        pictures = self.truth.pictures
+        if self.whole is not None and not classifies(model):
+            return self.whole.told
+        answers = judge_pictures(model, pictures.crops, tta=tta, threads=threads)
+        if self.whole is not None:
+            answers[~self.whole.found] = np.nan
+        return answers
+
+    def share_found(self, answers: npt.NDArray[np.float32]) -> float:
+        return float((np.isfinite(answers).all(axis=1) if self.whole is None else self.whole.found).mean())
+
+    def report(self, answers: npt.NDArray[np.float32]) -> dict[str, Any]:
+        pictures = self.truth.pictures
+        more = {} if self.whole is None else {"found": self.share_found(answers)}
+        about = {
+            "split": self.split,
+            "labels": self.truth.labels.value,
+            "digest": pictures.digest,
+            "pictures": len(pictures),
+            "left_out": list(pictures.left_out),
+            "one_person": self.truth.one_person(),
+        }
+        return {"n": len(pictures)} | self.truth.figures(answers) | more | {"data": about}
+
+
+def _exam(request: Request, repository: ModelRepository, recipe: Recipe, *, needed: bool) -> _Exam | None:
+    cache = request.cache.expanduser()
+    try:
+        if request.whole or has_faces(request.data):
+            seeker = Detector.load(repository.open(recipe.detector.name, "latest").directory, request.threads)
+            whole = read_whole(request.data, request.split, seeker, recipe, request.limit)
+            return _Exam(Truth.of(whole.pictures, request.labels), request.split, whole)
+        if request.split == HELD_BACK:
+            pictures = held_back(request.data, cache, request.limit)
+        else:
+            pictures = read_pictures(request.data, request.split, recipe.crop_size, request.limit)
+    except DataError:
+        if needed or request.whole:
+            raise
+        return None
+    free = copy_free(pictures, request.data, cache) if request.split not in {HELD_BACK, LEARNT} else None
+    return _Exam(Truth.of(pictures, request.labels, free), request.split, None)
+
+
+def held_back(data: Path, cache: Path, limit: int | None = None) -> Pictures:
+    """The part of train that decides everything and that nothing is learnt from, with its votes.
+
+    Arguments as in `modelkit.training.selection.select` and `modelkit.judging.sources.read_pictures`.
     """
-    if _classifies(model):
-        return classify(model, images, tta, threads)
-    return detector_probabilities(model.directory, images, threads) if model.manifest.has_expressions else None
-
-
-def classify(
-    model: StoredModel, images: npt.NDArray[np.uint8], tta: bool = False, threads: int = 1
-) -> npt.NDArray[np.float32]:
-    """What a published classifier answers to grey crops.
-
-    Args:
-        model: the version.
-        images: uint8 [N, H, W], grey.
-        tta: average over the default views.
-        threads: of the model's runtime.
-
-    Returns:
-        float32 [N, 7].
-    """
-    return classify_with(load_backend(model.file(), threads=threads), model.manifest, images, tta)
-
-
-def classify_with(
-    backend: Backend, manifest: Manifest, images: npt.NDArray[np.uint8], tta: bool = False
-) -> npt.NDArray[np.float32]:
-    """As `classify`, of a classifier that is loaded already."""
-    parts = [np.empty((0, len(EXPRESSIONS)), np.float32)]
-    for start in range(0, len(images), BATCH):
-        crops = np.repeat(images[start : start + BATCH, :, :, None], 3, axis=3)
-        views = make_views(crops).reshape(-1, *crops.shape[1:]) if tta else crops
-        answers = probabilities(backend.run(prepare(views, manifest.input)), manifest)
-        parts.append(mean_over_views(answers, len(crops)))
-    return np.concatenate(parts)
-
-
-def vote(opinions: Sequence[npt.NDArray[np.float32]], weights: Sequence[float]) -> npt.NDArray[np.float32]:
-    """The ensembler's soft vote over float32 [N, 7] opinions; NaN rows where no model has one."""
-    answers = soft_vote(np.stack(opinions), np.asarray(weights, np.float32))
-    return np.where(answers.sum(axis=1, keepdims=True) > 0, answers, np.float32(np.nan))
-
-
-def report(name: str, version: str, answers: npt.NDArray[np.float32], labels: npt.NDArray[np.int64]) -> dict[str, Any]:
-    """The figures of one model on labelled crops, as `evaluate` returns them."""
-    return {"model": name, "version": version, "n": len(labels), **expression_metrics(answers, labels)}
-
-
-def _classifies(model: StoredModel) -> bool:
-    return model.manifest.task is Task.CLASSIFY
+    chosen = select(data, REPORTED, cache).validation
+    chosen = chosen.take(np.array(spread(len(chosen), limit), np.intp))
+    sizes = np.full(len(chosen), chosen.images.shape[1], np.float32)
+    crops = tuple(np.repeat(chosen.images[..., None], 3, axis=3))
+    votes = votes_for(chosen.names, read_votes(data))
+    return Pictures(crops, chosen.labels, votes, sizes, chosen.names, chosen.digest)
 
 
 def _photos(data: Path) -> Path | None:
     try:
         return find_parquet(data, "faces", "validation")[0]
     except DataError:
-        return None
-
-
-def _crops(data: Path, split: str, needed: bool) -> ExpressionSet | None:
-    try:
-        return read_expressions(data, split)
-    except DataError:
-        if needed:
-            raise
         return None

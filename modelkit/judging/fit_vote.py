@@ -9,14 +9,21 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from modelkit.judging.evaluate import opinions_of, vote, vote_weights
-from modelkit.judging.metrics import expression_metrics
-from modelkit.training.data import REPORTED, DataError
-from modelkit.training.selection import select
+from modelkit.judging.diversity import Diversity, diversity
+from modelkit.judging.evaluate import held_back
+from modelkit.judging.figures import Truth
+from modelkit.judging.opinions import judge_pictures, vote, vote_weights
+from modelkit.judging.pictures import Pictures
+from modelkit.training.data import DataError
+from modelkit.votes import crowd_distribution, crowd_majority
+from serving.expressions import EXPRESSIONS
 from serving.repository.repository import ModelRepository
 
 _ROUNDS = 500
 _SETTLED = 1e-6
+
+BALANCE = 0.5
+"""How much of the fit goes by expression and not by picture: accuracy asks for none of it, mean recall for all."""
 
 
 @dataclass(frozen=True)
@@ -28,8 +35,11 @@ class FittedVote:
         versions: of each.
         before, after: weights of each; they sum to 1.
         n: pictures they were fitted on.
-        figures: `before` and `after`, each as `modelkit.judging.metrics.expression_metrics` gives them, on these
-            pictures.
+        digest: of the held-back pictures.
+        truth: `crowd`, or `fer2013` where nobody voted on these pictures.
+        figures: `before`, `after` and each voter's name, as `modelkit.judging.figures.Truth.figures` gives them, on
+            these pictures.
+        diversity: of every two voters, against the same truth.
     """
 
     names: tuple[str, ...]
@@ -37,32 +47,53 @@ class FittedVote:
     before: tuple[float, ...]
     after: tuple[float, ...]
     n: int
+    digest: str
+    truth: str
     figures: dict[str, dict[str, Any]]
+    diversity: tuple[Diversity, ...]
+
+
+def balanced(wanted: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+    """Targets in which every expression counts for more than its pictures are many, see `BALANCE`.
+
+    Args:
+        wanted: float32 [N, 7], rows sum to 1, N 1 or more.
+
+    Returns:
+        float64 [N, 7], summing to 1 over everything.
+    """
+    mass = wanted.sum(axis=0, dtype=np.float64)
+    occurs = mass > 0
+    by_expression = np.divide(BALANCE / occurs.sum(), mass, out=np.zeros_like(mass), where=occurs)
+    told: npt.NDArray[np.float64] = wanted * ((1 - BALANCE) / len(wanted) + by_expression)
+    return told
 
 
 def fit_weights(
-    opinions: npt.NDArray[np.float32], labels: npt.NDArray[np.int64], start: npt.NDArray[np.float64] | None = None
+    opinions: npt.NDArray[np.float32],
+    wanted: npt.NDArray[np.floating[Any]],
+    start: npt.NDArray[np.float64] | None = None,
 ) -> npt.NDArray[np.float64]:
-    """The weights that make the labels likeliest under the weighted mean of the opinions.
+    """The weights that make what is wanted likeliest under the weighted mean of the opinions.
 
     Expectation maximisation for the weights of a mixture whose components are fixed: the likelihood never falls, and
     its logarithm is concave in the weights, so there is one best answer (Dempster, Laird and Rubin 1977).
 
     Args:
         opinions: float32 [models, N, 7]; a row of NaN is no opinion and counts as a uniform one.
-        labels: int64 [N], 0..6, N 1 or more.
+        wanted: float [N, 7], N 1 or more; how much each expression of each picture counts, 0 or more.
         start: float64 [models], all above 0; equal by default.
 
     Returns:
         float64 [models], 0 or more, summing to 1.
     """
-    models, count, classes = opinions.shape
-    told = np.nan_to_num(opinions[:, np.arange(count), labels].astype(np.float64), nan=1 / classes)
-    told = np.maximum(told, 1e-9)
+    models, _, classes = opinions.shape
+    told = np.maximum(np.nan_to_num(opinions.astype(np.float64), nan=1 / classes), 1e-9)
+    counts = wanted.astype(np.float64) / wanted.sum()
     weights = np.full(models, 1 / models) if start is None else start / start.sum()
     for _ in range(_ROUNDS):
-        shares = weights[:, None] * told
-        updated = (shares / shares.sum(axis=0)).mean(axis=1)
+        shares = weights[:, None, None] * told
+        updated = (shares / shares.sum(axis=0) * counts).sum(axis=(1, 2))
         if np.abs(updated - weights).max() < _SETTLED:
             return updated
         weights = updated
@@ -71,6 +102,9 @@ def fit_weights(
 
 def fit_vote(models_dir: Path, data: Path, cache: Path, threads: int = 1) -> FittedVote:
     """Fits the default recipe's weights to its published models, on the pictures held back from training.
+
+    What is made likely is the crowd's distribution on the pictures that it saw one of the seven in, or the label of
+    each where nobody voted; half of it counts by picture and half by expression.
 
     Args:
         models_dir: the model repository.
@@ -83,26 +117,36 @@ def fit_vote(models_dir: Path, data: Path, cache: Path, threads: int = 1) -> Fit
     """
     repository, weights = ModelRepository(models_dir), vote_weights()
     stored = {name: repository.open(name, "latest") for name in weights if name in repository.names()}
-    held_back = select(data, REPORTED, cache).validation
-    told: dict[str, npt.NDArray[np.float32]] = {}
-    for name, model in stored.items():
-        answers = opinions_of(model, held_back.images, threads=threads)
-        if answers is not None:
-            told[name] = answers
+    pictures = held_back(data, cache)
+    told = {
+        name: judge_pictures(model, pictures.crops, threads=threads)
+        for name, model in stored.items()
+        if model.manifest.has_expressions
+    }
     if len(told) < 2:
         raise DataError(f"a vote needs two models with an opinion; {models_dir} has {', '.join(told) or 'none'}")
-    rows = list(told.values())
+    rows, wanted = np.stack(list(told.values())), _wanted(pictures)
     before = np.array([weights[name] for name in told], np.float64)
     before = before / before.sum()
-    after = fit_weights(np.stack(rows), held_back.labels)
+    known = np.isfinite(wanted).all(axis=1)
+    after = fit_weights(rows[:, known], balanced(wanted[known]))
+    truth = Truth.of(pictures)
+    answers = {"before": vote(list(rows), list(before)), "after": vote(list(rows), list(after)), **told}
     return FittedVote(
         names=tuple(told),
         versions=tuple(stored[name].manifest.version for name in told),
         before=tuple(float(weight) for weight in before),
         after=tuple(float(weight) for weight in after),
-        n=len(held_back),
-        figures={
-            "before": expression_metrics(vote(rows, list(before)), held_back.labels),
-            "after": expression_metrics(vote(rows, list(after)), held_back.labels),
-        },
+        n=int(known.sum()),
+        digest=pictures.digest,
+        truth="crowd" if pictures.voted else "fer2013",
+        figures={name: truth.figures(answer) for name, answer in answers.items()},
+        diversity=diversity(told, crowd_majority(pictures.votes) if pictures.voted else pictures.labels),
     )
+
+
+def _wanted(pictures: Pictures) -> npt.NDArray[np.float32]:
+    """float32 [N, 7]; rows of NaN where the crowd saw none of the seven."""
+    if pictures.voted:
+        return crowd_distribution(pictures.votes)
+    return np.eye(len(EXPRESSIONS), dtype=np.float32)[pictures.labels]

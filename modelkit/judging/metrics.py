@@ -10,6 +10,8 @@ import numpy.typing as npt
 from serving.expressions import EXPRESSIONS
 
 ECE_BINS = 15
+SURE = 1e-7
+"""Probabilities count as no smaller in a cross entropy: a single sure mistake must not be all that it shows."""
 
 
 def confusion_matrix(probabilities: npt.NDArray[np.float32], labels: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
@@ -32,13 +34,39 @@ def expected_calibration_error(probabilities: npt.NDArray[np.float32], labels: n
     Naeini et al. 2015; Guo et al. 2017. Rows without an answer are left out; 0 if there is none.
     """
     answered = np.isfinite(probabilities).all(axis=1)
-    if not answered.any():
+    return _gap(probabilities[answered], probabilities[answered].argmax(axis=1) == labels[answered])
+
+
+def _gap(probabilities: npt.NDArray[np.float32], right: npt.NDArray[Any]) -> float:
+    if not len(probabilities):
         return 0.0
-    confidence = probabilities[answered].max(axis=1).astype(np.float64)
-    right = probabilities[answered].argmax(axis=1) == labels[answered]
+    confidence = probabilities.max(axis=1).astype(np.float64)
     bins = np.minimum((confidence * ECE_BINS).astype(int), ECE_BINS - 1)
     gaps = np.bincount(bins, right - confidence, ECE_BINS)
     return float(np.abs(gaps).sum() / len(confidence))
+
+
+def cross_entropy(probabilities: npt.NDArray[np.float32], wanted: npt.NDArray[np.float32]) -> float:
+    """Mean cross entropy of answers against distributions, in nats; no answer counts as a uniform one.
+
+    Args:
+        probabilities: float32 [N, 7]; a row with NaN is no answer.
+        wanted: float32 [N, 7], rows sum to 1; N 1 or more.
+    """
+    answers = np.nan_to_num(probabilities.astype(np.float64), nan=1 / len(EXPRESSIONS))
+    return float(-(wanted * np.log(np.maximum(answers, SURE))).sum(axis=1).mean())
+
+
+def distribution_error(probabilities: npt.NDArray[np.float32], wanted: npt.NDArray[np.float32]) -> float:
+    """As `expected_calibration_error`, with the share that a crowd gives the answer in place of right or wrong.
+
+    Args:
+        probabilities: float32 [N, 7]; a row with NaN is left out.
+        wanted: float32 [N, 7], rows sum to 1.
+    """
+    answered = np.isfinite(probabilities).all(axis=1)
+    told = probabilities[answered]
+    return _gap(told, wanted[answered][np.arange(len(told)), told.argmax(axis=1)])
 
 
 def expression_metrics(probabilities: npt.NDArray[np.float32], labels: npt.NDArray[np.int64]) -> dict[str, Any]:
@@ -49,8 +77,8 @@ def expression_metrics(probabilities: npt.NDArray[np.float32], labels: npt.NDArr
         labels: int64 [N], 0..6, N 1 or more.
 
     Returns:
-        accuracy, macro_f1 (over expressions that occur), ece, and per_class: recall by expression, None for
-        one that does not occur.
+        accuracy, macro_f1 and mean_recall (over expressions that occur), ece, and per_class: recall by expression, None
+        for one that does not occur.
     """
     counts = confusion_matrix(probabilities, labels)
     hits = counts.diagonal().astype(float)
@@ -60,6 +88,7 @@ def expression_metrics(probabilities: npt.NDArray[np.float32], labels: npt.NDArr
     return {
         "accuracy": float(hits.sum() / len(labels)),
         "macro_f1": float(f1[occurs].mean()),
+        "mean_recall": float((hits[occurs] / actual[occurs]).mean()),
         "ece": expected_calibration_error(probabilities, labels),
         "per_class": {
             expression.value: float(hits[i] / actual[i]) if actual[i] else None

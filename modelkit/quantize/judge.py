@@ -15,8 +15,8 @@ import numpy.typing as npt
 
 from modelkit.detector.evaluate import Detector, crop_probabilities, match_all
 from modelkit.detector.photos import Photo, read_photos
-from modelkit.judging.evaluate import classify_with
 from modelkit.judging.metrics import expression_metrics
+from modelkit.judging.opinions import classify_with
 from modelkit.training.data import REPORTED, DataError, ExpressionSet, find_parquet, read_expressions
 from modelkit.training.selection import select
 from services.classifier.probabilities import probabilities

@@ -14,8 +14,8 @@ import torch
 from tqdm import tqdm
 
 from modelkit.detector.photos import read_photos
-from modelkit.judging.evaluate import classify, report
 from modelkit.judging.metrics import confusion_matrix, expression_metrics, fit_temperature
+from modelkit.judging.opinions import classify, report
 from modelkit.judging.parity import check_classifier
 from modelkit.networks.architectures import Symmetric
 from modelkit.publishing.export import export

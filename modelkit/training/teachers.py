@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from modelkit.judging.evaluate import classify_with
+from modelkit.judging.opinions import classify_with
 from serving.expressions import EXPRESSIONS
 from serving.models.backends import Backend
 from serving.repository.manifest import Manifest

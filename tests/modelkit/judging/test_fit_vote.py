@@ -30,7 +30,7 @@ def likelihood(weights: np.ndarray, opinions: np.ndarray) -> float:
 
 def test_better_model_gets_more_and_a_uniform_one_next_to_nothing() -> None:
     opinions = np.stack([opinion(0.8, 1), opinion(0.5, 2), np.full((len(LABELS), 7), 1 / 7, np.float32)])
-    weights = fit_weights(opinions, LABELS)
+    weights = fit_weights(opinions, np.eye(7)[LABELS])
     assert weights.sum() == pytest.approx(1)
     assert weights[0] > weights[1] > weights[2]
     assert weights[2] < 0.05
@@ -38,7 +38,7 @@ def test_better_model_gets_more_and_a_uniform_one_next_to_nothing() -> None:
 
 def test_no_other_weights_make_the_labels_likelier() -> None:
     opinions = np.stack([opinion(0.7, 1), opinion(0.6, 2), opinion(0.4, 3)])
-    best = likelihood(fit_weights(opinions, LABELS), opinions)
+    best = likelihood(fit_weights(opinions, np.eye(7)[LABELS]), opinions)
     for other in np.random.default_rng(4).dirichlet(np.ones(3), 200):
         assert likelihood(other, opinions) <= best + 1e-6
 
@@ -46,7 +46,7 @@ def test_no_other_weights_make_the_labels_likelier() -> None:
 def test_rows_without_an_opinion_do_not_break_the_fit() -> None:
     opinions = np.stack([opinion(0.7, 1), opinion(0.6, 2)])
     opinions[1, :300] = np.nan
-    weights = fit_weights(opinions, LABELS)
+    weights = fit_weights(opinions, np.eye(7)[LABELS])
     assert np.isfinite(weights).all()
     assert weights[0] > weights[1]
 

@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from cli.models import app
-from modelkit.judging.evaluate import classify, vote
+from modelkit.judging.opinions import classify, vote
 from modelkit.training.data import read_expressions
 from modelkit.training.recipes import RECIPES
 from modelkit.votes import VOTES
@@ -21,7 +21,7 @@ from tests.modelkit.recipe import TINY
 
 pytestmark = pytest.mark.toolchain
 
-KEYS = ["model", "version", "n", "accuracy", "macro_f1", "ece", "per_class"]
+KEYS = {"model", "version", "n", "accuracy", "macro_f1", "mean_recall", "ece", "per_class", "copy_free", "data"}
 
 
 @pytest.fixture
@@ -52,7 +52,8 @@ def test_train_export_publish_evaluate_list(ferry_models, data: Path, tmp_path: 
 
     reports = json.loads(ferry_models("evaluate", "--json"))
     assert [report["model"] for report in reports] == ["arcface", "ensemble"]
-    assert [list(report) for report in reports] == [KEYS, KEYS]
+    assert all(report.keys() >= KEYS for report in reports)
+    assert reports[0]["copy_free"]["n"] == 32
     assert reports[0]["n"] == 35
     assert reports[0]["version"] == "1"
     assert reports[1]["version"] == "arcface:1"

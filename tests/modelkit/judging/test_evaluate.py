@@ -1,0 +1,218 @@
+"""`ferry models evaluate`, from the command line, on tiny models and small data: no PyTorch is needed for any of it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from typer.testing import CliRunner
+
+from cli.models import app
+from modelkit.votes import VOTES
+from tests.modelkit.judging.faces import picture, write_folder, write_parquet
+from tests.processes import ROOT
+from tests.tiny_models import classifier_graph, classifier_manifest, detector_graph, detector_manifest, publish
+
+Evaluate = Callable[..., Any]
+TOOLCHAIN = (
+    "torch",
+    "torchvision",
+    "timm",
+    "ultralytics",
+    "matplotlib",
+    "onnx",
+    "onnxscript",
+    "safetensors",
+    "skimage",
+)
+
+
+@pytest.fixture
+def models(tmp_path: Path) -> Path:
+    """arcface says happy of what is bright, efficientnet sad; the detector finds bright faces and says angry."""
+    root = tmp_path / "models"
+    publish(root, classifier_manifest("arcface"), classifier_graph((0, 0, 0, 8, 0, 0, 0)))
+    publish(root, classifier_manifest("efficientnet"), classifier_graph((0, 0, 0, 0, 0, 2, 0)))
+    publish(root, detector_manifest(), detector_graph())
+    return root
+
+
+@pytest.fixture
+def ferry(models: Path, tmp_path: Path) -> Evaluate:
+    def run(data: Path, *arguments: str, fails: bool = False, command: str = "evaluate") -> Any:
+        where = ["--data", str(data), "--models-dir", str(models), "--work-dir", str(tmp_path / "work")]
+        result = CliRunner().invoke(app, [command, *arguments, *where])
+        assert (result.exit_code != 0) == fails, result.output
+        return json.loads(result.stdout) if "--json" in arguments else result.output
+
+    return run
+
+
+@pytest.fixture
+def voted(tmp_path: Path) -> Path:
+    """Two bright faces: the crowd is nearly sure that the first is happy, and that the second is sad."""
+    return write_parquet(
+        tmp_path / "voted.parquet",
+        [3, 4, 0],
+        [picture(255, noise=i) for i in range(3)],
+        votes_happy=[9, 1, 0],
+        votes_sad=[0, 8, 0],
+        votes_neutral=[1, 1, 0],
+        votes_NF=[0, 0, 10],
+    )
+
+
+def test_models_and_their_vote_are_judged_by_the_crowd_and_by_the_label(ferry: Evaluate, voted: Path) -> None:
+    reports = {report["model"]: report for report in ferry(voted, "--json")}
+    assert reports.keys() == {"arcface", "detector", "efficientnet", "ensemble"}
+    one = reports["arcface"]
+    assert (one["n"], one["accuracy"]) == (3, pytest.approx(1 / 3))
+    assert (one["crowd"]["n"], one["crowd"]["accuracy"], one["crowd"]["mean_recall"]) == (2, 0.5, 0.5)
+    assert one["crowd"]["per_class"]["happy"] == 1
+    assert one["crowd"]["cross_entropy"] > one["data"]["one_person"]["crowd_entropy"] >= 0
+    assert one["data"]["one_person"]["accuracy"] == pytest.approx(0.85)
+    assert len(one["data"]["digest"]) == 64
+    assert one["data"]["left_out"] == []
+    assert reports["efficientnet"]["crowd"]["per_class"]["sad"] == 1
+    assert 0 <= reports["detector"]["found"] <= 1
+
+
+def test_the_table_shows_the_human_figure_beside_the_models(ferry: Evaluate, voted: Path) -> None:
+    text = ferry(voted, "arcface", "ensemble")
+    for words in ("the crowd's majority", "each picture's label", "one person", "mean recall", "digest", "ensemble"):
+        assert words in text
+
+
+def test_one_set_of_labels_may_be_asked_for(ferry: Evaluate, voted: Path) -> None:
+    (crowd,) = ferry(voted, "arcface", "--labels", "crowd", "--json")
+    (own,) = ferry(voted, "arcface", "--labels", "fer2013", "--json")
+    assert (crowd["n"], crowd["accuracy"], crowd["data"]["labels"]) == (2, 0.5, "crowd")
+    assert (own["n"], own["data"]["labels"]) == (3, "fer2013")
+    assert "crowd" not in own
+    assert "label" not in ferry(voted, "arcface", "--labels", "crowd")
+    assert "crowd" not in ferry(voted, "arcface", "--labels", "fer2013")
+
+
+def test_a_crowd_that_nobody_asked_is_an_error(ferry: Evaluate, tmp_path: Path) -> None:
+    path = write_parquet(tmp_path / "x.parquet", [3])
+    assert "nobody voted on these pictures" in ferry(path, "--labels", "crowd", fails=True)
+    assert "crowd" not in ferry(path, "arcface", "--json")[0]
+
+
+def test_two_runs_can_be_compared_by_the_digest(ferry: Evaluate, voted: Path) -> None:
+    def digest(*more: str) -> str:
+        found: str = ferry(voted, "arcface", "--json", *more)[0]["data"]["digest"]
+        return found
+
+    assert digest() == digest("--threads", "2") != digest("--limit", "2") == digest("--limit", "2")
+
+
+def test_figures_without_copies_of_train_stand_beside(ferry: Evaluate, data: Path, tmp_path: Path) -> None:
+    names = [f"public_test-{i}" for i in range(35)]
+    counts = {vote: pa.array([10 * (vote == "happiness")] * 35, pa.int8()) for vote in VOTES}
+    write_parquet(data / "ferplus" / "votes.parquet", [0] * 35, name=names, label=None, image=None, **counts)
+    (report,) = ferry(data, "arcface", "--json")
+    assert (report["n"], report["copy_free"]["n"]) == (35, 32)
+    assert (report["crowd"]["n"], report["crowd"]["copy_free"]["n"]) == (35, 32)
+    assert list((tmp_path / "work").glob("copies-*.npz"))
+    (held_back,) = ferry(data, "arcface", "--split", "held-back", "--json")
+    assert 0 < held_back["n"] < 35
+    assert "copy_free" not in held_back
+
+
+def test_a_folder_with_one_folder_for_each_expression_is_judged(ferry: Evaluate, tmp_path: Path) -> None:
+    data = write_folder(
+        tmp_path / "mine",
+        Happiness={"a.jpg": picture(255, (90, 90), "JPEG"), "notes.txt": b"mine"},
+        sad={"b.png": picture(250, (30, 40))},
+        disgust={},
+        contempt={"c.png": picture()},
+    )
+    (report,) = ferry(data, "arcface", "--json")
+    assert (report["n"], report["accuracy"], report["per_class"]["disgust"]) == (2, 0.5, None)
+    assert {name: group["n"] for name, group in report["by_size"].items()} == {"24 to 48 px": 1, "48 to 96 px": 1}
+    text = ferry(data, "arcface")
+    for words in ("folder contempt", "folder disgust, which is empty", "happiness/notes.txt"):
+        assert words.lower() in text.lower().replace("\n", " ")
+    assert "accuracy, face 24 to 48 px" in text
+
+
+def test_whole_photos_are_judged_end_to_end(ferry: Evaluate, tmp_path: Path) -> None:
+    data = write_folder(
+        tmp_path / "photos", happy={f"{grey}.png": picture(grey, (64, 64)) for grey in (255, 254, 0)}, sad={}
+    )
+    reports = {report["model"]: report for report in ferry(data, "--whole", "--json")}
+    assert all(report["found"] == pytest.approx(2 / 3) for report in reports.values())
+    assert reports["arcface"]["accuracy"] == pytest.approx(2 / 3)
+    assert reports["ensemble"]["accuracy"] == pytest.approx(2 / 3)
+    assert reports["detector"]["accuracy"] == 0
+    assert "faces found" in ferry(data, "--whole")
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda root: root, "no public_test.parquet or public_test-*.parquet"),
+        (lambda root: root / "absent", "or a folder with one folder for each expression"),
+        (lambda root: write_parquet(root / "x.parquet", [9]), "label 9 of 'face-0' is not in 0..6"),
+        (lambda root: write_folder(root / "f", happy={}), "holds a picture"),
+    ],
+)
+def test_what_cannot_be_judged_is_one_line(ferry: Evaluate, tmp_path: Path, make: Any, message: str) -> None:
+    (tmp_path / "root").mkdir()
+    output = ferry(make(tmp_path / "root"), fails=True)
+    assert message in output.replace("\n", "")
+    assert "Traceback" not in output
+
+
+def test_the_vote_is_fitted_by_the_crowd_and_not_by_the_label(ferry: Evaluate, data: Path, tmp_path: Path) -> None:
+    def fitted(seen: str) -> Any:
+        names = [f"train-{part}-{i}" for part in (0, 1) for i in range(70)]
+        counts = {vote: pa.array([10 * (vote == seen)] * 140, pa.int8()) for vote in VOTES}
+        write_parquet(data / "ferplus" / "votes.parquet", [0] * 140, name=names, label=None, image=None, **counts)
+        return ferry(data, "--json", command="fit-vote")
+
+    happy, sad = fitted("happiness"), fitted("sadness")
+    weights = [dict(zip(found["names"], found["after"], strict=True)) for found in (happy, sad)]
+    assert weights[0]["arcface"] > 0.9
+    assert weights[1]["efficientnet"] > 0.9
+    assert happy["truth"] == "crowd"
+    assert happy["digest"] != sad["digest"]
+    assert happy["figures"]["after"]["crowd"]["accuracy"] >= happy["figures"]["before"]["crowd"]["accuracy"]
+    assert len(happy["diversity"]) == 3
+    assert all(0 <= pair["double_fault"] <= 1 for pair in happy["diversity"])
+    text = ferry(data, "--out", str(tmp_path / "recipe.toml"), command="fit-vote")
+    assert "double fault" in text
+    assert "by what the crowd saw" in text.replace("\n", " ")
+
+
+def test_without_votes_the_vote_is_fitted_by_the_label(ferry: Evaluate, data: Path) -> None:
+    assert ferry(data, "--json", command="fit-vote")["truth"] == "fer2013"
+    assert "by their labels" in ferry(data, command="fit-vote").replace("\n", " ")
+
+
+def run_without(packages: tuple[str, ...], *arguments: str) -> subprocess.CompletedProcess[str]:
+    program = (
+        f"import sys\nfor name in {packages!r}: sys.modules[name] = None\n"
+        f"from cli.models import app\napp({list(arguments)!r})"
+    )
+    return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT, check=False)
+
+
+def test_no_package_of_the_toolchain_is_needed(models: Path, voted: Path) -> None:
+    done = run_without(TOOLCHAIN, "evaluate", "--data", str(voted), "--models-dir", str(models), "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)[0]["n"] == 3
+
+
+@pytest.mark.parametrize("command", ["evaluate", "fit-vote"])
+def test_the_message_names_the_extra_that_is_missing(voted: Path, command: str) -> None:
+    done = run_without(("pyarrow",), command, "--data", str(voted))
+    assert done.returncode == 1
+    assert "pip install 'ferry[evaluate]'" in done.stderr
