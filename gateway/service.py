@@ -38,6 +38,9 @@ from serving.server import Service
 # A string: the class is generic in its stubs only.
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 
+_BESIDE_THE_IMAGE = 64 << 10
+"""Bytes of a message that are not the image: options, and the framing of a batch."""
+
 
 class GatewayService(Service, gateway_pb2_grpc.ExpressionRecognitionServicer):
     """Serves ferry.v1.ExpressionRecognition."""
@@ -58,6 +61,10 @@ class GatewayService(Service, gateway_pb2_grpc.ExpressionRecognitionServicer):
         table = only_stable(settings.ensembler_address) if self._routing is None else self._routing.table
         self._router = Router(table, self._connect, Shadow(settings.shadow_concurrency, settings.max_timeout))
         self._recognizer = Recognizer(self._checks, self._router, self._cache, settings.patience)
+
+    @property
+    def max_request_bytes(self) -> int:
+        return self._settings.max_image_bytes + _BESIDE_THE_IMAGE
 
     def register(self, server: grpc.aio.Server) -> None:
         gateway_pb2_grpc.add_ExpressionRecognitionServicer_to_server(self, server)

@@ -17,6 +17,12 @@ class GatewaySettings(ServiceSettings):
     """Admits, caches and routes images. Every flag can also be set as FERRY_<NAME>."""
 
     port: Port = Field(default=50051, description="gRPC port")
+    max_receive_bytes: int = Field(
+        default=128 << 20,
+        ge=1 << 20,
+        le=1 << 36,
+        description="bytes of requests being received at once, each counted as the largest; one is always let in",
+    )
     ensembler_address: Annotated[str, AfterValidator(host_and_port)] = Field(
         default="127.0.0.1:50052", min_length=1, max_length=4096, description="host:port of the ensembler"
     )

@@ -27,11 +27,15 @@ from serving.rpc import upstream
 from serving.rpc.certificates import server_credentials
 from serving.rpc.identity import Identity
 from serving.rpc.interceptor import CallInterceptor
+from serving.rpc.lanes import Lanes
 from serving.rpc.limits import Kind, limits_by_kind
 from serving.settings import ModelServiceSettings, ServiceSettings
 from serving.telemetry import gpu, logs, tracing
 
 log = logging.getLogger(__name__)
+
+_MAX_PROBE_BYTES = 4 << 10
+_HANDSHAKE_MS = 10_000
 
 
 class Service(ABC):
@@ -43,6 +47,11 @@ class Service(ABC):
     """Full names of its gRPC services: what is wrapped, what health speaks of, and what reflection shows."""
     kinds: Mapping[str, Kind] = {}
     """Of methods, such as `/ferry.v1.Detector/Detect`, that are not what their streaming says."""
+
+    @property
+    def max_request_bytes(self) -> int:
+        """The largest message that its methods take; larger ones are refused while they arrive."""
+        return MAX_MESSAGE_BYTES
 
     @abstractmethod
     def register(self, server: grpc.aio.Server) -> None:
@@ -76,6 +85,11 @@ class Server:
             service.grpc_services,
             limits_by_kind(settings),
             kinds=service.kinds,
+            lanes=Lanes(
+                max_calls=settings.max_calls,
+                places=max(1, settings.max_receive_bytes // service.max_request_bytes),
+                timeout=settings.receive_timeout,
+            ),
             identify=service.identify,
             certificates=settings.tls is not None,
         )
@@ -91,7 +105,9 @@ class Server:
             TlsError: certificates are set and do not fit.
             Exception: whatever `Service.start` raises; the port is closed again.
         """
-        self._server = grpc.aio.server(interceptors=(self._interceptor,), options=self._options())
+        self._server = grpc.aio.server(
+            interceptors=(self._interceptor,), options=self._options(self.service.max_request_bytes)
+        )
         self.service.register(self._server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         reflection.enable_server_reflection(
@@ -101,7 +117,8 @@ class Server:
         tls = self.settings.tls
         self.port = self._listen(self._server, self.settings.port, None if tls is None else server_credentials(tls))
         if self.settings.health_port:
-            self._probes = grpc.aio.server(options=self._options())
+            probes = CallInterceptor((), {}, lanes=Lanes(timeout=self.settings.receive_timeout))
+            self._probes = grpc.aio.server(interceptors=(probes,), options=self._options(_MAX_PROBE_BYTES))
             health_pb2_grpc.add_HealthServicer_to_server(self._health, self._probes)
             self._listen(self._probes, self.settings.health_port, None)
             await self._probes.start()
@@ -142,14 +159,20 @@ class Server:
         for name in ("", *self.service.grpc_services):
             await self._health.set(name, status)
 
-    def _options(self) -> list[tuple[str, int]]:
+    def _options(self, max_request_bytes: int) -> list[tuple[str, int]]:
         age_ms = int(self.settings.max_connection_age * 1000)
         longest = max(self.settings.max_timeout, self.settings.max_stream_age)
         return [
             ("grpc.so_reuseport", 0),
             ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
-            ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+            ("grpc.max_receive_message_length", max_request_bytes),
             ("grpc.max_metadata_size", 16 << 10),
+            ("grpc.max_concurrent_streams", self.settings.max_connection_calls),
+            ("grpc.max_allowed_incoming_connections", self.settings.max_connections),
+            ("grpc.server_handshake_timeout_ms", _HANDSHAKE_MS),
+            # Else gRPC opens the window of every stream up to 8 MiB, read or not, where a connection is fast. A message
+            # that is being read gets the window it needs.
+            ("grpc.http2.bdp_probe", 0),
             ("grpc.max_connection_age_ms", age_ms),
             ("grpc.max_connection_age_grace_ms", int(longest * 1000)),
             # Callers ping once a second while a call is open (ferry.transport).

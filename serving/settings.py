@@ -52,6 +52,18 @@ class ServiceSettings(BaseSettings):
     max_stream_age: Seconds = Field(
         default=3600.0, description="seconds after which a stream of requests is ended; its caller opens a new one"
     )
+    receive_timeout: Seconds = Field(
+        default=30.0, description="seconds for a request to arrive in full, whatever deadline its caller set"
+    )
+    max_receive_bytes: int = Field(
+        default=256 << 20,
+        ge=1 << 20,
+        le=1 << 36,
+        description="bytes of requests being received at once, each counted as the largest; one is always let in",
+    )
+    max_calls: int = Field(default=1000, ge=1, le=65536, description="calls open at once")
+    max_connections: int = Field(default=1000, ge=1, le=65536, description="connections open at once")
+    max_connection_calls: int = Field(default=256, ge=1, le=65536, description="calls open at once on one connection")
     drain_delay: Annotated[float, Field(ge=0, le=300)] = Field(
         default=0.0, description="seconds between NOT_SERVING and the end of listening, for endpoints to be removed"
     )

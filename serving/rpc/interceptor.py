@@ -1,15 +1,16 @@
 """One interceptor around every call: who asks, request id, deadline, trace, metrics, and errors with details.
 
 It is one and not a chain because each layer of a chain costs every call a task switch's worth of Python.
-Health checks and reflection pass untouched: they have no deadline to keep and nothing to measure.
+Health checks and reflection have no deadline to keep and nothing to measure; they are bounded as all others are.
 
-Who asks is found before the body is received: gRPC reads a message only when it has a handler for it, and a caller that
-is to be refused gets one that reads none.
+Nothing of a body is received before its call is admitted: to gRPC every method takes a stream, which leaves to us when
+a message is read. So whoever is refused sends nothing, and what is on its way in is counted (serving.rpc.receiving).
 """
 
 from __future__ import annotations
 
 import asyncio
+import inspect
 import logging
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Mapping
@@ -26,7 +27,9 @@ from serving.errors import DeadlineError, InvalidArgumentError, RefusedError, Se
 from serving.rpc import context as request_context
 from serving.rpc.context import REQUEST_ID_KEY, RequestContext
 from serving.rpc.identity import ANONYMOUS, Identity, of_certificate
+from serving.rpc.lanes import Lane, Lanes
 from serving.rpc.limits import Kind, Limits
+from serving.rpc.receiving import Receiving
 from serving.telemetry import metrics, tracing
 
 log = logging.getLogger(__name__)
@@ -52,6 +55,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         limits: Mapping[Kind, Limits],
         *,
         kinds: Mapping[str, Kind] | None = None,
+        lanes: Lanes | None = None,
         identify: Identify | None = None,
         certificates: bool = False,
     ) -> None:
@@ -60,6 +64,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             services: full names of gRPC services, such as `ferry.v1.Detector`.
             limits: of each kind of method.
             kinds: of methods (`/ferry.v1.Detector/Detect`) that are not what their streaming says.
+            lanes: bounds on open calls and on messages being received; None: the defaults.
             identify: given the metadata of a call, says who calls, or None where it does not say; raises a
                 ServiceError where it is not to be served. None: nobody is asked.
             certificates: whether callers may show one.
@@ -68,6 +73,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         self._services = frozenset(services)
         self._limits = limits
         self._kinds = kinds or {}
+        self._lanes = lanes or Lanes()
         self._identify = identify
         self._certificates = certificates
         self._wrapped: dict[str, Handler] = {}
@@ -78,21 +84,22 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         handler_call_details: grpc.HandlerCallDetails,
     ) -> Handler | None:
         method: str = handler_call_details.method
-        if _service_of(method) not in self._services:
-            return await continuation(handler_call_details)
-        if not self.ready:
-            return self._refusal(method, RefusedError("the service is still loading its models; try again in a moment"))
-        if self._identify is not None:
-            try:
+        own = _service_of(method) in self._services
+        lane = self._lanes.own if own else self._lanes.aside(method)
+        try:
+            lane.calls.enter(asyncio.current_task())
+            if own and not self.ready:
+                raise RefusedError("the service is still loading its models; try again in a moment")
+            if own and self._identify is not None:
                 _named.set(self._identify(_texts(handler_call_details.invocation_metadata)))
-            except ServiceError as error:
-                return self._refusal(method, error)
+        except ServiceError as error:
+            return self._refusal(method, error) if own else _aside_refusal(error)
         known = self._wrapped.get(method)
         if known is None:
             handler = await continuation(handler_call_details)
             if handler is None:
                 return None
-            known = self._wrapped[method] = self._wrap(handler, method)
+            known = self._wrapped[method] = self._wrap(handler, method) if own else _wrap_aside(handler, lane)
         return known
 
     def _refusal(self, method: str, error: ServiceError) -> Handler:
@@ -109,26 +116,23 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
     def _wrap(self, handler: Handler, method: str) -> Handler:
         streams = {"request_streaming": handler.request_streaming, "response_streaming": handler.response_streaming}
         kind = self._kinds.get(method) or Kind.of(**streams)
-        parse = handler.request_deserializer
         codecs = {
-            "request_deserializer": parse if handler.request_streaming else _tolerant(parse),
+            "request_deserializer": _tolerant(handler.request_deserializer),
             "response_serializer": handler.response_serializer,
         }
+        requests_of = _requests_of(handler, self._lanes.own.receiving)
         if not handler.response_streaming:
             respond: Callable[[Any, Context], Awaitable[Any]] = (
                 handler.stream_unary if handler.request_streaming else handler.unary_unary  # type: ignore[assignment]
             )
 
-            async def unary(request: Any, context: Context) -> Any:
+            async def unary(_: Any, context: Context) -> Any:
                 answer = None  # what an error leaves; gRPC sends the status alone
                 async with self._call(method, kind, context):
-                    _check(request)
-                    answer = await respond(request, context)
+                    answer = await respond(await requests_of(context), context)
                 return answer  # noqa: RET504  (an error ends the block above)
 
-            if handler.request_streaming:
-                return grpc.stream_unary_rpc_method_handler(unary, **codecs)
-            return grpc.unary_unary_rpc_method_handler(unary, **codecs)
+            return grpc.stream_unary_rpc_method_handler(unary, **codecs)
 
         stream_out: Callable[[Any, Context], AsyncGenerator[Any, None]] = (
             handler.stream_stream if handler.request_streaming else handler.unary_stream  # type: ignore[assignment]
@@ -136,16 +140,13 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
 
         # Writing here, and not yielding to gRPC's own loop, keeps sending inside this task: its deadline, its
         # cancellation and its context variables.
-        async def stream(request: Any, context: Context) -> None:
+        async def stream(_: Any, context: Context) -> None:
             async with self._call(method, kind, context):
-                _check(request)
-                async with aclosing(stream_out(request, context)) as responses:
+                async with aclosing(stream_out(await requests_of(context), context)) as responses:
                     async for response in responses:
                         await context.write(response)
 
-        if handler.request_streaming:
-            return grpc.stream_stream_rpc_method_handler(stream, **codecs)
-        return grpc.unary_stream_rpc_method_handler(stream, **codecs)
+        return grpc.stream_stream_rpc_method_handler(stream, **codecs)
 
     @asynccontextmanager
     async def _call(self, method: str, kind: Kind, context: Context) -> AsyncIterator[None]:
@@ -186,7 +187,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                     span.set_attribute("error.type", type(error).__name__)
                     failure = ServiceError(f"internal error; look for request id {request.request_id} in the logs")
             status = failure.code
-            refusal = _end(context, failure, request)
+            refusal = _end(context, failure, (REQUEST_ID_KEY, request.request_id))
             # This frame is part of the error's traceback: it must not keep the error.
             del failure
             if refusal is not None:
@@ -225,24 +226,72 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         )
 
 
+def _requests_of(handler: Handler, receiving: Receiving) -> Callable[[Context], Awaitable[Any]]:
+    """What a handler takes in: its one request, or an iterator over its requests."""
+
+    async def one(context: Context) -> Any:
+        message = await receiving.read(context)
+        if message is grpc.aio.EOF:
+            raise InvalidArgumentError("request", "is missing: the call ended before a whole message had come")
+        if isinstance(message, InvalidArgumentError):
+            raise message
+        return message
+
+    async def every(context: Context) -> AsyncIterator[Any]:
+        async for message in receiving.messages(context):
+            if isinstance(message, InvalidArgumentError):
+                raise message
+            yield message
+
+    async def iterator(context: Context) -> AsyncIterator[Any]:
+        return every(context)
+
+    return iterator if handler.request_streaming else one
+
+
+def _wrap_aside(handler: Handler, lane: Lane) -> Handler:
+    """A method of health or reflection: bounded, but neither measured nor timed."""
+    codecs = {
+        "request_deserializer": _tolerant(handler.request_deserializer),
+        "response_serializer": handler.response_serializer,
+    }
+    requests_of = _requests_of(handler, lane.receiving)
+    respond: Any = handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
+
+    async def serve(_: Any, context: Context) -> None:
+        try:
+            answers = respond(await requests_of(context), context)
+            if inspect.isasyncgen(answers):
+                async for answer in answers:
+                    await context.write(answer)
+                return
+            answer = await answers
+            if answer is not None:
+                await context.write(answer)
+        except ServiceError as error:
+            _end(context, error)
+
+    return grpc.stream_stream_rpc_method_handler(serve, **codecs)
+
+
+def _aside_refusal(error: ServiceError) -> Handler:
+    errors = [error]
+
+    async def refuse(requests: Any, context: Context) -> None:
+        _end(context, errors.pop())
+
+    return grpc.stream_stream_rpc_method_handler(refuse)
+
+
 def _service_of(method: str) -> str:
     return method[1:].partition("/")[0]
 
 
-def _check(request: Any) -> None:
-    """
-    Raises:
-        InvalidArgumentError: what came is no message.
-    """
-    if isinstance(request, InvalidArgumentError):
-        raise request
-
-
-def _end(context: Context, failure: ServiceError, request: RequestContext) -> Awaitable[None] | None:
+def _end(context: Context, failure: ServiceError, *metadata: tuple[str, str]) -> Awaitable[None] | None:
     """Makes `failure` the status of the call, or returns what will: a call that is refused has nothing but trailers,
     and that is what a caller's gRPC tries again elsewhere."""
     details = failure.to_status().SerializeToString()
-    trailers = ((STATUS_DETAILS_KEY, details), (REQUEST_ID_KEY, request.request_id))
+    trailers = ((STATUS_DETAILS_KEY, details), *metadata)
     if isinstance(failure, RefusedError):
         return context.abort(failure.code, failure.message, trailers)
     # Not `abort`: gRPC would keep its exception, and through the traceback the request's bytes, in a cycle.
