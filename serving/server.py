@@ -22,7 +22,7 @@ from prometheus_client import start_http_server
 
 from ferry.transport import MAX_MESSAGE_BYTES
 from serving.daemon_thread import any_left
-from serving.memory import release_promptly
+from serving.memory import release_promptly, release_regularly
 from serving.rpc import upstream
 from serving.rpc.certificates import server_credentials
 from serving.rpc.identity import Identity
@@ -200,9 +200,11 @@ async def _run(service: Service, settings: ServiceSettings) -> None:
         return
     starting.result()
     log.info("serving", extra={"port": server.port, "seconds_to_serving": round(time.monotonic() - started, 3)})
+    releasing = asyncio.create_task(release_regularly())
     await stopping
     log.info("draining")
     await server.stop()
+    releasing.cancel()
     log.info("stopped")
 
 
