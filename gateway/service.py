@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import aclosing
 from functools import partial
 from typing import Any, NoReturn, TypeAlias
@@ -33,6 +33,7 @@ from gateway.store.client import StoreClient
 from serving.errors import UnimplementedError
 from serving.rpc.context import caller
 from serving.rpc.identity import Identity, Proof
+from serving.rpc.limits import Kind
 from serving.server import Service
 
 # A string: the class is generic in its stubs only.
@@ -47,6 +48,7 @@ class GatewayService(Service, gateway_pb2_grpc.ExpressionRecognitionServicer):
 
     name = "gateway"
     grpc_services = ("ferry.v1.ExpressionRecognition",)
+    kinds: Mapping[str, Kind] = {"/ferry.v1.ExpressionRecognition/RecognizeMany": Kind.BATCH}
 
     def __init__(self, settings: GatewaySettings) -> None:
         self._settings = settings
@@ -108,11 +110,36 @@ class GatewayService(Service, gateway_pb2_grpc.ExpressionRecognitionServicer):
         concurrency = min(images, self._settings.batch_concurrency)
         size = sum(len(item.image) for item in request.requests)
         recognize = partial(self._recognizer.recognize, hints=self._hints(context))
-        answers = recognize_batch(request.requests, recognize, concurrency)
+        answers = recognize_batch(_each(request.requests), recognize, concurrency)
         with self._admission.admit(Call(concurrency, size, caller())):
             async with aclosing(answers):
                 async for answer in answers:
-                    yield answer
+                    yield gateway_pb2.RecognizeBatchResponse(**answer.fields)
+
+    async def RecognizeMany(  # noqa: N802
+        self, request_iterator: AsyncIterator[gateway_pb2.RecognizeManyRequest], context: Context
+    ) -> AsyncIterator[gateway_pb2.RecognizeManyResponse]:
+        hints = self._hints(context)
+
+        async def recognize(request: gateway_pb2.RecognizeRequest) -> gateway_pb2.RecognizeResponse:
+            with self._admission.admit(Call(1, len(request.image), caller())):
+                return await self._recognizer.recognize(request, hints)
+
+        requests = self._checked(request_iterator)
+        answers = recognize_batch(requests, recognize, self._settings.batch_concurrency)
+        async with aclosing(answers):
+            async for answer in answers:
+                yield gateway_pb2.RecognizeManyResponse(**answer.fields)
+
+    async def _checked(
+        self, requests: AsyncIterator[gateway_pb2.RecognizeManyRequest]
+    ) -> AsyncIterator[gateway_pb2.RecognizeRequest]:
+        images = 0
+        async for message in requests:
+            images += 1
+            self._checks.check_batch(images)
+            yield message.request
+        self._checks.check_batch(images)
 
     async def GetStatus(  # noqa: N802
         self, request: gateway_pb2.GetStatusRequest, context: Context
@@ -185,6 +212,13 @@ def _store(settings: GatewaySettings) -> StoreClient | None:
         retry_interval=settings.redis_retry_interval,
         failed=count_error,
     )
+
+
+async def _each(
+    requests: Iterable[gateway_pb2.RecognizeRequest],
+) -> AsyncIterator[gateway_pb2.RecognizeRequest]:
+    for request in requests:
+        yield request
 
 
 def _cache(settings: GatewaySettings, store: StoreClient | None) -> ResultCache:

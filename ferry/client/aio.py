@@ -99,7 +99,7 @@ class AsyncClient:
                 yield item
             while chunk.waiting:
                 call = self._call(timeout)
-                stream = self._stub.RecognizeBatch(chunk.message(), timeout=call.timeout, metadata=call.metadata)
+                stream = self._stub.RecognizeMany(chunk.messages(), timeout=call.timeout, metadata=call.metadata)
                 try:
                     async for response in stream:
                         for item in chunk.accept(response, call):

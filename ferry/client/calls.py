@@ -89,13 +89,13 @@ class Chunk:
         """True while an image has no answer."""
         return bool(self._waiting)
 
-    def message(self) -> gateway_pb2.RecognizeBatchRequest:
-        """The request for the images that wait."""
+    def messages(self) -> Iterator[gateway_pb2.RecognizeManyRequest]:
+        """The requests for the images that wait, one message each."""
         self._sent = list(self._waiting)
         self._progress = False
-        return gateway_pb2.RecognizeBatchRequest(requests=self._waiting.values())
+        return (gateway_pb2.RecognizeManyRequest(request=request) for request in list(self._waiting.values()))
 
-    def accept(self, response: gateway_pb2.RecognizeBatchResponse, call: Call) -> Iterator[BatchItem]:
+    def accept(self, response: gateway_pb2.RecognizeManyResponse, call: Call) -> Iterator[BatchItem]:
         """The result in `response`, with its index in the batch; nothing for an index that does not wait."""
         index = self._sent[response.index] if response.index < len(self._sent) else -1
         if self._waiting.pop(index, None) is None:

@@ -99,7 +99,7 @@ class Client:
             yield from chunk.results
             while chunk.waiting:
                 call = self._call(timeout)
-                stream = self._stub.RecognizeBatch(chunk.message(), timeout=call.timeout, metadata=call.metadata)
+                stream = self._stub.RecognizeMany(chunk.messages(), timeout=call.timeout, metadata=call.metadata)
                 try:
                     for response in stream:
                         yield from chunk.accept(response, call)

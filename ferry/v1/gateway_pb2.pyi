@@ -120,15 +120,75 @@ class RecognizeResponse(_message.Message):
 Global___RecognizeResponse: _TypeAlias = RecognizeResponse  # noqa: Y015
 
 @_typing.final
+class RecognizeManyRequest(_message.Message):
+    """One image of many; a call has 1 to 256."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def request(self) -> Global___RecognizeRequest:
+        """The image and its options."""
+
+    def __init__(
+        self,
+        *,
+        request: Global___RecognizeRequest | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["request", b"request"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["request", b"request"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RecognizeManyRequest: _TypeAlias = RecognizeManyRequest  # noqa: Y015
+
+@_typing.final
+class RecognizeManyResponse(_message.Message):
+    """The answer for one image of many."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INDEX_FIELD_NUMBER: _builtins.int
+    RESPONSE_FIELD_NUMBER: _builtins.int
+    ERROR_FIELD_NUMBER: _builtins.int
+    index: _builtins.int
+    """Position of the image among those of the call, 0 to 255."""
+    @_builtins.property
+    def response(self) -> Global___RecognizeResponse:
+        """The answer."""
+
+    @_builtins.property
+    def error(self) -> Global___ItemError:
+        """Why there is none."""
+
+    def __init__(
+        self,
+        *,
+        index: _builtins.int = ...,
+        response: Global___RecognizeResponse | None = ...,
+        error: Global___ItemError | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "response", b"response", "result", b"result"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "index", b"index", "response", b"response", "result", b"result"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_result: _TypeAlias = _typing.Literal["response", "error"]  # noqa: Y015
+    _WhichOneofArgType_result: _TypeAlias = _typing.Literal["result", b"result"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_result) -> _WhichOneofReturnType_result | None: ...
+
+Global___RecognizeManyResponse: _TypeAlias = RecognizeManyResponse  # noqa: Y015
+
+@_typing.final
 class RecognizeBatchRequest(_message.Message):
-    """Many images."""
+    """A few small images."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     REQUESTS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def requests(self) -> _containers.RepeatedCompositeFieldContainer[Global___RecognizeRequest]:
-        """1 to 256 images; together, as one message, up to 64 MiB."""
+        """1 to 256 images; together, as one message, up to 10 MiB."""
 
     def __init__(
         self,

@@ -47,6 +47,11 @@ class ExpressionRecognitionStub:
                 request_serializer=ferry_dot_v1_dot_gateway__pb2.RecognizeRequest.SerializeToString,
                 response_deserializer=ferry_dot_v1_dot_gateway__pb2.RecognizeResponse.FromString,
                 _registered_method=True)
+        self.RecognizeMany = channel.stream_stream(
+                '/ferry.v1.ExpressionRecognition/RecognizeMany',
+                request_serializer=ferry_dot_v1_dot_gateway__pb2.RecognizeManyRequest.SerializeToString,
+                response_deserializer=ferry_dot_v1_dot_gateway__pb2.RecognizeManyResponse.FromString,
+                _registered_method=True)
         self.RecognizeBatch = channel.unary_stream(
                 '/ferry.v1.ExpressionRecognition/RecognizeBatch',
                 request_serializer=ferry_dot_v1_dot_gateway__pb2.RecognizeBatchRequest.SerializeToString,
@@ -105,10 +110,22 @@ class ExpressionRecognitionServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
-    def RecognizeBatch(self, request, context):
-        """Many images; answers stream back as each is ready, in any order. An image that fails fails alone.
+    def RecognizeMany(self, request_iterator, context):
+        """Many images, each in a message of its own; answers stream back as each is ready, in any order. An image that fails
+        fails alone. Images are taken in as fast as they are worked on.
 
         Errors of the call as a whole: INVALID_ARGUMENT (number of images), RESOURCE_EXHAUSTED, DEADLINE_EXCEEDED.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RecognizeBatch(self, request, context):
+        """A few small images in one message, which may be no larger than one with the largest image (10 MiB); else as
+        RecognizeMany, which is the better choice where images are large or many.
+
+        Errors of the call as a whole: INVALID_ARGUMENT (number of images), RESOURCE_EXHAUSTED (also for a message that is
+        too large, then without google.rpc.RetryInfo), DEADLINE_EXCEEDED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -164,6 +181,11 @@ def add_ExpressionRecognitionServicer_to_server(servicer, server):
                     servicer.Recognize,
                     request_deserializer=ferry_dot_v1_dot_gateway__pb2.RecognizeRequest.FromString,
                     response_serializer=ferry_dot_v1_dot_gateway__pb2.RecognizeResponse.SerializeToString,
+            ),
+            'RecognizeMany': grpc.stream_stream_rpc_method_handler(
+                    servicer.RecognizeMany,
+                    request_deserializer=ferry_dot_v1_dot_gateway__pb2.RecognizeManyRequest.FromString,
+                    response_serializer=ferry_dot_v1_dot_gateway__pb2.RecognizeManyResponse.SerializeToString,
             ),
             'RecognizeBatch': grpc.unary_stream_rpc_method_handler(
                     servicer.RecognizeBatch,
@@ -236,6 +258,33 @@ class ExpressionRecognition:
             '/ferry.v1.ExpressionRecognition/Recognize',
             ferry_dot_v1_dot_gateway__pb2.RecognizeRequest.SerializeToString,
             ferry_dot_v1_dot_gateway__pb2.RecognizeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RecognizeMany(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/ferry.v1.ExpressionRecognition/RecognizeMany',
+            ferry_dot_v1_dot_gateway__pb2.RecognizeManyRequest.SerializeToString,
+            ferry_dot_v1_dot_gateway__pb2.RecognizeManyResponse.FromString,
             options,
             channel_credentials,
             insecure,

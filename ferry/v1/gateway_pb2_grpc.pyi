@@ -47,10 +47,18 @@ class ExpressionRecognitionStub:
     Errors: INVALID_ARGUMENT (google.rpc.BadRequest names the field and what is wrong), RESOURCE_EXHAUSTED
     (google.rpc.RetryInfo says when to retry), NOT_FOUND (the variant asked for), DEADLINE_EXCEEDED.
     """
-    RecognizeBatch: _grpc.UnaryStreamMultiCallable[_gateway_pb2.RecognizeBatchRequest, _gateway_pb2.RecognizeBatchResponse]
-    """Many images; answers stream back as each is ready, in any order. An image that fails fails alone.
+    RecognizeMany: _grpc.StreamStreamMultiCallable[_gateway_pb2.RecognizeManyRequest, _gateway_pb2.RecognizeManyResponse]
+    """Many images, each in a message of its own; answers stream back as each is ready, in any order. An image that fails
+    fails alone. Images are taken in as fast as they are worked on.
 
     Errors of the call as a whole: INVALID_ARGUMENT (number of images), RESOURCE_EXHAUSTED, DEADLINE_EXCEEDED.
+    """
+    RecognizeBatch: _grpc.UnaryStreamMultiCallable[_gateway_pb2.RecognizeBatchRequest, _gateway_pb2.RecognizeBatchResponse]
+    """A few small images in one message, which may be no larger than one with the largest image (10 MiB); else as
+    RecognizeMany, which is the better choice where images are large or many.
+
+    Errors of the call as a whole: INVALID_ARGUMENT (number of images), RESOURCE_EXHAUSTED (also for a message that is
+    too large, then without google.rpc.RetryInfo), DEADLINE_EXCEEDED.
     """
     RecognizeStream: _grpc.StreamStreamMultiCallable[_gateway_pb2.RecognizeStreamRequest, _gateway_pb2.RecognizeStreamResponse]
     """Video frames; when the caller is faster than the cluster, the newest frame wins.
@@ -86,10 +94,18 @@ class ExpressionRecognitionAsyncStub(ExpressionRecognitionStub):
     Errors: INVALID_ARGUMENT (google.rpc.BadRequest names the field and what is wrong), RESOURCE_EXHAUSTED
     (google.rpc.RetryInfo says when to retry), NOT_FOUND (the variant asked for), DEADLINE_EXCEEDED.
     """
-    RecognizeBatch: _aio.UnaryStreamMultiCallable[_gateway_pb2.RecognizeBatchRequest, _gateway_pb2.RecognizeBatchResponse]  # type: ignore[assignment]
-    """Many images; answers stream back as each is ready, in any order. An image that fails fails alone.
+    RecognizeMany: _aio.StreamStreamMultiCallable[_gateway_pb2.RecognizeManyRequest, _gateway_pb2.RecognizeManyResponse]  # type: ignore[assignment]
+    """Many images, each in a message of its own; answers stream back as each is ready, in any order. An image that fails
+    fails alone. Images are taken in as fast as they are worked on.
 
     Errors of the call as a whole: INVALID_ARGUMENT (number of images), RESOURCE_EXHAUSTED, DEADLINE_EXCEEDED.
+    """
+    RecognizeBatch: _aio.UnaryStreamMultiCallable[_gateway_pb2.RecognizeBatchRequest, _gateway_pb2.RecognizeBatchResponse]  # type: ignore[assignment]
+    """A few small images in one message, which may be no larger than one with the largest image (10 MiB); else as
+    RecognizeMany, which is the better choice where images are large or many.
+
+    Errors of the call as a whole: INVALID_ARGUMENT (number of images), RESOURCE_EXHAUSTED (also for a message that is
+    too large, then without google.rpc.RetryInfo), DEADLINE_EXCEEDED.
     """
     RecognizeStream: _aio.StreamStreamMultiCallable[_gateway_pb2.RecognizeStreamRequest, _gateway_pb2.RecognizeStreamResponse]  # type: ignore[assignment]
     """Video frames; when the caller is faster than the cluster, the newest frame wins.
@@ -130,14 +146,28 @@ class ExpressionRecognitionServicer(metaclass=_abc_1.ABCMeta):
         """
 
     @_abc_1.abstractmethod
+    def RecognizeMany(
+        self,
+        request_iterator: _MaybeAsyncIterator[_gateway_pb2.RecognizeManyRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_gateway_pb2.RecognizeManyResponse], _abc.AsyncIterator[_gateway_pb2.RecognizeManyResponse]]:
+        """Many images, each in a message of its own; answers stream back as each is ready, in any order. An image that fails
+        fails alone. Images are taken in as fast as they are worked on.
+
+        Errors of the call as a whole: INVALID_ARGUMENT (number of images), RESOURCE_EXHAUSTED, DEADLINE_EXCEEDED.
+        """
+
+    @_abc_1.abstractmethod
     def RecognizeBatch(
         self,
         request: _gateway_pb2.RecognizeBatchRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_gateway_pb2.RecognizeBatchResponse], _abc.AsyncIterator[_gateway_pb2.RecognizeBatchResponse]]:
-        """Many images; answers stream back as each is ready, in any order. An image that fails fails alone.
+        """A few small images in one message, which may be no larger than one with the largest image (10 MiB); else as
+        RecognizeMany, which is the better choice where images are large or many.
 
-        Errors of the call as a whole: INVALID_ARGUMENT (number of images), RESOURCE_EXHAUSTED, DEADLINE_EXCEEDED.
+        Errors of the call as a whole: INVALID_ARGUMENT (number of images), RESOURCE_EXHAUSTED (also for a message that is
+        too large, then without google.rpc.RetryInfo), DEADLINE_EXCEEDED.
         """
 
     @_abc_1.abstractmethod

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from dataclasses import replace
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, replace
+from typing import TypedDict
 
 from google.rpc import error_details_pb2
 
@@ -19,48 +20,92 @@ Recognize = Callable[[gateway_pb2.RecognizeRequest], Awaitable[gateway_pb2.Recog
 _MAX_ID_LENGTH = 60
 
 
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What became of one image.
+
+    Attributes:
+        index: its position in the call.
+        result: the answer, or why there is none.
+    """
+
+    index: int
+    result: gateway_pb2.RecognizeResponse | gateway_pb2.ItemError
+
+    @property
+    def fields(self) -> Fields:
+        """As the messages of the contract name them."""
+        if isinstance(self.result, gateway_pb2.ItemError):
+            return {"index": self.index, "error": self.result}
+        return {"index": self.index, "response": self.result}
+
+
+class Fields(TypedDict, total=False):
+    """Of RecognizeBatchResponse and RecognizeManyResponse."""
+
+    index: int
+    response: gateway_pb2.RecognizeResponse
+    error: gateway_pb2.ItemError
+
+
 async def recognize_batch(
-    requests: Sequence[gateway_pb2.RecognizeRequest], recognize: Recognize, concurrency: int
-) -> AsyncGenerator[gateway_pb2.RecognizeBatchResponse, None]:
+    requests: AsyncIterator[gateway_pb2.RecognizeRequest], recognize: Recognize, concurrency: int
+) -> AsyncGenerator[Answer, None]:
     """Answers in the order in which they are ready. When the iterator is closed, what is not yet answered is cancelled.
 
     Args:
-        requests: the images.
+        requests: the images; the next one is taken when there is room for it.
         recognize: answers one of them.
         concurrency: images worked on at once; a caller who reads slowly is not worked for faster than that.
+
+    Raises:
+        ServiceError: whatever `requests` raises.
     """
-    waiting = iter(range(len(requests)))
-    running: set[asyncio.Task[gateway_pb2.RecognizeBatchResponse]] = set()
+    index = 0
+    taking: asyncio.Task[gateway_pb2.RecognizeRequest | None] | None = None
+    more = True
+    running: set[asyncio.Task[Answer]] = set()
     try:
         while True:
-            while len(running) < concurrency and (index := next(waiting, None)) is not None:
-                running.add(asyncio.create_task(_one(index, requests[index], recognize)))
-            if not running:
+            if more and taking is None and len(running) < concurrency:
+                taking = asyncio.create_task(_next(requests))
+            if taking is None and not running:
                 return
-            done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
+            await asyncio.wait({*running, *([taking] if taking else ())}, return_when=asyncio.FIRST_COMPLETED)
+            if taking is not None and taking.done():
+                request, taking = taking.result(), None
+                if request is None:
+                    more = False
+                else:
+                    running.add(asyncio.create_task(_one(index, request, recognize)))
+                    index += 1
+                del request
+            for task in [task for task in running if task.done()]:
+                running.discard(task)
                 yield task.result()
     finally:
-        for task in running:
+        for task in (*running, *([taking] if taking else ())):
             task.cancel()
 
 
-async def _one(
-    index: int, request: gateway_pb2.RecognizeRequest, recognize: Recognize
-) -> gateway_pb2.RecognizeBatchResponse:
+async def _next(requests: AsyncIterator[gateway_pb2.RecognizeRequest]) -> gateway_pb2.RecognizeRequest | None:
+    return await anext(requests, None)
+
+
+async def _one(index: int, request: gateway_pb2.RecognizeRequest, recognize: Recognize) -> Answer:
     context, name = current.get(), str(index)
     if context is not None:
         # An answer has a name of its own, for feedback; the task's context dies with it.
         name = f"{context.request_id[:_MAX_ID_LENGTH]}.{index}"
         current.set(replace(context, request_id=name, losses=replace(context.losses)))
     try:
-        return gateway_pb2.RecognizeBatchResponse(index=index, response=await recognize(request))
+        return Answer(index, await recognize(request))
     except ServiceError as error:
         item = _item_error(error)
     except Exception:
         log.exception("unexpected error in image %d of a batch", index)
         item = _item_error(ServiceError(f"internal error; look for request id {name} in the logs"))
-    return gateway_pb2.RecognizeBatchResponse(index=index, error=item)
+    return Answer(index, item)
 
 
 def _item_error(error: ServiceError) -> gateway_pb2.ItemError:

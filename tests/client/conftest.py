@@ -66,20 +66,21 @@ class FakeGateway(gateway_pb2_grpc.ExpressionRecognitionServicer):
         self._receive(request, context)
         return answer(request)
 
-    def RecognizeBatch(  # noqa: N802
-        self, request: Any, context: grpc.ServicerContext
-    ) -> Iterator[gateway_pb2.RecognizeBatchResponse]:
-        self._receive(request, context)
-        items = list(enumerate(request.requests))
+    def RecognizeMany(  # noqa: N802
+        self, request_iterator: Iterator[Any], context: grpc.ServicerContext
+    ) -> Iterator[gateway_pb2.RecognizeManyResponse]:
+        received = [message.request for message in request_iterator]
+        self._receive(gateway_pb2.RecognizeBatchRequest(requests=received), context)
+        items = list(enumerate(received))
         for sent, (index, item) in enumerate(reversed(items) if self.reverse else items):
             if sent == self.break_batch_after:
                 self.break_batch_after = None
                 context.abort(grpc.StatusCode.UNAVAILABLE, "connection reset")
             error = self.item_error(item)
             if error is not None:
-                yield gateway_pb2.RecognizeBatchResponse(index=index, error=error)
+                yield gateway_pb2.RecognizeManyResponse(index=index, error=error)
             else:
-                yield gateway_pb2.RecognizeBatchResponse(index=index, response=answer(item))
+                yield gateway_pb2.RecognizeManyResponse(index=index, response=answer(item))
 
     def GetStatus(self, request: Any, context: grpc.ServicerContext) -> gateway_pb2.GetStatusResponse:  # noqa: N802
         self._receive(request, context)
