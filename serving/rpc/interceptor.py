@@ -142,7 +142,8 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         # cancellation and its context variables.
         async def stream(_: Any, context: Context) -> None:
             async with self._call(method, kind, context):
-                async with aclosing(stream_out(await requests_of(context), context)) as responses:
+                responses = stream_out(await requests_of(context), context)
+                async with aclosing(responses):
                     async for response in responses:
                         await context.write(response)
 
