@@ -18,7 +18,6 @@ from collections.abc import Mapping
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
-from prometheus_client import start_http_server
 
 from ferry.transport import MAX_MESSAGE_BYTES
 from serving.daemon_thread import any_left
@@ -31,6 +30,7 @@ from serving.rpc.lanes import Lanes
 from serving.rpc.limits import Kind, limits_by_kind
 from serving.settings import ModelServiceSettings, ServiceSettings
 from serving.telemetry import gpu, logs, tracing
+from serving.telemetry.exposition import MetricsServer
 
 log = logging.getLogger(__name__)
 
@@ -190,6 +190,9 @@ async def _run(service: Service, settings: ServiceSettings) -> None:
     loop = asyncio.get_running_loop()
     for sig in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(sig, stop.set)
+    exposition = MetricsServer()
+    if settings.metrics_port:
+        await exposition.start(settings.host, settings.metrics_port)
     server = Server(service, settings)
     starting = asyncio.create_task(server.start())
     stopping = asyncio.create_task(stop.wait())
@@ -205,15 +208,8 @@ async def _run(service: Service, settings: ServiceSettings) -> None:
     log.info("draining")
     await server.stop()
     releasing.cancel()
+    await exposition.stop()
     log.info("stopped")
-
-
-def _serve_metrics(settings: ServiceSettings) -> None:
-    try:
-        start_http_server(settings.metrics_port, addr=settings.host.strip("[]"))
-    except OSError as error:
-        address = f"{settings.host}:{settings.metrics_port}"
-        raise OSError(f"cannot serve metrics on {address}: {error.strerror or error}") from error
 
 
 def run(service: Service, settings: ServiceSettings) -> None:
@@ -235,10 +231,8 @@ def _serve(service: Service, settings: ServiceSettings) -> int:
     tracing.configure(service.name, settings.otlp_endpoint, settings.trace_sample_ratio)
     upstream.configure(settings.tls)
     try:
-        if settings.metrics_port:
-            _serve_metrics(settings)
-            if isinstance(settings, ModelServiceSettings):
-                gpu.watch()
+        if settings.metrics_port and isinstance(settings, ModelServiceSettings):
+            gpu.watch()
         asyncio.run(_run(service, settings))
     except Exception as error:
         log.error("cannot start: %s", error, exc_info=settings.log_level == "debug")

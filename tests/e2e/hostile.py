@@ -122,7 +122,7 @@ IMAGES = {
     "10 MiB of noise": image(noise(10 * MB)),
     "10 MiB of zeros": image(bytes(10 * MB)),
     "more than 10 MiB": image(noise(10 * MB + 1), "more than"),
-    "30 MiB behind a good photo": image(PHOTO + bytes(30 * MB), "more than"),
+    "30 MiB behind a good photo": image(PHOTO + bytes(30 * MB), "larger than max", Code.RESOURCE_EXHAUSTED),
     "a photo cut to a hundred bytes": image(PHOTO[:100]),
     "a photo cut in half": image(PHOTO[: len(PHOTO) // 2], "truncated"),
     "a photo without its beginning": image(PHOTO[100:]),
