@@ -12,8 +12,8 @@ TORCH := torch==2.13.0
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: images images-gpu sbom images-check release k8s-check help demo test test-processors test-serving check lint \
-	types proto proto-check format bench clean
+.PHONY: images images-gpu sbom images-check release k8s-check cluster-test help demo test test-processors test-serving \
+	check lint types proto proto-check format bench clean
 
 help: ## List these commands
 	@echo "Ferry: make COMMAND"
@@ -103,6 +103,9 @@ images-check: $(VENV)/dev.stamp ## Build the images and run Ferry from them with
 
 k8s-check: $(VENV)/dev.stamp ## Build and check every overlay, rule and dashboard (needs kubectl or kustomize; promtool where present)
 	FERRY_K8S_ALL=1 $(BIN)/python -m pytest tests/deploy
+
+cluster-test: $(VENV)/dev.stamp ## Break and mend Ferry on a disposable cluster (docs/cluster-test.md; CLUSTER_FLAGS=--help)
+	$(BIN)/python -m tests.kubernetes $(CLUSTER_FLAGS)
 
 clean: ## Remove what was made, .venv excepted
 	rm -rf out build dist .pytest_cache .ruff_cache .mypy_cache .hypothesis

@@ -7,7 +7,7 @@ import shutil
 import subprocess
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import yaml
 
@@ -54,9 +54,10 @@ class Kubectl:
         command = [*self._prefix, *arguments]
         return subprocess.run(command, input=text, capture_output=True, text=True, check=False, timeout=600)
 
-    def popen(self, *arguments: str) -> subprocess.Popen[str]:
+    def popen(self, *arguments: str, stderr: IO[str] | None = None) -> subprocess.Popen[str]:
         """A command that goes on."""
-        return subprocess.Popen([*self._prefix, *arguments], stdout=subprocess.PIPE, text=True, start_new_session=True)
+        command = [*self._prefix, *arguments]
+        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr, text=True, start_new_session=True)
 
 
 def split(objects: Iterable[Json], versions: set[str], kinds: set[str]) -> tuple[list[Json], list[Json]]:

@@ -1,4 +1,7 @@
-"""A stand-in for prometheus-adapter and metrics-server: tells an autoscaler whatever a test wants it to hear."""
+"""A stand-in for prometheus-adapter and metrics-server: tells an autoscaler whatever a test wants it to hear.
+
+It needs nothing but Python: scenarios run it in a pod, too, where it asks a Prometheus (scenarios/adapter_pod.py).
+"""
 
 from __future__ import annotations
 
@@ -10,11 +13,11 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from tests.deploy.manifests import Json
-from tests.kubernetes.kubectl import NAMESPACE
-
+Json = dict[str, Any]
+NAMESPACE = "ferry"
 METRIC = "ferry_inference_in_flight"
 CUSTOM, RESOURCE = "custom.metrics.k8s.io/v1beta2", "metrics.k8s.io/v1beta1"
 HOME = "monitoring"
@@ -27,10 +30,14 @@ class MetricsApi:
         pods: names of the pods that a label selector matches.
         load: requests in flight, of all pods together; each has its share.
         cpu: used by the container `ferry` of each pod, a quantity.
+        values: requests in flight of each of these pods; by default its share of `load`.
     """
 
-    def __init__(self, pods: Callable[[str], list[str]]) -> None:
+    def __init__(
+        self, pods: Callable[[str], list[str]], values: Callable[[list[str]], dict[str, float]] | None = None
+    ) -> None:
         self.pods = pods
+        self.values = values or (lambda pods: {pod: self.load / len(pods) for pod in pods})
         self.load = 0
         self.cpu = "100m"
         self.port = 0
@@ -47,7 +54,6 @@ class MetricsApi:
         if asked == f"/apis/{RESOURCE}":
             return _resources(RESOURCE, "pods", "PodMetrics", "list")
         if asked == f"{place.format(CUSTOM)}/*/{METRIC}":
-            pods = self.pods(selector)
             return {
                 "kind": "MetricValueList",
                 "apiVersion": CUSTOM,
@@ -57,9 +63,9 @@ class MetricsApi:
                         "describedObject": {"kind": "Pod", "namespace": NAMESPACE, "name": pod, "apiVersion": "/v1"},
                         "metric": {"name": METRIC},
                         "timestamp": now,
-                        "value": f"{1000 * self.load // len(pods)}m",
+                        "value": f"{1000 * value:.0f}m",
                     }
-                    for pod in pods
+                    for pod, value in self.values(self.pods(selector)).items()
                 ],
             }
         if asked == place.format(RESOURCE):
@@ -115,10 +121,8 @@ def _resources(api: str, name: str, kind: str, verb: str) -> Json:
     return {"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": api, "resources": [resource]}
 
 
-@contextmanager
-def metrics_api(pods: Callable[[str], list[str]], certificate: Path, key: Path) -> Iterator[MetricsApi]:
-    """Serves it over TLS on a free port."""
-    told = MetricsApi(pods)
+def server(told: MetricsApi, address: tuple[str, int], certificate: Path, key: Path) -> ThreadingHTTPServer:
+    """Answers over TLS once its `serve_forever` runs; port 0 takes a free one."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -133,16 +137,24 @@ def metrics_api(pods: Callable[[str], list[str]], certificate: Path, key: Path) 
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002
             pass
 
-    server = ThreadingHTTPServer(("localhost", 0), Handler)
+    listening = ThreadingHTTPServer(address, Handler)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
-    server.socket = context.wrap_socket(server.socket, server_side=True)
-    told.port = server.server_address[1]
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    listening.socket = context.wrap_socket(listening.socket, server_side=True)
+    told.port = listening.server_address[1]
+    return listening
+
+
+@contextmanager
+def metrics_api(pods: Callable[[str], list[str]], certificate: Path, key: Path) -> Iterator[MetricsApi]:
+    """Serves it over TLS on a free port."""
+    told = MetricsApi(pods)
+    listening = server(told, ("localhost", 0), certificate, key)
+    thread = threading.Thread(target=listening.serve_forever, daemon=True)
     thread.start()
     try:
         yield told
     finally:
-        server.shutdown()
-        server.server_close()
+        listening.shutdown()
+        listening.server_close()
         thread.join(30)

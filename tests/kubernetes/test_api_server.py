@@ -66,6 +66,7 @@ def told(plane: ControlPlane, kubectl: Kubectl) -> Iterator[MetricsApi]:
 
 
 @needs_controllers
+@pytest.mark.core
 def test_the_autoscaler_follows_ferry_s_metric_up_and_down(kubectl: Kubectl, told: MetricsApi) -> None:
     objects = copy.deepcopy(render("cpu"))
     (scaler,) = [item for item in of_kind(objects, "HorizontalPodAutoscaler") if name(item) == SCALED]
@@ -101,6 +102,7 @@ def _run_pods(kubectl: Kubectl) -> None:
 
 
 @needs_controllers
+@pytest.mark.core
 def test_an_undo_brings_back_the_former_pods_with_their_configuration(kubectl: Kubectl) -> None:
     before = render("cpu")
     kubectl.apply(before)

@@ -1,0 +1,141 @@
+"""What scenarios stand on: a cluster that may be broken, Ferry on it, callers, and a report."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.deploy.manifests import Json
+from tests.kubernetes.kubectl import KUBECTL, NAMESPACE, Kubectl
+from tests.kubernetes.scenarios import callers, guard, report
+from tests.kubernetes.scenarios.cluster import PATIENCE, Cluster, chosen, images, trial
+from tests.kubernetes.scenarios.outcome import Event, Outcome
+from tests.processes import ROOT
+
+KUBECONFIG = os.environ.get("KUBECONFIG", "")
+CONTEXT = os.environ.get("FERRY_E2E_CONTEXT", "")
+OUT = Path(os.environ.get("FERRY_E2E_OUT", ROOT / "out" / "cluster-test"))
+_OUTCOMES = pytest.StashKey[list[Outcome]]()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    wanted = bool(KUBECTL and KUBECONFIG and CONTEXT)
+    reason = "set KUBECONFIG to a disposable cluster's, and FERRY_E2E_CONTEXT to its context; needs kubectl"
+    for item in items:
+        if "cluster" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.e2e)
+            item.add_marker(pytest.mark.timeout(1800))
+            if not wanted:
+                item.add_marker(pytest.mark.skip(reason=reason))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    if outcomes := config.stash.get(_OUTCOMES, []):
+        terminalreporter.section("scenarios")
+        terminalreporter.write_line(report.table(outcomes))
+        for path in report.write(outcomes, OUT):
+            terminalreporter.write_line(str(path))
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    """One that may be used, without Ferry; what scenarios made is deleted at the end.
+
+    Fails before anything is changed where the cluster must not be used, or lacks something.
+    """
+    kubectl = Kubectl(Path(KUBECONFIG))
+    try:
+        guard.check(kubectl, CONTEXT, images(trial()))
+    except guard.RefusedError as refused:
+        pytest.fail(str(refused), pytrace=False)
+    found = chosen(kubectl, Path(KUBECONFIG))
+    try:
+        made = [callers.namespace(callers.NAMESPACE, **{"ferry/caller": "true"})]
+        kubectl.apply(made)
+        found.in_namespace(callers.NAMESPACE).apply([callers.program({callers.PHOTO.name: callers.PHOTO.read_bytes()})])
+        yield found
+    finally:
+        kubectl("uncordon", found.victim)
+        kubectl("delete", "namespace", *guard.NAMESPACES, "--ignore-not-found", PATIENCE)
+
+
+@pytest.fixture(scope="session")
+def objects() -> tuple[Json, ...]:
+    """Ferry with two replicas of each service."""
+    return trial()
+
+
+@pytest.fixture(scope="session")
+def installed(cluster: Cluster, objects: tuple[Json, ...]) -> Cluster:
+    """The cluster with Ferry on it, ready."""
+    cluster.kubectl.apply(objects)
+    cluster.settled()
+    return cluster
+
+
+class Run:
+    """A scenario that is going on.
+
+    Attributes:
+        allowed: how many calls may fail.
+        restarts: whether the scenario means containers to be restarted.
+    """
+
+    def __init__(self, outcome: Outcome) -> None:
+        self.outcome = outcome
+        self.allowed = 0
+        self.restarts = False
+
+    def event(self, text: str) -> None:
+        self.outcome.events.append(Event(time.time(), text))
+
+    def fact(self, text: str) -> None:
+        self.outcome.facts.append(text)
+
+
+Scenario = Callable[..., AbstractContextManager[Run]]
+
+
+@pytest.fixture
+def scenario(installed: Cluster, request: pytest.FixtureRequest) -> Scenario:
+    """`with scenario("what happens"):` calls Ferry all the while, judges and records."""
+
+    @contextmanager
+    def run(title: str, *flags: str) -> Iterator[Run]:
+        installed.kubectl.apply([item for item in trial() if item["kind"] == "Deployment"])
+        installed.settled()
+        before = installed.restarts()
+        with judged(request.config, title) as going:
+            callers_kubectl = installed.in_namespace(callers.NAMESPACE)
+            with callers.calling(callers_kubectl, "caller", *flags, node=installed.steady) as made:
+                going.outcome.calls = made.calls
+                yield going
+            failures = going.outcome.failures
+            assert len(failures) <= going.allowed, f"{len(failures)} calls failed: {going.outcome.said()[:3]}"
+            restarted = {pod for pod, count in installed.restarts().items() if count > before.get(pod, 0)}
+            assert going.restarts or not restarted, f"containers were restarted: {sorted(restarted)}"
+
+    return run
+
+
+@contextmanager
+def judged(config: pytest.Config, title: str) -> Iterator[Run]:
+    """Records what a block comes to, whether or not it raises."""
+    outcome = Outcome(title, time.time())
+    config.stash.setdefault(_OUTCOMES, []).append(outcome)
+    try:
+        yield Run(outcome)
+        outcome.verdict = "ok"
+    except BaseException as error:
+        outcome.verdict = f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error) else ''}"
+        raise
+    finally:
+        outcome.ended = time.time()
+
+
+assert NAMESPACE in guard.NAMESPACES

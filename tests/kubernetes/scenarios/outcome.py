@@ -1,0 +1,88 @@
+"""What a scenario came to: its calls, what was done meanwhile, and the verdict."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call of a caller pod.
+
+    Attributes:
+        began: seconds since 1970, by the caller's clock.
+        seconds: until its answer or error.
+        caller: number of the caller within its pod.
+        code: name of the gRPC status, `OK` for an answer.
+        error: what the caller was told; empty for an answer.
+        faces: found.
+        degraded: whether a model did not answer.
+        variant: who answered.
+        models: `name:version` of every model that took part.
+    """
+
+    began: float
+    seconds: float
+    caller: int = 0
+    code: str = "OK"
+    error: str = ""
+    faces: int = 0
+    degraded: bool = False
+    variant: str = ""
+    models: tuple[str, ...] = ()
+
+    @property
+    def failed(self) -> bool:
+        return self.code != "OK"
+
+
+def call_of(line: dict[str, Any]) -> Call:
+    """A line of caller_pod.py."""
+    return Call(**{**line, "models": tuple(line.get("models", ()))})
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that was done, or seen, at `at` (seconds since 1970)."""
+
+    at: float
+    text: str
+
+
+@dataclass(slots=True)
+class Outcome:
+    """Of one scenario.
+
+    Attributes:
+        verdict: `ok`, or what went wrong in one line.
+        facts: what was counted or measured beside the calls, in words.
+    """
+
+    scenario: str
+    began: float
+    ended: float = 0.0
+    verdict: str = ""
+    events: list[Event] = field(default_factory=list)
+    calls: list[Call] = field(default_factory=list)
+    facts: list[str] = field(default_factory=list)
+
+    @property
+    def failures(self) -> list[Call]:
+        return [call for call in self.calls if call.failed]
+
+    @property
+    def degraded(self) -> int:
+        """Answers without one of the models."""
+        return sum(call.degraded for call in self.calls)
+
+    @property
+    def longest(self) -> float:
+        """Seconds that a caller waited for an answer or error at most; 0 without calls."""
+        return max((call.seconds for call in self.calls), default=0.0)
+
+    def said(self) -> list[str]:
+        """What callers of failed calls were told, the most frequent first."""
+        counted = Counter(f"{call.code}: {call.error}" for call in self.failures)
+        return [f"{number} x {text}" for text, number in counted.most_common()]

@@ -1,0 +1,78 @@
+"""The base's autoscaler follows what waits for a model, as a real Prometheus measures it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import pytest
+
+from tests.kubernetes.metrics_api import METRIC
+from tests.kubernetes.scenarios.callers import NAMESPACE, calling
+from tests.kubernetes.scenarios.cluster import Cluster, autoscaler, has_image
+from tests.kubernetes.scenarios.conftest import Scenario
+from tests.kubernetes.scenarios.prometheus import IMAGE, measuring
+from tests.processes import until
+
+SCALED = "detector"
+MOST = 4
+CROWD = ("--callers=14", "--pause=0", "--timeout=60")
+
+
+@pytest.fixture
+def measured(installed: Cluster) -> Iterator[None]:
+    if not has_image(installed, IMAGE):
+        pytest.skip(f"no node has {IMAGE} (scenarios/prometheus.Dockerfile; FERRY_E2E_PROMETHEUS names another)")
+    with measuring(installed):
+        yield
+
+
+def patient() -> dict[str, object]:
+    """The base's, without its minutes of patience, and with a bound that suits the test."""
+    scaler = autoscaler(SCALED)
+    assert METRIC in [metric["pods"]["metric"]["name"] for metric in scaler["spec"]["metrics"] if "pods" in metric]
+    scaler["spec"]["maxReplicas"] = MOST
+    down = scaler["spec"]["behavior"]["scaleDown"]
+    down["stabilizationWindowSeconds"] = 0
+    for policy in down["policies"]:
+        policy["periodSeconds"] = 5
+    # As much of the CPU limit as the base asks for, of the smaller request below.
+    (cpu,) = (metric["containerResource"] for metric in scaler["spec"]["metrics"] if "containerResource" in metric)
+    cpu["target"]["averageUtilization"] *= 2
+    return scaler
+
+
+@pytest.mark.usefixtures("measured")
+def test_up_and_down_with_the_queue(installed: Cluster, scenario: Scenario) -> None:
+    kubectl = installed.kubectl
+
+    def replicas() -> int:
+        return int(kubectl.get("deployment", SCALED)["spec"]["replicas"])
+
+    with scenario(f"HPA by {METRIC}, up and down") as run:
+        # With the request of overlay `local` its CPU metric would say nothing but `more`.
+        kubectl("set", "resources", f"deployment/{SCALED}", "--requests=cpu=500m")
+        installed.settled()
+        kubectl.apply([patient()])
+        try:
+            run.event("a crowd comes")
+            with calling(installed.in_namespace(NAMESPACE), "crowd", *CROWD, node=installed.steady) as crowd:
+                until(lambda: replicas() > 2, seconds=300, what=f"more than two pods ({status(installed)})", pause=1)
+                run.event(f"{replicas()} pods")
+                installed.settled()
+                most = replicas()
+            run.outcome.calls.extend(crowd.calls)
+            run.event("it leaves")
+            until(lambda: replicas() == 2, seconds=300, what="two pods again", pause=1)
+            run.event("2 pods")
+            run.fact(f"{SCALED}: 2 pods, {most} with {len(crowd.calls)} calls of the crowd, 2 afterwards")
+        finally:
+            kubectl("delete", "horizontalpodautoscaler", SCALED)
+            run.fact(status(installed))
+        installed.settled()
+
+
+def status(cluster: Cluster) -> str:
+    """What the autoscaler says of itself, in a line."""
+    found = cluster.kubectl.get("horizontalpodautoscalers")["items"]
+    return json.dumps([item["status"] for item in found])
