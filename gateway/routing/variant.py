@@ -145,8 +145,14 @@ class Variant:
         request = ensembler_pb2.EnsemblerRecognizeRequest(image=image, options=options)
         with self:
             answer = await self._upstream.call(self._stub.Recognize, request, timeout=self._timeout, patience=patience)
-        self._fingerprint.hear(answer.fingerprint, asked_at)
+        self._hear(answer.fingerprint, asked_at)
         return answer
+
+    def _hear(self, fingerprint: str, asked_at: float) -> None:
+        # That a pipeline is still unknown is no news. Taken for some, it would outdate the first answer, which is on
+        # its way and knows the pipeline; the same image, sent again at once, would then be computed again.
+        if fingerprint or self.fingerprint:
+            self._fingerprint.hear(fingerprint, asked_at)
 
     async def _keep_polling(self) -> None:
         while True:
@@ -171,7 +177,7 @@ class Variant:
             self._reachable = True
             self._misses = 0
             self.entries = tuple(pipeline.entries)
-            self._fingerprint.hear(pipeline.fingerprint, asked_at)
+            self._hear(pipeline.fingerprint, asked_at)
         metrics.VARIANT_HEALTHY.labels(self.name).set(self.healthy)
 
     def _missed(self, error: ServiceError, asked_at: float) -> None:

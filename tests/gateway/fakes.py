@@ -41,6 +41,8 @@ class FakeEnsembler(ensembler_pb2_grpc.EnsemblerServicer):
         requests: all that came.
         remaining: the deadline of each, seconds from its arrival.
         cancelled: how many were cancelled while they waited.
+        looks: how often it was asked for its pipeline.
+        answered: the fingerprint in answers, where it is another one than is known when they are asked for.
     """
 
     def __init__(self) -> None:
@@ -56,6 +58,8 @@ class FakeEnsembler(ensembler_pb2_grpc.EnsemblerServicer):
         self.remaining: list[float] = []
         self.request_ids: list[str] = []
         self.cancelled = 0
+        self.looks = 0
+        self.answered = ""
 
     async def Recognize(self, request, context):  # noqa: N802
         self.requests.append(request)
@@ -76,10 +80,11 @@ class FakeEnsembler(ensembler_pb2_grpc.EnsemblerServicer):
             models=[MODEL],
             timings=types_pb2.Timings(detector_ms=3),
             degraded=self.degraded,
-            fingerprint=fingerprint,
+            fingerprint=self.answered or fingerprint,
         )
 
     async def GetPipeline(self, request, context):  # noqa: N802
+        self.looks += 1
         if not self.pipeline_known:
             await context.abort(grpc.StatusCode.INTERNAL, "no recipe")
         entry = ensembler_pb2.RecipeEntry(model=MODEL, weight=1, available=self.available)

@@ -123,6 +123,22 @@ async def test_a_late_answer_of_the_old_pipeline_does_not_undo_a_rollout(ensembl
     assert not (await gateway.recognize(jpeg(1))).cached
 
 
+async def test_the_first_answer_is_kept_although_looks_at_the_pipeline_overtook_it(ensembler, start_gateway):
+    """An ensembler just started does not know its models; the first answer does, and takes longer than a look."""
+    known, ensembler.fingerprint = ensembler.fingerprint, ""
+    gateway = await start_gateway(pipeline_interval=0.01)
+    ensembler.gate.clear()
+    first = asyncio.create_task(gateway.recognize(jpeg()))
+    await eventually(lambda: len(ensembler.requests) == 1)
+    looks = ensembler.looks
+    await eventually(lambda: ensembler.looks >= looks + 2)
+    # No further look helps: what the answer says has to be enough.
+    ensembler.pipeline_known, ensembler.answered = False, known
+    ensembler.gate.set()
+    assert ((await first).fingerprint, (await first).cached) == (known, False)
+    assert (await gateway.recognize(jpeg())).cached
+
+
 async def test_while_the_pipeline_is_unknown_nothing_is_cached(ensembler, start_gateway):
     ensembler.fingerprint = ""
     gateway = await start_gateway(pipeline_interval=3600)
