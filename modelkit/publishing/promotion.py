@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from modelkit.judging.verify import verify
-from modelkit.publishing.publish import alone, flush
-from serving.repository.labels import LABELS_FILE, MAX_HISTORY, Labels
+from serving.repository.labels import Labels
 from serving.repository.repository import ModelRepository
+from serving.repository.write import WriteError, alone, moved, set_labels
 
 
-class PromotionError(RuntimeError):
+class PromotionError(WriteError):
     """The label stays where it was; the message says why."""
 
 
@@ -33,8 +32,7 @@ def promote(models_dir: Path, name: str, version: str) -> tuple[str | None, str]
         NotFoundError: no such model or version.
         InvalidModelError: the version, or the file of labels, must not be used.
         ModelLoadError: no backend can load it.
-        PromotionError: the label cannot be written.
-        PublishError: another promotion or publish of this model is running.
+        WriteError: the label cannot be written, or another promotion or publish of this model is running.
     """
     repository = ModelRepository(models_dir)
     stored = repository.open(name, version)
@@ -43,8 +41,7 @@ def promote(models_dir: Path, name: str, version: str) -> tuple[str | None, str]
         labels, before = repository.labels(name), repository.stable(name)
         now = stored.manifest.version
         if labels.stable != now:
-            history = labels.history if before in {None, now} else (*labels.history, str(before))
-            _write(models_dir / name, Labels(stable=now, history=history[-MAX_HISTORY:]))
+            set_labels(models_dir / name, moved(labels, before, now))
     return before, now
 
 
@@ -57,9 +54,9 @@ def rollback(models_dir: Path, name: str) -> tuple[str, str]:
         What was served before, and what is now.
 
     Raises:
-        PromotionError: there is nothing to go back to, or the label cannot be written.
+        PromotionError: nothing has been promoted, so that there is nothing to go back to.
         InvalidModelError: the version to go back to, or the file of labels, must not be used.
-        PublishError: another promotion or publish of this model is running.
+        WriteError: the label cannot be written, or another promotion or publish of this model is running.
     """
     repository = ModelRepository(models_dir)
     if not repository.versions(name):
@@ -70,23 +67,9 @@ def rollback(models_dir: Path, name: str) -> tuple[str, str]:
         while left and left[-1] not in versions:
             left.pop()
         if labels.stable is None or not left:
-            raise PromotionError(f"nothing was stable before: promote a version of {name} instead")
+            served = repository.stable(name)
+            raise PromotionError(f"nothing was stable before {served}: promote another version of {name} instead")
         target = left.pop()
         verify(repository.open(name, target))
-        _write(models_dir / name, Labels(stable=target, history=tuple(left)))
+        set_labels(models_dir / name, Labels(stable=target, history=tuple(left)))
     return labels.stable, target
-
-
-def _write(folder: Path, labels: Labels) -> None:
-    """The old file or the new one, whenever the machine stops."""
-    partial = folder / f"{LABELS_FILE}.{os.getpid()}.partial"
-    try:
-        partial.write_text(labels.model_dump_json(indent=2) + "\n")
-        flush(partial)
-        partial.replace(folder / LABELS_FILE)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise PromotionError(
-            f"the label cannot be written in {folder} ({error.strerror}); it stays where it was"
-        ) from error
-    flush(folder)

@@ -158,7 +158,7 @@ def keep(found: Optimized, models_dir: Path, report: dict[str, Any]) -> tuple[St
         The version to serve, the source itself where nothing new was needed; and where measurements are kept.
 
     Raises:
-        PublishError: another publish of this model is running.
+        WriteError: another publish of this model is running.
     """
     stored, measurements = found.stored, list(found.measurements)
     if found.brings_a_file and found.quantized is not None:

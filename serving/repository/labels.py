@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from pathlib import Path
 from typing import Annotated
 
@@ -17,7 +18,7 @@ Version = Annotated[str, Field(pattern=VERSION_PATTERN)]
 
 
 class Labels(BaseModel):
-    """The content of the file; empty where nothing was ever promoted."""
+    """The content of the file; empty where nothing was ever promoted: the first version is then the stable one."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -38,6 +39,8 @@ class Labels(BaseModel):
         """
         path = directory / LABELS_FILE
         try:
+            if not stat.S_ISREG(path.stat().st_mode):
+                raise ValueError(f"{path} is not a plain file")
             with path.open("rb") as stream:
                 content = stream.read(MAX_LABELS_BYTES + 1)
         except FileNotFoundError:

@@ -33,7 +33,7 @@ class VersionPolicy:
 def parse_policies(text: str) -> tuple[VersionPolicy, ...]:
     """Parses `name[:stable | :latest | :version[+version...]][,...]`; the first model is the service's default.
 
-    `stable`, which is also what a bare name means, is the promoted version, or the newest where none was promoted.
+    `stable`, which is also what a bare name means, is the promoted version, or the first where none was promoted.
 
     Raises:
         ValueError: it does not fit; says which part.

@@ -77,19 +77,21 @@ class ModelRepository:
             raise InvalidModelError(f"the labels of model {name}: {error}") from error
 
     def stable(self, name: str) -> str | None:
-        """The version to serve: the promoted one, else the newest; None where there is no version.
+        """The version to serve: the promoted one, else the first; None where there is no version.
+
+        The first, and not the newest: whatever is added later, in whatever way, is a candidate until it is promoted.
 
         Raises:
             InvalidModelError: as `labels`.
         """
-        return self.labels(name).stable or next(reversed(self.versions(name)), None)
+        return self.labels(name).stable or next(iter(self.versions(name)), None)
 
     def open(self, name: str, version: str) -> StoredModel:
         """Reads a version and checks every file of it.
 
         Args:
             name: the model.
-            version: a decimal number; `latest`, the newest; or `stable`, the promoted one, else the newest.
+            version: a decimal number; `latest`, the newest; or `stable`, the promoted one, else the first.
 
         Raises:
             NotFoundError: no such model or version; the message lists what there is.
