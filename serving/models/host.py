@@ -20,6 +20,7 @@ from serving.models.backends.base import Outputs
 from serving.models.backends.gpu import GpuMissingError, GpuSettings
 from serving.models.batching.batcher import BatchPolicy, MicroBatcher
 from serving.models.load_failures import LoadFailures
+from serving.models.tuning import Candidate
 from serving.repository.manifest import Manifest, Task
 from serving.repository.policy import VersionPolicy
 from serving.repository.repository import STABLE, InvalidModelError, ModelRepository, StoredModel
@@ -35,6 +36,7 @@ class LoadedModel:
     """A model version that answers."""
 
     stored: StoredModel
+    how: Candidate
     backend: Backend
     batcher: MicroBatcher
     users: int = 0
@@ -137,34 +139,29 @@ class ModelHost:
     async def refresh(self) -> None:
         """Swaps in the version that each model is to serve, and drains the old one.
 
-        That is the promoted version for a policy that follows `stable`; where none is promoted, and for `latest`, the
-        newest good one. A version that cannot be loaded is tried again when its files change, and with ever longer
-        pauses. Where the current version is gone from the repository, the newest of those that are left takes over.
+        That is the stable version for a policy that follows it, and for `latest` the newest good one. A version that
+        cannot be loaded is tried again when its files change, and with ever longer pauses; what is served stays.
         """
         for policy in self._policies:
             if not policy.follows:
                 continue
             better = []
-            for version in self._wanted(policy):
+            for version in await in_daemon_thread(self._wanted, policy, name="look-for-versions"):
                 if version == self._current[policy.name] or await self._take_over(policy.name, version):
                     break
                 better.append(version)
             self._failures.forget(policy.name, wanted=better)
 
     def _wanted(self, policy: VersionPolicy) -> list[str]:
-        """Versions to serve, best first. With a promoted one, only that, and what is served already."""
-        versions = self._repository.versions(policy.name)[::-1]
+        """Versions to serve, best first."""
         if policy.versions != (STABLE,):
-            return versions
+            return self._repository.versions(policy.name)[::-1]
         try:
-            promoted = self._repository.labels(policy.name).stable
+            stable = self._repository.stable(policy.name)
         except InvalidModelError as error:
             log.error("%s; %s stays", error, self._current[policy.name])
             return []
-        if promoted is None:
-            return versions
-        current = self._current[policy.name]
-        return [promoted, current] if current in versions else [promoted, *versions]
+        return [] if stable is None else [stable]
 
     async def _take_over(self, name: str, version: str) -> bool:
         """Whether `version` could be loaded and answers from now on."""
@@ -172,7 +169,7 @@ class ModelHost:
         if not self._failures.is_due(name, version, files):
             return False
         try:
-            await self._load(name, version)
+            await self._load(name, version, self._models[name, self._current[name]].how)
         except Exception as error:
             self._failures.failed(name, version, files, error)
             return False
@@ -192,14 +189,14 @@ class ModelHost:
             except Exception as error:
                 log.exception("cannot look for new model versions: %s", error)
 
-    async def _load(self, name: str, version: str) -> LoadedModel:
+    async def _load(self, name: str, version: str, like: Candidate | None = None) -> LoadedModel:
         started = time.monotonic()
-        stored, backend = await in_daemon_thread(self._open, name, version, name=f"load-{name}")
+        stored, how, backend = await in_daemon_thread(self._open, name, version, like, name=f"load-{name}")
         manifest = stored.manifest
         settings = self._settings
         policy = BatchPolicy(settings.max_batch, settings.max_wait_ms / 1000, settings.max_queue)
         batcher = MicroBatcher(backend.run, policy, model=manifest.name, version=manifest.version)
-        model = LoadedModel(stored, backend, batcher)
+        model = LoadedModel(stored, how, backend, batcher)
         model.idle.set()
         batcher.start()
         self._models[manifest.name, manifest.version] = model
@@ -217,20 +214,21 @@ class ModelHost:
         )
         return model
 
-    def _open(self, name: str, version: str) -> tuple[StoredModel, Backend]:
+    def _open(self, name: str, version: str, like: Candidate | None) -> tuple[StoredModel, Candidate, Backend]:
         """On a worker thread: verified, loaded the fastest way, warmed."""
         stored = self._repository.open(name, version)
         if stored.manifest.task is not self._task:
             raise InvalidModelError(f"{stored.directory} is made to {stored.manifest.task}, not to {self._task}")
         try:
             settings = self._settings
-            backend = tuning.open_fastest(
+            how, backend = tuning.open_fastest(
                 stored,
                 threads=settings.threads,
                 backend=settings.backend,
                 reduced=settings.optimized,
                 device=settings.device,
                 gpu=GpuSettings(settings.max_batch, settings.engine_cache),
+                like=like,
             )
             for size in warm_sizes(settings.max_batch):
                 check_outputs(stored.manifest, backend.run(tuning.probe(stored.manifest.input, size)), size)
@@ -238,7 +236,7 @@ class ModelHost:
             raise
         except Exception as error:
             raise InvalidModelError(f"{stored.directory} does not run as its manifest says: {error}") from error
-        return stored, backend
+        return stored, how, backend
 
     async def _drain(self, model: LoadedModel) -> None:
         """Of a model that is not in `_models` any more."""

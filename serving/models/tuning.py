@@ -12,7 +12,7 @@ import logging
 import math
 import os
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -215,6 +215,7 @@ def choose(
     reduced: bool = False,
     device: str = "auto",
     gpu: GpuSettings = GpuSettings(),
+    like: Candidate | None = None,
 ) -> Candidate:
     """How to run one row at a time: as tuned, else as measured now (and kept).
 
@@ -227,6 +228,8 @@ def choose(
         reduced: less than float32 is allowed.
         device: `cpu`, `cuda` or `auto`, which takes a GPU where there is one and it is faster.
         gpu: how models are run there.
+        like: how the version runs that answers requests meanwhile. Where nothing is known of this one, it takes the
+            same way: what is measured beside live load says more of the load than of the model, and would be kept.
 
     Raises:
         GpuMissingError: a GPU was asked for, and there is none that could be used.
@@ -253,6 +256,8 @@ def choose(
     kinds = {c.arithmetic for c in wanted}
     usable = [m for m in known if threads in {0, m.candidate.threads}]
     if len(wanted) > 1 and not kinds <= {m.candidate.arithmetic for m in usable}:
+        if like is not None:
+            return _as(like, stored, wanted, threads, gpu)
         tried = [c for c in offered if c.device == "cpu" or device != "cpu"]
         usable = measure(stored, tried, seconds=0.15, gpu=gpu)
         again = {m.candidate.arithmetic for m in usable}
@@ -263,6 +268,17 @@ def choose(
         (m for m in asked if m.candidate.device == "cpu" or m.candidate.arithmetic in kinds), reduced=reduced
     )
     return best.candidate if best else wanted[0]
+
+
+def _as(like: Candidate, stored: StoredModel, wanted: list[Candidate], threads: int, gpu: GpuSettings) -> Candidate:
+    """The way that is most like another version's; a reduced precision only if its scores are close to float32's."""
+    exact = next((c for c in wanted if (c.backend, c.precision) == (like.backend, FULL_PRECISION)), wanted[0])
+    same = next((c for c in wanted if c.arithmetic == like.arithmetic), exact)
+    if same.precision != FULL_PRECISION:
+        compared = measure(stored, dict.fromkeys((wanted[0], same)), seconds=0, gpu=gpu)
+        if not any(m.candidate == same and is_allowed(m, reduced=True) for m in compared):
+            same = exact
+    return replace(same, threads=threads or like.threads)
 
 
 def _nothing_left(backend: str, device: str) -> str:
@@ -281,22 +297,24 @@ def open_fastest(
     reduced: bool = False,
     device: str = "auto",
     gpu: GpuSettings = GpuSettings(),
-) -> Backend:
-    """The model, loaded as `choose` says; from a GPU that fails, `auto` falls back to the CPU.
+    like: Candidate | None = None,
+) -> tuple[Candidate, Backend]:
+    """The model, loaded as `choose` says, and how that is; from a GPU that fails, `auto` falls back to the CPU.
 
     Raises:
         ModelLoadError: the file cannot be loaded.
         GpuMissingError: a GPU was asked for, and there is none that could be used.
         ValueError: nothing is left of what was asked for.
     """
-    how = choose(stored, threads=threads, backend=backend, reduced=reduced, device=device, gpu=gpu)
+    how = choose(stored, threads=threads, backend=backend, reduced=reduced, device=device, gpu=gpu, like=like)
     try:
-        return load(stored, how, gpu)
+        return how, load(stored, how, gpu)
     except (ModelLoadError, engines.EngineError) as error:
         if how.device == "cpu" or device == "cuda" or backend != "auto":
             raise
         log.warning("no GPU for %s, the CPU takes its place: %s", stored.manifest.name, error)
-    return load(stored, choose(stored, threads=threads, reduced=reduced, device="cpu"))
+    how = choose(stored, threads=threads, reduced=reduced, device="cpu", like=like)
+    return how, load(stored, how)
 
 
 def _files(stored: StoredModel) -> tuple[Path, Path]:

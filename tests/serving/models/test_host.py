@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -32,10 +34,11 @@ from tests.tiny_models import (
 )
 
 
-async def test_the_latest_version_answers(tmp_path: Path, host: Host) -> None:
+async def test_the_latest_version_answers_where_it_is_asked_for(tmp_path: Path, host: Host) -> None:
     publish(tmp_path, classifier_manifest(version="1"), classifier_graph(OLD))
     publish(tmp_path, classifier_manifest(version="2"), classifier_graph(NEW))
-    running = await host("tiny")
+    assert await ask(await host("tiny")) == ("1", 3)
+    running = await host("tiny:latest")
     assert await ask(running) == ("2", 0)
     with running.use() as model:
         digest = model.manifest.digest[:12]
@@ -116,7 +119,7 @@ async def test_a_detector_with_another_number_of_labels_is_not_served(tmp_path: 
 
 async def test_a_new_version_takes_over_under_traffic_with_no_failed_request(tmp_path: Path, host: Host) -> None:
     publish(tmp_path, classifier_manifest(version="1"), classifier_graph(OLD))
-    running = await host("tiny")
+    running = await host("tiny:latest")
     answers: list[tuple[str, int]] = []
     stop = asyncio.Event()
 
@@ -137,7 +140,7 @@ async def test_a_new_version_takes_over_under_traffic_with_no_failed_request(tmp
 
 async def test_the_old_version_goes_only_when_its_last_request_is_answered(tmp_path: Path, host: Host) -> None:
     publish(tmp_path, classifier_manifest(version="1"), classifier_graph(OLD))
-    running = await host("tiny")
+    running = await host("tiny:latest")
     with running.use() as old:
         publish(tmp_path, classifier_manifest(version="2"), classifier_graph(NEW))
         await running.refresh()
@@ -148,7 +151,7 @@ async def test_the_old_version_goes_only_when_its_last_request_is_answered(tmp_p
 
 async def test_the_repository_is_followed_in_the_background(tmp_path: Path, host: Host) -> None:
     publish(tmp_path, classifier_manifest(version="1"), classifier_graph(OLD))
-    running = await host("tiny", reload_interval=0.01)
+    running = await host("tiny:latest", reload_interval=0.01)
     publish(tmp_path, classifier_manifest(version="2"), classifier_graph(NEW))
     await until(lambda: ("tiny", "2") in served(running))
 
@@ -166,7 +169,7 @@ async def test_a_bad_new_version_is_refused_and_the_old_one_goes_on(
     tmp_path: Path, host: Host, changes: dict[str, Any], graph: bytes, says: str
 ) -> None:
     publish(tmp_path, classifier_manifest(version="1"), classifier_graph(OLD))
-    running = await host("tiny")
+    running = await host("tiny:latest")
     publish(tmp_path, classifier_manifest(version="2", **changes), graph)
     await running.refresh()
     assert await ask(running) == ("1", 3)
@@ -175,7 +178,7 @@ async def test_a_bad_new_version_is_refused_and_the_old_one_goes_on(
 
 async def test_a_refused_version_is_tried_again_when_its_files_change(tmp_path: Path, host: Host) -> None:
     publish(tmp_path, classifier_manifest(version="1"), classifier_graph(OLD))
-    running = await host("tiny")
+    running = await host("tiny:latest")
     graph = classifier_graph(NEW)
     version = publish(tmp_path, classifier_manifest(version="2"), graph)
     (version / "model.onnx").write_bytes(graph[:100])  # still being copied
@@ -188,11 +191,71 @@ async def test_a_refused_version_is_tried_again_when_its_files_change(tmp_path: 
 
 async def test_a_good_version_below_a_bad_one_takes_over(tmp_path: Path, host: Host) -> None:
     publish(tmp_path, classifier_manifest(version="1"), classifier_graph(OLD))
-    running = await host("tiny")
+    running = await host("tiny:latest")
     publish(tmp_path, classifier_manifest(version="2"), classifier_graph(NEW))
     publish(tmp_path, classifier_manifest(version="3"), b"garbage")
     await running.refresh()
     assert await ask(running) == ("2", 0)
+
+
+async def test_a_version_that_appears_changes_nothing_until_it_is_promoted(tmp_path: Path, host: Host) -> None:
+    publish(tmp_path, classifier_manifest(version="2"), classifier_graph(OLD))
+    running = await host("tiny")
+    publish(tmp_path, classifier_manifest(version="3"), classifier_graph(NEW))
+    await running.refresh()
+    assert await ask(running) == ("2", 3)
+    assert await ask(await host("tiny")) == ("2", 3), "nor does a restart"
+    (tmp_path / "tiny" / "labels.json").write_text('{"stable": "3"}')
+    await running.refresh()
+    assert await ask(running) == ("3", 0)
+
+
+async def test_a_stable_version_that_is_gone_is_served_on_and_nothing_takes_its_place(
+    tmp_path: Path, host: Host
+) -> None:
+    publish(tmp_path, classifier_manifest(version="1"), classifier_graph(OLD))
+    publish(tmp_path, classifier_manifest(version="2"), classifier_graph(NEW))
+    (tmp_path / "tiny" / "labels.json").write_text('{"stable": "1"}')
+    running = await host("tiny")
+    shutil.rmtree(tmp_path / "tiny" / "1")
+    await running.refresh()
+    assert await ask(running) == ("1", 3)
+
+
+async def test_a_swap_measures_nothing_beside_live_load_and_runs_as_the_version_before(
+    tmp_path: Path, host: Host
+) -> None:
+    publish(tmp_path, classifier_manifest(version="1"), classifier_graph(OLD))
+    first = ModelRepository(tmp_path).open("tiny", "1")
+    ways = [("onnxruntime", "fp32", 2.0), ("openvino", "fp32", 1.0), ("openvino", "bf16", 9.0)]
+    tuning.write(first, [Measurement(Candidate(b, p, 2, 1), 1 / ms, ms, 0.0) for b, p, ms in ways])
+    running = await host("tiny:latest", backend="auto", threads=0)
+    second = publish(tmp_path, classifier_manifest(version="2"), classifier_graph(NEW))
+    await running.refresh()
+    assert await ask(running) == ("2", 0)
+    with running.use() as model:
+        assert (model.how.backend, model.how.precision, model.how.threads) == ("openvino", "fp32", 2)
+    assert not list(second.glob("tuning-*.json"))
+    await host("tiny:latest", backend="auto")
+    assert list(second.glob("tuning-*.json")), "the next start measures, before it serves"
+
+
+async def test_a_swap_keeps_a_reduced_precision_only_where_it_answers_as_float32_does(
+    tmp_path: Path, host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tuning, "has_bf16", lambda: True)
+    publish(tmp_path, classifier_manifest(version="1"), classifier_graph(OLD))
+    first = ModelRepository(tmp_path).open("tiny", "1")
+    ways = [("onnxruntime", "fp32", 2.0), ("openvino", "fp32", 3.0), ("openvino", "bf16", 1.0)]
+    tuning.write(first, [Measurement(Candidate(b, p, 1, 1), 1 / ms, ms, 0.0) for b, p, ms in ways])
+    running = await host("tiny:latest", backend="auto", optimized=True)
+    for version, largest, precision in (("2", 1.0, "bf16"), ("3", -1.0, "fp32")):
+        monkeypatch.setattr(tuning, "MAX_REDUCED_DIFFERENCE", largest)
+        publish(tmp_path, classifier_manifest(version=version), classifier_graph(NEW))
+        await running.refresh()
+        assert await ask(running) == (version, 0)
+        with running.use() as model:
+            assert (model.backend.name, model.backend.precision) == ("openvino", precision)
 
 
 async def test_stop_finishes_what_is_queued(tmp_path: Path, host: Host) -> None:

@@ -361,7 +361,7 @@ def test_auto_falls_back_to_the_cpu_when_the_gpu_fails(
     pytest.importorskip("openvino")
     kept(stored, cpu=4, vino=3, cuda=1)
     fake.broken = True
-    backend = tuning.open_fastest(stored, threads=1, gpu=settings)
+    _, backend = tuning.open_fastest(stored, threads=1, gpu=settings)
     assert (backend.name, backend.device) == ("openvino", "cpu")
     assert "the CPU takes its place" in caplog.text
     with pytest.raises(ModelLoadError):
@@ -379,7 +379,7 @@ def test_a_gpu_that_is_not_there_is_said_in_one_line(
     assert "no NVIDIA GPU with a driver is visible" in message
     assert "onnxruntime-gpu" in message
     assert "\n" not in message
-    assert tuning.open_fastest(stored, threads=1, backend="onnxruntime").device == "cpu"
+    assert tuning.open_fastest(stored, threads=1, backend="onnxruntime")[1].device == "cpu"
 
 
 def test_this_machine_can_be_asked() -> None:
