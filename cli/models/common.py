@@ -36,9 +36,12 @@ SeedOption = Annotated[int | None, typer.Option(help="Instead of the recipe's.")
 RefineOption = Annotated[
     bool,
     typer.Option(
-        help="Classifiers: go on from the newest published version by the recipe's refinement; unless --teacher names "
+        help="Classifiers: go on from the version that is served by the recipe's refinement; unless --teacher names "
         "others, every published classifier softens the labels."
     ),
+]
+BaseOption = Annotated[
+    str, typer.Option("--from", help="With --refine: the version to go on from; a number, stable or latest.")
 ]
 ThreadsOption = Annotated[int, typer.Option(min=1, help="CPU threads.")]
 
@@ -50,6 +53,7 @@ def classifier_run(
     models_dir: Path,
     *,
     refine: bool,
+    base: str = "stable",
     init: Path | None = None,
     **changes: Any,
 ) -> Run:
@@ -61,7 +65,7 @@ def classifier_run(
         return find_run(name, data, work_dir, initial=init, **changes)
     if init is not None:
         fail("--refine starts from a published version, --init from a file: give one of them")
-    return find_run(name, data, work_dir, refined=ModelRepository(models_dir).open(name, "latest"), **changes)
+    return find_run(name, data, work_dir, refined=ModelRepository(models_dir).open(name, base), **changes)
 
 
 @contextmanager
@@ -84,6 +88,17 @@ def explained(extra: str = "toolchain") -> Iterator[None]:
         if not isinstance(error, NotFoundError | InvalidModelError | ModelLoadError):
             raise
         fail(str(error))
+
+
+def say_next(models_dir: Path, name: str, version: str) -> None:
+    """Whether a version that has just been published is served, and how it comes to be."""
+    from serving.repository.repository import ModelRepository
+
+    stable = ModelRepository(models_dir).stable(name)
+    if stable == version:
+        typer.echo(f"it is the first version of {name}, so services serve it")
+    else:
+        typer.echo(f"a candidate: {stable} is still served; next: ferry models promote {name} {version}")
 
 
 def fail(message: str) -> NoReturn:

@@ -34,9 +34,15 @@ def diff(
         result = compare(models_dir, name, (a, b), data, split=split, limit=limit, threads=threads)
     if as_json:
         print_json(result)
-        return
+    else:
+        print_comparison(result)
+
+
+def print_comparison(result: dict[str, Any]) -> None:
+    """What `modelkit.judging.compare.compare` found, as a table."""
     old, new = result["a"], result["b"]
-    table = Table(name, old["version"], new["version"], "change", title=f"{result['n']} crops of {split}")
+    title = f"{result['n']} crops of {result['split']}"
+    table = Table(result["model"], old["version"], new["version"], "change", title=title)
     shown = [(title, old[key], new[key]) for key, title in (*FIGURES, *DETECTION) if key in old and key in new]
     shown += [(f"recall {each}", old["per_class"][each], new["per_class"][each]) for each in old["per_class"]]
     for title, before, after in shown:

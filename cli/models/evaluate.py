@@ -27,7 +27,11 @@ def evaluate(
     data: PicturesOption,
     names: Annotated[
         list[str] | None,
-        typer.Argument(metavar="NAME", help="Models, and `ensemble` for the soft vote; none: all of them."),
+        typer.Argument(
+            metavar="NAME[:VERSION]",
+            help="Models, and `ensemble` for the soft vote; none: all of them. Without VERSION, a number or latest, "
+            "the one that is served.",
+        ),
     ] = None,
     split: Annotated[
         str,

@@ -9,6 +9,7 @@ import typer
 from cli.models.common import (
     DETECTOR,
     WORK_DIR,
+    BaseOption,
     DataOption,
     EpochsOption,
     InitOption,
@@ -32,6 +33,7 @@ def export(
     work_dir: WorkOption = WORK_DIR,
     init: InitOption = None,
     refine: RefineOption = False,
+    base: BaseOption = "stable",
     epochs: EpochsOption = None,
     learning_rate: RateOption = None,
     seed: SeedOption = None,
@@ -57,7 +59,7 @@ def export(
         from modelkit.training.classifiers import export_run
 
         changes = {"epochs": epochs, "learning_rate": learning_rate, "seed": seed, "device": "cpu"}
-        run = classifier_run(name, data, work_dir, models_dir, refine=refine, init=init, **changes)
+        run = classifier_run(name, data, work_dir, models_dir, refine=refine, base=base, init=init, **changes)
         record = export_run(run, allow_unfinished)
         typer.echo(f"{run.folder / 'model.onnx'}: temperature {record['temperature']:.3f}")
         typer.echo(str(Parity(**record["parity"])))

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from cli.models.common import ModelsOption, explained
+from cli.models.common import ModelsOption, explained, say_next
 from cli.models_dir import MODELS_DIR
 from cli.output import JsonOption, print_json
 
@@ -110,8 +110,10 @@ def import_model(
     for label in meant:
         typer.echo(f"  {label.name} -> {label.expression or 'left out'}")
     typer.echo(f"published {version}")
+    with explained():
+        say_next(models_dir, name or kind, version.name)
     if data is None:
-        typer.echo(f"nobody has judged it yet: ferry models evaluate {name or kind} --data DIR")
+        typer.echo(f"nobody has judged it yet: ferry models evaluate {name or kind}:{version.name} --data DIR")
 
 
 def _say_shells(shells: Sequence[str]) -> None:

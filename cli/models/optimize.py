@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from cli.models.common import WORK_DIR, DataOption, ModelsOption, ThreadsOption, WorkOption, explained
+from cli.models.common import WORK_DIR, DataOption, ModelsOption, ThreadsOption, WorkOption, explained, say_next
 from cli.models.quantize import CalibrationOption, GateOption, LimitOption, SamplesOption, VersionOption
 from cli.models_dir import MODELS_DIR
 from cli.output import JsonOption, answers, print_json
@@ -29,7 +29,7 @@ def optimize(
     out: Annotated[
         Path | None, typer.Option(help="Folder for optimization.json and optimization.png; a new version has both.")
     ] = None,
-    version: VersionOption = "latest",
+    version: VersionOption = "stable",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Report, but keep nothing.")] = False,
     work_dir: WorkOption = WORK_DIR,
     models_dir: ModelsOption = MODELS_DIR,
@@ -58,11 +58,11 @@ def optimize(
         with tempfile.TemporaryDirectory() as scratch:
             found = find(stored, judge, Path(scratch), settings, seconds=seconds)
             report = found.record()
-            outcome = "a dry run: nothing is kept"
+            outcome, brought = "a dry run: nothing is kept", stored
             if not dry_run:
-                served, kept = keep(found, models_dir, report)
-                new = served is not stored
-                outcome = f"published {served.directory}" if new else "no new file is needed, so nothing is published"
+                brought, kept = keep(found, models_dir, report)
+                new = brought is not stored
+                outcome = f"published {brought.directory}" if new else "no new file is needed, so nothing is published"
                 outcome += "; measurements could not be kept" if kept is None else f"; measurements kept in {kept}"
         if out is not None:
             import json
@@ -75,6 +75,9 @@ def optimize(
         return
     _print(found)
     typer.echo(outcome)
+    if brought is not stored:
+        with explained():
+            say_next(models_dir, name, brought.manifest.version)
 
 
 def _print(found: Optimized) -> None:

@@ -9,6 +9,7 @@ import typer
 from cli.models.common import (
     DETECTOR,
     WORK_DIR,
+    BaseOption,
     DataOption,
     ModelsOption,
     NameArgument,
@@ -16,6 +17,7 @@ from cli.models.common import (
     WorkOption,
     classifier_run,
     explained,
+    say_next,
 )
 from cli.models_dir import MODELS_DIR
 
@@ -27,13 +29,12 @@ def publish(
     work_dir: WorkOption = WORK_DIR,
     models_dir: ModelsOption = MODELS_DIR,
     refine: RefineOption = False,
+    base: BaseOption = "stable",
     below_gate: Annotated[bool, typer.Option(help="Publish even if it is worse than its gate allows.")] = False,
     note: Annotated[str, typer.Option(help="Classifiers: what users of the weights should know.")] = "",
 ) -> None:
     """Judge the exported model and put it into the repository as its next version."""
     with explained():
-        from serving.repository.repository import ModelRepository
-
         if name == DETECTOR:
             from modelkit.detector.release import publish_run as publish_detector
 
@@ -42,9 +43,7 @@ def publish(
         else:
             from modelkit.training.classifiers import publish_run
 
-            run = classifier_run(name, data, work_dir, models_dir, refine=refine)
+            run = classifier_run(name, data, work_dir, models_dir, refine=refine, base=base)
             version = publish_run(run, models_dir, below_gate=below_gate, note=note)
         typer.echo(f"published {version}")
-        stable = ModelRepository(models_dir).labels(name).stable
-    if stable is not None:
-        typer.echo(f"{stable} is still served; next: ferry models promote {name} {version.name}")
+        say_next(models_dir, name, version.name)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from rich.table import Table
 
-from cli.models.common import WORK_DIR, DataOption, ModelsOption, ThreadsOption, WorkOption, explained, fail
+from cli.models.common import WORK_DIR, DataOption, ModelsOption, ThreadsOption, WorkOption, explained, fail, say_next
 from cli.models_dir import MODELS_DIR
 from cli.output import JsonOption, answers, print_json
 
@@ -21,7 +21,7 @@ SamplesOption = Annotated[int, typer.Option(min=2, max=4096, help="Faces or phot
 CalibrationOption = Annotated[
     Literal["minmax", "entropy", "percentile"], typer.Option(help="How ranges of static quantization are found.")
 ]
-VersionOption = Annotated[str, typer.Option("--version", help="Of the model: a number, or latest.")]
+VersionOption = Annotated[str, typer.Option("--version", help="Of the model: a number, stable or latest.")]
 TOP_COSTS = 8
 PROGRESS = "fine-tuning"
 """Folder in the work folder for runs of qat that were stopped, or not published."""
@@ -63,7 +63,7 @@ def quantize(
     ] = None,
     keep_float: Annotated[list[str] | None, typer.Option(help="A node to keep in float; repeatable.")] = None,
     limit: LimitOption = None,
-    version: VersionOption = "latest",
+    version: VersionOption = "stable",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Report, but publish nothing.")] = False,
     work_dir: WorkOption = WORK_DIR,
     models_dir: ModelsOption = MODELS_DIR,
@@ -116,7 +116,8 @@ def quantize(
         if not result.passed:
             fail(explain_failure(stored, result))
     if published is not None and not as_json:
-        typer.echo(f"published {published.directory}; services started with --optimized may use it")
+        typer.echo(f"published {published.directory}; once promoted, services started with --optimized may use it")
+        say_next(models_dir, name, published.manifest.version)
 
 
 def _print(report: dict[str, Any]) -> None:

@@ -11,6 +11,7 @@ import typer
 from cli.models.common import (
     DETECTOR,
     WORK_DIR,
+    BaseOption,
     DataOption,
     EpochsOption,
     InitOption,
@@ -34,6 +35,7 @@ def train(
     work_dir: WorkOption = WORK_DIR,
     init: InitOption = None,
     refine: RefineOption = False,
+    base: BaseOption = "stable",
     epochs: EpochsOption = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Detector: instead of the recipe's.")] = None,
     minutes: Annotated[float | None, typer.Option(min=0.1, help="Detector: by the clock, not by steps.")] = None,
@@ -46,7 +48,11 @@ def train(
     learning_rate: RateOption = None,
     seed: SeedOption = None,
     teacher: Annotated[
-        list[str] | None, typer.Option(help="Classifiers: published models that soften the labels; repeatable.")
+        list[str] | None,
+        typer.Option(
+            metavar="NAME[:VERSION]",
+            help="Classifiers: published models that soften the labels, by default as they are served; repeatable.",
+        ),
     ] = None,
     teacher_run: Annotated[
         list[str] | None,
@@ -100,7 +106,7 @@ def train(
             )
         else:
             changes = {"epochs": epochs, "learning_rate": learning_rate, "seed": seed, "device": device}
-            run = classifier_run(name, data, work_dir, models_dir, refine=refine, init=init, **changes)
+            run = classifier_run(name, data, work_dir, models_dir, refine=refine, base=base, init=init, **changes)
             selection = run.selection()
             counts = selection.counts
             typer.echo(
@@ -108,9 +114,9 @@ def train(
                 f"of the evaluation split and {counts.conflicting_labels} contradict their own copies; "
                 f"training on {counts.train}, {counts.held_back} held back"
             )
-            names = teacher or [model.split()[0] for model in run.teacher_models]
+            names = teacher or [":".join(model.split()[:2]) for model in run.teacher_models]
             names = names or (_published(models_dir) if refine and not teacher_run else [])
-            models = [ModelRepository(models_dir).open(each, "latest") for each in names]
+            models = [ModelRepository(models_dir).find(each) for each in names]
             runs = [find_run(each, data, work_dir, device=device) for each in teacher_run or run.teacher_runs]
             every_view = every_view or bool(run.teacher_models)
             if not every_view:
@@ -154,7 +160,7 @@ def _train_detector(
     faces, crops = folder / "pseudo-labels.npz", folder / "taught.npz"
     if pseudo_labels:
         names = _published(models_dir)
-        teachers = [ModelRepository(models_dir).open(name, "latest") for name in names]
+        teachers = [ModelRepository(models_dir).find(name) for name in names]
         if not teachers:
             typer.echo(f"no classifier in {models_dir}: the photographed faces stay without expression")
         if teachers and not faces.exists():

@@ -34,7 +34,8 @@ class Request:
     Attributes:
         models_dir: the model repository.
         data: see `modelkit.judging.sources.read_pictures`, or `modelkit.judging.whole.read_whole`.
-        names: models and, for the soft vote, `ensemble`; empty: all there are and the vote.
+        names: models (`arcface`, or another version than the one that is served: `arcface:2`, `arcface:latest`) and,
+            for the soft vote, `ensemble`, in which the named versions take part; empty: all there are and the vote.
         split: of the pictures, for example `public_test`; `held-back` is the part of train that nothing is learnt from.
         labels: who says what a picture shows.
         limit: pictures, evenly spread over all; None: all.
@@ -57,7 +58,7 @@ class Request:
 
 
 def evaluate(request: Request) -> list[dict[str, Any]]:
-    """Figures of models and of their soft vote, latest versions.
+    """Figures of models and of their soft vote, as they are served unless versions are named.
 
     Returns:
         One dictionary a model: `model`, `version`, `n`, what `modelkit.judging.figures.Truth.figures` gives, and `data`
@@ -74,9 +75,13 @@ def evaluate(request: Request) -> list[dict[str, Any]]:
     repository, recipe, weights = ModelRepository(request.models_dir), read_recipe(DEFAULT_RECIPE), vote_weights()
     known, names = repository.names(), request.names
     voting = not names or ENSEMBLE in names
-    wanted = [name for name in names if name != ENSEMBLE] if names else known
+    chosen = [repository.find(name) for name in names if name != ENSEMBLE] if names else []
+    wanted = [model.manifest.name for model in chosen] if names else known
+    if len(set(wanted)) != len(wanted):
+        raise ValueError("a model is named twice; `ferry models diff` compares two versions")
     voters = [name for name in weights if name in known] if voting else []
-    stored = {name: repository.open(name, "latest") for name in dict.fromkeys([*wanted, *voters])}
+    stored = dict(zip(wanted, chosen, strict=False))
+    stored |= {name: repository.find(name) for name in [*wanted, *voters] if name not in stored}
     photos = _photos(request.data)
     exam = _exam(request, repository, recipe, needed=photos is None or any(map(classifies, stored.values())))
     reports: list[dict[str, Any]] = []
@@ -140,7 +145,7 @@ def _exam(request: Request, repository: ModelRepository, recipe: Recipe, *, need
     cache = request.cache.expanduser()
     try:
         if request.whole or has_faces(request.data):
-            seeker = Detector.load(repository.open(recipe.detector.name, "latest").directory, request.threads)
+            seeker = Detector.load(repository.find(recipe.detector.name).directory, request.threads)
             whole = read_whole(request.data, request.split, seeker, recipe, request.limit)
             return _Exam(Truth.of(whole.pictures, request.labels), request.split, whole)
         if request.split == HELD_BACK:

@@ -116,7 +116,7 @@ def fit_vote(models_dir: Path, data: Path, cache: Path, threads: int = 1) -> Fit
         DataError: fewer than two of the recipe's models are published, or the data is not there.
     """
     repository, weights = ModelRepository(models_dir), vote_weights()
-    stored = {name: repository.open(name, "latest") for name in weights if name in repository.names()}
+    stored = {name: repository.find(name) for name in weights if name in repository.names()}
     pictures = held_back(data, cache)
     told = {
         name: judge_pictures(model, pictures.crops, threads=threads)

@@ -51,7 +51,7 @@ def card(manifest: Manifest) -> dict[str, Any]:
         },
         "labels": {label.name: label.expression.value if label.expression else None for label in manifest.labels},
         "training": training,
-        "evaluation": _by_split(manifest),
+        "evaluation": by_split(manifest),
         "limits": list(LIMITS),
     }
 
@@ -91,7 +91,7 @@ def markdown(manifest: Manifest) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _by_split(manifest: Manifest) -> dict[str, dict[str, Any]]:
+def by_split(manifest: Manifest) -> dict[str, dict[str, Any]]:
     """Figures by what they were taken on; a detector's stand in the manifest without a name."""
     evaluation = manifest.evaluation
     if manifest.task is Task.DETECT:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 from modelkit.judging.verify import verify
+from serving.errors import NotFoundError
+from serving.models.backends import ModelLoadError
 from serving.repository.labels import Labels
-from serving.repository.repository import ModelRepository
+from serving.repository.repository import InvalidModelError, ModelRepository
 from serving.repository.write import WriteError, alone, moved, set_labels
+
+log = logging.getLogger(__name__)
 
 
 class PromotionError(WriteError):
@@ -48,28 +53,28 @@ def promote(models_dir: Path, name: str, version: str) -> tuple[str | None, str]
 def rollback(models_dir: Path, name: str) -> tuple[str, str]:
     """Makes the version that was stable before the last promotion stable again.
 
-    Versions that are gone from the repository are passed over.
+    Versions that are gone from the repository, or do not answer, are passed over; the log says which.
 
     Returns:
         What was served before, and what is now.
 
     Raises:
-        PromotionError: nothing has been promoted, so that there is nothing to go back to.
-        InvalidModelError: the version to go back to, or the file of labels, must not be used.
+        PromotionError: no version that was stable before is there and answers.
+        InvalidModelError: the file of labels must not be used.
         WriteError: the label cannot be written, or another promotion or publish of this model is running.
     """
     repository = ModelRepository(models_dir)
     if not repository.versions(name):
         raise PromotionError(f"there is no model {name!r} in {models_dir}; it has {', '.join(repository.names())}")
     with alone(models_dir / name):
-        labels, versions = repository.labels(name), repository.versions(name)
-        left = list(labels.history)
-        while left and left[-1] not in versions:
-            left.pop()
-        if labels.stable is None or not left:
-            served = repository.stable(name)
-            raise PromotionError(f"nothing was stable before {served}: promote another version of {name} instead")
-        target = left.pop()
-        verify(repository.open(name, target))
-        set_labels(models_dir / name, Labels(stable=target, history=tuple(left)))
-    return labels.stable, target
+        labels, before = repository.labels(name), str(repository.stable(name))
+        for count in range(len(labels.history), 0, -1):
+            target = labels.history[count - 1]
+            try:
+                verify(repository.open(name, target))
+            except (NotFoundError, InvalidModelError, ModelLoadError) as error:
+                log.warning("%s %s is passed over: %s", name, target, error)
+                continue
+            set_labels(models_dir / name, Labels(stable=target, history=labels.history[: count - 1]))
+            return before, target
+    raise PromotionError(f"nothing good was stable before {before}: promote another version of {name} instead")

@@ -155,7 +155,7 @@ def keep(found: Optimized, models_dir: Path, report: dict[str, Any]) -> tuple[St
     """Publishes the int8 file where it is the best way, and keeps the measurements for services on this machine.
 
     Returns:
-        The version to serve, the source itself where nothing new was needed; and where measurements are kept.
+        The version that runs fastest: a new one, a candidate, or the source itself; and where measurements are kept.
 
     Raises:
         WriteError: another publish of this model is running.

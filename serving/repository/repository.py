@@ -86,6 +86,15 @@ class ModelRepository:
         """
         return self.labels(name).stable or next(iter(self.versions(name)), None)
 
+    def find(self, text: str) -> StoredModel:
+        """A version as people write it: `arcface`, which is the one that is served, `arcface:latest` or `arcface:2`.
+
+        Raises:
+            NotFoundError, InvalidModelError: as `open`.
+        """
+        name, _, version = text.partition(":")
+        return self.open(name, version or STABLE)
+
     def open(self, name: str, version: str) -> StoredModel:
         """Reads a version and checks every file of it.
 

@@ -39,8 +39,8 @@ class Reference:
 def recognize(image: bytes, models: Path, recipe: Recipe) -> Reference:
     """The pipeline in one process, every model in float32 on one thread."""
     repository = ModelRepository(models)
-    detector = repository.open(recipe.detector.name, "latest")
-    classifiers = [repository.open(entry.name, "latest") for entry in recipe.classifiers]
+    detector = repository.open(recipe.detector.name, "stable")
+    classifiers = [repository.open(entry.name, "stable") for entry in recipe.classifiers]
     pixels = decode(image)
     rows, (geometry,) = prepare_images([pixels], detector.manifest)
     raw = _run(detector, rows)[detector.manifest.output.scores][0]

@@ -9,7 +9,7 @@ import pytest
 
 # Without the toolchain's packages most of these files cannot even be imported.
 ROOMS = {"judging", "networks", "publishing", "shims", "training"}
-PLAIN = {"test_card.py", "test_promotion.py", "test_publish.py"} | {
+PLAIN = {"test_card.py", "test_judgement.py", "test_killed.py", "test_promotion.py", "test_publish.py"} | {
     path.name for path in (Path(__file__).parent / "judging").glob("test_*.py") if path.name != "test_parity.py"
 }
 collect_ignore = (

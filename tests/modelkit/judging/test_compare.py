@@ -68,10 +68,10 @@ def test_commands_compare_verify_promote_and_roll_back(models: Path, data: Path)
     shown = run.invoke(app, ["diff", "tiny", "1", "2", "--data", str(data), *here])
     assert shown.exit_code == 0, shown.output
     assert "McNemar p = 1" in shown.output
-    assert "tiny: 3 -> 1" in run.invoke(app, ["promote", "tiny", "1", *here]).output
+    assert "tiny: 1 -> 3" in run.invoke(app, ["promote", "tiny", "3", "--yes", *here]).output
     listed = json.loads(run.invoke(app, ["list", "--json", *here]).stdout)
-    assert [row["version"] for row in listed if row["stable"]] == ["1"]
-    assert "tiny: 1 -> 3" in run.invoke(app, ["rollback", "tiny", *here]).output
+    assert [row["version"] for row in listed if row["stable"]] == ["3"]
+    assert "tiny: 3 -> 1" in run.invoke(app, ["rollback", "tiny", *here]).output
     assert run.invoke(app, ["verify", *here]).exit_code == 0
     (models / "tiny" / "2" / "model.onnx").write_bytes(b"tampered")
     broken = run.invoke(app, ["verify", "--json", *here])

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from modelkit.publishing.promotion import PromotionError, promote, rollback
-from modelkit.publishing.publish import PublishError, alone
 from serving.errors import NotFoundError
 from serving.models.host import ModelHost
 from serving.repository.manifest import Task
 from serving.repository.policy import parse_policies
 from serving.repository.repository import InvalidModelError, ModelRepository
+from serving.repository.write import WriteError, alone
 from serving.settings import ModelServiceSettings
 from tests.full_disk import full_disk
 from tests.tiny_models import SIDE, classifier_graph, classifier_manifest, publish
@@ -34,19 +34,27 @@ def stable(models: Path) -> str:
     return ModelRepository(models).open("tiny", "stable").manifest.version
 
 
-def test_without_a_label_the_newest_is_stable(models: Path) -> None:
-    assert stable(models) == "3"
+def test_without_a_label_the_first_is_stable(models: Path) -> None:
+    assert stable(models) == "1"
 
 
 def test_promotion_moves_the_label_and_rollback_takes_it_back(models: Path) -> None:
-    assert promote(models, "tiny", "1") == ("3", "1")
-    assert promote(models, "tiny", "2") == ("1", "2")
+    assert promote(models, "tiny", "3") == ("1", "3")
+    assert promote(models, "tiny", "2") == ("3", "2")
     assert stable(models) == "2"
-    assert rollback(models, "tiny") == ("2", "1")
-    assert rollback(models, "tiny") == ("1", "3")
-    assert stable(models) == "3"
-    with pytest.raises(PromotionError, match="nothing was stable before"):
+    assert rollback(models, "tiny") == ("2", "3")
+    assert rollback(models, "tiny") == ("3", "1")
+    assert stable(models) == "1"
+    with pytest.raises(PromotionError, match="nothing good was stable before 1"):
         rollback(models, "tiny")
+
+
+def test_rollback_passes_over_what_would_not_answer(models: Path, caplog: pytest.LogCaptureFixture) -> None:
+    promote(models, "tiny", "2")
+    promote(models, "tiny", "3")
+    (models / "tiny" / "2" / "model.onnx").write_bytes(b"damaged")
+    assert rollback(models, "tiny") == ("3", "1")
+    assert "tiny 2 is passed over" in caplog.text
 
 
 def test_a_version_published_later_waits_for_its_promotion(models: Path) -> None:
@@ -94,9 +102,9 @@ def test_on_a_full_disk_the_label_stays_where_it_was(models: Path) -> None:
     promote(models, "tiny", "2")
     before = sorted(path.name for path in (models / "tiny").iterdir())
     with full_disk(10):
-        with pytest.raises(PromotionError, match="it stays where it was"):
+        with pytest.raises(WriteError, match="it stays where it was"):
             promote(models, "tiny", "3")
-        with pytest.raises(PromotionError, match="it stays where it was"):
+        with pytest.raises(WriteError, match="it stays where it was"):
             rollback(models, "tiny")
     assert stable(models) == "2"
     assert sorted(path.name for path in (models / "tiny").iterdir()) == before
@@ -104,9 +112,9 @@ def test_on_a_full_disk_the_label_stays_where_it_was(models: Path) -> None:
 
 
 def test_two_at_once_do_not_mix(models: Path) -> None:
-    with alone(models / "tiny"), pytest.raises(PublishError, match="try again"):
-        promote(models, "tiny", "1")
-    assert stable(models) == "3"
+    with alone(models / "tiny"), pytest.raises(WriteError, match="try again"):
+        promote(models, "tiny", "3")
+    assert stable(models) == "1"
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from modelkit.publishing.publish import PublishError, publish
 from serving.expressions import EXPRESSIONS
 from serving.repository.manifest import Activation, Color, InputSpec, Label, Manifest, OutputSpec, Task
 from serving.repository.repository import InvalidModelError, ModelRepository
+from serving.repository.write import WriteError
 from tests.full_disk import full_disk
 
 
@@ -65,8 +66,9 @@ def test_failure_leaves_no_trace(tmp_path: Path, files: dict[str, Path]) -> None
 
 def test_what_a_crash_left_behind_is_no_version_and_is_cleared(tmp_path: Path, files: dict[str, Path]) -> None:
     models = tmp_path / "models"
-    half = models / "tiny" / ".staging-1"
-    half.mkdir(parents=True)
+    half = models / ".staging-1"
+    (models / "tiny").mkdir(parents=True)
+    half.mkdir()
     (half / "model.onnx").write_bytes(b"wei")
     assert ModelRepository(models).versions("tiny") == []
     publish(models, "tiny", files, manifest)
@@ -78,7 +80,7 @@ def test_two_publishers_at_once(tmp_path: Path, files: dict[str, Path]) -> None:
     folder.mkdir(parents=True)
     handle = os.open(folder, os.O_RDONLY)
     fcntl.flock(handle, fcntl.LOCK_EX)
-    with pytest.raises(PublishError, match="another publish"):
+    with pytest.raises(WriteError, match="another publish"):
         publish(tmp_path / "models", "tiny", files, manifest)
     os.close(handle)
     publish(tmp_path / "models", "tiny", files, manifest)
@@ -90,12 +92,12 @@ def test_a_publish_within_a_publish_is_refused_and_the_first_one_ends_well(
     models = tmp_path / "models"
 
     def meanwhile(version: str, digests: dict[str, str]) -> Manifest:
-        with pytest.raises(PublishError, match="another publish"):
+        with pytest.raises(WriteError, match="another publish"):
             publish(models, "tiny", files, manifest)
         return manifest(version, digests)
 
     assert publish(models, "tiny", files, meanwhile) == models / "tiny" / "1"
-    assert everything_below(models / "tiny") == {"1", "1/model.onnx", "1/manifest.json"}
+    assert everything_below(models / "tiny") == {"1", "1/model.onnx", "1/manifest.json", "labels.json"}
 
 
 KILLED = """
@@ -118,7 +120,8 @@ def test_a_publish_that_is_killed_leaves_no_version_and_no_lock(tmp_path: Path, 
     assert ModelRepository(models).versions("tiny") == ["1"]
     assert ModelRepository(models).open("tiny", "latest").manifest.version == "1"
     publish(models, "tiny", files, manifest)
-    assert {path.name for path in (models / "tiny").iterdir()} == {"1", "2"}
+    assert {path.name for path in (models / "tiny").iterdir()} == {"1", "2", "labels.json"}
+    assert {path.name for path in models.iterdir()} == {"tiny"}
 
 
 def test_who_gives_up_leaves_no_trace(tmp_path: Path, files: dict[str, Path]) -> None:

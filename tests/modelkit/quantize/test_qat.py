@@ -62,7 +62,7 @@ def test_the_network_answers_as_the_published_file(tmp_path: Path, architecture:
 
 @pytest.mark.parametrize("name", ["efficientnet", "arcface"])
 def test_the_network_answers_as_ferrys_own_models(tmp_path: Path, name: str) -> None:
-    stored = ModelRepository(MODELS).open(name, "latest")
+    stored = ModelRepository(MODELS).open(name, "stable")
     rows = probe(stored.manifest.input, 2)
     expected = load_backend(stored.file()).run(rows)
     restored = GraphNetwork(prepare_graph(stored.file(), tmp_path / "prepared.onnx"))

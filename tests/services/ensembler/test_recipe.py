@@ -45,7 +45,7 @@ LEARNT_SIDE = 48  # pixels of FER2013's faces, which training enlarges to each m
 
 def test_default_recipe_cuts_faces_as_its_models_were_trained() -> None:
     recipe, repository = read_recipe(DEFAULT_RECIPE), ModelRepository(MODELS)
-    inputs = [repository.open(entry.name, "latest").manifest.input for entry in recipe.classifiers]
+    inputs = [repository.open(entry.name, "stable").manifest.input for entry in recipe.classifiers]
     assert {spec.crop_margin for spec in inputs} == {recipe.crop_margin}
     assert recipe.crop_size >= LEARNT_SIDE, "a crop must hold what the models learnt from"
 

@@ -26,7 +26,7 @@ async def test_a_version_that_could_not_be_loaded_for_a_while_is_tried_again_and
     tmp_path: Path, host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     publish(tmp_path, classifier_manifest(version="1"), classifier_graph(OLD))
-    running = await host("tiny")
+    running = await host("tiny:latest")
     now = 0.0
     running._failures = LoadFailures(clock=lambda: now)
     publish(tmp_path, classifier_manifest(version="2"), classifier_graph(NEW))
@@ -59,7 +59,7 @@ async def test_a_version_that_could_not_be_loaded_for_a_while_is_tried_again_and
 
 async def test_a_version_that_could_not_be_loaded_and_is_taken_back_is_forgotten(tmp_path: Path, host: Host) -> None:
     publish(tmp_path, classifier_manifest(version="1"), classifier_graph(OLD))
-    running = await host("tiny")
+    running = await host("tiny:latest")
     bad = publish(tmp_path, classifier_manifest(version="2"), b"garbage")
     await running.refresh()
     assert attempts() == 1
@@ -71,7 +71,7 @@ async def test_a_version_that_could_not_be_loaded_and_is_taken_back_is_forgotten
 
 async def test_a_version_that_comes_back_while_it_drains_keeps_its_series(tmp_path: Path, host: Host) -> None:
     publish(tmp_path, classifier_manifest(version="1"), classifier_graph(OLD))
-    running = await host("tiny")
+    running = await host("tiny:latest")
     with running.use() as first:
         labels = first.labels()
         publish(tmp_path, classifier_manifest(version="2"), classifier_graph(NEW))
@@ -89,7 +89,7 @@ async def test_a_host_that_stops_leaves_a_version_that_is_being_loaded(
     tmp_path: Path, host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     publish(tmp_path, classifier_manifest(version="1"), classifier_graph(OLD))
-    running = await host("tiny", reload_interval=0.01)
+    running = await host("tiny:latest", reload_interval=0.01)
     loading, go = threading.Event(), threading.Event()
 
     def endless(*arguments: Any, **options: Any) -> Any:

@@ -17,6 +17,7 @@ from serving.repository.download import DownloadError, Limits, check_url, downlo
 from serving.repository.fetch import FetchSettings, fetch, main
 from serving.repository.repository import InvalidModelError, ModelRepository
 from serving.repository.unpack import MAX_MEMBERS, ArchiveError, unpack
+from tests.serving.repository.archives import packed, tar_of
 from tests.tiny_models import classifier_graph, classifier_manifest, publish
 
 Answer = Callable[[BaseHTTPRequestHandler], None]
@@ -100,19 +101,7 @@ def archive(tmp_path: Path) -> bytes:
     source = tmp_path / "source"
     source.mkdir()
     publish(source, classifier_manifest(), classifier_graph())
-    return tar_of({str(p.relative_to(source)): p.read_bytes() for p in source.rglob("*") if p.is_file()})
-
-
-def tar_of(files: dict[str, bytes], *special: tarfile.TarInfo, mode: str = "w") -> bytes:
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode=mode) as tar:
-        for path, data in files.items():
-            info = tarfile.TarInfo(path)
-            info.size = len(data)
-            tar.addfile(info, io.BytesIO(data))
-        for info in special:
-            tar.addfile(info)
-    return buffer.getvalue()
+    return packed(source)
 
 
 def digest(data: bytes) -> str:
