@@ -1,67 +1,136 @@
-"""Bounds what a service holds at once (decoded pixels, crops), so that large requests queue and do not add up."""
+"""Bounds what a service holds at once (bytes of pictures, crops), so that large requests queue and do not add up."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import Executor, Future
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import ParamSpec, TypeVar
 
 from serving.errors import OverloadedError
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Waiting:
+    units: int
+    burden: int
+    turn: asyncio.Future[None]
 
 
 class Budget:
     """First come, first served. One event loop."""
 
-    def __init__(self, size: int, max_waiting: int, what: str) -> None:
+    def __init__(self, size: int, max_waiting: int, what: str, max_burden: int | None = None) -> None:
         """
         Args:
             size: most units held at once; a request for more than that waits until it is alone.
             max_waiting: requests that may wait; one more is refused.
             what: the requests, for the error, such as `images`.
+            max_burden: most that waiting requests may hold together of their own, such as bytes not decoded yet; one
+                that would exceed it is refused, unless nobody else waits. None: no bound.
         """
         self._limit = size
         self._what = what
         self._max_waiting = max_waiting
+        self._max_burden = max_burden
         self._held = 0
-        self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
+        self._burden = 0
+        self._waiting: deque[_Waiting] = deque()
 
     @asynccontextmanager
-    async def hold(self, units: int) -> AsyncIterator[None]:
+    async def hold(self, units: int, burden: int = 0, *, again: bool = False) -> AsyncIterator[Lease]:
         """Waits until `units` more fit, and holds them for as long as the context lasts.
+
+        A wait ends with its task: a caller that goes or whose time is up leaves the queue at once.
+
+        Args:
+            units: how much.
+            burden: what the request holds by itself while it waits.
+            again: the request held units before and let go of them all: it is next, and is not refused.
 
         Raises:
             OverloadedError: too many requests wait already.
         """
         units = min(units, self._limit)
         if self._waiting or self._held + units > self._limit:
-            if len(self._waiting) >= self._max_waiting:
-                raise OverloadedError(f"too many {self._what} wait already", retry_after=1.0)
-            turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            entry = units, turn
-            self._waiting.append(entry)
-            try:
-                await turn
-            except asyncio.CancelledError:
-                if turn.done() and not turn.cancelled():
-                    self._release(units)
-                else:
-                    self._waiting.remove(entry)
-                    self._admit()
-                raise
+            if not again:
+                self._check_room(burden)
+            await self._wait(_Waiting(units, burden, asyncio.get_running_loop().create_future()), first=again)
         else:
             self._held += units
+        lease = Lease(units, self._release)
         try:
-            yield
+            yield lease
         finally:
-            self._release(units)
+            lease._end()
+
+    def _check_room(self, burden: int) -> None:
+        full = self._max_burden is not None and self._waiting and self._burden + burden > self._max_burden
+        if full or len(self._waiting) >= self._max_waiting:
+            raise OverloadedError(f"too many {self._what} wait already", retry_after=1.0)
+
+    async def _wait(self, entry: _Waiting, *, first: bool) -> None:
+        (self._waiting.appendleft if first else self._waiting.append)(entry)
+        self._burden += entry.burden
+        try:
+            await entry.turn
+        except asyncio.CancelledError:
+            if entry.turn.done() and not entry.turn.cancelled():
+                self._release(entry.units)
+            else:
+                self._waiting.remove(entry)
+                self._admit()
+            raise
+        finally:
+            self._burden -= entry.burden
 
     def _release(self, units: int) -> None:
         self._held -= units
         self._admit()
 
     def _admit(self) -> None:
-        while self._waiting and self._held + self._waiting[0][0] <= self._limit:
-            units, turn = self._waiting.popleft()
-            self._held += units
-            turn.set_result(None)
+        while self._waiting and self._held + self._waiting[0].units <= self._limit:
+            entry = self._waiting.popleft()
+            self._held += entry.units
+            entry.turn.set_result(None)
+
+
+class Lease:
+    """Units that are held."""
+
+    def __init__(self, units: int, release: Callable[[int], None]) -> None:
+        self._units = units
+        self._release = release
+        self._work: Future[object] | None = None
+
+    def shrink(self, units: int) -> None:
+        """Gives back all but `units`."""
+        if units < self._units:
+            spare, self._units = self._units - units, units
+            self._release(spare)
+
+    async def run(self, pool: Executor, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Runs `work` on a thread. A thread cannot be stopped: where the task is cancelled meanwhile, the units are
+        held until the thread is done, since it needs them until then."""
+        future = pool.submit(work, *args, **kwargs)
+        self._work = future  # type: ignore[assignment]
+        return await asyncio.wrap_future(future)
+
+    def _end(self) -> None:
+        units, self._units = self._units, 0
+        if self._work is None or self._work.done():
+            self._release(units)
+            return
+        loop = asyncio.get_running_loop()
+
+        def give_back(_: object) -> None:
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(self._release, units)
+
+        self._work.add_done_callback(give_back)

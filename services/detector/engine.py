@@ -61,6 +61,8 @@ def find_faces(
     manifest: Manifest,
     max_faces: int = DEFAULT_MAX_FACES,
     score_threshold: float | None = None,
+    *,
+    min_face_size: float = 0.0,
 ) -> list[DetectedFace]:
     """Faces of one image, surest first.
 
@@ -68,8 +70,9 @@ def find_faces(
         raw: float32 [4 + labels, anchors], this image's row of the model's output.
         geometry: what `prepare_images` gave for it.
         manifest: of the detector.
-        max_faces: at most this many are returned.
+        max_faces: at most this many are returned, the surest of those that are large enough.
         score_threshold: in place of the manifest's, in (0, 1].
+        min_face_size: boxes whose longer side is less, in pixels of the image, are left out.
 
     Raises:
         ValueError: the output's shape does not fit the manifest.
@@ -78,10 +81,13 @@ def find_faces(
     threshold = rules.score_threshold if score_threshold is None else score_threshold
     found = decode(raw, manifest, threshold)
     boxes = geometry.to_image(found.boxes)
-    solid = np.flatnonzero(((boxes[:, 2:] - boxes[:, :2]) >= MIN_FACE_SIDE).all(axis=1))
-    kept = solid[suppress(boxes[solid], found.scores[solid], rules.iou_threshold, max_faces)]
+    sides = boxes[:, 2:] - boxes[:, :2]
+    solid = np.flatnonzero((sides >= MIN_FACE_SIDE).all(axis=1))
+    # Small faces take nobody's place; yet they suppress their own doubles, which may be a little larger.
+    limit = len(solid) if min_face_size > 0 else max_faces
+    kept = solid[suppress(boxes[solid], found.scores[solid], rules.iou_threshold, limit)]
     faces = []
-    for i in kept:
+    for i in kept[sides[kept].max(axis=1, initial=0) >= min_face_size][:max_faces]:
         opinion = found.probabilities[i]
         faces.append(DetectedFace(boxes[i], float(found.scores[i]), opinion if np.isfinite(opinion).all() else None))
     return faces

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
 from serving.images.crop import RESAMPLING
+from serving.images.shrink import shrink
 
 PAD_VALUE = 114
 """Grey level of the padding; Ultralytics trains with it."""
@@ -24,6 +24,12 @@ class Geometry:
     scale_y: float
     pad_x: int
     pad_y: int
+
+    def before_reduction(self, width: int, height: int, reduction: int) -> Geometry:
+        """For an image of which this one is a copy, `reduction` times smaller; its size in pixels is given."""
+        return replace(
+            self, width=width, height=height, scale_x=self.scale_x / reduction, scale_y=self.scale_y / reduction
+        )
 
     def to_image(self, boxes: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """Boxes (x1, y1, x2, y2) from input pixels to pixels of the image, clipped to it: float32 [N, 4]."""
@@ -57,8 +63,7 @@ def letterbox(
     inner_height = min(max(round(image_height * scale), 1), height)
     pad_x, pad_y = (width - inner_width) // 2, (height - inner_height) // 2
     if (inner_width, inner_height) != (image_width, image_height):
-        inner = Image.fromarray(image).resize((inner_width, inner_height), RESAMPLING[resize], reducing_gap=2.0)
-        image = np.asarray(inner)
+        image = np.asarray(shrink(image, inner_width, inner_height, RESAMPLING[resize]))
     frame = np.full((height, width, 3), PAD_VALUE, np.uint8)
     frame[pad_y : pad_y + inner_height, pad_x : pad_x + inner_width] = image
     geometry = Geometry(image_width, image_height, inner_width / image_width, inner_height / image_height, pad_x, pad_y)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 
 import grpc
 import numpy as np
@@ -14,13 +15,16 @@ import numpy.typing as npt
 from ferry.v1 import detector_pb2, detector_pb2_grpc, types_pb2
 from services.detector.engine import DetectedFace, find_faces, prepare_images
 from services.detector.letterbox import Geometry
+from services.detector.reduction import crops_lose_nothing, reduction_for_crops, reduction_for_search
 from services.detector.settings import DetectorSettings
 from serving.budget import Budget
 from serving.errors import InvalidArgumentError
 from serving.faces import DEFAULT_MAX_FACES, MAX_FACES
-from serving.images.crop import cut_crops
-from serving.images.decode import decode
-from serving.images.header import read_header
+from serving.images.cost import Outline, check_cost, outline
+from serving.images.crop import crop_side, cut_crops
+from serving.images.decode import Picture, decode_reduced
+from serving.models.batching.batcher import BatchResult
+from serving.models.host import LoadedModel
 from serving.models.service import ModelService
 from serving.repository.manifest import Manifest, Task
 from serving.repository.policy import parse_policies
@@ -40,12 +44,33 @@ class _Options:
     crop_size: int
     crop_margin: float
 
+    @property
+    def crop_bytes(self) -> int:
+        """Most that the crops take: themselves, as tensor, and as message."""
+        return 3 * self.max_faces * self.crop_size**2 * 3
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Prepared:
-    image: npt.NDArray[np.uint8]
+    """A decoded picture and the model's input made of it; seconds: what decoding took."""
+
+    picture: Picture
     rows: npt.NDArray[np.float32]
     geometry: Geometry
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Found:
+    """Faces, and what finding them took.
+
+    crops: None where none were asked for, or where they have to be cut from a larger copy of the picture.
+    """
+
+    faces: list[DetectedFace]
+    crops: npt.NDArray[np.uint8] | None
+    size: types_pb2.ImageSize
+    run: BatchResult
     decode_seconds: float
 
 
@@ -58,10 +83,16 @@ class DetectorService(ModelService, detector_pb2_grpc.DetectorServicer):
     def __init__(self, settings: DetectorSettings) -> None:
         super().__init__(settings, parse_policies(settings.model), Task.DETECT)
         self._settings = settings
-        self._pixels = Budget(int(settings.pixel_budget * 1e6), settings.max_queue, "images")
+        self._budget = Budget(settings.decode_budget, settings.max_queue, "images", settings.max_waiting_bytes)
+        # One thread: readers of some formats fill a whole screen as soon as they see its size.
+        self._header_pool = ThreadPoolExecutor(1, thread_name_prefix="header")
 
     def register(self, server: grpc.aio.Server) -> None:
         detector_pb2_grpc.add_DetectorServicer_to_server(self, server)
+
+    async def stop(self) -> None:
+        await super().stop()
+        self._header_pool.shutdown(wait=False, cancel_futures=True)
 
     async def Detect(  # noqa: N802
         self,
@@ -72,32 +103,63 @@ class DetectorService(ModelService, detector_pb2_grpc.DetectorServicer):
         if len(request.image) > self._settings.max_image_bytes:
             limit = self._settings.max_image_bytes
             raise InvalidArgumentError("image", f"has {len(request.image)} bytes, more than {limit}")
-        header = read_header(request.image, self._settings.max_megapixels)
         loop = asyncio.get_running_loop()
+        image = await loop.run_in_executor(self._header_pool, outline, request.image, self._settings.max_megapixels)
+        check_cost(image, image.costs[1], self._settings.decode_budget)
         with self._host.use(request.model_name, request.model_version) as model:
-            async with self._pixels.hold(header.width * header.height):
-                prepared = await loop.run_in_executor(self._pool, self._prepare, request.image, model.manifest)
-                run = await model.batcher.submit(prepared.rows, deadline_after(self._settings.max_timeout))
-                raw = run.outputs[model.manifest.output.scores][0]
-                faces, crops = await loop.run_in_executor(self._pool, _finish, prepared, raw, model.manifest, options)
-            height, width = prepared.image.shape[:2]
+            found = await self._find(request.image, image, model, options)
+            if found.crops is None and options.crop_size:
+                found = await self._cut_again(request.image, image, found, options)
             return detector_pb2.DetectResponse(
-                detections=[_to_message(face) for face in faces],
-                crops=None if crops is None else to_tensor(crops),
-                image_size=types_pb2.ImageSize(width=width, height=height),
+                detections=[_to_message(face) for face in found.faces],
+                crops=None if found.crops is None else to_tensor(found.crops),
+                image_size=found.size,
                 model=model.version(),
-                decode_ms=prepared.decode_seconds * 1000,
-                queue_ms=run.queue_seconds * 1000,
-                compute_ms=run.compute_seconds * 1000,
+                decode_ms=found.decode_seconds * 1000,
+                queue_ms=found.run.queue_seconds * 1000,
+                compute_ms=found.run.compute_seconds * 1000,
                 load_failure=self._host.load_failure(model.manifest.name),
             )
 
-    def _prepare(self, data: bytes, manifest: Manifest) -> _Prepared:
+    async def _find(self, data: bytes, image: Outline, model: LoadedModel, options: _Options) -> _Found:
+        """Finds faces in as small a copy as will do, and cuts their crops where it will do for them too."""
+        reduction = reduction_for_search(image, model.manifest)
+        cost, crops = image.costs[reduction], options.crop_bytes
+        async with self._budget.hold(max(cost.peak, cost.held + crops), burden=len(data)) as lease:
+            prepared = await lease.run(self._pool, self._prepare, data, reduction, model.manifest)
+            lease.shrink(cost.held + crops)
+            run = await model.batcher.submit(prepared.rows, deadline_after(self._settings.max_timeout))
+            raw = run.outputs[model.manifest.output.scores][0]
+            faces, cut = await lease.run(self._pool, _finish, prepared, raw, model.manifest, options)
+        picture = prepared.picture
+        size = types_pb2.ImageSize(width=picture.width, height=picture.height)
+        return _Found(faces, cut, size, run, prepared.seconds)
+
+    async def _cut_again(self, data: bytes, image: Outline, found: _Found, options: _Options) -> _Found:
+        """Cuts the crops from a larger copy of the picture. Nothing is held while it waits for room."""
+        sides = [crop_side(face.box, options.crop_margin) for face in found.faces]
+        reduction = reduction_for_crops(image, sides, options.crop_size)
+        cost = image.costs[reduction]
+        async with self._budget.hold(max(cost.peak, cost.held + options.crop_bytes), again=True) as lease:
+            crops, seconds = await lease.run(self._pool, self._decode_and_cut, data, reduction, found.faces, options)
+        return replace(found, crops=crops, decode_seconds=found.decode_seconds + seconds)
+
+    def _prepare(self, data: bytes, reduction: int, manifest: Manifest) -> _Prepared:
         started = time.monotonic()
-        image = decode(data, self._settings.max_megapixels)
+        picture = decode_reduced(data, reduction, self._settings.max_megapixels)
         decoded = time.monotonic()
-        rows, (geometry,) = prepare_images([image], manifest)
-        return _Prepared(image, rows, geometry, decoded - started)
+        rows, (geometry,) = prepare_images([picture.pixels], manifest)
+        whole = geometry.before_reduction(picture.width, picture.height, picture.reduction)
+        return _Prepared(picture, rows, whole, decoded - started)
+
+    def _decode_and_cut(
+        self, data: bytes, reduction: int, faces: list[DetectedFace], options: _Options
+    ) -> tuple[npt.NDArray[np.uint8], float]:
+        """Crops of faces that are known, and the seconds that decoding took."""
+        started = time.monotonic()
+        picture = decode_reduced(data, reduction, self._settings.max_megapixels)
+        decoded = time.monotonic()
+        return _cut(picture, faces, options), decoded - started
 
 
 def _check(request: detector_pb2.DetectRequest) -> _Options:
@@ -126,13 +188,19 @@ def _check(request: detector_pb2.DetectRequest) -> _Options:
 def _finish(
     prepared: _Prepared, raw: npt.NDArray[np.float32], manifest: Manifest, options: _Options
 ) -> tuple[list[DetectedFace], npt.NDArray[np.uint8] | None]:
-    """Faces that satisfy the options, and their crops where some were asked for."""
-    found = find_faces(raw, prepared.geometry, manifest, options.max_faces, options.min_score)
-    faces = [face for face in found if float(max(face.box[2:] - face.box[:2])) >= options.min_face_size]
-    if not options.crop_size:
+    """Faces that satisfy the options, and their crops where some were asked for and lose nothing by the reduction."""
+    faces = find_faces(
+        raw, prepared.geometry, manifest, options.max_faces, options.min_score, min_face_size=options.min_face_size
+    )
+    sides = [crop_side(face.box, options.crop_margin) for face in faces]
+    if not options.crop_size or not crops_lose_nothing(prepared.picture.reduction, sides, options.crop_size):
         return faces, None
-    boxes = np.array([face.box for face in faces], np.float32).reshape(-1, 4)
-    return faces, cut_crops(prepared.image, boxes, options.crop_size, options.crop_margin)
+    return faces, _cut(prepared.picture, faces, options)
+
+
+def _cut(picture: Picture, faces: list[DetectedFace], options: _Options) -> npt.NDArray[np.uint8]:
+    boxes = np.array([face.box for face in faces], np.float32).reshape(-1, 4) / np.float32(picture.reduction)
+    return cut_crops(picture.pixels, boxes, options.crop_size, options.crop_margin)
 
 
 def _to_message(face: DetectedFace) -> detector_pb2.Detection:

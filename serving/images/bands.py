@@ -11,7 +11,7 @@ from PIL import Image
 ToRgb = Callable[[Image.Image], npt.NDArray[np.uint8]]
 """Makes uint8 [height, width, 3] of a band of an image."""
 
-BAND_PIXELS = 1 << 19
+BAND_PIXELS = 1 << 18
 """Pixels of one band: its copies take a few megabytes, and a row more is never needed."""
 
 _UPRIGHT = {
@@ -23,7 +23,8 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-_ON_SIDE = frozenset({5, 6, 7, 8})
+ON_SIDE = frozenset({5, 6, 7, 8})
+"""Orientations that exchange width and height."""
 _FROM_THE_END = frozenset({3, 4, 6, 7})
 """Orientations whose first stored row is the last row or column of the upright image."""
 
@@ -41,7 +42,7 @@ def upright_rgb(image: Image.Image, orientation: int, to_rgb: ToRgb) -> npt.NDAr
     """
     width, height = image.size
     turn = _UPRIGHT.get(orientation)
-    upright = np.empty((width, height, 3) if orientation in _ON_SIDE else (height, width, 3), np.uint8)
+    upright = np.empty((width, height, 3) if orientation in ON_SIDE else (height, width, 3), np.uint8)
     rows = max(BAND_PIXELS // width, 1)
     for top in range(0, height, rows):
         bottom = min(top + rows, height)
@@ -49,7 +50,7 @@ def upright_rgb(image: Image.Image, orientation: int, to_rgb: ToRgb) -> npt.NDAr
         if turn is not None:
             band = np.asarray(Image.fromarray(band).transpose(turn))
         first, last = (height - bottom, height - top) if orientation in _FROM_THE_END else (top, bottom)
-        if orientation in _ON_SIDE:
+        if orientation in ON_SIDE:
             upright[:, first:last] = band
         else:
             upright[first:last] = band

@@ -8,6 +8,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from serving.images.shrink import reduce_pixels
+
 RESAMPLING = {
     "nearest": Image.Resampling.NEAREST,
     "box": Image.Resampling.BOX,
@@ -22,9 +24,15 @@ MAX_SHRINK = 8
 def crop_square(box: npt.NDArray[np.float32], margin: float) -> tuple[float, float, float, float]:
     """The square around `box` (x1, y1, x2, y2, pixels): same centre, side = longer side * (1 + 2 * margin)."""
     x1, y1, x2, y2 = (float(v) for v in box)
-    half = max(x2 - x1, y2 - y1, 1.0) * (0.5 + margin)
+    half = crop_side(box, margin) / 2
     cx, cy = (x1 + x2) / 2, (y1 + y2) / 2
     return cx - half, cy - half, cx + half, cy + half
+
+
+def crop_side(box: npt.NDArray[np.float32], margin: float) -> float:
+    """The side of that square, pixels."""
+    x1, y1, x2, y2 = (float(v) for v in box)
+    return max(x2 - x1, y2 - y1, 1.0) * (1 + 2 * margin)
 
 
 def cut_crops(
@@ -61,7 +69,7 @@ def _cut(
     # A square many times larger than its crop is first shrunk by a whole factor: quicker, and no padding can be huge.
     factor = max(1, int((square[2] - square[0]) / (size * MAX_SHRINK)))
     if factor > 1:
-        region = np.asarray(Image.fromarray(region).reduce(factor))
+        region = np.asarray(reduce_pixels(region, factor, factor))
     x1, y1, x2, y2 = ((v - origin) / factor for v, origin in zip(square, (left, top, left, top), strict=True))
     rows, columns = region.shape[:2]
     before_x, before_y = max(math.ceil(-x1), 0), max(math.ceil(-y1), 0)

@@ -1,4 +1,4 @@
-"""The segments of a JPEG, bounded."""
+"""The segments of a JPEG, bounded, and what follows from them."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ MAX_SCANS = 100
 END = b"\xff\xd9"
 _MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 _FRAMES = {0xC0, 0xC1, 0xC2}
+_ANY_FRAMES = frozenset({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC})
+_SEQUENTIAL = frozenset({0xC0, 0xC1, 0xC9})
 _SCAN = 0xDA
 
 
@@ -55,6 +57,38 @@ def segments(data: bytes) -> Iterator[tuple[int, int, int]]:
                 return
             position = following.start()
     raise _refuse("segments", MAX_SEGMENTS)
+
+
+def has_end(data: bytes) -> bool:
+    """Whether the end marker of the first image is there."""
+    return any(marker == END[1] for marker, _, _ in segments(data))
+
+
+def coefficient_bytes(data: bytes) -> int:
+    """Bytes of the coefficients that libjpeg holds for the whole picture until its last scan has been read.
+
+    That is so for progressive pictures, and for all others whose first scan has not all components. For those that are
+    decoded row by row it is 0, and for what is no JPEG.
+    """
+    frame, kind = b"", 0
+    for marker, start, end in segments(data):
+        if marker in _ANY_FRAMES and end - start >= 6:
+            frame, kind = data[start:end], marker
+        elif marker == _SCAN:
+            alone = kind in _SEQUENTIAL and start < end and data[start] >= frame[5]
+            return 0 if not frame or alone else _coefficients(frame)
+    return 0
+
+
+def _coefficients(frame: bytes) -> int:
+    """Of two bytes each, in blocks of 64; each component has as many blocks as its sampling factors say (A.1, A.2)."""
+    height, width = int.from_bytes(frame[1:3], "big"), int.from_bytes(frame[3:5], "big")
+    sampling = [(factors >> 4, factors & 15) for factors in frame[7 : 6 + 3 * frame[5] : 3]]
+    across, down = max((h for h, _ in sampling), default=0), max((v for _, v in sampling), default=0)
+    if not (across and down):
+        return 0
+    units = -(-width // (8 * across)) * -(-height // (8 * down))
+    return units * sum(h * v for h, v in sampling) * 64 * 2
 
 
 def has_all_scans(data: bytes) -> bool:

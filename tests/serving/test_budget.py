@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -100,3 +102,84 @@ async def test_the_queue_is_bounded() -> None:
             pass
     await first.let_go()
     await second.let_go()
+
+
+async def test_what_waits_may_not_hold_more_than_its_bound() -> None:
+    budget = Budget(100, max_waiting=10, what="images", max_burden=5)
+    first = Holder(budget, 100)
+    await settle()
+    second = asyncio.create_task(enter(budget, 10, burden=9))  # more than the bound, but alone
+    await settle()
+    with pytest.raises(OverloadedError):
+        async with budget.hold(1, burden=1):
+            pass
+    await first.let_go()
+    await second
+    async with budget.hold(100, burden=9):
+        third = asyncio.create_task(enter(budget, 1, burden=5))
+        await settle()
+    await third
+
+
+async def enter(budget: Budget, units: int, *, burden: int = 0, again: bool = False) -> None:
+    async with budget.hold(units, burden, again=again):
+        pass
+
+
+async def test_a_request_that_comes_again_is_next_and_never_refused() -> None:
+    budget = Budget(100, max_waiting=1, what="images")
+    order: list[str] = []
+
+    async def enter_as(name: str, *, again: bool) -> None:
+        async with budget.hold(100, again=again):
+            order.append(name)
+
+    async with budget.hold(100):
+        waiting = asyncio.create_task(enter_as("new", again=False))
+        await settle()
+        returning = asyncio.create_task(enter_as("again", again=True))
+        await settle()
+    await asyncio.gather(waiting, returning)
+    assert order == ["again", "new"]
+
+
+async def test_what_is_given_back_early_lets_the_next_in() -> None:
+    budget = Budget(100, max_waiting=1, what="images")
+    async with budget.hold(90) as lease:
+        other = Holder(budget, 60)
+        await settle()
+        assert not other.holding.is_set()
+        lease.shrink(40)
+        await settle()
+        assert other.holding.is_set()
+        await other.let_go()
+    async with asyncio.timeout(5):
+        await enter(budget, 100)
+
+
+async def test_units_of_a_cancelled_task_are_held_until_its_thread_is_done() -> None:
+    budget = Budget(100, max_waiting=1, what="images")
+    started, go_on = threading.Event(), threading.Event()
+
+    def work() -> None:
+        started.set()
+        go_on.wait(10)
+
+    async def decode(pool: ThreadPoolExecutor) -> None:
+        async with budget.hold(100) as lease:
+            await lease.run(pool, work)
+
+    with ThreadPoolExecutor(1) as pool:
+        task = asyncio.create_task(decode(pool))
+        while not started.is_set():
+            await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        other = Holder(budget, 1)
+        await settle()
+        assert not other.holding.is_set()
+        go_on.set()
+        async with asyncio.timeout(5):
+            await other.holding.wait()
+        await other.let_go()

@@ -7,14 +7,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-_ROWS = 64
+SAMPLES_AT_ONCE = 1 << 17
+"""Samples that are worked on at once, or those of one row: some megabytes of intermediate results."""
 _DEPTHS = (8, 10, 12, 14, 15, 16)
 """Depths that cameras and scanners deliver, whatever the size of the number that carries them; 15 with a sign."""
 _WHITES = (1.0, 255.0, 65535.0)
 """Conventions for white in floating point."""
 _OVERSHOOT = 1.05
 """Sharpening and resampling go a little beyond white."""
-_LOOKED_AT = 1 << 20
+_LOOKED_AT = 1 << 17
 
 Samples = npt.NDArray[Any]
 
@@ -50,31 +51,39 @@ def to_eight_bits(samples: Samples, bits: int, colours: int, declared: int) -> n
     return _shift(samples, fitting[0] - 8) if fitting else _scale(samples, 0, high)
 
 
+def rows_at_once(row: int) -> int:
+    """How many rows of so many samples are worked on at once."""
+    return max(SAMPLES_AT_ONCE // max(row, 1), 1)
+
+
 def _range(samples: Samples) -> tuple[int, int]:
     return int(samples.min()), int(samples.max())
 
 
 def _shift(samples: Samples, by: int) -> npt.NDArray[np.uint8]:
     out = np.empty(samples.shape, np.uint8)
-    for top in range(0, len(samples), _ROWS):
-        out[top : top + _ROWS] = np.clip(samples[top : top + _ROWS] >> by, 0, 255)
+    step = rows_at_once(samples[0].size)
+    for top in range(0, len(samples), step):
+        out[top : top + step] = np.clip(samples[top : top + step] >> by, 0, 255)
     return out
 
 
 def _scale(samples: Samples, black: float, white: float) -> npt.NDArray[np.uint8]:
     out = np.empty(samples.shape, np.uint8)
-    for top in range(0, len(samples), _ROWS):
+    step = rows_at_once(samples[0].size)
+    for top in range(0, len(samples), step):
         exact = np.float64 if samples.itemsize > 2 else np.float32
-        part: Samples = samples[top : top + _ROWS].astype(exact)
+        part: Samples = samples[top : top + step].astype(exact)
         with np.errstate(all="ignore"):
             part = (part - black) * (255 / (white - black))
-        out[top : top + _ROWS] = np.clip(np.nan_to_num(part, nan=0, posinf=0, neginf=0), 0, 255)
+        out[top : top + step] = np.clip(np.nan_to_num(part, nan=0, posinf=0, neginf=0), 0, 255)
     return out
 
 
 def _floats(samples: Samples, colours: int) -> npt.NDArray[np.uint8]:
-    step = max(1, samples.shape[0] * samples.shape[1] * colours // _LOOKED_AT)
-    looked_at = samples[::step, :, :colours].astype(np.float64)
+    down = max(1, min(samples.shape[0], samples.size // _LOOKED_AT))
+    across = max(1, samples.size // down // _LOOKED_AT)
+    looked_at = samples[::down, ::across, :colours].astype(np.float64)
     looked_at = looked_at[np.isfinite(looked_at)]
     if not looked_at.size:
         return np.zeros(samples.shape, np.uint8)

@@ -25,7 +25,7 @@ from serving.images.tiff.samples import read_samples
 
 silence_libtiff()
 
-_ASSOCIATED_ALPHA, _ALPHA = 1, 2
+ASSOCIATED_ALPHA, _ALPHA = 1, 2
 _MODES = {1: "L", 3: "RGB", 4: "CMYK"}
 
 
@@ -71,7 +71,7 @@ def _picture(pixels: npt.NDArray[np.uint8], layout: Layout, extra: tuple[int, ..
     alpha = extra[0] if extra and colours in {1, 3} and layout.samples > colours else None
     if alpha == _ALPHA:
         return _from(pixels[..., : colours + 1], "LA" if colours == 1 else "RGBA")
-    if alpha == _ASSOCIATED_ALPHA:
+    if alpha == ASSOCIATED_ALPHA:
         room = 255 - pixels[..., colours : colours + 1]
         return _from(pixels[..., :colours] + np.minimum(room, 255 - pixels[..., :colours]), mode)
     return _from(pixels[..., :colours], mode)

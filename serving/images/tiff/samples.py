@@ -12,9 +12,7 @@ from PIL import Image
 from serving.images.tiff import directory as tags
 from serving.images.tiff.directory import Directory, write
 from serving.images.tiff.layout import FLOAT, SIGNED, Layout
-
-_ROWS = 64
-"""Rows that are worked on at once: some megabytes of intermediate results."""
+from serving.images.tiff.levels import rows_at_once
 
 Samples = npt.NDArray[Any]
 
@@ -31,12 +29,14 @@ def read_samples(data: bytes, directory: Directory, layout: Layout) -> Samples:
     """
     if not layout.planar:
         return _plane(data, directory, layout, 0)
-    planes = (_plane(data, directory, layout, number) for number in range(layout.samples))
-    first = next(planes)
-    whole = np.empty((layout.height, layout.width, layout.samples), first.dtype)
-    whole[..., 0] = first[..., 0]
-    for number, plane in enumerate(planes, 1):
+    whole: Samples | None = None
+    for number in range(layout.samples):
+        plane = _plane(data, directory, layout, number)
+        if whole is None:
+            whole = np.empty((layout.height, layout.width, layout.samples), plane.dtype)
         whole[..., number] = plane[..., 0]
+        del plane  # before the next one is read
+    assert whole is not None
     return whole
 
 
@@ -47,8 +47,9 @@ def _plane(data: bytes, directory: Directory, layout: Layout, number: int) -> Sa
     columns = layout.block_width * layout.across
     if layout.bits in {10, 12, 14}:
         whole: Samples = np.empty((layout.height, columns * samples), np.uint16)
-        for top in range(0, layout.height, _ROWS):
-            whole[top : top + _ROWS] = _unpack(rows[top : top + _ROWS], layout)
+        step = rows_at_once(columns * samples)
+        for top in range(0, layout.height, step):
+            whole[top : top + step] = _unpack(rows[top : top + step], layout)
     else:
         whole = rows.view(f"{directory.order}u{layout.bits // 8}")
         if layout.predictor == 3:
@@ -87,7 +88,18 @@ def _bytes(data: bytes, directory: Directory, layout: Layout, number: int) -> np
     }
     unknown = dict.fromkeys(directory.entries.keys() - block.keys() - picture.keys(), ())
     with Image.open(io.BytesIO(write(data, directory, {**unknown, **picture, **block})), formats=["TIFF"]) as image:
-        return np.array(image)
+        image.load()
+        return _copied(image)
+
+
+def _copied(image: Image.Image) -> npt.NDArray[np.uint8]:
+    """The bytes of a grey picture; at once, Pillow would need them three times."""
+    rows = np.empty((image.height, image.width), np.uint8)
+    step = rows_at_once(image.width)
+    for top in range(0, image.height, step):
+        band = image.crop((0, top, image.width, min(top + step, image.height)))
+        rows[top : top + step] = np.asarray(band)
+    return rows
 
 
 def _unpack(rows: npt.NDArray[np.uint8], layout: Layout) -> npt.NDArray[np.uint16]:
@@ -101,9 +113,10 @@ def _unpack(rows: npt.NDArray[np.uint8], layout: Layout) -> npt.NDArray[np.uint1
 
 def _undo_differences(whole: Samples, layout: Layout, samples: int) -> None:
     """TIFF 6.0, section 14: each sample is kept as its difference to the one on its left, by block."""
-    for top in range(0, len(whole), _ROWS):
-        part = whole[top : top + _ROWS].reshape(-1, layout.block_width, samples)
-        whole[top : top + _ROWS] = np.cumsum(part, axis=1, dtype=whole.dtype).reshape(-1, whole.shape[1])
+    step = rows_at_once(whole.shape[1])
+    for top in range(0, len(whole), step):
+        part = whole[top : top + step].reshape(-1, layout.block_width, samples)
+        whole[top : top + step] = np.cumsum(part, axis=1, dtype=whole.dtype).reshape(-1, whole.shape[1])
 
 
 def _undo_float_predictor(rows: npt.NDArray[np.uint8], whole: Samples, layout: Layout, samples: int) -> None:
@@ -113,8 +126,9 @@ def _undo_float_predictor(rows: npt.NDArray[np.uint8], whole: Samples, layout: L
         rows: the bytes; `whole` is the same memory and is written in its own byte order.
     """
     size = layout.bits // 8
-    for top in range(0, len(rows), _ROWS):
-        part = rows[top : top + _ROWS].reshape(-1, layout.row_bytes // samples, samples)
+    step = rows_at_once(whole.shape[1])
+    for top in range(0, len(rows), step):
+        part = rows[top : top + step].reshape(-1, layout.row_bytes // samples, samples)
         sums = np.cumsum(part, axis=1, dtype=np.uint8).reshape(-1, size, layout.row_bytes // size)
         numbers = np.ascontiguousarray(sums.transpose(0, 2, 1)).view(f">u{size}")
-        whole[top : top + _ROWS] = numbers.reshape(-1, whole.shape[1])
+        whole[top : top + step] = numbers.reshape(-1, whole.shape[1])

@@ -191,7 +191,7 @@ async def test_images_of_different_sizes_share_runs(detector: Any) -> None:
 
 async def test_more_pixels_than_the_budget_wait_their_turn_and_all_are_answered(tmp_path: Path) -> None:
     publish(tmp_path, detector_manifest(), detector_graph())
-    chosen = settings(tmp_path, pixel_budget=0.01)
+    chosen = settings(tmp_path, decode_budget=32 << 20, max_megapixels=1)
     async with serve(DetectorService(chosen), chosen) as channel:
         stub = detector_pb2_grpc.DetectorStub(channel)
         answers = await asyncio.gather(*(detect(stub, picture(90, 90)) for _ in range(20)))
@@ -200,7 +200,7 @@ async def test_more_pixels_than_the_budget_wait_their_turn_and_all_are_answered(
 
 async def test_more_images_than_may_wait_are_told_when_to_come_back(tmp_path: Path) -> None:
     publish(tmp_path, detector_manifest(), detector_graph())
-    chosen = settings(tmp_path, pixel_budget=0.001, max_queue=1)
+    chosen = settings(tmp_path, decode_budget=32 << 20, max_megapixels=1, max_queue=1)
     async with serve(DetectorService(chosen), chosen) as channel:
         stub = detector_pb2_grpc.DetectorStub(channel)
         large = picture(700, 700)
@@ -208,3 +208,15 @@ async def test_more_images_than_may_wait_are_told_when_to_come_back(tmp_path: Pa
         outcomes = await asyncio.gather(*calls, return_exceptions=True)
     codes = {getattr(outcome, "code", lambda: Status.OK)() for outcome in outcomes}
     assert codes == {Status.OK, Status.RESOURCE_EXHAUSTED}
+
+
+async def test_an_image_that_fits_no_budget_is_told_how_much_it_takes(tmp_path: Path) -> None:
+    publish(tmp_path, detector_manifest(), detector_graph())
+    chosen = settings(tmp_path, decode_budget=32 << 20, max_megapixels=4)
+    async with serve(DetectorService(chosen), chosen) as channel:
+        stub = detector_pb2_grpc.DetectorStub(channel)
+        webp = encode(Image.new("RGBA", (2000, 2000)), "WEBP", lossless=True)
+        refused = await refusal(stub.Detect, detector_pb2.DetectRequest(image=webp))
+        assert (refused.code, refused.field) == (Status.INVALID_ARGUMENT, "image")
+        assert "takes 54 MiB to decode (WEBP, RGBA, 2000 x 2000 pixels), more than the 32 MiB" in refused.message
+        assert (await detect(stub, BRIGHT)).detections

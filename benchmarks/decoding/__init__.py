@@ -1,0 +1,1 @@
+"""What decoding a picture costs in memory, by format, mode and orientation."""

@@ -1,0 +1,138 @@
+"""What decoding an image costs in memory, known from its header.
+
+Every term was measured (`python -m benchmarks decoding`, docs/decoding.md), and a test measures it again: what Pillow
+and the libraries below it allocate follows from format, mode, and a few fields of the header.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+
+from PIL import Image
+
+from serving.errors import InvalidArgumentError
+from serving.images.bands import BAND_PIXELS
+from serving.images.header import MAX_MEGAPIXELS, check_size, open_image
+from serving.images.jpeg_segments import coefficient_bytes, has_end
+from serving.images.tiff.cost import loading_bytes, stored_bytes
+from serving.images.tiff.directory import EXTRA_SAMPLES, is_tiff, read_directory
+from serving.images.tiff.layout import read_layout
+from serving.images.tiff.load import ASSOCIATED_ALPHA
+
+REDUCTIONS = (1, 2, 4, 8)
+"""Factors by which libjpeg shrinks while it decodes."""
+RGB_BYTES = 3
+"""Of one pixel of what `decode` returns."""
+PHOTO_BYTES = 7
+"""Of one pixel while an ordinary JPEG or PNG is decoded: Pillow's four and `decode`'s three."""
+_SAMPLE_BYTES = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16L": 2, "I;16B": 2, "I;16N": 2}
+"""Of one pixel in Pillow's memory; 4 in all other modes, RGB among them."""
+_BAND_BYTES = 20
+"""Of one pixel of the band that is being turned into RGB: itself, with alpha, on white, as array, turned."""
+_FIXED = 8 << 20
+"""Whatever the size: decoders' state, tables, buffers of rows, colour profiles."""
+_FILE_COPIES = 4
+"""Of the encoded bytes, at most: the caller's, without metadata, the reader's, the decoder's."""
+
+
+@dataclass(frozen=True, slots=True)
+class DecodeCost:
+    """Bytes beside the process itself.
+
+    peak: most at any moment while the image is decoded; held: for as long as its pixels are.
+    """
+
+    peak: int
+    held: int
+
+
+@dataclass(frozen=True, slots=True)
+class Outline:
+    """What is known of an image before it is decoded.
+
+    format, mode: Pillow's names, or a TIFF's samples; width, height: as stored, in pixels; costs: by the factor by
+    which it can be shrunk while it is decoded, 1 among them.
+    """
+
+    format: str
+    mode: str
+    width: int
+    height: int
+    costs: Mapping[int, DecodeCost]
+
+
+def outline(data: bytes, max_megapixels: float = MAX_MEGAPIXELS) -> Outline:
+    """Reads the header of an encoded image.
+
+    Raises:
+        InvalidArgumentError: empty, of no known format, broken, or too large; field `image`.
+    """
+    if is_tiff(data):
+        limit = partial(check_size, max_megapixels=max_megapixels)
+        directory = read_directory(data)
+        layout = read_layout(directory, len(data), limit)
+        mode = f"{layout.samples} x {layout.bits} bit"
+        associated = directory.integers(EXTRA_SAMPLES)[:1] == (ASSOCIATED_ALPHA,)
+        cost = _cost(
+            layout.width,
+            layout.height,
+            loading=loading_bytes(layout, associated_alpha=associated),
+            stored=stored_bytes(layout),
+            file=len(data),
+        )
+        return Outline("TIFF", mode, layout.width, layout.height, {1: cost})
+    with open_image(data, max_megapixels) as image:
+        is_jpeg = image.format in {"JPEG", "MPO"}
+        costs = {by: _opened_cost(image, data, by) for by in (REDUCTIONS if is_jpeg else (1,))}
+        return Outline("JPEG" if is_jpeg else image.format or "", image.mode, image.width, image.height, costs)
+
+
+def _opened_cost(image: Image.Image, data: bytes, reduction: int) -> DecodeCost:
+    width, height = -(-image.width // reduction), -(-image.height // reduction)
+    stored = _SAMPLE_BYTES.get(image.mode, 4)
+    loading, beside = stored * width * height, 0
+    if image.format in {"JPEG", "MPO"}:
+        # One that has no end is decoded twice more (serving.images.truncation).
+        loading = loading * (1 if has_end(data) else 3) + coefficient_bytes(data)
+    elif image.format == "WEBP":
+        loading += 8 * width * height  # libwebp's two canvases; its bytes become Pillow's image
+    elif image.format == "GIF":
+        beside = width * height  # what the screen is filled with afterwards
+    elif image.format == "BMP":
+        loading += 2 * width * height  # run lengths are unpacked in Python
+    return _cost(width, height, loading=loading + beside, stored=stored, beside=beside, file=len(data))
+
+
+def _cost(width: int, height: int, *, loading: int, stored: int, file: int, beside: int = 0) -> DecodeCost:
+    """
+    Args:
+        width, height: of what is decoded, in pixels.
+        loading: bytes at the peak until the decoded image is there.
+        stored: bytes of a pixel of that image.
+        file: bytes of the encoded image.
+        beside: bytes that stay until the image goes.
+    """
+    pixels = width * height
+    fixed, held = _FIXED + _FILE_COPIES * file, pixels * RGB_BYTES
+    band = _BAND_BYTES * min(pixels, max(BAND_PIXELS, width))
+    return DecodeCost(peak=fixed + max(loading, pixels * stored + beside + held + band), held=fixed + held)
+
+
+def check_cost(image: Outline, cost: DecodeCost, budget: int) -> None:
+    """Refuses what fits no budget.
+
+    Raises:
+        InvalidArgumentError: it would take more than `budget` bytes; field `image`.
+    """
+    if cost.peak > budget:
+        raise InvalidArgumentError(
+            "image",
+            f"takes {_mebibytes(cost.peak)} to decode ({image.format}, {image.mode}, {image.width} x {image.height} "
+            f"pixels), more than the {_mebibytes(budget)} of this service; send a smaller copy",
+        )
+
+
+def _mebibytes(count: int) -> str:
+    return f"{count / (1 << 20):.0f} MiB"
