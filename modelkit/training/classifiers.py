@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -14,8 +14,9 @@ import torch
 from tqdm import tqdm
 
 from modelkit.detector.photos import read_photos
+from modelkit.judging.evaluate import Request, evaluate
 from modelkit.judging.metrics import confusion_matrix, expression_metrics, fit_temperature
-from modelkit.judging.opinions import classify, report
+from modelkit.judging.opinions import classify
 from modelkit.judging.parity import check_classifier
 from modelkit.networks.architectures import Symmetric
 from modelkit.publishing.export import export
@@ -31,7 +32,7 @@ from modelkit.training.selection import Selection, select
 from modelkit.training.tables import write_table
 from modelkit.training.teachers import PublishedTeacher, Teacher, TrainedTeacher
 from modelkit.training.trainer import Trainer, answer
-from modelkit.votes import crowd_majority, crowd_shares
+from modelkit.votes import crowd_majority, crowd_shares, read_votes, votes_for
 from serving.activation import softmax
 from serving.expressions import EXPRESSIONS
 from serving.models.backends import load_backend
@@ -302,32 +303,41 @@ def publish_run(run: Run, models_dir: Path, *, below_gate: bool = False, note: s
 
     with tempfile.TemporaryDirectory() as scratch:
         trial = publish(Path(scratch), run.recipe.name, files, lambda version, digests: manifest(version, digests, {}))
-        test = read_expressions(run.data, REPORTED)
-        stored = ModelRepository(Path(scratch)).open(run.recipe.name, trial.name)
-        answers = classify(stored, test.images)
-        figures = report(run.recipe.name, trial.name, answers, test.labels)
-        if figures["accuracy"] < run.recipe.gate and not below_gate:
+        request = Request(Path(scratch), run.data, [run.recipe.name], REPORTED, cache=run.folder.parent)
+        figures = evaluate(request)[0]
+        by = "crowd" if "crowd" in figures else "label"
+        accuracy = figures.get("crowd", figures)["accuracy"]
+        if accuracy < run.recipe.gate and not below_gate:
             raise PublishError(
-                f"{run.recipe.name} has accuracy {figures['accuracy']:.4f} on {REPORTED}, below its gate "
+                f"{run.recipe.name} has accuracy {accuracy:.4f} on {REPORTED} ({by}), below its gate "
                 f"{run.recipe.gate}; --below-gate publishes it nevertheless"
             )
-        averaged = report(run.recipe.name, trial.name, classify(stored, test.images, tta=True), test.labels)
-        keep = ("n", "accuracy", "macro_f1", "ece", "per_class")
-        evaluation = {
-            REPORTED: {key: figures[key] for key in keep},
-            f"{REPORTED} with test-time augmentation": {key: averaged[key] for key in keep},
-        }
-        counts = confusion_matrix(answers, test.labels)
+        averaged = evaluate(replace(request, tta=True))[0]
+        evaluation = {REPORTED: _kept(figures), f"{REPORTED} with test-time augmentation": _kept(averaged)}
+        test = read_expressions(run.data, REPORTED)
+        stored = ModelRepository(Path(scratch)).open(run.recipe.name, trial.name)
+        seen = crowd_majority(votes_for(test.names, read_votes(run.data))) if by == "crowd" else test.labels
+        counts = confusion_matrix(classify(stored, test.images[seen >= 0]), seen[seen >= 0])
         record |= {
             "evaluation": evaluation,
             "confusion": {
+                "by": by,
                 "expressions": [expression.value for expression in EXPRESSIONS],
                 "counts": counts[:, : len(EXPRESSIONS)].tolist(),
             },
         }
         (Path(scratch) / RECORD_FILE).write_text(json.dumps(record, indent=1) + "\n")
-        draw_confusion(counts, f"{run.recipe.name}, {REPORTED}", Path(scratch) / CONFUSION_FILE)
+        draw_confusion(counts, f"{run.recipe.name}, {REPORTED}, {by}", Path(scratch) / CONFUSION_FILE)
         files |= {name: Path(scratch) / name for name in (RECORD_FILE, CONFUSION_FILE)}
         return publish(
             models_dir, run.recipe.name, files, lambda version, digests: manifest(version, digests, evaluation)
         )
+
+
+def _kept(figures: dict[str, Any]) -> dict[str, Any]:
+    """What a manifest keeps of an evaluation: against the label and, where there are votes, against the crowd."""
+    kept = {key: figures[key] for key in ("n", "accuracy", "macro_f1", "mean_recall", "ece", "per_class")}
+    for key in ("crowd", "copy_free"):
+        if key in figures:
+            kept[key] = {k: v for k, v in figures[key].items() if k not in {"by_size", "by_light"}}
+    return kept
