@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import aclosing
 from functools import partial
 from typing import Any, NoReturn, TypeAlias
@@ -13,6 +13,7 @@ import grpc
 
 import ferry
 from ferry.v1 import gateway_pb2, gateway_pb2_grpc
+from gateway.ability import Ability
 from gateway.admission.admission import Admission
 from gateway.admission.api_keys import ApiKeys
 from gateway.admission.checks import Checks
@@ -41,6 +42,10 @@ Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 
 _BESIDE_THE_IMAGE = 64 << 10
 """Bytes of a message that are not the image: options, and the framing of a batch."""
+
+
+_LOOK_SECONDS = 0.2
+"""Between two looks whether a variant can answer, at what is known without asking."""
 
 
 class GatewayService(Service, gateway_pb2_grpc.ExpressionRecognitionServicer):
@@ -85,6 +90,13 @@ class GatewayService(Service, gateway_pb2_grpc.ExpressionRecognitionServicer):
         if self._api_keys is None:
             return None
         return Identity(Proof.API_KEY, self._api_keys.check(metadata.get("authorization")))
+
+    async def watch_ability(self, tell: Callable[[bool], Awaitable[None]]) -> None:
+        ability = Ability(self._settings.unready_after)
+        while True:
+            if ability.look(any(variant.able for variant in self._router.variants)):
+                await tell(ability.able)
+            await asyncio.sleep(_LOOK_SECONDS)
 
     async def stop(self) -> None:
         if self._following is not None:

@@ -13,7 +13,7 @@ import signal
 import sys
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
@@ -70,6 +70,11 @@ class Service(ABC):
         """
         return None
 
+    async def watch_ability(self, tell: Callable[[bool], Awaitable[None]]) -> None:  # noqa: B027
+        """Tells, for as long as the service serves, whether it can answer at all; by default it always can. Health by
+        the names of `grpc_services` follows it, which is readiness; health without a name, which is liveness, does not.
+        """
+
     async def stop(self) -> None:  # noqa: B027
         """Releases it. Called when no call is in flight any more."""
 
@@ -96,6 +101,7 @@ class Server:
         self._health = health.aio.HealthServicer()
         self._server: grpc.aio.Server | None = None
         self._probes: grpc.aio.Server | None = None
+        self._watching: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Listens, loads, then says SERVING.
@@ -130,11 +136,15 @@ class Server:
             raise
         self._interceptor.ready = True
         await self._set_health(health_pb2.HealthCheckResponse.SERVING)
+        self._watching = asyncio.create_task(self._watch_ability())
 
     async def stop(self) -> None:
         """NOT_SERVING, a short wait, no new calls, in-flight calls finish within the grace, resources released."""
         if self._server is None:
             return
+        if self._watching is not None:
+            self._watching.cancel()
+            await asyncio.gather(self._watching, return_exceptions=True)
         await self._health.enter_graceful_shutdown()
         await asyncio.sleep(self.settings.drain_delay)
         await self._end(self.settings.grace)
@@ -158,6 +168,17 @@ class Server:
     async def _set_health(self, status: int) -> None:
         for name in ("", *self.service.grpc_services):
             await self._health.set(name, status)
+
+    async def _watch_ability(self) -> None:
+        try:
+            await self.service.watch_ability(self._set_ability)
+        except Exception as error:
+            log.exception("whether the service can answer is not watched any more: %s", error)
+
+    async def _set_ability(self, able: bool) -> None:
+        response = health_pb2.HealthCheckResponse
+        for name in self.service.grpc_services:
+            await self._health.set(name, response.SERVING if able else response.NOT_SERVING)
 
     def _options(self, max_request_bytes: int) -> list[tuple[str, int]]:
         age_ms = int(self.settings.max_connection_age * 1000)

@@ -49,6 +49,9 @@ VARIANT_SHARE = Gauge("ferry_variant_share", "Share of the callers by the routin
 VARIANT_HEALTHY = Gauge(
     "ferry_variant_healthy", "1 while a variant's ensembler answers and all its models are available.", ("variant",)
 )
+GATEWAY_ABLE = Gauge(
+    "ferry_gateway_able", "1 while a variant can answer as far as is known; 0: the gateway is not ready."
+)
 ROUTING_INVALID = Gauge(
     "ferry_routing_invalid", "1 while the routing file cannot be used and an older table is in use."
 )

@@ -110,4 +110,9 @@ def test_a_runbook_names_dashboards_panels_and_pages_that_exist(page: Path) -> N
 
 def test_people_are_called_only_when_users_suffer_or_nobody_can_see() -> None:
     called = {alert["alert"] for alert in alerts() if alert["labels"]["severity"] == "page"}
-    assert called == {"FerryAvailabilityBudgetBurn", "FerryLatencyBudgetBurn", "FerryMetricsMissing"}
+    assert called == {
+        "FerryAvailabilityBudgetBurn",
+        "FerryCannotAnswer",
+        "FerryLatencyBudgetBurn",
+        "FerryMetricsMissing",
+    }

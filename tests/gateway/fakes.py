@@ -40,6 +40,8 @@ class FakeEnsembler(ensembler_pb2_grpc.EnsemblerServicer):
         behave: what else to do before answering, such as abort.
         requests: all that came.
         remaining: the deadline of each, seconds from its arrival.
+        misses: how many looks at the pipeline fail next.
+        garbage: whether looks are answered with bytes that are no message.
         cancelled: how many were cancelled while they waited.
         looks: how often it was asked for its pipeline.
         answered: the fingerprint in answers, where it is another one than is known when they are asked for.
@@ -51,6 +53,8 @@ class FakeEnsembler(ensembler_pb2_grpc.EnsemblerServicer):
         self.degraded = False
         self.available = True
         self.pipeline_known = True
+        self.misses = 0
+        self.garbage = False
         self.gate = asyncio.Event()
         self.gate.set()
         self.behave: Respond | None = None
@@ -85,7 +89,8 @@ class FakeEnsembler(ensembler_pb2_grpc.EnsemblerServicer):
 
     async def GetPipeline(self, request, context):  # noqa: N802
         self.looks += 1
-        if not self.pipeline_known:
+        if not self.pipeline_known or self.misses:
+            self.misses = max(0, self.misses - 1)
             await context.abort(grpc.StatusCode.INTERNAL, "no recipe")
         entry = ensembler_pb2.RecipeEntry(model=MODEL, weight=1, available=self.available)
         return ensembler_pb2.GetPipelineResponse(entries=[entry], fingerprint=self.fingerprint)
@@ -104,6 +109,12 @@ async def running_ensembler(
     """Yields the address; `credentials`: for TLS, of which the address then names the host."""
     server = grpc.aio.server(options=[("grpc.http2.min_recv_ping_interval_without_data_ms", 500)])
     ensembler_pb2_grpc.add_EnsemblerServicer_to_server(fake, server)
+    look = grpc.unary_unary_rpc_method_handler(
+        fake.GetPipeline,
+        request_deserializer=ensembler_pb2.GetPipelineRequest.FromString,
+        response_serializer=lambda answer: b"\xff\xff\xff" if fake.garbage else answer.SerializeToString(),
+    )
+    server.add_registered_method_handlers("ferry.v1.Ensembler", {"GetPipeline": look})
     where = "127.0.0.1:0"
     port = server.add_insecure_port(where) if credentials is None else server.add_secure_port(where, credentials)
     await server.start()

@@ -1,13 +1,18 @@
 """What the gateway says of itself, and what it does not serve."""
 
+import asyncio
+
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from prometheus_client import REGISTRY
 
 import ferry
 from ferry.v1 import gateway_pb2
+from gateway.ability import Ability
 from tests.gateway.conftest import redis_url
 from tests.gateway.fakes import eventually, jpeg
+from tests.processes import NOT_SERVING, SERVING
 
 
 async def test_status(ensembler, start_gateway, valkey):
@@ -50,11 +55,73 @@ async def test_a_pipeline_not_heard_of_for_long_is_unknown(ensembler, start_gate
     await eventually(lambda: not variant.healthy and variant.fingerprint == "")
 
 
-async def test_health_names_the_service(gateway):
+NAMED = "ferry.v1.ExpressionRecognition"
+
+
+async def health(gateway, service):
     async with grpc.aio.insecure_channel(f"127.0.0.1:{gateway.port}") as channel:
-        request = health_pb2.HealthCheckRequest(service="ferry.v1.ExpressionRecognition")
-        answer = await health_pb2_grpc.HealthStub(channel).Check(request, timeout=20)
-    assert answer.status == health_pb2.HealthCheckResponse.SERVING
+        request = health_pb2.HealthCheckRequest(service=service)
+        return (await health_pb2_grpc.HealthStub(channel).Check(request, timeout=20)).status
+
+
+async def becomes(gateway, status):
+    async with asyncio.timeout(30):
+        while await health(gateway, NAMED) != status:
+            await asyncio.sleep(0.02)
+
+
+async def test_health_names_the_service(gateway):
+    assert await health(gateway, NAMED) == SERVING
+
+
+@pytest.mark.parametrize("lost", ["the ensembler", "the detector"])
+async def test_readiness_follows_whether_anybody_can_answer_and_liveness_does_not(ensembler, start_gateway, lost):
+    gateway = await start_gateway(pipeline_interval=0.01, unready_after=0.1)
+    assert await health(gateway, NAMED) == SERVING
+    if lost == "the ensembler":
+        ensembler.pipeline_known = False
+    else:
+        ensembler.available = False
+    await becomes(gateway, NOT_SERVING)
+    assert REGISTRY.get_sample_value("ferry_gateway_able") == 0
+    assert await health(gateway, "") == SERVING
+    assert (await gateway.recognize(jpeg())).faces, "who asks all the same is answered"
+    ensembler.pipeline_known = ensembler.available = True
+    await becomes(gateway, SERVING)
+    assert REGISTRY.get_sample_value("ferry_gateway_able") == 1
+
+
+def test_ability_is_lost_slowly_and_found_at_once():
+    now = 0.0
+    ability = Ability(10, clock=lambda: now)
+    for now, seen, able in [
+        (1, True, True),
+        (9, False, True),
+        (10.9, False, True),
+        (10.95, True, True),
+        (20, False, True),
+        (21, False, False),
+        (40, False, False),
+        (41, True, True),
+        (50, False, True),
+        (51, False, False),
+    ]:
+        ability.look(seen)
+        assert ability.able is able, now
+
+
+async def test_one_missed_look_loses_no_variant_and_an_answer_that_is_no_message_ends_no_looking(
+    ensembler, start_gateway
+):
+    gateway = await start_gateway(pipeline_interval=0.01)
+    variant = gateway.service._router.stable
+    ensembler.misses = 2
+    await eventually(lambda: not ensembler.misses)
+    assert not variant.lost
+    ensembler.garbage = True
+    await eventually(lambda: variant.lost)
+    ensembler.garbage = False
+    await eventually(lambda: not variant.lost and variant.healthy)
 
 
 @pytest.mark.parametrize(
