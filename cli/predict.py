@@ -23,7 +23,12 @@ from cli.output import DEFAULT_ADDRESS, AddressOption, JsonOption, answers, erro
 from cli.serve import ModelsDirOption
 from ferry.client import Client, Face, FerryError, InvalidImageError, ModelOpinion, Recognition, UnavailableError
 
-_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
+_SUFFIXES = (
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".webp", ".bmp", ".dib", ".gif", ".tif", ".tiff"),
+    *(".heic", ".heif", ".avif"),
+)
+_NAMED = 10
+"""Most files that are listed as no photos; the others are counted."""
 _TIMEOUT = 120.0
 """Seconds for each 16 photos: enough for a slow machine with --tta."""
 
@@ -56,9 +61,9 @@ def predict(
     """
     if not any(path.exists() for path in paths):
         raise typer.BadParameter(f"there is no {', no '.join(map(str, paths))}")
-    photos = _photos(paths)
+    photos, others = _photos(paths)
     if not photos:
-        raise typer.BadParameter(f"there are no photos in {', '.join(map(str, paths))}")
+        raise typer.BadParameter(f"there are no photos in {', '.join(map(str, paths))}" + _left_out(others, "; "))
     caller = credentials(tls_ca, tls_cert, tls_key, api_key)
     with _gateway(address, models_dir, caller) as reachable, caller.client(reachable, _TIMEOUT) as client:
         results = _recognize(client, photos, tta)
@@ -69,18 +74,33 @@ def predict(
         answers.print(_table(photos, results))
         if pictures:
             answers.print(f"{len(pictures)} pictures in {annotate}", highlight=False)
+    if others:
+        errors.print(escape(_left_out(others)), highlight=False, soft_wrap=True)
     if any(isinstance(result, FerryError) for result in results):
         raise typer.Exit(1)
 
 
-def _photos(paths: Sequence[Path]) -> list[Path]:
+def _photos(paths: Sequence[Path]) -> tuple[list[Path], list[Path]]:
+    """The photos, in order, and the files of folders that are none by their names."""
     photos: list[Path] = []
+    others: list[Path] = []
     for path in paths:
-        if path.is_dir():
-            photos += sorted(p for p in path.rglob("*") if p.suffix.lower() in _SUFFIXES and p.is_file())
-        else:
+        if not path.is_dir():
             photos.append(path)
-    return photos
+            continue
+        for file in sorted(p for p in path.rglob("*") if p.is_file()):
+            (photos if file.suffix.lower() in _SUFFIXES else others).append(file)
+    return photos, others
+
+
+def _left_out(others: Sequence[Path], before: str = "") -> str:
+    """A line that names the files that are no photos; empty where there are none."""
+    if not others:
+        return ""
+    names = ", ".join(map(str, others[:_NAMED]))
+    more = f" and {len(others) - _NAMED} more" if len(others) > _NAMED else ""
+    count = "1 file is" if len(others) == 1 else f"{len(others)} files are"
+    return f"{before}{count} left out, by name no photos: {names}{more}"
 
 
 @contextmanager

@@ -76,6 +76,37 @@ def test_people_get_a_table_and_pictures(address: str, photo: Path, tmp_path: Pa
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["one-2.jpg", "one.jpg"]
 
 
+@pytest.mark.parametrize("as_json", [False, True])
+def test_files_that_are_no_photos_are_listed(address: str, photo: Path, as_json: bool) -> None:
+    for number in range(12):
+        (photo.parent / f"notes-{number:02}.txt").touch()
+    arguments = ["predict", str(photo.parent), "--address", address, *(["--json"] if as_json else [])]
+    result = run(app, arguments)
+    assert result.exit_code == 0, result.output
+    (last,) = [line for line in result.stderr.splitlines() if "no photos" in line]
+    assert last.startswith("12 files are left out")
+    assert "notes-00.txt" in last
+    assert "notes-10.txt" not in last
+    assert last.endswith("and 2 more")
+    if as_json:
+        assert len(json.loads(result.stdout)) == 1
+
+
+def test_photos_of_phones_are_photos(address: str, photo: Path) -> None:
+    photo.rename(photo.with_suffix(".HEIC"))
+    result = run(app, ["predict", str(photo.parent), "--json", "--address", address])
+    assert result.exit_code == 0, result.output
+    assert [Path(record["path"]).suffix for record in json.loads(result.stdout)] == [".HEIC"]
+    assert "left out" not in result.stderr
+
+
+def test_a_folder_without_photos_says_what_is_there(tmp_path: Path) -> None:
+    (tmp_path / "film.mov").touch()
+    result = run(app, ["predict", str(tmp_path)], env={"COLUMNS": "300"})
+    assert result.exit_code == 2
+    assert "1 file is left out, by name no photos" in result.output
+
+
 def test_an_empty_folder_is_a_usage_error(tmp_path: Path) -> None:
     result = run(app, ["predict", str(tmp_path)])
     assert result.exit_code == 2
