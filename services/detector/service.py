@@ -104,7 +104,7 @@ class DetectorService(ModelService, detector_pb2_grpc.DetectorServicer):
             limit = self._settings.max_image_bytes
             raise InvalidArgumentError("image", f"has {len(request.image)} bytes, more than {limit}")
         loop = asyncio.get_running_loop()
-        image = await loop.run_in_executor(self._header_pool, outline, request.image, self._settings.max_megapixels)
+        image = await loop.run_in_executor(self._header_pool, self._outline, request.image)
         check_cost(image, image.costs[1], self._settings.decode_budget)
         with self._host.use(request.model_name, request.model_version) as model:
             found = await self._find(request.image, image, model, options)
@@ -144,9 +144,15 @@ class DetectorService(ModelService, detector_pb2_grpc.DetectorServicer):
             crops, seconds = await lease.run(self._pool, self._decode_and_cut, data, reduction, found.faces, options)
         return replace(found, crops=crops, decode_seconds=found.decode_seconds + seconds)
 
+    def _outline(self, data: bytes) -> Outline:
+        return outline(data, self._settings.max_megapixels, heif=self._settings.heif)
+
+    def _decode(self, data: bytes, reduction: int) -> Picture:
+        return decode_reduced(data, reduction, self._settings.max_megapixels, heif=self._settings.heif)
+
     def _prepare(self, data: bytes, reduction: int, manifest: Manifest) -> _Prepared:
         started = time.monotonic()
-        picture = decode_reduced(data, reduction, self._settings.max_megapixels)
+        picture = self._decode(data, reduction)
         decoded = time.monotonic()
         rows, (geometry,) = prepare_images([picture.pixels], manifest)
         whole = geometry.before_reduction(picture.width, picture.height, picture.reduction)
@@ -157,7 +163,7 @@ class DetectorService(ModelService, detector_pb2_grpc.DetectorServicer):
     ) -> tuple[npt.NDArray[np.uint8], float]:
         """Crops of faces that are known, and the seconds that decoding took."""
         started = time.monotonic()
-        picture = decode_reduced(data, reduction, self._settings.max_megapixels)
+        picture = self._decode(data, reduction)
         decoded = time.monotonic()
         return _cut(picture, faces, options), decoded - started
 

@@ -30,6 +30,9 @@ class DetectorSettings(ModelServiceSettings):
     max_waiting_bytes: Annotated[int, Field(ge=1, le=1 << 40)] = Field(
         default=128 << 20, description="encoded bytes of images that wait to be decoded"
     )
+    heif: bool = Field(
+        default=False, description="also decode HEIC and AVIF, each in a process of its own (docs/pictures.md)"
+    )
     pixel_budget: str | None = Field(default=None, description="gone: see decode_budget")
 
     @field_validator("decode_budget")

@@ -14,8 +14,11 @@ from PIL import Image
 
 from serving.errors import InvalidArgumentError
 from serving.images.bands import BAND_PIXELS
-from serving.images.header import MAX_MEGAPIXELS, check_size, open_image
+from serving.images.header import MAX_MEGAPIXELS, check_size, heif_size, open_image
+from serving.images.heif import KINDS
+from serving.images.heif.process import process_bytes
 from serving.images.jpeg_segments import coefficient_bytes, has_end
+from serving.images.names import format_name
 from serving.images.tiff.cost import loading_bytes, stored_bytes
 from serving.images.tiff.directory import EXTRA_SAMPLES, is_tiff, read_directory
 from serving.images.tiff.layout import read_layout
@@ -27,6 +30,7 @@ RGB_BYTES = 3
 """Of one pixel of what `decode` returns."""
 PHOTO_BYTES = 7
 """Of one pixel while an ordinary JPEG or PNG is decoded: Pillow's four and `decode`'s three."""
+_RGBA_BYTES = 4
 _SAMPLE_BYTES = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16L": 2, "I;16B": 2, "I;16N": 2}
 """Of one pixel in Pillow's memory; 4 in all other modes, RGB among them."""
 _BAND_BYTES = 20
@@ -63,8 +67,13 @@ class Outline:
     costs: Mapping[int, DecodeCost]
 
 
-def outline(data: bytes, max_megapixels: float = MAX_MEGAPIXELS) -> Outline:
+def outline(data: bytes, max_megapixels: float = MAX_MEGAPIXELS, *, heif: bool = False) -> Outline:
     """Reads the header of an encoded image.
+
+    Args:
+        data: the encoded image.
+        max_megapixels: largest width * height / 10^6.
+        heif: whether HEIC and AVIF are decoded.
 
     Raises:
         InvalidArgumentError: empty, of no known format, broken, or too large; field `image`.
@@ -83,6 +92,11 @@ def outline(data: bytes, max_megapixels: float = MAX_MEGAPIXELS) -> Outline:
             file=len(data),
         )
         return Outline("TIFF", mode, layout.width, layout.height, {1: cost})
+    if (name := format_name(data)) in KINDS:
+        width, height = heif_size(data, max_megapixels, allowed=heif)
+        answer = _RGBA_BYTES * width * height
+        cost = _cost(width, height, loading=process_bytes(width * height) + answer, stored=_RGBA_BYTES, file=len(data))
+        return Outline(str(name), "RGBA", width, height, {1: cost})
     with open_image(data, max_megapixels) as image:
         is_jpeg = image.format in {"JPEG", "MPO"}
         costs = {by: _opened_cost(image, data, by) for by in (REDUCTIONS if is_jpeg else (1,))}

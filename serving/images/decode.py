@@ -12,7 +12,9 @@ from serving.errors import InvalidArgumentError
 from serving.images import png
 from serving.images.bands import ON_SIDE, upright_rgb
 from serving.images.convert import converter
-from serving.images.header import MAX_MEGAPIXELS, check_size, open_image
+from serving.images.header import MAX_MEGAPIXELS, check_size, heif_size, open_image
+from serving.images.heif import KINDS
+from serving.images.heif.process import decode_apart
 from serving.images.jpeg_segments import has_end
 from serving.images.names import format_name
 from serving.images.orientation import read_orientation
@@ -37,13 +39,14 @@ class Picture:
     reduction: int
 
 
-def decode(data: bytes, max_megapixels: float = MAX_MEGAPIXELS) -> npt.NDArray[np.uint8]:
+def decode(data: bytes, max_megapixels: float = MAX_MEGAPIXELS, *, heif: bool = False) -> npt.NDArray[np.uint8]:
     """Decodes an image: first frame, upright by its EXIF orientation, in sRGB by its ICC profile, transparency on
     white, deep samples as 8 bits (`serving.images.tiff.levels`; of PNG's 16 bits the upper 8).
 
     Args:
         data: JPEG, PNG, WebP, BMP, GIF or TIFF.
         max_megapixels: largest width * height / 10^6, checked before decoding.
+        heif: also HEIC and AVIF, each in a process of its own (`serving.images.heif`).
 
     Returns:
         uint8 [height, width, 3], RGB, upright.
@@ -51,17 +54,19 @@ def decode(data: bytes, max_megapixels: float = MAX_MEGAPIXELS) -> npt.NDArray[n
     Raises:
         InvalidArgumentError: the image is empty, unknown, broken, truncated or too large; field `image`.
     """
-    return decode_reduced(data, 1, max_megapixels).pixels
+    return decode_reduced(data, 1, max_megapixels, heif=heif).pixels
 
 
-def decode_reduced(data: bytes, reduction: int, max_megapixels: float = MAX_MEGAPIXELS) -> Picture:
+def decode_reduced(
+    data: bytes, reduction: int, max_megapixels: float = MAX_MEGAPIXELS, *, heif: bool = False
+) -> Picture:
     """As `decode`, but a JPEG is shrunk while it is decoded, which takes a fraction of the memory and of the time.
 
     Args:
         reduction: 1, 2, 4 or 8, by which width and height are divided; other formats come whole.
     """
     try:
-        loaded = _load(data, reduction, max_megapixels)
+        loaded = _load(data, reduction, max_megapixels, heif)
         orientation = read_orientation(loaded.opened)
         to_rgb = converter(loaded.image, loaded.opened.info.get("icc_profile"))
         pixels = upright_rgb(loaded.image, orientation, to_rgb)
@@ -85,9 +90,13 @@ class _Loaded:
     reduction: int
 
 
-def _load(data: bytes, reduction: int, max_megapixels: float) -> _Loaded:
+def _load(data: bytes, reduction: int, max_megapixels: float, heif: bool) -> _Loaded:
     if is_tiff(data):
         image = load_tiff(data, lambda width, height: check_size(width, height, max_megapixels))
+        return _Loaded(image, image, image.size, 1)
+    if (name := format_name(data)) in KINDS:
+        width, height = heif_size(data, max_megapixels, allowed=heif)
+        image = decode_apart(data, str(name), width * height)
         return _Loaded(image, image, image.size, 1)
     with open_image(data, max_megapixels) as image:
         size = image.size

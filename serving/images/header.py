@@ -19,7 +19,8 @@ from PIL import (
 )
 
 from serving.errors import InvalidArgumentError
-from serving.images import png
+from serving.images import heif, png
+from serving.images.heif import boxes
 from serving.images.names import format_name
 from serving.images.structure import check_structure
 from serving.images.tiff.directory import is_tiff, read_directory
@@ -57,6 +58,9 @@ def read_header(data: bytes, max_megapixels: float = MAX_MEGAPIXELS) -> ImageHea
     Raises:
         InvalidArgumentError: empty, of no known format, broken, or too large; field `image`.
     """
+    if (name := format_name(data)) in heif.KINDS:
+        width, height = heif_size(data, max_megapixels)
+        return ImageHeader(str(name), width, height)
     if is_tiff(data):
         layout = read_layout(
             read_directory(data), len(data), lambda width, height: check_size(width, height, max_megapixels)
@@ -64,6 +68,27 @@ def read_header(data: bytes, max_megapixels: float = MAX_MEGAPIXELS) -> ImageHea
         return ImageHeader("TIFF", layout.width, layout.height)
     with open_image(data, max_megapixels) as image:
         return ImageHeader(image.format or "", image.width, image.height)
+
+
+def heif_size(data: bytes, max_megapixels: float, *, allowed: bool = True) -> tuple[int, int]:
+    """Width and height in pixels of a HEIC or AVIF picture, before it is turned.
+
+    Args:
+        data: the file.
+        max_megapixels: largest width * height / 10^6.
+        allowed: whether the service decodes them.
+
+    Raises:
+        InvalidArgumentError: broken, too large, or not allowed; field `image`.
+    """
+    if not allowed:
+        name = format_name(data)
+        raise InvalidArgumentError("image", f"is {name}, which is not switched on here; send it as JPEG or PNG")
+    canvas = boxes.canvas(data)
+    if canvas is None:
+        raise InvalidArgumentError("image", f"is a broken or truncated {format_name(data)} file")
+    check_size(*canvas, max_megapixels)
+    return canvas
 
 
 def open_image(data: bytes, max_megapixels: float = MAX_MEGAPIXELS) -> Image.Image:

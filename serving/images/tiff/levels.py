@@ -73,8 +73,8 @@ def _scale(samples: Samples, black: float, white: float) -> npt.NDArray[np.uint8
     step = rows_at_once(samples[0].size)
     for top in range(0, len(samples), step):
         exact = np.float64 if samples.itemsize > 2 else np.float32
-        part: Samples = samples[top : top + step].astype(exact)
         with np.errstate(all="ignore"):
+            part: Samples = samples[top : top + step].astype(exact)
             part = (part - black) * (255 / (white - black))
         out[top : top + step] = np.clip(np.nan_to_num(part, nan=0, posinf=0, neginf=0), 0, 255)
     return out
@@ -83,7 +83,8 @@ def _scale(samples: Samples, black: float, white: float) -> npt.NDArray[np.uint8
 def _floats(samples: Samples, colours: int) -> npt.NDArray[np.uint8]:
     down = max(1, min(samples.shape[0], samples.size // _LOOKED_AT))
     across = max(1, samples.size // down // _LOOKED_AT)
-    looked_at = samples[::down, ::across, :colours].astype(np.float64)
+    with np.errstate(invalid="ignore"):  # signalling NaNs
+        looked_at = samples[::down, ::across, :colours].astype(np.float64)
     looked_at = looked_at[np.isfinite(looked_at)]
     if not looked_at.size:
         return np.zeros(samples.shape, np.uint8)
