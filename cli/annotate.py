@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from PIL import Image, ImageDraw, ImageFont, ImageOps
+from PIL import Image, ImageDraw, ImageFont
 
 from ferry.client import Face
+from serving.errors import InvalidArgumentError
+from serving.images.decode import decode
 
 _COLOURS = {
     "angry": "#e5484d",
@@ -19,6 +21,8 @@ _COLOURS = {
     "surprised": "#f76b15",
 }
 _OTHER = "#ffffff"
+_MAX_MEGAPIXELS = 500.0
+"""What a detector can be told to accept at most."""
 _LEAST_SIDE = 480
 """Smaller pictures are enlarged to this longer side, in pixels, to have room for letters."""
 
@@ -33,8 +37,10 @@ def annotate(path: Path, faces: Sequence[Face]) -> Image.Image:
     Raises:
         OSError: it cannot be read.
     """
-    with Image.open(path) as file:
-        picture = ImageOps.exif_transpose(file).convert("RGB")
+    try:
+        picture = Image.fromarray(decode(path.read_bytes(), _MAX_MEGAPIXELS, heif=True))
+    except InvalidArgumentError as error:
+        raise OSError(error.description) from error
     scale = max(1.0, _LEAST_SIDE / max(picture.size))
     if scale > 1:
         picture = picture.resize((round(picture.width * scale), round(picture.height * scale)))

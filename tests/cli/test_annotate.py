@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from types import MappingProxyType
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -58,3 +59,12 @@ def test_upright_and_enlarged(tmp_path: Path) -> None:
     picture = annotate(tmp_path / "a.jpg", [face(10, 20, 30, 50, "of a later version")])
     assert picture.size == (320, 480)
     assert picture.mode == "RGB"
+
+
+def test_draws_what_the_detector_saw(tmp_path: Path) -> None:
+    """Deep samples, which Pillow alone turns into white."""
+    Image.fromarray(np.full((500, 600), 120 << 8, np.uint16)).save(tmp_path / "a.tif")
+    assert annotate(tmp_path / "a.tif", []).getpixel((300, 200)) == (120, 120, 120)
+    (tmp_path / "b.jpg").write_bytes(b"no photo")
+    with pytest.raises(OSError, match="not a readable"):
+        annotate(tmp_path / "b.jpg", [])
