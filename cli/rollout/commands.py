@@ -12,6 +12,7 @@ from rich.table import Table
 from cli.output import answers, errors
 from cli.rollout.errors import RolloutError
 from cli.rollout.kubectl import Kubectl
+from cli.rollout.standstill import standstills
 from cli.rollout.tracks import (
     SUFFIX,
     describe,
@@ -113,9 +114,15 @@ def rollback(namespace: Namespace = "ferry", context: Context = None, dry_run: D
 
 @app.command()
 def status(namespace: Namespace = "ferry", context: Context = None) -> None:
-    """Show who gets which share, and what each track runs."""
+    """Show what does not roll out, and why; who gets which share, and what each track runs."""
     with _explained():
         kubectl = _kubectl(namespace, context, dry_run=False)
+        for stuck in standstills(kubectl, namespace, read_deployments(kubectl)):
+            _say(f"{stuck.deployment} is not rolled out" + ("" if stuck.reasons else "; its pods are starting"))
+            for reason in stuck.reasons:
+                _say(f"  {reason}")
+            if stuck.reasons:
+                _say(f"  back: {stuck.back}")
         table, _ = read_table(kubectl)
         for name, share in table.shares.items():
             answers.print(f"{name}: {share:.1%} of the callers", highlight=False)

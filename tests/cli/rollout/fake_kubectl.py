@@ -62,6 +62,8 @@ class Cluster:
                 if item["kind"] == "Deployment" and item["metadata"]["labels"]["app.kubernetes.io/name"] == "ferry"
             ]
             print(json.dumps({"items": found}))
+        elif kind == "pods":
+            print(json.dumps({"items": self.state.get("pods", [])}))
         else:
             print(json.dumps(self.find(kind, arguments[0])))
 

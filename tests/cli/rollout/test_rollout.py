@@ -313,6 +313,19 @@ def test_status_shows_shares_and_versions(cluster: FakeCluster) -> None:
     assert "arcface 2" in said
 
 
+def test_status_says_why_a_rollout_stands_still(cluster: FakeCluster) -> None:
+    cluster.change("Deployment", "detector", lambda item: item["status"].update(updatedReplicas=0))
+    ended = {"terminated": {"exitCode": 1, "reason": "Error", "message": "there is no version 9 of model 'detector'"}}
+    labels = cluster.template("detector")["metadata"]["labels"]
+    status = {"containerStatuses": [{"name": "ferry", "state": {}, "lastState": ended}]}
+    state = cluster.state
+    cluster.save({**state, "pods": [{"metadata": {"name": "detector-x", "labels": labels}, "status": status}]})
+    said = run("status")
+    assert "detector is not rolled out" in said
+    assert "pod detector-x: ferry ended with 1 (Error): there is no version 9 of model 'detector'" in said
+    assert "back: kubectl --namespace ferry rollout undo deployment/detector" in said
+
+
 def test_a_table_is_written_as_it_is_read() -> None:
     entries = (
         VariantEntry(name="stable", address="e:1", weight=1e-6),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
 
 import pytest
@@ -10,7 +12,7 @@ from tests.deploy.manifests import Json, name
 from tests.kubernetes.scenarios.callers import NAMESPACE, calling
 from tests.kubernetes.scenarios.cluster import PATIENCE, Cluster
 from tests.kubernetes.scenarios.conftest import Scenario, judged
-from tests.processes import until
+from tests.processes import ROOT, until
 
 pytestmark = pytest.mark.core
 
@@ -61,6 +63,16 @@ def test_a_version_that_does_not_exist_stops_its_rollout(installed: Cluster, sce
         installed.kubectl("set", "env", "deployment/detector", "FERRY_MODEL=detector:9")
         until(lambda: "there is no version 9" in last_words(installed), seconds=120, what="a refusal", pause=0.5)
         run.event("refused")
+        # It fails in the end where there is no canary; what stands still it says before.
+        told = subprocess.run(
+            [sys.executable, "-c", "from cli.main import main; main()", "rollout", "status"],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert "there is no version 9 of model 'detector'" in told.stdout, told.stdout + told.stderr
+        assert "rollout undo deployment/detector" in told.stdout
         assert len(ready(installed)) == 2, "a pod that served was taken away"
         installed.kubectl("rollout", "undo", "deployment/detector")
         installed.settled()
