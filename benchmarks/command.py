@@ -44,3 +44,9 @@ def autoscaling(context: typer.Context) -> None:
 def experiments(context: typer.Context) -> None:
     """Whether the verdicts of `ferry ab` are right as often as they say, by made-up experiments."""
     pass_on(context, "benchmarks.experiments.command", "experiments")
+
+
+@app.command(**UNTOUCHED)
+def decoding(context: typer.Context) -> None:
+    """The memory that decoding takes, by format, mode and orientation."""
+    pass_on(context, "benchmarks.decoding.command", "decoding")

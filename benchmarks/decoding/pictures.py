@@ -192,9 +192,11 @@ TURNED = ("JPEG", "PNG", "WebP", "TIFF")
 """Formats that store an orientation."""
 
 
-def every(width: int, height: int, orientations: tuple[int, ...] = (1, 6)) -> Iterator[tuple[str, int, bytes]]:
-    """Name of the kind, orientation and file of every picture there can be at this size."""
-    for name, make in KINDS.items():
+def every(
+    width: int, height: int, orientations: tuple[int, ...] = (1, 6), only: str = ""
+) -> Iterator[tuple[str, int, bytes]]:
+    """Name of the kind, orientation and file of every picture at this size, of the kinds with `only` in their name."""
+    for name, make in ((name, make) for name, make in KINDS.items() if only in name):
         for orientation in orientations:
             if orientation == 1 or name.startswith(TURNED):
                 yield name, orientation, make(width, height, orientation)

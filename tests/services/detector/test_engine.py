@@ -85,3 +85,16 @@ def test_noise_never_breaks_it(make_manifest: MakeManifest) -> None:
             assert 0 <= y1 < y2 <= 37
             assert 0 < found.score <= 1
             assert found.probabilities is None or np.isclose(found.probabilities.sum(), 1, atol=1e-5)
+
+
+def test_small_faces_take_no_large_faces_place(make_manifest: MakeManifest) -> None:
+    manifest = make_manifest()
+    _, [geometry] = prepare_images([np.zeros((64, 64, 3), np.uint8)], manifest)
+    small = [face(4 + 6 * i, 8, 4, 4, 0.9) for i in range(8)]
+    large = [face(12 + 20 * i, 40, 16, 16, 0.5) for i in range(2)]
+    raw = np.array([*small, *large], np.float32).T
+    assert len(find_faces(raw, geometry, manifest, max_faces=8)) == 8
+    found = find_faces(raw, geometry, manifest, max_faces=8, min_face_size=10)
+    assert [f.score for f in found] == pytest.approx([0.5, 0.5])
+    assert len(find_faces(raw, geometry, manifest, max_faces=1, min_face_size=10)) == 1
+    assert find_faces(raw, geometry, manifest, min_face_size=100) == []
