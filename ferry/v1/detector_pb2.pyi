@@ -44,7 +44,7 @@ class DetectRequest(_message.Message):
     min_score: _builtins.float
     """Least detection score in [0, 1]; 0: the model's own threshold."""
     min_face_size: _builtins.float
-    """Least longer side of a face's box in pixels, 0 or more."""
+    """Least longer side of a face's box in pixels, 0 or more; smaller ones do not count towards max_faces."""
     crop_size: _builtins.int
     """Side of the crops in pixels, 8 to 512; 0: no crops."""
     crop_margin: _builtins.float

@@ -35,7 +35,7 @@ class RecognizeOptions(_message.Message):
     min_detection_score: _builtins.float
     """Least detection score in [0, 1]; 0: the detector's own threshold."""
     min_face_size: _builtins.float
-    """Least longer side of a face's box in pixels, 0 to 65,536."""
+    """Least longer side of a face's box in pixels, 0 to 65,536; smaller ones do not count towards max_faces."""
     test_time_augmentation: _builtins.bool
     """Average each classifier over five deterministic views: slower, usually a little more accurate."""
     vote: _types_pb2.Vote.ValueType
