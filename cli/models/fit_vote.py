@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -17,6 +18,7 @@ from services.ensembler.recipe import DEFAULT_RECIPE, read_recipe
 
 _NAME = re.compile(r'^name = "([^"]+)"', re.MULTILINE)
 _WEIGHT = re.compile(r"^weight = .*$", re.MULTILINE)
+_ASK_BELOW = re.compile(r"^ask_below = .*\n", re.MULTILINE)
 _DETECTOR_WEIGHT = re.compile(r"^detector_weight = .*$", re.MULTILINE)
 
 
@@ -24,6 +26,9 @@ def fit_vote(
     *,
     data: DataOption,
     out: Annotated[Path | None, typer.Option(help="Write the default recipe with the fitted weights there.")] = None,
+    cascade: Annotated[
+        bool, typer.Option("--cascade", help="Write the fitted cascade too: later classifiers see unsure faces alone.")
+    ] = False,
     models_dir: ModelsOption = MODELS_DIR,
     work_dir: WorkOption = WORK_DIR,
     threads: ThreadsOption = 1,
@@ -39,7 +44,10 @@ def fit_vote(
 
         fitted = run_fit(models_dir, data, work_dir.expanduser(), threads)
         if out is not None:
-            out.write_text(with_weights(DEFAULT_RECIPE.read_text(), dict(zip(fitted.names, fitted.after, strict=True))))
+            text = with_weights(DEFAULT_RECIPE.read_text(), dict(zip(fitted.names, fitted.after, strict=True)))
+            if cascade and fitted.cascade is not None:
+                text = with_cascade(text, fitted.cascade.order, fitted.cascade.ask_below)
+            out.write_text(text)
             read_recipe(out)
     if as_json:
         print_json(asdict(fitted))
@@ -61,6 +69,13 @@ def fit_vote(
         answers.print(
             f"{' and '.join(pair.models)}: disagreement {pair.disagreement:.3f}, double fault {pair.double_fault:.3f}"
         )
+    if fitted.cascade is not None:
+        found = fitted.cascade
+        answers.print(
+            f"cascade: {found.order[0]} first, then {', '.join(found.order[1:])} about faces less confident than "
+            f"{found.ask_below:.2f} ({found.further:.0%} of them); accuracy {-100 * found.lost:+.1f} points, "
+            f"mean recall {-100 * found.mean_recall_lost:+.1f}"
+        )
     if out is not None:
         answers.print(f"wrote {out}")
 
@@ -77,3 +92,18 @@ def with_weights(recipe: str, weights: dict[str, float]) -> str:
         known = name is not None and name[1] in weights
         parts.append(_WEIGHT.sub(f"weight = {weights[name[1]]:.3f}", part) if known and name else part)
     return "[[classifiers]]".join(parts)
+
+
+def with_cascade(recipe: str, order: Sequence[str], ask_below: float) -> str:
+    """The text of a recipe whose classifiers stand in this order, all but the first with a threshold.
+
+    Classifiers that are not in `order` come last.
+    """
+    head, *classifiers = recipe.split("[[classifiers]]")
+    found = {name[1]: _ASK_BELOW.sub("", part) for part in classifiers if (name := _NAME.search(part))}
+    sorted_names = [*(name for name in order if name in found), *(name for name in found if name not in order)]
+    parts = [head]
+    for place, each in enumerate(sorted_names):
+        part = f"{found[each].rstrip()}\n\n"
+        parts.append(_NAME.sub(f"\\g<0>\nask_below = {ask_below:.2f}", part) if place else part)
+    return "[[classifiers]]".join(parts).rstrip() + "\n"

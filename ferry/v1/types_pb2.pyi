@@ -299,7 +299,7 @@ class Face(_message.Message):
     confidence: _builtins.float
     """Its probability in [0, 1]."""
     degraded: _builtins.bool
-    """True when a model of the recipe did not answer for this face; the others' weights were renormalised."""
+    """True when a model that was asked about this face did not answer; the others' weights were renormalised."""
     @_builtins.property
     def box(self) -> Global___BoundingBox:
         """Where it is."""
@@ -310,7 +310,7 @@ class Face(_message.Message):
 
     @_builtins.property
     def predictions(self) -> _containers.RepeatedCompositeFieldContainer[Global___ModelPrediction]:
-        """What each model said, in the order of the recipe."""
+        """What each model that was asked about this face said, in the order of the recipe."""
 
     @_builtins.property
     def missing_models(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:

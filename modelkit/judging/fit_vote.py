@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from modelkit.judging.cascade import Cascade, fit_cascade
 from modelkit.judging.diversity import Diversity, diversity
 from modelkit.judging.evaluate import held_back
 from modelkit.judging.figures import Truth
@@ -16,6 +17,7 @@ from modelkit.judging.opinions import judge_pictures, vote, vote_weights
 from modelkit.judging.pictures import Pictures
 from modelkit.training.data import DataError
 from modelkit.votes import crowd_distribution, crowd_majority
+from services.ensembler.recipe import DEFAULT_RECIPE, read_recipe
 from serving.expressions import EXPRESSIONS
 from serving.repository.repository import ModelRepository
 
@@ -40,6 +42,7 @@ class FittedVote:
         figures: `before`, `after` and each voter's name, as `modelkit.judging.figures.Truth.figures` gives them, on
             these pictures.
         diversity: of every two voters, against the same truth.
+        cascade: of the classifiers, with the fitted weights; None where there are fewer than two.
     """
 
     names: tuple[str, ...]
@@ -51,6 +54,7 @@ class FittedVote:
     truth: str
     figures: dict[str, dict[str, Any]]
     diversity: tuple[Diversity, ...]
+    cascade: Cascade | None
 
 
 def balanced(wanted: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
@@ -130,7 +134,8 @@ def fit_vote(models_dir: Path, data: Path, cache: Path, threads: int = 1) -> Fit
     before = before / before.sum()
     known = np.isfinite(wanted).all(axis=1)
     after = fit_weights(rows[:, known], balanced(wanted[known]))
-    truth = Truth.of(pictures)
+    truth, detector = Truth.of(pictures), read_recipe(DEFAULT_RECIPE).detector.name
+    labels = crowd_majority(pictures.votes) if pictures.voted else pictures.labels
     answers = {"before": vote(list(rows), list(before)), "after": vote(list(rows), list(after)), **told}
     return FittedVote(
         names=tuple(told),
@@ -141,7 +146,8 @@ def fit_vote(models_dir: Path, data: Path, cache: Path, threads: int = 1) -> Fit
         digest=pictures.digest,
         truth="crowd" if pictures.voted else "fer2013",
         figures={name: truth.figures(answer) for name, answer in answers.items()},
-        diversity=diversity(told, crowd_majority(pictures.votes) if pictures.voted else pictures.labels),
+        diversity=diversity(told, labels),
+        cascade=fit_cascade(told, dict(zip(told, after.tolist(), strict=True)), detector, labels),
     )
 
 

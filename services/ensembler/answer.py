@@ -25,7 +25,7 @@ def add_faces(
     opinions: Floats,
     share: Floats,
     versions: Sequence[types_pb2.ModelVersion | None],
-    missing: Sequence[str],
+    missing: Sequence[Sequence[str]],
 ) -> None:
     """Adds one face for each detection, surest detection first; its predictions are in the order of `versions`.
 
@@ -35,8 +35,8 @@ def add_faces(
         fused: float32 [N, 7], rows sum to 1.
         opinions: float32 [models, N, 7]; rows of NaN where a model has no opinion.
         share: float32 [models, N], each model's part of the vote.
-        versions: one for each model; None where it did not answer.
-        missing: names of the models that did not answer.
+        versions: one for each model; None where it did not answer, or was not asked.
+        missing: for each detection the names of the models that were asked about it and did not answer.
     """
     # Plain lists: reading an array element by element is slow.
     rows, given, shares = fused.tolist(), opinions.tolist(), share.tolist()
@@ -52,9 +52,9 @@ def add_faces(
                 prediction.model.CopyFrom(version)
                 prediction.weight = shares[m][i]
                 _judge(prediction, given[m][i])
-        if missing:
+        if missing[i]:
             face.degraded = True
-            face.missing_models.extend(missing)
+            face.missing_models.extend(missing[i])
 
 
 def _judge(message: types_pb2.Face | types_pb2.ModelPrediction, row: list[float]) -> None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
+from typing import Any
 
 from ferry.v1 import types_pb2
 from services.ensembler.recipe import Recipe
 
 
 def fingerprint(recipe: Recipe, models: Sequence[types_pb2.ModelVersion | None]) -> str:
-    """SHA-256 over canonical JSON of model names and digests, weights, vote, crop rule and augmentation.
+    """SHA-256 over canonical JSON of model names and digests, weights, vote, crop rule, augmentation and thresholds.
 
     Addresses and timeouts do not count: they do not change what an answer says.
 
@@ -24,7 +25,7 @@ def fingerprint(recipe: Recipe, models: Sequence[types_pb2.ModelVersion | None])
     """
     if any(model is None or not model.digest for model in models):
         return ""
-    decisive = {
+    decisive: dict[str, Any] = {
         "models": [[model.name, model.digest] for model in models if model is not None],
         "weights": list(recipe.weights),
         "vote": recipe.vote,
@@ -32,5 +33,8 @@ def fingerprint(recipe: Recipe, models: Sequence[types_pb2.ModelVersion | None])
         "crop_margin": recipe.crop_margin,
         "test_time_augmentation": recipe.test_time_augmentation,
     }
+    thresholds = [entry.ask_below for entry in recipe.classifiers]
+    if any(threshold is not None for threshold in thresholds):
+        decisive["ask_below"] = thresholds
     canonical = json.dumps(decisive, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(canonical.encode()).hexdigest()

@@ -11,6 +11,7 @@ import numpy as np
 
 from ferry.v1 import detector_pb2, ensembler_pb2, types_pb2
 from services.ensembler.answer import add_faces
+from services.ensembler.cascade import Rows, some_crops, spread_out, unsure
 from services.ensembler.checks import detector_opinions
 from services.ensembler.fan_out import Outcome, ask_all
 from services.ensembler.fingerprint import fingerprint
@@ -33,14 +34,16 @@ class _Judged:
     """What the models said.
 
     Attributes:
-        judgements: one for each classifier; None where it did not answer.
+        judgements: one for each classifier; None where it did not answer, or was not asked.
         opinions: float32 [models, N, 7], the detector's own last; rows of NaN where a model has none.
         share: float32 [models, N], each model's part of the vote.
+        asked: bool [classifiers, N], the faces that each was asked about.
     """
 
     judgements: list[Judgement | None]
     opinions: Floats
     share: Floats
+    asked: Rows
 
     @property
     def complete(self) -> bool:
@@ -65,6 +68,9 @@ class Pipeline:
         for entry in recipe.classifiers:
             # A rate misses the first increment of a series that was not there before.
             metrics.DEGRADED.labels(entry.name)
+            if entry.ask_below is not None:
+                for result in ("asked", "spared"):
+                    metrics.CASCADE_FACES.labels(entry.name, result)
 
     def connect(self) -> None:
         """Opens the channels; to be called on the event loop."""
@@ -131,31 +137,70 @@ class Pipeline:
             ServiceError: replicas were lost while they worked on the crops, and no opinion is left.
             UnavailableError: some face has no opinion.
         """
-        outcomes = await ask_all(self.classifiers, detected.crops, augment, _BRIEFLY_SECONDS)
-        judged = self._gather(detected, outcomes)
+        asked = np.zeros((len(self.classifiers), len(detected.detections)), bool)
+        outcomes = await self._ask(detected, augment, asked)
+        judged = self._gather(detected, outcomes, asked)
         if not judged.complete:
             silent = [index for index, outcome in enumerate(outcomes) if not isinstance(outcome, Judgement)]
+            asked[silent] = True
             again = await ask_all(
                 [self.classifiers[index] for index in silent], detected.crops, augment, self._patience
             )
             for index, outcome in zip(silent, again, strict=True):
                 outcomes[index] = outcome
-            judged = self._gather(detected, outcomes)
+            judged = self._gather(detected, outcomes, asked)
         if judged.complete:
             return judged
-        errors = [outcome for outcome in outcomes if not isinstance(outcome, Judgement)]
+        errors = [outcome for outcome in outcomes if isinstance(outcome, Exception)]
         for error in errors:
             if isinstance(error, ServiceError) and error.suspect:
                 raise error
         reasons = "; ".join(str(error) for error in errors) or "try again in a moment"
         raise UnavailableError(f"no model could judge the faces: {reasons}")
 
-    def _gather(self, detected: detector_pb2.DetectResponse, outcomes: Sequence[Outcome]) -> _Judged:
+    async def _ask(self, detected: detector_pb2.DetectResponse, augment: bool, asked: Rows) -> list[Outcome | None]:
+        """First, at once, whoever is asked about every face; then the others in turn, about what is left unsure.
+
+        Where one that was to judge before did not answer, the next is asked about every face in its place.
+
+        Args:
+            detected: faces and crops.
+            augment: average over views.
+            asked: bool [classifiers, N], to be filled in.
+
+        Returns:
+            One outcome for each classifier; None where it was not asked.
+        """
+        outcomes: list[Outcome | None] = [None] * len(self.classifiers)
+        thresholds = [entry.ask_below for entry in self.recipe.classifiers]
+        first = [index for index, threshold in enumerate(thresholds) if threshold is None]
+        asked[first] = True
+        given = await ask_all([self.classifiers[index] for index in first], detected.crops, augment, _BRIEFLY_SECONDS)
+        for index, outcome in zip(first, given, strict=True):
+            outcomes[index] = outcome
+        for index, (model, threshold) in enumerate(zip(self.classifiers, thresholds, strict=True)):
+            if threshold is None:
+                continue
+            known = self._gather(detected, outcomes, asked).opinions
+            absent = any(isinstance(outcome, Exception) for outcome in outcomes[:index])
+            before = [*range(index), len(self.classifiers)]
+            rows = unsure(known[before], self._weights[before], threshold) | absent
+            asked[index] = rows
+            metrics.CASCADE_FACES.labels(model.entry.name, "asked").inc(int(rows.sum()))
+            metrics.CASCADE_FACES.labels(model.entry.name, "spared").inc(int((~rows).sum()))
+            if rows.any():
+                (outcome,) = await ask_all([model], some_crops(detected.crops, rows), augment, _BRIEFLY_SECONDS)
+                outcomes[index] = spread_out(outcome, rows) if isinstance(outcome, Judgement) else outcome
+        return outcomes
+
+    def _gather(
+        self, detected: detector_pb2.DetectResponse, outcomes: Sequence[Outcome | None], asked: Rows
+    ) -> _Judged:
         judgements = [outcome if isinstance(outcome, Judgement) else None for outcome in outcomes]
         own = detector_opinions(detected.detections)
         silent = np.full_like(own, np.nan)
         opinions = np.stack([*(silent if given is None else given.probabilities for given in judgements), own])
-        return _Judged(judgements, opinions, shares(opinions, self._weights))
+        return _Judged(judgements, opinions, shares(opinions, self._weights), asked)
 
     def _fuse(
         self,
@@ -167,9 +212,12 @@ class Pipeline:
         """Fills in faces, models, timings, degradation and fingerprint."""
         judgements, opinions = judged.judgements, judged.opinions
         versions = [None if given is None else given.model for given in judgements]
-        missing = [model.entry.name for model, given in zip(self.classifiers, judgements, strict=True) if given is None]
-        for name in missing:
-            metrics.DEGRADED.labels(name).inc()
+        missing: list[list[str]] = [[] for _ in detected.detections]
+        for model, given, asked in zip(self.classifiers, judgements, judged.asked, strict=True):
+            if given is None and asked.any():
+                metrics.DEGRADED.labels(model.entry.name).inc()
+                for face in np.flatnonzero(asked):
+                    missing[face].append(model.entry.name)
         add_faces(
             response,
             detections=detected.detections,
@@ -179,7 +227,7 @@ class Pipeline:
             versions=[*versions, detected.model],
             missing=missing,
         )
-        response.degraded = bool(missing)
+        response.degraded = any(missing)
         response.fingerprint = self._fingerprint(versions, detected.model)
         timings = response.timings
         for given in judgements:

@@ -45,9 +45,13 @@ class ModelEntry(Frozen):
 
 
 class ClassifierEntry(ModelEntry):
-    """A classifier: as any model, and its weight."""
+    """A classifier: as any model, its weight, and which faces it is asked about."""
 
     weight: Weight = Field(default=0.4, description="in the vote; weights need not sum to 1")
+    ask_below: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False, strict=True)] | None = Field(
+        default=None,
+        description="asked only about faces that the models before it leave less confident than this; none: about all",
+    )
 
 
 class Recipe(Frozen):
@@ -75,6 +79,8 @@ class Recipe(Frozen):
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(f"name: two models have the same name, {twice[0]}")
+        if self.classifiers[0].ask_below is not None:
+            raise ValueError(f"ask_below: nobody judges before {self.classifiers[0].name}; give it to a later one")
         if sum(self.weights) <= 0:
             raise ValueError("weight: all weights are 0; give at least one model a weight above 0")
         return self

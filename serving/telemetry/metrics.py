@@ -61,6 +61,11 @@ SHADOW_SECONDS = Histogram(
 )
 CACHE_REQUESTS = Counter("ferry_cache_requests_total", "Look-ups in the result cache.", ("tier", "result"))
 DEGRADED = Counter("ferry_degraded_total", "Answers that a model is missing from.", ("model",))
+CASCADE_FACES = Counter(
+    "ferry_cascade_faces_total",
+    "Faces that a later classifier of a recipe was asked about, or spared since those before it were sure.",
+    ("model", "result"),
+)
 REJECTED = Counter("ferry_rejected_total", "Requests refused before any work was done.", ("reason",))
 SUSPECTS = Counter(
     "ferry_suspect_requests_total",
