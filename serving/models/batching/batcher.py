@@ -186,6 +186,12 @@ class MicroBatcher:
                 self._executing += len(batch)
                 try:
                     await self._execute(batch)
+                except Exception as error:
+                    # Not the run's: those are dealt with. A worker that ended here would let every later request wait.
+                    log.exception("a batch of %s was dropped: %s", self._model, error)
+                    for item in batch:
+                        if not item.future.done():
+                            item.future.set_exception(ServiceError(f"{self._model} could not process this input"))
                 finally:
                     self._executing -= len(batch)
             was_busy = True
