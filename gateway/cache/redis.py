@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 
 from gateway.cache.entry import MAX_PACKED_BYTES, Entry, pack, unpack
-from gateway.store.client import StoreClient, StoreError
+from gateway.store.client import StoreBusyError, StoreClient, StoreError
 from serving.telemetry import metrics
 
 _PREFIX = b"ferry:result:1:"
@@ -27,8 +27,8 @@ class RedisCache:
         self._clock = clock
         self._writes = 0
         # A rate misses the first increment of a series that was not there before: errors begin at 0 too.
-        self._hits, self._misses, _ = (
-            metrics.CACHE_REQUESTS.labels("redis", result) for result in ("hit", "miss", "error")
+        self._hits, self._misses, self._busy, _ = (
+            metrics.CACHE_REQUESTS.labels("redis", result) for result in ("hit", "miss", "busy", "error")
         )
 
     @property
@@ -42,6 +42,9 @@ class RedisCache:
         name = _PREFIX + key.hex().encode()
         try:
             value = await self._store.command(lambda redis: redis.getrange(name, 0, MAX_PACKED_BYTES))
+        except StoreBusyError:
+            self._busy.inc()
+            return None
         except StoreError:
             return None
         entry = unpack(key, value) if isinstance(value, bytes) else None
@@ -51,7 +54,7 @@ class RedisCache:
     def put(self, key: bytes, entry: Entry) -> None:
         """Stores `entry` behind the caller's back; nobody waits for it and nobody is told when it fails."""
         if self._writes >= _MAX_WRITES:
-            count_error()
+            self._busy.inc()
         elif self._store.available:
             self._writes += 1
             self._store.background(self._set(key, entry))
@@ -62,6 +65,8 @@ class RedisCache:
             if milliseconds > 0:
                 name, value = _PREFIX + key.hex().encode(), pack(key, entry)
                 await self._store.command(lambda redis: redis.set(name, value, px=milliseconds))
+        except StoreBusyError:
+            self._busy.inc()
         except StoreError:
             return
         finally:

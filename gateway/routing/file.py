@@ -42,10 +42,10 @@ class RoutingFile:
         """Looks at the file every `interval` seconds, for ever, and hands each new table to `apply`."""
         while True:
             await asyncio.sleep(interval)
-            table = await asyncio.to_thread(self._look)
-            if table is None or table == self.table:
-                continue
             try:
+                table = await asyncio.to_thread(self._look)
+                if table is None or table == self.table:
+                    continue
                 await apply(table)
             except Exception as error:
                 log.exception("routing table not put into use, the former one stays: %s", error)

@@ -28,6 +28,10 @@ class StoreUnavailableError(StoreError):
     """It does not answer, or is left alone because it did not."""
 
 
+class StoreBusyError(StoreError):
+    """All connections are taken, by this gateway's own commands: that says nothing about Redis."""
+
+
 class StoreRefusedError(StoreError):
     """It is there and says no: out of memory, a replica, a key of another type."""
 
@@ -73,6 +77,8 @@ class StoreClient:
             )
         )
         self._timeout = timeout
+        # Waits for a connection before the pool does, whose error is the one of a Redis that cannot be reached.
+        self._connections = asyncio.Semaphore(connections)
         self._breaker = Breaker(failures)
         self._retry_interval = retry_interval
         self._failed = failed
@@ -108,6 +114,7 @@ class StoreClient:
 
         Raises:
             StoreUnavailableError: it does not answer; at once while it is left alone.
+            StoreBusyError: no connection was free in time.
             StoreRefusedError: it says no.
         """
         if not self._breaker.closed:
@@ -129,6 +136,17 @@ class StoreClient:
 
     async def _ask(self, command: Command[T], decisive: bool = False) -> T:
         """One failure of a decisive command opens the breaker."""
+        try:
+            async with asyncio.timeout(self._timeout):
+                await self._connections.acquire()
+        except TimeoutError as error:
+            raise StoreBusyError("no connection to Redis was free in time") from error
+        try:
+            return await self._run(command, decisive)
+        finally:
+            self._connections.release()
+
+    async def _run(self, command: Command[T], decisive: bool) -> T:
         try:
             answer = await command(self._redis)
         except ResponseError as error:

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from gateway.store.client import StoreClient, StoreRefusedError, StoreUnavailableError
+from gateway.store.client import StoreBusyError, StoreClient, StoreRefusedError, StoreUnavailableError
 from tests.gateway.conftest import redis_url
 from tests.gateway.fakes import eventually
 
@@ -38,6 +38,24 @@ async def test_a_refusal_is_no_failure(valkey, connect):
         await store.command(lambda redis: redis.incr("text"))
     assert store.available
     assert failed == [1]
+
+
+async def test_a_burst_that_takes_all_connections_is_no_failure_of_redis(valkey, connect):
+    failed = []
+    store = connect(redis_url(valkey), timeout=0.05, failed=lambda: failed.append(1))
+    done = asyncio.Event()
+
+    async def slow(redis):
+        return await done.wait()
+
+    taken = [asyncio.create_task(store.command(slow)) for _ in range(2)]
+    burst = [store.command(lambda redis: redis.ping()) for _ in range(50)]
+    outcomes = await asyncio.gather(*burst, return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes] == [StoreBusyError] * 50
+    assert store.available
+    assert not failed
+    done.set()
+    assert await asyncio.gather(*taken) == [True, True]
 
 
 async def test_while_it_is_away_commands_fail_at_once_and_it_is_found_again(own_valkey, connect):
