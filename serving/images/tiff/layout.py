@@ -140,6 +140,9 @@ def read_layout(directory: Directory, size: int, check_size: Callable[[int, int]
         directory.integers(tags.TILE_BYTE_COUNTS if tiled else tags.STRIP_BYTE_COUNTS),
     )
     _check_support(layout)
+    subsampling = directory.integers(tags.YCBCR_SUBSAMPLING) or (2, 2)
+    if photometric == YCBCR and compression == RAW and subsampling != (1, 1):
+        _refuse("colours of a lower resolution that are not compressed")
     return _check_blocks(layout, size)
 
 

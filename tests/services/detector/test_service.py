@@ -11,7 +11,7 @@ import grpc
 import numpy as np
 import numpy.typing as npt
 import pytest
-from PIL import Image
+from PIL import Image, features
 
 from ferry.v1 import detector_pb2, detector_pb2_grpc
 from services.detector.service import DetectorService
@@ -72,6 +72,23 @@ async def test_a_face_has_box_score_and_probabilities(detector: Any) -> None:
     assert not answer.HasField("crops")
     assert answer.decode_ms > 0
     assert answer.compute_ms > 0
+
+
+@pytest.mark.skipif(not features.check("avif"), reason="this Pillow reads no AVIF")
+@pytest.mark.parametrize("heif", [False, True])
+async def test_avif_is_decoded_where_that_is_switched_on(tmp_path: Path, heif: bool) -> None:
+    publish(tmp_path, detector_manifest(), detector_graph())
+    chosen = settings(tmp_path, heif=heif)
+    data = encode(Image.new("RGB", (80, 64), "white"), "AVIF")
+    async with serve(DetectorService(chosen), chosen) as channel:
+        stub = detector_pb2_grpc.DetectorStub(channel)
+        if heif:
+            answer = await detect(stub, data)
+            assert (answer.image_size.width, answer.image_size.height) == (80, 64)
+        else:
+            with pytest.raises(grpc.aio.AioRpcError, match="is AVIF, which is not switched on here") as caught:
+                await detect(stub, data)
+            assert caught.value.code() is Status.INVALID_ARGUMENT
 
 
 async def test_boxes_are_in_pixels_of_the_image_whatever_its_size(detector: Any) -> None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import random
 import resource
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
@@ -16,7 +19,10 @@ from PIL import Image
 from serving.errors import InvalidArgumentError
 from serving.images.decode import decode
 from serving.images.header import read_header
+from tests.processes import ROOT
+from tests.serving.images import icc
 from tests.serving.images.files import encode, photo
+from tests.serving.images.tiff.files import Kind, write
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL")
 T = TypeVar("T")
@@ -42,6 +48,17 @@ def _seeds() -> Iterator[bytes]:
     yield encode(image.convert("1"), "TIFF", compression="group4")
     yield encode(image, "GIF", save_all=True, append_images=[image.rotate(90)])
     yield encode(image, "WEBP", save_all=True, append_images=[image.rotate(90)])
+    profile = icc.rgb_profile(icc.SRGB, 1.0)
+    for format_ in ("JPEG", "PNG", "WEBP", "TIFF"):
+        yield encode(image, format_, icc_profile=profile)
+    yield encode(image.convert("L"), "PNG", icc_profile=icc.grey_profile(1.0))
+    yield encode(image, "JPEG", progressive=True)[:-2]
+    floats, deep = (photo() / 255).astype(np.float32), photo().astype(np.uint16) * 257
+    yield write(deep, Kind(">", big=True, planar=True, tile=(16, 16), deflate=True, predictor=2))
+    yield write(floats, Kind(deflate=True, predictor=3))
+    yield write(floats.astype(np.float64)[..., 1], Kind(">", tile=(16, 32)))
+    yield write(photo().astype(np.uint16), Kind(bits=12))
+    yield write(photo()[..., :2], Kind(photometric=0, tags={338: (1,)}))
 
 
 SEEDS = tuple(_seeds())
@@ -131,3 +148,24 @@ def test_damaged_files(seed: bytes) -> None:
 
     damaged()
     assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024 < 300
+
+
+def damage(number: int) -> bytes:
+    """A damaged file, the same for the same number."""
+    chance, steps = random.Random(number), []
+    for _ in range(chance.randint(1, 6)):
+        kind = chance.choice(("flip", "cut", "repeat", "drop", "splice", "fill"))
+        amount = chance.randrange(len(SEEDS)) if kind == "splice" else chance.randint(0, 64)
+        steps.append((kind, chance.randrange(1 << 16), amount))
+    return mutate(SEEDS[number % len(SEEDS)], steps)
+
+
+def test_nothing_that_is_read_is_written_to_standard_error() -> None:
+    """C libraries have their own ways to warn; every one that is seen would fill a service's logs."""
+    program = (
+        "from tests.serving.images.test_fuzz import check, damage\n"
+        "for number in range(1500):\n    check(damage(number))\n"
+    )
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, capture_output=True, cwd=ROOT, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")

@@ -155,6 +155,7 @@ def test_inks_and_samples_that_nobody_knows() -> None:
         (np.zeros((8, 8, 3), "u1"), Kind(tags={258: (8, 8, 16)}), "different kinds"),
         (np.zeros((8, 8), "u1"), Kind(tags={339: (6,)}), "complex samples"),
         (np.zeros((8, 8, 3), "u2"), Kind(photometric=6), "16-bit samples of photometric interpretation 6"),
+        (np.zeros((8, 8, 3), "u1"), Kind(photometric=6), "colours of a lower resolution"),
         (np.zeros((8, 8), "u2"), Kind(photometric=3), "16-bit samples of photometric interpretation 3"),
         (np.zeros((8, 8), "u1"), Kind(predictor=3), "predictor 3"),
         (np.zeros((8, 8), "u1"), Kind(tile=(16, 16), tags={322: (24,)}), "blocks of 24 x 16"),
