@@ -14,6 +14,7 @@ import sys
 import time
 from pathlib import Path
 
+PROC = Path("/proc")
 _SEIZE, _INTERRUPT = 0x4206, 0x4207
 """Requests of ptrace(2). When the tracer ends, what it stopped goes on."""
 
@@ -21,7 +22,7 @@ _SEIZE, _INTERRUPT = 0x4206, 0x4207
 def processes(container: str) -> list[int]:
     """Of a container, by its id; the first is the one that was started first."""
     found = []
-    for folder in Path("/proc").glob("[0-9]*"):
+    for folder in PROC.glob("[0-9]*"):
         try:
             if container in (folder / "cgroup").read_text():
                 found.append(int(folder.name))
