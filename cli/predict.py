@@ -21,7 +21,16 @@ from cli.connect import ApiKeyOption, Credentials, TlsCaOption, TlsCertOption, T
 from cli.models_dir import MODELS_DIR
 from cli.output import DEFAULT_ADDRESS, AddressOption, JsonOption, answers, errors, print_json
 from cli.serve import ModelsDirOption
-from ferry.client import Client, Face, FerryError, InvalidImageError, ModelOpinion, Recognition, UnavailableError
+from ferry.client import (
+    Client,
+    Face,
+    FerryError,
+    InvalidImageError,
+    ModelOpinion,
+    Options,
+    Recognition,
+    UnavailableError,
+)
 
 _SUFFIXES = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".webp", ".bmp", ".dib", ".gif", ".tif", ".tiff"),
@@ -46,6 +55,12 @@ def predict(
     tta: Annotated[
         bool, typer.Option("--tta", help="Average over several views of each face: slower, a little more accurate.")
     ] = False,
+    detail: Annotated[
+        int,
+        typer.Option(
+            min=1, max=4, help="Look for faces so many times smaller: with 4, up to 17 runs of the detector a photo."
+        ),
+    ] = 1,
     address: AddressOption = DEFAULT_ADDRESS,
     models_dir: ModelsDirOption = MODELS_DIR,
     tls_ca: TlsCaOption = None,
@@ -66,7 +81,7 @@ def predict(
         raise typer.BadParameter(f"there are no photos in {', '.join(map(str, paths))}" + _left_out(others, "; "))
     caller = credentials(tls_ca, tls_cert, tls_key, api_key)
     with _gateway(address, models_dir, caller) as reachable, caller.client(reachable, _TIMEOUT) as client:
-        results = _recognize(client, photos, tta)
+        results = _recognize(client, photos, Options(test_time_augmentation=tta, detail=detail))
     pictures = {} if annotate is None else _annotate(photos, results, annotate)
     if as_json:
         print_json([_record(photo, result) for photo, result in zip(photos, results, strict=True)])
@@ -135,9 +150,9 @@ def _leave(number: int, frame: FrameType | None) -> None:
     raise SystemExit(128 + number)
 
 
-def _recognize(client: Client, photos: Sequence[Path], tta: bool) -> list[Result]:
+def _recognize(client: Client, photos: Sequence[Path], options: Options) -> list[Result]:
     found: dict[int, Result] = {}
-    batch = client.recognize_batch(photos, test_time_augmentation=tta)
+    batch = client.recognize_batch(photos, **options)
     for index, result in track(batch, "recognising", total=len(photos), console=errors, transient=True):
         found[index] = result
     return [found[index] for index in range(len(photos))]

@@ -15,6 +15,8 @@ class Options(TypedDict, total=False):
         max_faces: most faces to return, by descending score, 1 to 256; 64 by default.
         min_detection_score: least detection score in [0, 1]; the detector's own threshold by default.
         min_face_size: least longer side of a face's box in pixels.
+        detail: how closely to look for small faces, 1 (the whole picture at once) to 4: faces so many times smaller are
+            found, at the cost of up to 1 + detail * detail runs of the detector.
         test_time_augmentation: average each classifier over several views: slower, usually a little more accurate.
         vote: `soft` (weighted mean of probabilities) or `hard` (weighted count); the recipe's rule by default.
         bypass_cache: neither read the result cache nor write to it.
@@ -23,6 +25,7 @@ class Options(TypedDict, total=False):
     max_faces: int
     min_detection_score: float
     min_face_size: float
+    detail: int
     test_time_augmentation: bool
     vote: Literal["soft", "hard"]
     bypass_cache: bool

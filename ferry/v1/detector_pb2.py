@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from ferry.v1 import types_pb2 as ferry_dot_v1_dot_types__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17\x66\x65rry/v1/detector.proto\x12\x08\x66\x65rry.v1\x1a\x14\x66\x65rry/v1/types.proto\"\xae\x01\n\rDetectRequest\x12\r\n\x05image\x18\x01 \x01(\x0c\x12\x12\n\nmodel_name\x18\x02 \x01(\t\x12\x15\n\rmodel_version\x18\x03 \x01(\t\x12\x11\n\tmax_faces\x18\x04 \x01(\r\x12\x11\n\tmin_score\x18\x05 \x01(\x02\x12\x15\n\rmin_face_size\x18\x06 \x01(\x02\x12\x11\n\tcrop_size\x18\x07 \x01(\r\x12\x13\n\x0b\x63rop_margin\x18\x08 \x01(\x02\"U\n\tDetection\x12\"\n\x03\x62ox\x18\x01 \x01(\x0b\x32\x15.ferry.v1.BoundingBox\x12\r\n\x05score\x18\x02 \x01(\x02\x12\x15\n\rprobabilities\x18\x03 \x03(\x02\"\x90\x02\n\x0e\x44\x65tectResponse\x12\'\n\ndetections\x18\x01 \x03(\x0b\x32\x13.ferry.v1.Detection\x12\x1f\n\x05\x63rops\x18\x02 \x01(\x0b\x32\x10.ferry.v1.Tensor\x12\'\n\nimage_size\x18\x03 \x01(\x0b\x32\x13.ferry.v1.ImageSize\x12%\n\x05model\x18\x04 \x01(\x0b\x32\x16.ferry.v1.ModelVersion\x12\x11\n\tdecode_ms\x18\x05 \x01(\x02\x12\x10\n\x08queue_ms\x18\x06 \x01(\x02\x12\x12\n\ncompute_ms\x18\x07 \x01(\x02\x12+\n\x0cload_failure\x18\x08 \x01(\x0b\x32\x15.ferry.v1.LoadFailure2G\n\x08\x44\x65tector\x12;\n\x06\x44\x65tect\x12\x17.ferry.v1.DetectRequest\x1a\x18.ferry.v1.DetectResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17\x66\x65rry/v1/detector.proto\x12\x08\x66\x65rry.v1\x1a\x14\x66\x65rry/v1/types.proto\"\xbe\x01\n\rDetectRequest\x12\r\n\x05image\x18\x01 \x01(\x0c\x12\x12\n\nmodel_name\x18\x02 \x01(\t\x12\x15\n\rmodel_version\x18\x03 \x01(\t\x12\x11\n\tmax_faces\x18\x04 \x01(\r\x12\x11\n\tmin_score\x18\x05 \x01(\x02\x12\x15\n\rmin_face_size\x18\x06 \x01(\x02\x12\x11\n\tcrop_size\x18\x07 \x01(\r\x12\x13\n\x0b\x63rop_margin\x18\x08 \x01(\x02\x12\x0e\n\x06\x64\x65tail\x18\t \x01(\r\"U\n\tDetection\x12\"\n\x03\x62ox\x18\x01 \x01(\x0b\x32\x15.ferry.v1.BoundingBox\x12\r\n\x05score\x18\x02 \x01(\x02\x12\x15\n\rprobabilities\x18\x03 \x03(\x02\"\x90\x02\n\x0e\x44\x65tectResponse\x12\'\n\ndetections\x18\x01 \x03(\x0b\x32\x13.ferry.v1.Detection\x12\x1f\n\x05\x63rops\x18\x02 \x01(\x0b\x32\x10.ferry.v1.Tensor\x12\'\n\nimage_size\x18\x03 \x01(\x0b\x32\x13.ferry.v1.ImageSize\x12%\n\x05model\x18\x04 \x01(\x0b\x32\x16.ferry.v1.ModelVersion\x12\x11\n\tdecode_ms\x18\x05 \x01(\x02\x12\x10\n\x08queue_ms\x18\x06 \x01(\x02\x12\x12\n\ncompute_ms\x18\x07 \x01(\x02\x12+\n\x0cload_failure\x18\x08 \x01(\x0b\x32\x15.ferry.v1.LoadFailure2G\n\x08\x44\x65tector\x12;\n\x06\x44\x65tect\x12\x17.ferry.v1.DetectRequest\x1a\x18.ferry.v1.DetectResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,11 +33,11 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'ferry.v1.detector_pb2', _gl
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_DETECTREQUEST']._serialized_start=60
-  _globals['_DETECTREQUEST']._serialized_end=234
-  _globals['_DETECTION']._serialized_start=236
-  _globals['_DETECTION']._serialized_end=321
-  _globals['_DETECTRESPONSE']._serialized_start=324
-  _globals['_DETECTRESPONSE']._serialized_end=596
-  _globals['_DETECTOR']._serialized_start=598
-  _globals['_DETECTOR']._serialized_end=669
+  _globals['_DETECTREQUEST']._serialized_end=250
+  _globals['_DETECTION']._serialized_start=252
+  _globals['_DETECTION']._serialized_end=337
+  _globals['_DETECTRESPONSE']._serialized_start=340
+  _globals['_DETECTRESPONSE']._serialized_end=612
+  _globals['_DETECTOR']._serialized_start=614
+  _globals['_DETECTOR']._serialized_end=685
 # @@protoc_insertion_point(module_scope)

@@ -33,6 +33,7 @@ class DetectRequest(_message.Message):
     MIN_FACE_SIZE_FIELD_NUMBER: _builtins.int
     CROP_SIZE_FIELD_NUMBER: _builtins.int
     CROP_MARGIN_FIELD_NUMBER: _builtins.int
+    DETAIL_FIELD_NUMBER: _builtins.int
     image: _builtins.bytes
     """The encoded image: JPEG, PNG, WebP, BMP, GIF (first frame) or TIFF; 1 byte to 10 MiB, up to 40 megapixels."""
     model_name: _builtins.str
@@ -49,6 +50,11 @@ class DetectRequest(_message.Message):
     """Side of the crops in pixels, 8 to 512; 0: no crops."""
     crop_margin: _builtins.float
     """Margin on each side of the squared box as a share of its side, -0.4 to 1."""
+    detail: _builtins.int
+    """How closely to look for small faces, 1 to 4; 0: 1, the whole picture at once. With N, overlapping tiles are searched
+    as well, N of them along the longer side, so that faces N times smaller are found, at the cost of up to 1 + N * N
+    model runs. Tiles are never smaller than what the model sees at once.
+    """
     def __init__(
         self,
         *,
@@ -60,10 +66,11 @@ class DetectRequest(_message.Message):
         min_face_size: _builtins.float = ...,
         crop_size: _builtins.int = ...,
         crop_margin: _builtins.float = ...,
+        detail: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["crop_margin", b"crop_margin", "crop_size", b"crop_size", "image", b"image", "max_faces", b"max_faces", "min_face_size", b"min_face_size", "min_score", b"min_score", "model_name", b"model_name", "model_version", b"model_version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["crop_margin", b"crop_margin", "crop_size", b"crop_size", "detail", b"detail", "image", b"image", "max_faces", b"max_faces", "min_face_size", b"min_face_size", "min_score", b"min_score", "model_name", b"model_name", "model_version", b"model_version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

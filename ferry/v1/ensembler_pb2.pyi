@@ -30,6 +30,7 @@ class RecognizeOptions(_message.Message):
     MIN_FACE_SIZE_FIELD_NUMBER: _builtins.int
     TEST_TIME_AUGMENTATION_FIELD_NUMBER: _builtins.int
     VOTE_FIELD_NUMBER: _builtins.int
+    DETAIL_FIELD_NUMBER: _builtins.int
     max_faces: _builtins.int
     """Most faces to return, by descending detection score, 1 to 256; 0: 64."""
     min_detection_score: _builtins.float
@@ -40,6 +41,11 @@ class RecognizeOptions(_message.Message):
     """Average each classifier over five deterministic views: slower, usually a little more accurate."""
     vote: _types_pb2.Vote.ValueType
     """How to fuse; UNSPECIFIED: the recipe's rule."""
+    detail: _builtins.int
+    """How closely to look for small faces, 1 to 4; 0: 1, the whole picture at once. With N, overlapping tiles are searched
+    as well, N of them along the longer side, so that faces N times smaller are found, at the cost of up to 1 + N * N
+    runs of the detector. Tiles are never smaller than what the detector sees at once.
+    """
     def __init__(
         self,
         *,
@@ -48,10 +54,11 @@ class RecognizeOptions(_message.Message):
         min_face_size: _builtins.float = ...,
         test_time_augmentation: _builtins.bool = ...,
         vote: _types_pb2.Vote.ValueType = ...,
+        detail: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["max_faces", b"max_faces", "min_detection_score", b"min_detection_score", "min_face_size", b"min_face_size", "test_time_augmentation", b"test_time_augmentation", "vote", b"vote"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["detail", b"detail", "max_faces", b"max_faces", "min_detection_score", b"min_detection_score", "min_face_size", b"min_face_size", "test_time_augmentation", b"test_time_augmentation", "vote", b"vote"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

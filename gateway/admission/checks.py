@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from ferry.v1 import ensembler_pb2, types_pb2
 from gateway.settings import GatewaySettings
 from serving.errors import InvalidArgumentError
+from serving.faces import MAX_DETAIL
 from serving.images.header import read_header
 from serving.telemetry import metrics
 
@@ -93,6 +94,10 @@ class Checks:
             )
         _check_range("options.min_detection_score", options.min_detection_score, 1.0)
         _check_range("options.min_face_size", options.min_face_size, MAX_FACE_SIZE)
+        if options.detail > MAX_DETAIL:
+            raise InvalidArgumentError(
+                "options.detail", f"must be 0 (the default) to {MAX_DETAIL}, not {options.detail}"
+            )
         if options.vote not in _VOTES:
             raise InvalidArgumentError("options.vote", f"{options.vote} is no rule of fusion that this version knows")
 

@@ -29,8 +29,9 @@ def result_key(digest: bytes, options: ensembler_pb2.RecognizeOptions, fingerpri
 
 
 def _canonical(options: ensembler_pb2.RecognizeOptions) -> bytes:
-    if options.max_faces == DEFAULT_MAX_FACES:
+    if options.max_faces == DEFAULT_MAX_FACES or options.detail == 1:
         explicit, options = options, ensembler_pb2.RecognizeOptions()
         options.CopyFrom(explicit)
-        options.max_faces = 0
+        options.max_faces = 0 if options.max_faces == DEFAULT_MAX_FACES else options.max_faces
+        options.detail = 0 if options.detail == 1 else options.detail
     return options.SerializeToString(deterministic=True)

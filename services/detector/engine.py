@@ -8,13 +8,15 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from services.detector.decode import decode
+from services.detector.decode import MAX_CANDIDATES, Candidates, decode
 from services.detector.letterbox import Geometry, letterbox
 from services.detector.nms import suppress
 from serving.faces import DEFAULT_MAX_FACES
 from serving.preprocess import prepare
 from serving.repository.manifest import DetectionSpec, Manifest
 
+EDGE = 0.01
+"""Boxes that come as near to the edge of a tile, as a share of its side, are taken to be cut by it."""
 MIN_FACE_SIDE = 1.0
 """Boxes thinner than this many pixels of the image, after clipping to it, are no faces."""
 
@@ -77,17 +79,54 @@ def find_faces(
     Raises:
         ValueError: the output's shape does not fit the manifest.
     """
+    limits = (max_faces, score_threshold)
+    return find_faces_in_views(raw[None], [geometry], manifest, *limits, min_face_size=min_face_size)
+
+
+def find_faces_in_views(
+    raw: npt.NDArray[np.float32],
+    geometries: Sequence[Geometry],
+    manifest: Manifest,
+    max_faces: int = 64,
+    score_threshold: float | None = None,
+    *,
+    min_face_size: float = 0.0,
+) -> list[DetectedFace]:
+    """Faces of one image that was looked at in several views: as `find_faces`, each face once.
+
+    Args:
+        raw: float32 [views, 4 + labels, anchors].
+        geometries: of the views; the first one is of the whole image.
+    """
     rules = manifest.detection or DetectionSpec()
     threshold = rules.score_threshold if score_threshold is None else score_threshold
-    found = decode(raw, manifest, threshold)
-    boxes = geometry.to_image(found.boxes)
+    views = [
+        _in_view(decode(row, manifest, threshold), geometry, geometries[0])
+        for row, geometry in zip(raw, geometries, strict=True)
+    ]
+    scores = np.concatenate([found.scores for found in views])
+    surest = np.argsort(-scores, kind="stable")[: 2 * MAX_CANDIDATES]
+    boxes = np.concatenate([found.boxes for found in views])[surest]
+    probabilities, scores = np.concatenate([found.probabilities for found in views])[surest], scores[surest]
     sides = boxes[:, 2:] - boxes[:, :2]
     solid = np.flatnonzero((sides >= MIN_FACE_SIDE).all(axis=1))
     # Small faces take nobody's place; yet they suppress their own doubles, which may be a little larger.
     limit = len(solid) if min_face_size > 0 else max_faces
-    kept = solid[suppress(boxes[solid], found.scores[solid], rules.iou_threshold, limit)]
+    kept = solid[suppress(boxes[solid], scores[solid], rules.iou_threshold, limit)]
     faces = []
     for i in kept[sides[kept].max(axis=1, initial=0) >= min_face_size][:max_faces]:
-        opinion = found.probabilities[i]
-        faces.append(DetectedFace(boxes[i], float(found.scores[i]), opinion if np.isfinite(opinion).all() else None))
+        opinion = probabilities[i]
+        faces.append(DetectedFace(boxes[i], float(scores[i]), opinion if np.isfinite(opinion).all() else None))
     return faces
+
+
+def _in_view(found: Candidates, view: Geometry, whole: Geometry) -> Candidates:
+    """Candidates in pixels of the image, without those that the edge of a tile cuts: its neighbour sees them whole."""
+    boxes = view.to_image(found.boxes)
+    start = np.array([view.left, view.top], np.float32)
+    end = start + np.array([view.width, view.height], np.float32)
+    size = np.array([whole.width, whole.height], np.float32)
+    near = EDGE * max(view.width, view.height)
+    cut = ((start > 0) & (boxes[:, :2] < start + near)) | ((end < size) & (boxes[:, 2:] > end - near))
+    inside = ~cut.any(axis=1)
+    return Candidates(boxes[inside], found.scores[inside], found.probabilities[inside])

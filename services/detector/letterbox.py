@@ -16,7 +16,10 @@ PAD_VALUE = 114
 
 @dataclass(frozen=True)
 class Geometry:
-    """Where an image lies in the letterboxed input: input pixel = image pixel * scale + pad, per axis."""
+    """Where an image lies in the letterboxed input: input pixel = image pixel * scale + pad, per axis.
+
+    left, top: where it lies itself, if it is a part of a larger image: boxes are in pixels of that.
+    """
 
     width: int
     height: int
@@ -24,11 +27,24 @@ class Geometry:
     scale_y: float
     pad_x: int
     pad_y: int
+    left: float = 0.0
+    top: float = 0.0
 
-    def before_reduction(self, width: int, height: int, reduction: int) -> Geometry:
-        """For an image of which this one is a copy, `reduction` times smaller; its size in pixels is given."""
+    def within(self, width: int, height: int, reduction: int, left: int, top: int) -> Geometry:
+        """For an image of which a copy, `reduction` times smaller, has this one at `left` and `top`.
+
+        Args:
+            width, height: of that image, pixels.
+            left, top: in pixels of the copy.
+        """
         return replace(
-            self, width=width, height=height, scale_x=self.scale_x / reduction, scale_y=self.scale_y / reduction
+            self,
+            width=min(self.width * reduction, width - left * reduction),
+            height=min(self.height * reduction, height - top * reduction),
+            scale_x=self.scale_x / reduction,
+            scale_y=self.scale_y / reduction,
+            left=left * reduction,
+            top=top * reduction,
         )
 
     def to_image(self, boxes: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
@@ -36,7 +52,8 @@ class Geometry:
         shift = np.array([self.pad_x, self.pad_y, self.pad_x, self.pad_y], np.float32)
         scale = np.array([self.scale_x, self.scale_y, self.scale_x, self.scale_y], np.float32)
         limit = np.array([self.width, self.height, self.width, self.height], np.float32)
-        return np.asarray(np.clip((boxes - shift) / scale, 0, limit), np.float32)
+        origin = np.array([self.left, self.top, self.left, self.top], np.float32)
+        return np.asarray(np.clip((boxes - shift) / scale, 0, limit) + origin, np.float32)
 
 
 def letterbox(

@@ -13,13 +13,14 @@ import numpy as np
 import numpy.typing as npt
 
 from ferry.v1 import detector_pb2, detector_pb2_grpc, types_pb2
-from services.detector.engine import DetectedFace, find_faces, prepare_images
+from services.detector.engine import DetectedFace, find_faces_in_views, prepare_images
 from services.detector.letterbox import Geometry
 from services.detector.reduction import crops_lose_nothing, reduction_for_crops, reduction_for_search
 from services.detector.settings import DetectorSettings
+from services.detector.views import useful_detail, windows
 from serving.budget import Budget
 from serving.errors import InvalidArgumentError
-from serving.faces import DEFAULT_MAX_FACES, MAX_FACES
+from serving.faces import DEFAULT_MAX_FACES, MAX_DETAIL, MAX_FACES
 from serving.images.cost import Outline, check_cost, outline
 from serving.images.crop import crop_side, cut_crops
 from serving.images.decode import Picture, decode_reduced
@@ -43,6 +44,7 @@ class _Options:
     min_face_size: float
     crop_size: int
     crop_margin: float
+    detail: int
 
     @property
     def crop_bytes(self) -> int:
@@ -52,11 +54,11 @@ class _Options:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Prepared:
-    """A decoded picture and the model's input made of it; seconds: what decoding took."""
+    """A decoded picture and the model's input made of it, a row for each view; seconds: what decoding took."""
 
     picture: Picture
     rows: npt.NDArray[np.float32]
-    geometry: Geometry
+    geometries: list[Geometry]
     seconds: float
 
 
@@ -123,13 +125,15 @@ class DetectorService(ModelService, detector_pb2_grpc.DetectorServicer):
 
     async def _find(self, data: bytes, image: Outline, model: LoadedModel, options: _Options) -> _Found:
         """Finds faces in as small a copy as will do, and cuts their crops where it will do for them too."""
-        reduction = reduction_for_search(image, model.manifest)
+        spec = model.manifest.input
+        detail = useful_detail(image.width, image.height, max(spec.width, spec.height), options.detail)
+        reduction = reduction_for_search(image, model.manifest, detail)
         cost, crops = image.costs[reduction], options.crop_bytes
         async with self._budget.hold(max(cost.peak, cost.held + crops), burden=len(data)) as lease:
-            prepared = await lease.run(self._pool, self._prepare, data, reduction, model.manifest)
+            prepared = await lease.run(self._pool, self._prepare, data, reduction, model.manifest, detail)
             lease.shrink(cost.held + crops)
             run = await model.batcher.submit(prepared.rows, deadline_after(self._settings.max_timeout))
-            raw = run.outputs[model.manifest.output.scores][0]
+            raw = run.outputs[model.manifest.output.scores]
             faces, cut = await lease.run(self._pool, _finish, prepared, raw, model.manifest, options)
         picture = prepared.picture
         size = types_pb2.ImageSize(width=picture.width, height=picture.height)
@@ -150,12 +154,17 @@ class DetectorService(ModelService, detector_pb2_grpc.DetectorServicer):
     def _decode(self, data: bytes, reduction: int) -> Picture:
         return decode_reduced(data, reduction, self._settings.max_megapixels, heif=self._settings.heif)
 
-    def _prepare(self, data: bytes, reduction: int, manifest: Manifest) -> _Prepared:
+    def _prepare(self, data: bytes, reduction: int, manifest: Manifest, detail: int) -> _Prepared:
         started = time.monotonic()
         picture = self._decode(data, reduction)
         decoded = time.monotonic()
-        rows, (geometry,) = prepare_images([picture.pixels], manifest)
-        whole = geometry.before_reduction(picture.width, picture.height, picture.reduction)
+        height, width = picture.pixels.shape[:2]
+        views = windows(width, height, detail)
+        rows, geometries = prepare_images([picture.pixels[y1:y2, x1:x2] for x1, y1, x2, y2 in views], manifest)
+        whole = [
+            geometry.within(picture.width, picture.height, picture.reduction, x, y)
+            for geometry, (x, y, _, _) in zip(geometries, views, strict=True)
+        ]
         return _Prepared(picture, rows, whole, decoded - started)
 
     def _decode_and_cut(
@@ -185,18 +194,27 @@ def _check(request: detector_pb2.DetectRequest) -> _Options:
     # In single precision -0.4 is a little less than -0.4.
     if not -0.4 - 1e-6 <= request.crop_margin <= 1:
         raise InvalidArgumentError("crop_margin", "must be in [-0.4, 1]")
+    if request.detail > MAX_DETAIL:
+        raise InvalidArgumentError("detail", f"must be at most {MAX_DETAIL}")
     max_faces = request.max_faces or DEFAULT_MAX_FACES
     if max_faces * request.crop_size**2 * 3 > MAX_CROP_BYTES:
         raise InvalidArgumentError("crop_size", f"{max_faces} crops of that size exceed {MAX_CROP_BYTES >> 20} MiB")
-    return _Options(max_faces, request.min_score or None, request.min_face_size, request.crop_size, request.crop_margin)
+    return _Options(
+        max_faces,
+        request.min_score or None,
+        request.min_face_size,
+        request.crop_size,
+        request.crop_margin,
+        request.detail or 1,
+    )
 
 
 def _finish(
     prepared: _Prepared, raw: npt.NDArray[np.float32], manifest: Manifest, options: _Options
 ) -> tuple[list[DetectedFace], npt.NDArray[np.uint8] | None]:
     """Faces that satisfy the options, and their crops where some were asked for and lose nothing by the reduction."""
-    faces = find_faces(
-        raw, prepared.geometry, manifest, options.max_faces, options.min_score, min_face_size=options.min_face_size
+    faces = find_faces_in_views(
+        raw, prepared.geometries, manifest, options.max_faces, options.min_score, min_face_size=options.min_face_size
     )
     sides = [crop_side(face.box, options.crop_margin) for face in faces]
     if not options.crop_size or not crops_lose_nothing(prepared.picture.reduction, sides, options.crop_size):

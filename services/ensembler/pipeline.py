@@ -124,6 +124,7 @@ class Pipeline:
                 max_faces=options.max_faces,
                 min_score=options.min_detection_score,
                 min_face_size=options.min_face_size,
+                detail=options.detail,
                 crop_size=self.recipe.crop_size,
                 crop_margin=self.recipe.crop_margin,
             ),

@@ -21,7 +21,14 @@ def test_the_same_question_has_the_same_key():
 
 
 def test_every_option_counts():
-    others = {"max_faces": 3, "min_detection_score": 0.5, "min_face_size": 9, "test_time_augmentation": True, "vote": 1}
+    others = {
+        "max_faces": 3,
+        "min_detection_score": 0.5,
+        "min_face_size": 9,
+        "detail": 2,
+        "test_time_augmentation": True,
+        "vote": 1,
+    }
     assert set(others) == set(Options.DESCRIPTOR.fields_by_name)
     keys = {key(), *(key(**{name: value}) for name, value in others.items())}
     assert len(keys) == 1 + len(others)
@@ -45,3 +52,8 @@ def test_the_default_said_aloud_is_the_default():
     options = Options(max_faces=64)
     assert result_key(DIGEST, options, "f") == key()
     assert options.max_faces == 64
+
+
+def test_the_default_detail_said_or_not_is_the_same() -> None:
+    assert key(detail=1) == key() == key(detail=0)
+    assert key(detail=1, max_faces=3) == key(max_faces=3)

@@ -147,6 +147,7 @@ NAN = float("nan")
     [
         ({"max_faces": 257}, "max_faces"),
         ({"max_faces": 0xFFFFFFFF}, "max_faces"),
+        ({"detail": 5}, "detail"),
         ({"min_score": -0.1}, "min_score"),
         ({"min_score": 1.1}, "min_score"),
         ({"min_score": NAN}, "min_score"),
@@ -237,3 +238,15 @@ async def test_an_image_that_fits_no_budget_is_told_how_much_it_takes(tmp_path: 
         assert (refused.code, refused.field) == (Status.INVALID_ARGUMENT, "image")
         assert "takes 54 MiB to decode (WEBP, RGBA, 2000 x 2000 pixels), more than the 32 MiB" in refused.message
         assert (await detect(stub, BRIGHT)).detections
+
+
+async def test_a_closer_look_finds_faces_in_tiles_in_pixels_of_the_picture(detector: Any) -> None:
+    """The model sees a face in the middle left of whatever is bright; with tiles it sees one in every bright tile."""
+    pixels = np.zeros((256, 256, 3), np.uint8)
+    pixels[:146, :146] = 250  # the upper left of four tiles of 147 pixels
+    data = encode(Image.fromarray(pixels), "PNG")
+    assert not (await detect(detector, data)).detections
+    (face,) = (await detect(detector, data, detail=2)).detections
+    np.testing.assert_allclose(box(face), np.array(FACE) * 147 / 64, atol=1)
+    tile = (await detect(detector, data, detail=2, crop_size=32)).crops
+    assert from_tensor(tile, "crops").mean() == pytest.approx(250, abs=1)
