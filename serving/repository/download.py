@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
-import http.client
 import logging
-import socket
+import os
 import ssl
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import SplitResult, urljoin, urlsplit
 
+import httpx
+
 log = logging.getLogger(__name__)
+# It would write down addresses with their secrets.
+logging.getLogger("httpx").setLevel(logging.WARNING)
+logging.getLogger("httpcore").setLevel(logging.WARNING)
 
 MAX_REDIRECTS = 5
-_CHUNK_BYTES = 1 << 20
 _IDLE_SECONDS = 10.0
 """Longest silence of a server, connecting included."""
-_PORTS = {"http": 80, "https": 443}
+_SCHEMES = {"http", "https"}
+_REDIRECTS = {301, 302, 303, 307, 308}
 _TRY_AGAIN = {408, 425, 429, 500, 502, 503, 504}
 
 
@@ -61,7 +63,7 @@ def check_url(url: str) -> SplitResult:
         ValueError: it is not http or https, names no host, or carries a password.
     """
     parts = urlsplit(url)
-    if parts.scheme not in _PORTS:
+    if parts.scheme not in _SCHEMES:
         raise ValueError("must be http:// or https://; for an object in S3 its https address, presigned or not")
     if not parts.hostname or any(ord(letter) <= 32 or ord(letter) > 126 for letter in url):
         raise ValueError("must name a host, and hold neither spaces nor letters outside ASCII")
@@ -86,7 +88,7 @@ def download(url: str, sha256: str, target: Path, limits: Limits) -> None:
     pause = limits.pause
     for attempt in range(1, limits.attempts + 1):
         try:
-            digest = _attempt(url, target, limits.size, deadline)
+            digest = asyncio.run(_attempt(url, target, limits.size, deadline))
         except DownloadError as error:
             left = deadline - time.monotonic()
             if not error.again or attempt == limits.attempts or left <= pause:
@@ -100,18 +102,39 @@ def download(url: str, sha256: str, target: Path, limits: Limits) -> None:
         return
 
 
-def _attempt(url: str, target: Path, size: int, deadline: float) -> str:
+async def _attempt(url: str, target: Path, size: int, deadline: float) -> str:
     """Downloads once; the SHA-256 of what came."""
-    for _ in range(MAX_REDIRECTS + 1):
-        with _answer(url, deadline) as response:
-            if response.status in {301, 302, 303, 307, 308}:
-                url = _redirected(url, response.headers.get("Location", ""))
-                continue
-            if response.status != http.client.OK:
-                text = f"{shown(url)} answered {response.status} {response.reason}"
-                raise DownloadError(text, again=response.status in _TRY_AGAIN)
-            return _save(response, url, target, size, deadline)
+    left = deadline - time.monotonic()
+    try:
+        # Whatever the server does or leaves undone, and whichever step it is: all of it ends here.
+        async with asyncio.timeout(left), _client(min(_IDLE_SECONDS, max(left, 0.001))) as client:
+            for _ in range(MAX_REDIRECTS + 1):
+                async with client.stream("GET", url) as response:
+                    if response.status_code in _REDIRECTS:
+                        url = _redirected(url, response.headers.get("Location", ""))
+                        continue
+                    if response.status_code != httpx.codes.OK:
+                        text = f"{shown(url)} answered {response.status_code} {response.reason_phrase}"
+                        raise DownloadError(text, again=response.status_code in _TRY_AGAIN)
+                    return await _save(response, url, target, size)
+    except TimeoutError as error:
+        raise DownloadError(f"{shown(url)}: not complete when the time was up") from error
+    except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as error:
+        certificate = _certificate_error(error)
+        if certificate:
+            raise DownloadError(f"{shown(url)}: its certificate is not trusted: {certificate}") from error
+        raise DownloadError(f"{shown(url)}: {_told(error)}", again=True) from error
     raise DownloadError(f"{shown(url)}: more than {MAX_REDIRECTS} redirects")
+
+
+def _client(idle: float) -> httpx.AsyncClient:
+    """Without proxies and passwords of the environment, and with the certificates that the machine trusts."""
+    return httpx.AsyncClient(
+        timeout=idle,
+        trust_env=False,
+        verify=ssl.create_default_context(),
+        headers={"Accept": "*/*", "Accept-Encoding": "identity", "User-Agent": "ferry"},
+    )
 
 
 def _redirected(url: str, location: str) -> str:
@@ -125,62 +148,43 @@ def _redirected(url: str, location: str) -> str:
     return target
 
 
-@contextmanager
-def _answer(url: str, deadline: float) -> Iterator[http.client.HTTPResponse]:
-    """The answer to GET `url`. The connection is cut at the deadline, in whatever it is then doing."""
-    parts = check_url(url)
-    left = deadline - time.monotonic()
-    if left <= 0:
-        raise DownloadError(f"{shown(url)}: the time was up")
-    host, port, idle = str(parts.hostname), parts.port or _PORTS[parts.scheme], min(_IDLE_SECONDS, left)
-    connection = (
-        http.client.HTTPSConnection(host, port, timeout=idle, context=ssl.create_default_context())
-        if parts.scheme == "https"
-        else http.client.HTTPConnection(host, port, timeout=idle)
-    )
-    watch = threading.Timer(left, _cut, (connection,))
-    watch.daemon = True
-    watch.start()
-    try:
-        path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-        connection.request("GET", path, headers={"Accept-Encoding": "identity", "User-Agent": "ferry"})
-        yield connection.getresponse()
-    except ssl.SSLCertVerificationError as error:
-        raise DownloadError(f"{shown(url)}: its certificate is not trusted: {error.verify_message}") from error
-    except (OSError, http.client.HTTPException, ValueError) as error:
-        if time.monotonic() >= deadline:
-            raise DownloadError(f"{shown(url)}: not complete when the time was up") from error
-        raise DownloadError(f"{shown(url)}: {error or type(error).__name__}", again=True) from error
-    finally:
-        watch.cancel()
-        connection.close()
+def _told(error: Exception) -> str:
+    """What a failed connection says; where the client only wraps it, what the system said."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.strerror:
+            return os.strerror(cause.errno) if isinstance(cause, ConnectionError) and cause.errno else cause.strerror
+        cause = cause.__cause__ or cause.__context__
+    return str(error) or type(error).__name__
 
 
-def _cut(connection: http.client.HTTPConnection) -> None:
-    sock: socket.socket | None = connection.sock
-    if sock is not None:
-        with suppress(OSError):
-            sock.shutdown(socket.SHUT_RDWR)
+def _certificate_error(error: Exception) -> str:
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return cause.verify_message
+        cause = cause.__cause__ or cause.__context__
+    return ""
 
 
-def _save(response: http.client.HTTPResponse, url: str, target: Path, size: int, deadline: float) -> str:
-    promised = response.length
+async def _save(response: httpx.Response, url: str, target: Path, size: int) -> str:
+    announced = response.headers.get("Content-Length", "")
+    promised = int(announced) if announced.isascii() and announced.isdecimal() else None
     if promised is not None and promised > size:
         raise DownloadError(f"{shown(url)} has {promised} bytes, allowed are {size}")
     digest, received = hashlib.sha256(), 0
-    with target.open("wb", buffering=0) as file:
-        # What has arrived, and not a whole chunk, which a slow server could take forever to fill.
-        while block := response.read1(_CHUNK_BYTES):
-            received += len(block)
-            if received > size:
-                raise DownloadError(f"{shown(url)} has more than the {size} bytes allowed")
-            digest.update(block)
-            try:
+    try:
+        with target.open("wb") as file:
+            async for block in response.aiter_raw():
+                received += len(block)
+                if received > size:
+                    raise DownloadError(f"{shown(url)} has more than the {size} bytes allowed")
+                digest.update(block)
                 file.write(block)
-            except OSError as error:
-                raise DownloadError(f"cannot write {target}: {error.strerror}") from error
-    if time.monotonic() >= deadline:
-        raise DownloadError(f"{shown(url)}: not complete when the time was up")
-    if promised is not None and received < promised:
-        raise DownloadError(f"{shown(url)} ended after {received} of {promised} bytes", again=True)
+    except httpx.RemoteProtocolError as error:
+        if promised is not None and received < promised:
+            raise DownloadError(f"{shown(url)} ended after {received} of {promised} bytes", again=True) from error
+        raise
+    except OSError as error:
+        raise DownloadError(f"cannot write {target}: {error.strerror}") from error
     return digest.hexdigest()

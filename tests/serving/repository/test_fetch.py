@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import io
+import ssl
 import tarfile
 import threading
+import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+import trustme
 
 from serving.repository import download as downloading
 from serving.repository.download import DownloadError, Limits, check_url, download
 from serving.repository.fetch import FetchSettings, fetch, main
 from serving.repository.repository import InvalidModelError, ModelRepository
 from serving.repository.unpack import MAX_MEMBERS, ArchiveError, unpack
+from tests.full_disk import full_disk
 from tests.serving.repository.archives import packed, tar_of
 from tests.tiny_models import classifier_graph, classifier_manifest, publish
 
@@ -46,6 +51,7 @@ class Server:
 
         self._http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._http.daemon_threads = True
+        self._http.owner = self  # type: ignore[attr-defined]
         self._thread = threading.Thread(target=self._http.serve_forever, kwargs={"poll_interval": 0.05})
         self._thread.start()
         self.url = f"http://127.0.0.1:{self._http.server_port}"
@@ -60,6 +66,11 @@ class Server:
 
         self.answers[path] = next_one
         return self.url + path
+
+    def encrypt(self, authority: trustme.CA) -> None:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        authority.issue_cert("127.0.0.1").configure_cert(context)
+        self._http.socket = context.wrap_socket(self._http.socket, server_side=True)
 
     def close(self) -> None:
         self.released.set()
@@ -328,3 +339,115 @@ def test_a_folder_that_is_not_there(server: Server, archive: bytes, tmp_path: Pa
     url = server.serve("/models.tar", content(archive))
     arguments = ["--models-url", url, "--models-sha256", digest(archive), "--models-dir", str(tmp_path / "none")]
     assert main(arguments) == 1
+
+
+def _dripped(headers: dict[str, str], *, in_headers: bool = False) -> Answer:
+    """A server that never lets a second pass without a byte, and never comes to an end."""
+
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        server: Server = handler.server.owner  # type: ignore[attr-defined]
+        handler.send_response(200)
+        for key, value in headers.items():
+            handler.send_header(key, value)
+        if not in_headers:
+            handler.end_headers()
+        else:
+            handler.flush_headers()
+        piece = b"X-A: b\r\n" if in_headers else b"1\r\nx\r\n"
+        try:
+            while not server.released.wait(0.02):
+                handler.wfile.write(piece)
+        except OSError:
+            pass
+
+    return answer
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        _dripped({"Connection": "close"}),
+        _dripped({"Connection": "close", "Content-Length": "1000000"}),
+        _dripped({"Transfer-Encoding": "chunked"}),
+        _dripped({"Connection": "close"}, in_headers=True),
+    ],
+    ids=["until it closes", "with a length", "in chunks", "headers"],
+)
+def test_the_time_is_kept_however_a_server_trickles(server: Server, tmp_path: Path, answer: Answer) -> None:
+    started = time.monotonic()
+    with pytest.raises(DownloadError, match="not complete when the time was up"):
+        download(server.serve("/a", answer), "0" * 64, tmp_path / "a", Limits(seconds=0.7, attempts=1))
+    assert time.monotonic() - started < 10, "an idle server has ten seconds, a busy one no more than its time"
+
+
+def test_the_time_is_kept_over_redirects_that_trickle(server: Server, tmp_path: Path) -> None:
+    server.serve("/there", _dripped({"Connection": "close"}))
+    url = server.serve("/a", status(302, Location="/there", Connection="close"))
+    with pytest.raises(DownloadError, match="not complete when the time was up"):
+        download(url, "0" * 64, tmp_path / "a", Limits(seconds=0.7))
+
+
+def test_what_is_compressed_on_the_way_is_not_what_was_promised(server: Server, archive: bytes, tmp_path: Path) -> None:
+    bomb = gzip.compress(bytes(1 << 22))
+
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        handler.send_response(200)
+        handler.send_header("Content-Encoding", "gzip")
+        handler.send_header("Content-Length", str(len(bomb)))
+        handler.end_headers()
+        handler.wfile.write(bomb)
+
+    with pytest.raises(DownloadError, match="is another file"):
+        download(server.serve("/a", answer), digest(archive), tmp_path / "a", QUICK)
+    assert (tmp_path / "a").stat().st_size == len(bomb)
+
+
+@pytest.mark.parametrize(
+    "nonsense",
+    [
+        b"",
+        b"\0" * 100,
+        b"HTTP/1.1 999 no\r\n\r\n",
+        b"SSH-2.0-x\r\n",
+        b"HTTP/1.1 200 OK\r\n" + b"A: " + b"b" * (1 << 20),
+    ],
+)
+def test_a_server_that_talks_nonsense_is_an_error(server: Server, tmp_path: Path, nonsense: bytes) -> None:
+    url = server.serve("/a", lambda handler: handler.wfile.write(nonsense) and None)
+    with pytest.raises(DownloadError):
+        download(url, "0" * 64, tmp_path / "a", Limits(seconds=20, attempts=2, pause=0.01))
+
+
+def test_a_server_has_to_be_trusted(
+    server: Server, archive: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    authority = trustme.CA()
+    url = server.serve("/a", content(archive)).replace("http://", "https://")
+    server.encrypt(authority)
+    with pytest.raises(DownloadError, match=r"its certificate is not trusted: .*\(attempt 1 of 3\)"):
+        download(url, digest(archive), tmp_path / "a", QUICK)
+    authority.cert_pem.write_to_path(str(tmp_path / "ca.crt"))
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.crt"))
+    download(url, digest(archive), tmp_path / "a", QUICK)
+    assert (tmp_path / "a").read_bytes() == archive
+
+
+def test_the_surroundings_send_nothing_elsewhere(
+    server: Server, archive: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / ".netrc").write_text("default login me password c0ffee")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+    seen: list[str] = []
+
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        seen.extend(handler.headers)
+        content(archive)(handler)
+
+    download(server.serve("/a", answer), digest(archive), tmp_path / "a", QUICK)
+    assert {name.lower() for name in seen} <= {"host", "accept", "accept-encoding", "connection", "user-agent"}
+
+
+def test_a_disk_that_is_full_is_said(server: Server, archive: bytes, tmp_path: Path) -> None:
+    with full_disk(1000), pytest.raises(DownloadError, match=r"cannot write .*large"):
+        download(server.serve("/a", content(archive)), digest(archive), tmp_path / "a", QUICK)
