@@ -35,7 +35,12 @@ def import_model(
         str | None, typer.Option(help="Classes in the model's order, with commas; else as the file says.")
     ] = None,
     mapping: Annotated[
-        list[str] | None, typer.Option("--map", metavar="CLASS=EXPRESSION", help="What a class means; repeatable.")
+        list[str] | None,
+        typer.Option("--map", metavar="CLASS=EXPRESSION", help="What a class means; repeatable."),
+    ] = None,
+    without: Annotated[
+        list[str] | None,
+        typer.Option(metavar="EXPRESSION", help="It has no class for this one of the seven; repeatable, or commas."),
     ] = None,
     size: Annotated[int | None, typer.Option(min=32, max=2048, help="Side of the input, pixels.")] = None,
     mean: Annotated[str | None, typer.Option(help="Per channel of pixels in [0, 1], with commas.")] = None,
@@ -58,19 +63,19 @@ def import_model(
         from modelkit.importing.checkpoint import read_checkpoint
         from modelkit.importing.classifier import import_classifier
         from modelkit.importing.errors import CheckpointError
-        from modelkit.importing.labels import make_labels, parse_overrides
+        from modelkit.importing.labels import make_labels, parse_overrides, parse_without
         from modelkit.importing.release import Source, publish_classifier, publish_detector
         from modelkit.importing.yolo import import_yolo
 
         torch.set_num_threads(1)
-        overrides = parse_overrides(mapping or [])
+        overrides, lacking = parse_overrides(mapping or []), parse_without(without or [])
         named = tuple(part.strip() for part in labels.split(",")) if labels else None
         if kind is Kind.DETECTOR:
             detector = import_yolo(file, size)
             _say_shells(detector.shells)
             if named is not None and len(named) != len(detector.names):
                 raise CheckpointError(f"the model has {len(detector.names)} classes, and {len(named)} labels are named")
-            meant = make_labels(named or detector.names, overrides)
+            meant = make_labels(named or detector.names, overrides, detector=True, without=lacking)
             source = Source(file, license_, detector.architecture)
             version = publish_detector(
                 detector, meant, source, models_dir, name or kind, score_threshold=score_threshold, data=data
@@ -88,7 +93,9 @@ def import_model(
                     f"the file does not name its {imported.classes} classes: pass --labels in the model's own order. "
                     f"{ORDERS}. A wrong order answers wrongly without an error"
                 )
-            meant = make_labels(classes, overrides)
+            if len(classes) != imported.classes:
+                raise CheckpointError(f"the model has {imported.classes} classes, and {len(classes)} labels are named")
+            meant = make_labels(classes, overrides, without=lacking)
             imported = replace(
                 imported,
                 size=size or imported.size,

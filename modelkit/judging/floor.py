@@ -20,3 +20,18 @@ def below_floor(figures: Mapping[str, Any]) -> str:
         if value is not None and not float(value) >= least:  # NaN is below as well
             return f"{name} {value:.3f} is below {least:g}, which is hardly better than chance"
     return ""
+
+
+class BelowFloorError(RuntimeError):
+    """A model that nothing should be held to; the message says why."""
+
+
+def require_floor(what: str, figures: Mapping[str, Any]) -> None:
+    """That a model is worth being compared with.
+
+    Raises:
+        BelowFloorError: it is not.
+    """
+    low = below_floor(figures)
+    if low:
+        raise BelowFloorError(f"{what}: {low}; whatever equals it would pass, so it is not taken as a measure")

@@ -10,6 +10,7 @@ import shutil
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from modelkit.judging.floor import below_floor
 from serving.models import tuning
 from serving.models.backends import engines, load_backend
 from serving.models.backends.buckets import bucket_sizes
@@ -92,7 +93,8 @@ def build_engine(
     if verdict is None and variant == DEFAULT_VARIANT and difference > tuning.MAX_REDUCED_DIFFERENCE:
         reason = f"its scores differ by {difference:.4f} from float32's, more than {tuning.MAX_REDUCED_DIFFERENCE}"
     elif verdict is not None and not verdict.passed:
-        reason = f"it loses {verdict.loss:.4f}, more than its gate of {gate:g}"
+        low = below_floor(verdict.after)
+        reason = low or f"it loses {verdict.loss:.4f}, more than its gate of {gate:g}"
     else:
         reason = ""
     report = {
@@ -120,13 +122,13 @@ def build_engine(
 
 def _judge(stored: StoredModel, how: tuple[str, str, str], judge: Judge, gate: float, settings: GpuSettings) -> Verdict:
     from modelkit.quantize.judge import loss
-    from modelkit.quantize.search import holds
+    from modelkit.quantize.search import passes
 
     exact, engine = load_backend(stored.file()), engines.load_on_gpu(stored, *how, settings)
     before, after = judge.held_back(exact), judge.held_back(engine)
     lost = loss(before, after)
     reported = judge.reported(exact), judge.reported(engine)
-    return Verdict(before, after, lost, gate, holds(lost, gate), *reported)
+    return Verdict(before, after, lost, gate, passes(after, lost, gate), *reported)
 
 
 def _keep(stored: StoredModel, measured: list[Measurement], passed: bool | None) -> None:

@@ -8,10 +8,11 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from modelkit.judging.floor import require_floor
 from modelkit.quantize.judge import Figures, Judge, loss
 from modelkit.quantize.plots import Point, draw_pareto
 from modelkit.quantize.release import publish_quantized, trial_version
-from modelkit.quantize.search import Quantized, Settings, holds, search
+from modelkit.quantize.search import Quantized, Settings, passes, search
 from serving.cpu import available_cpus, cpu_name
 from serving.models import tuning
 from serving.models.tuning import Candidate, Measurement
@@ -121,6 +122,7 @@ def optimize(
 
     Raises:
         ModelLoadError: ONNX Runtime cannot load the model.
+        BelowFloorError: the model itself is hardly better than chance.
     """
     quantized, why_not = None, ""
     if not any(v in stored.manifest.variant_backends for v in tuning.QUANTIZED_VARIANTS):
@@ -142,6 +144,7 @@ def optimize(
             firsts.setdefault(m.candidate.arithmetic, m.candidate)
         figures = {key: judge.held_back(tuning.load(trial, how)) for key, how in firsts.items()}
         exact = next(iter(figures.values()))
+        require_floor(f"{stored.manifest.name} {stored.manifest.version}", exact)
         ways = [_way(key, measured, figures[key], loss(exact, figures[key]), settings.gate) for key in figures]
         best = min((way for way in ways if way.passed), key=lambda way: way.run_ms)
         chosen = {way.name: how for way, how in zip(ways, firsts.values(), strict=True) if way in (ways[0], best)}
@@ -179,7 +182,7 @@ def _way(key: Arithmetic, measured: Sequence[Measurement], figures: Figures, los
         precision,
         figures,
         lost,
-        precision == tuning.FULL_PRECISION or holds(lost, gate),
+        precision == tuning.FULL_PRECISION or passes(figures, lost, gate),
         min(m.run_ms for m in own if m.candidate.batch == 1),
         max(m.rows_per_second for m in own),
     )

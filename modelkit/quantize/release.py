@@ -7,9 +7,10 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from modelkit.judging.floor import below_floor
 from modelkit.publishing.publish import PublishError, publish
 from modelkit.quantize.plots import draw_attempts
-from modelkit.quantize.search import Quantized
+from modelkit.quantize.search import Quantized, holds
 from serving.cpu import available_cpus, cpu_name
 from serving.models import tuning
 from serving.repository.manifest import Manifest
@@ -79,6 +80,9 @@ def publish_quantized(
 
 def explain_failure(stored: StoredModel, result: Quantized) -> str:
     """Why a result is not published, in one line, with the layers that cost most."""
+    low = next((text for judged in result.backends.values() if (text := below_floor(judged.after))), "")
+    if low and any(holds(judged.loss, result.settings.gate) for judged in result.backends.values()):
+        return f"{stored.manifest.name} in {result.settings.variant}: {low}; nothing is published"
     lost = min((judged.loss for judged in result.backends.values()), default=1.0)
     line = (
         f"{stored.manifest.name} loses {lost:.4f} in {result.settings.variant}, "

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
+from modelkit.judging.floor import below_floor, require_floor
 from modelkit.quantize.convert import Activations, Calibration, DynamicQuantizer, StaticQuantizer, Writer, shrink
 from modelkit.quantize.graph import Coverage, blocks, coverage, layers, prepare_graph, tail
 from modelkit.quantize.half import HalfConverter
@@ -138,6 +139,11 @@ def holds(lost: float, gate: float) -> bool:
     return lost <= gate + 1e-9
 
 
+def passes(figures: Figures, lost: float, gate: float) -> bool:
+    """Whether a loss is within the gate, and what is left is better than chance."""
+    return holds(lost, gate) and not below_floor(figures)
+
+
 def search(
     stored: StoredModel, judge: Judge, folder: Path, settings: Settings, keep_progress: Path | None = None
 ) -> Quantized:
@@ -155,6 +161,7 @@ def search(
             to learn from.
         TuningError: fine-tuning came to nothing.
         ModelLoadError: the model cannot be loaded.
+        BelowFloorError: the model itself is hardly better than chance.
     """
     variant, method = settings.variant, settings.method
     prepared, target = folder / "prepared.onnx", folder / f"model.{variant}.onnx"
@@ -168,6 +175,7 @@ def search(
         raise ValueError(f"there is no node {unknown[0]!r} to keep in float; the first layers are {some}")
     in_float = [*settings.keep_float, *tail(model)]
     exact = judge.held_back(backend)
+    require_floor(f"{stored.manifest.name} {stored.manifest.version}", exact)
     writer = _writer(stored, judge, prepared, settings)
 
     def attempt(kept: Sequence[tuple[str, ...]]) -> Attempt:
@@ -268,4 +276,4 @@ def _judge(stored: StoredModel, judge: Judge, file: Path, how: tuple[str, str], 
         before, after = judge.held_back(exact), judge.held_back(changed)
         lost = loss(before, after)
         reported = judge.reported(exact), judge.reported(changed)
-    return Judged(before, after, lost, holds(lost, settings.gate), *reported)
+    return Judged(before, after, lost, passes(after, lost, settings.gate), *reported)

@@ -117,7 +117,7 @@ def test_labels_keep_their_own_order_and_get_their_meaning(tmp_path: Path) -> No
     assert [label.name for label in manifest.labels] == names
     assert [label.expression for label in manifest.labels] == [EXPRESSIONS[0], None, *EXPRESSIONS[1:]]
     assert "Left out, the others renormalised: Contempt." in manifest.description
-    mapped = ["--map", "Contempt=disgust", "--map", "Sad=none"]
+    mapped = ["--map", "Contempt=disgust", "--map", "Sad=none", "--without", "sad"]
     result = run("efficientnet", tmp_path / "best.pth", "--arch", ARCH, *SMALL, *mapped, "--models-dir", tmp_path / "m")
     assert result.exit_code == 0, result.output
     labels = {label.name: label.expression for label in published(tmp_path / "m").manifest.labels}

@@ -46,7 +46,7 @@ def imported(tmp_path: Path, *options: str) -> StoredModel:
 def test_the_published_file_answers_as_the_checkpoint(tmp_path: Path, architecture: str, half: bool) -> None:
     names = ["Anger", "Contempt", "Happy", "Surprise"]
     network = saved(tmp_path / "best.pt", architecture, names, half=half)
-    model = imported(tmp_path)
+    model = imported(tmp_path, "--without", "disgust,fear", "--without", "Neutral, sad")
     manifest = model.manifest
     assert (manifest.architecture, manifest.input.width) == (architecture, SIDE)
     assert {label.name: label.expression for label in manifest.labels} == {
@@ -69,6 +69,30 @@ def test_a_face_model_of_one_class_has_no_opinion(tmp_path: Path) -> None:
     assert "no opinion on expression" in manifest.description
     assert manifest.detection is not None
     assert manifest.detection.score_threshold == 0.4
+
+
+@pytest.mark.parametrize(
+    ("names", "says"),
+    [
+        (["person", "bicycle", "car", "cat"], "no class of this detector is a face or an expression: person, bicycle"),
+        (["face", "car"], "'car': --map 'car=EXPRESSION'. Or --map CLASS=face"),
+        (["Anger", "Suprise"], "'Suprise': did you mean surprised? --map 'Suprise=surprised'"),
+        (["Anger", "Surprise"], "no class means disgust, fear, happy, neutral, sad"),
+    ],
+)
+def test_what_a_detector_finds_is_not_guessed(tmp_path: Path, names: list[str], says: str) -> None:
+    saved(tmp_path / "best.pt", "yolo11n", names)
+    result = CliRunner().invoke(
+        app, ["import", "detector", str(tmp_path / "best.pt"), "--models-dir", str(tmp_path / "m")]
+    )
+    assert result.exit_code == 1
+    assert says in result.output
+    assert not (tmp_path / "m").exists()
+
+
+def test_a_class_that_is_a_face_after_all(tmp_path: Path) -> None:
+    saved(tmp_path / "best.pt", "yolo11n", ["visage"])
+    assert not imported(tmp_path, "--map", "visage=face").manifest.has_expressions
 
 
 def test_the_wrong_number_of_labels_is_refused(tmp_path: Path) -> None:

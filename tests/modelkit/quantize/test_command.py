@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from modelkit.judging.floor import FLOOR
 from serving.models import tuning
 from serving.models.backends import load_backend
 from serving.preprocess import prepare
@@ -198,7 +199,30 @@ def test_optimize_keeps_what_is_fastest_here(ferry: Ferry, models: Path, tmp_pat
     assert tuning.choose(stored).precision == "fp32"
 
 
-def test_where_int8_is_impossible_only_the_measurements_are_kept(ferry: Ferry, models: Path) -> None:
+def test_chance_passes_no_gate(ferry: Ferry, models: Path) -> None:
+    stored = publish_classifier(models, classifier(1))
+    shown = stored.manifest.labels
+    wrong = stored.manifest.model_copy(update={"labels": (*shown[1:], shown[0])})
+    (stored.directory / "manifest.json").write_text(wrong.to_json())
+    for command in ("quantize", "optimize"):
+        output = ferry(command, "tiny", "--gate", "1", fails=True).replace("\n", " ")
+        assert "tiny 1: accuracy 0." in output
+        assert "is below 0.3, which is hardly better than chance" in output
+    assert ModelRepository(models).versions("tiny") == ["1"]
+    assert not any(m.passed for m in tuning.read(stored))
+
+
+def test_what_chance_is_left_of_a_good_model_passes_no_gate(ferry: Ferry, models: Path) -> None:
+    publish_classifier(models, classifier(1, POISON))
+    output = ferry("quantize", "tiny", "--gate", "1", "--keep", "0", fails=True).replace("\n", " ")
+    assert "which is hardly better than chance; nothing is published" in output
+    assert ModelRepository(models).versions("tiny") == ["1"]
+
+
+def test_where_int8_is_impossible_only_the_measurements_are_kept(
+    ferry: Ferry, models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(FLOOR, "accuracy", 0)  # the model that cannot become int8 is one at chance
     stored = publish_classifier(models, classifier_graph(side=48))
     output = ferry("optimize", "tiny", "--seconds", "0.01")
     assert "no int8: " in output
