@@ -123,7 +123,7 @@ class DetectorModel(Model):
 
         Args:
             request: without the model's name, which is filled in.
-            patience: as for serving.rpc.upstream.Upstream.call.
+            patience: as for serving.rpc.upstream.Upstream.call; on top of the recipe's own timeout.
 
         Raises:
             ServiceError: as Upstream.call; the detector's own errors keep their status and details.
@@ -132,7 +132,7 @@ class DetectorModel(Model):
         asked_at = time.monotonic()
         try:
             response = await self._service.call(
-                self._stub.Detect, request, timeout=self.entry.timeout, patience=patience
+                self._stub.Detect, request, timeout=self.entry.timeout + patience, patience=patience
             )
             if request.crop_size and response.detections:
                 check_crops(response.crops, len(response.detections), request.crop_size)
