@@ -11,6 +11,7 @@ from torch import nn
 from modelkit.networks.architectures import Symmetric, build
 from modelkit.networks.published import restore
 from modelkit.publishing.export import export
+from modelkit.training.heads import Joined, Joint
 from serving.models.backends import load_backend
 from serving.models.tuning import probe
 from serving.repository.repository import ModelRepository
@@ -60,9 +61,13 @@ def test_ferrys_own_models_can_be_trained_on_from_their_files(name: str) -> None
     recipe = stored.manifest.training["recipe"]
     rows = probe(stored.manifest.input, 16)
     expected = torch.from_numpy(load_backend(stored.file()).run(rows)["logits"])
-    restored = build(recipe["architecture"], len(stored.manifest.labels), recipe["input_size"], recipe["options"])
+    answers = len(stored.manifest.labels) * recipe.get("heads", 1)
+    restored = build(recipe["architecture"], answers, recipe["input_size"], recipe["options"])
     restore(restored, stored.file(), torch.from_numpy(rows))
-    answering = (Symmetric(restored) if recipe["symmetric"] else restored).eval()
+    answering = Symmetric(restored) if recipe["symmetric"] else restored
+    if joint := stored.manifest.training.get("joint"):
+        answering = Joined(answering, Joint(**joint))
+    answering.eval()
     with torch.inference_mode():
         actual = answering(torch.from_numpy(rows))[0]
     assert (torch.softmax(actual, 1) - torch.softmax(expected, 1)).abs().max() < 5e-3

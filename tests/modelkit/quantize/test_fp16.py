@@ -10,6 +10,7 @@ import onnx
 import pytest
 from onnx import TensorProto
 
+from modelkit.publishing.promotion import promote
 from modelkit.quantize.graph import coverage, layers, prepare_graph
 from modelkit.quantize.half import HalfConverter
 from modelkit.quantize.search import Method, Settings, search
@@ -64,6 +65,7 @@ def test_the_file_is_published_for_the_backends_it_was_judged_on(ferry: Ferry, m
 def test_it_stands_beside_an_int8_variant(ferry: Ferry, models: Path) -> None:
     publish_classifier(models, classifier(1))
     ferry("quantize", "tiny", "--gate", "0.2")
+    promote(models, "tiny", "2")
     ferry("quantize", "tiny", "--method", "fp16")
     stored = ModelRepository(models).open("tiny", "3")
     assert set(stored.manifest.variants) == {"default", "int8", "fp16"}
