@@ -31,16 +31,16 @@ _RETRY_SECONDS = 1.0
 class Receiving:
     """Places for messages that are being received. One event loop."""
 
-    def __init__(self, places: int, timeout: float, patience: float = PATIENCE_SECONDS) -> None:
+    def __init__(self, places: int, timeout: float, patience: float | None = None) -> None:
         """
         Args:
             places: messages received at once, 1 or more.
             timeout: seconds for a message, from the moment it is awaited, the wait for a place included.
-            patience: seconds a message has for itself; then it gives way to those that wait.
+            patience: seconds a message has for itself; then it gives way to those that wait. None: the default.
         """
         self._free = places
         self._timeout = timeout
-        self._patience = min(patience, timeout)
+        self._patience = min(PATIENCE_SECONDS if patience is None else patience, timeout)
         self._reading: OrderedDict[asyncio.Future[None], float] = OrderedDict()
         """Ends of the messages under way and since when each is, the oldest first."""
         self._waiting: deque[asyncio.Future[None]] = deque()
