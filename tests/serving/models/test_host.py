@@ -239,6 +239,7 @@ async def test_a_swap_measures_nothing_beside_live_load_and_runs_as_the_version_
     assert list(second.glob("tuning-*.json")), "the next start measures, before it serves"
 
 
+@computes_bf16
 async def test_a_swap_keeps_a_reduced_precision_only_where_it_answers_as_float32_does(
     tmp_path: Path, host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
