@@ -37,11 +37,26 @@ SWAPPED = 0.2
 PASTED = 0.3
 """Share of the photos without faces that get new ones pasted; the others teach what is no face."""
 
+CLOSE = 0.1
+"""Share of the windows around a face that are so near that it fills 0.4 to 1.1 of their side."""
+
+NEAREST = 8.0
+"""No window enlarges its photo by more, compared with the whole photo."""
+
+TURNED = 0.15
+"""Share of the pictures that are turned, by up to `TURN` degrees to either side."""
+
+TURN = 40.0
+
+DARK = 0.1
+"""Share of the pictures that are taken in poor light: a sixth to a half of what they were, and noisy."""
+
 LABEL_TRUST = 0.95
 """A crop's label counts this much, the other expressions share the rest (label smoothing)."""
 
 TAUGHT = 0.5
-"""Share of what the classifiers say of a crop in what is learnt from it, if they were asked; its label has the rest."""
+"""Share of what the classifiers say of a crop in what is learnt from it, if they were asked. What the crowd saw has the
+rest, and what the crowd left open, its label."""
 
 BATCHES = ((320, 21), (416, 12), (512, 8))
 """(input side in pixels, images): about the same amount of work each."""
@@ -73,6 +88,8 @@ class Sampler:
         smooth = np.full((n, n), (1 - LABEL_TRUST) / (n - 1), np.float32)
         np.fill_diagonal(smooth, LABEL_TRUST)
         self._crops: npt.NDArray[np.float32] = smooth[material.crop_labels]
+        if material.crowd is not None:
+            self._crops = material.crowd + (1 - material.crowd.sum(axis=1, keepdims=True)) * self._crops
         if material.taught is not None:
             self._crops = (1 - TAUGHT) * self._crops + TAUGHT * material.taught
 
@@ -102,6 +119,9 @@ class Sampler:
             canvas, boxes, soft = self._photo(side, rng)
         else:
             canvas, boxes, soft = self._negative(side, rng)
+        if rng.random() < TURNED:
+            canvas, boxes, keep = turn(canvas, boxes, rng.uniform(-TURN, TURN))
+            soft = soft[keep]
         canvas, boxes = finish(canvas, boxes, rng)
         return canvas, boxes, soft
 
@@ -124,7 +144,12 @@ class Sampler:
         which = self._faces[int(rng.integers(len(self._faces)))]
         photo = self._m.photos[which]
         centre = photo.boxes[int(rng.integers(len(photo.boxes)))]
-        canvas, boxes, keep = window(photo.image(), photo.boxes, side, centre, rng)
+        places = np.concatenate([photo.boxes, photo.unclear])
+        canvas, boxes, keep = window(photo.image(), places, side, centre, rng)
+        known = keep < len(photo.boxes)
+        for box in boxes[~known]:
+            cover(canvas, box, rng)
+        boxes, keep = boxes[known], keep[known]
         soft = self._m.soft[which][keep].copy()
         for i, box in enumerate(boxes):
             width, height = box[2] - box[0], box[3] - box[1]
@@ -185,7 +210,7 @@ def window(
     centre: npt.NDArray[np.float32] | None,
     rng: np.random.Generator,
 ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32], npt.NDArray[np.int64]]:
-    """A square view of a photo: all of it (30 %) or a window around `centre` at a random scale, padded with grey.
+    """A square view of a photo: all of it (30 %) or a window around the box `centre` at a random scale, padded with grey.
 
     Width and height are stretched a little against each other.
 
@@ -193,7 +218,11 @@ def window(
         uint8 [side, side, 3]; float32 [K, 4] boxes in its pixels; int64 [K] their rows in `boxes`. Boxes that show
         less than 40 % of themselves, or less than 8 px, are dropped.
     """
-    zoom = 1.0 if rng.random() < 0.3 else float(np.exp(rng.uniform(np.log(0.6), np.log(2.2))))
+    if centre is not None and rng.random() < CLOSE:
+        longest = max(float((centre[2:] - centre[:2]).max()), 1.0)
+        zoom = min(float(rng.uniform(0.4, 1.1)) * max(image.size) / longest, NEAREST)
+    else:
+        zoom = 1.0 if rng.random() < 0.3 else float(np.exp(rng.uniform(np.log(0.6), np.log(2.2))))
     stretch = float(np.exp(rng.uniform(-0.08, 0.08)))
     scale = zoom * side / max(image.size) * np.array([stretch, 1 / stretch])
     extent = side / scale
@@ -222,6 +251,38 @@ def window(
     return canvas, clipped[keep], keep
 
 
+def cover(canvas: npt.NDArray[np.uint8], box: npt.NDArray[np.float32], rng: np.random.Generator) -> None:
+    """Covers all of `box` with another part of the picture, in place."""
+    left, top = np.floor(box[:2]).astype(int)
+    right, bottom = np.minimum(np.ceil(box[2:]).astype(int), (canvas.shape[1], canvas.shape[0]))
+    x = int(rng.integers(canvas.shape[1] - (right - left) + 1))
+    y = int(rng.integers(canvas.shape[0] - (bottom - top) + 1))
+    canvas[top:bottom, left:right] = canvas[y : y + bottom - top, x : x + right - left].copy()
+
+
+def turn(
+    canvas: npt.NDArray[np.uint8], boxes: npt.NDArray[np.float32], degrees: float
+) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32], npt.NDArray[np.int64]]:
+    """The picture turned counterclockwise around its centre, and the boxes of the faces that still show.
+
+    A face is taken for the ellipse that fills its box; its new box is the upright one around the turned ellipse.
+
+    Returns:
+        uint8 [side, side, 3]; float32 [K, 4]; int64 [K], their rows in `boxes`. Faces whose centre has left the picture
+        are dropped.
+    """
+    side = canvas.shape[1]
+    turned = Image.fromarray(canvas).rotate(degrees, Image.Resampling.BILINEAR, fillcolor=(PAD, PAD, PAD))
+    cosine, sine = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
+    offset = (boxes[:, :2] + boxes[:, 2:]) / 2 - side / 2
+    centre = side / 2 + offset @ np.array([[cosine, -sine], [sine, cosine]])
+    half = (boxes[:, 2:] - boxes[:, :2]) / 2
+    around = np.sqrt(half**2 * cosine**2 + half[:, ::-1] ** 2 * sine**2)
+    keep = np.flatnonzero(((centre > 0) & (centre < side)).all(axis=1))
+    moved = np.clip(np.concatenate([centre - around, centre + around], axis=1)[keep], 0, side)
+    return np.asarray(turned), moved.astype(np.float32), keep
+
+
 def hide(canvas: npt.NDArray[np.uint8], box: npt.NDArray[np.float32], rng: np.random.Generator) -> None:
     """Covers a part of the face in `box` with another part of the picture, in place."""
     width, height = (int(v) for v in (box[2:] - box[:2]) * rng.uniform(0.25, 0.6, 2))
@@ -244,7 +305,13 @@ def finish(
     table = np.arange(256, dtype=np.float32)[:, None]
     table = 255 * (table / 255) ** np.exp(rng.uniform(-0.35, 0.35)) * rng.uniform(0.88, 1.12, 3)
     table = (table - 128) * rng.uniform(0.7, 1.25) + 128 + rng.uniform(-25, 25)
+    dark = rng.random() < DARK
+    if dark:
+        table *= rng.uniform(1 / 6, 1 / 2)
     picture = picture.point(np.clip(table, 0, 255).astype(np.uint8).T.ravel().tolist())
+    if dark:
+        grain = rng.normal(0, rng.uniform(0, 6), canvas.shape)
+        picture = Image.fromarray(np.clip(np.asarray(picture) + grain, 0, 255).astype(np.uint8))
     if rng.random() < 0.15:
         picture = picture.convert("L").convert("RGB")
     elif rng.random() < 0.3:

@@ -13,6 +13,7 @@ from modelkit.detector.photos import Photo, digest, read_photos
 from modelkit.detector.yunet import YuNet
 from modelkit.training.data import DataError, find_parquet
 from modelkit.training.selection import SelectionCounts, select
+from modelkit.votes import crowd_shares
 from serving.expressions import EXPRESSIONS
 
 
@@ -22,7 +23,8 @@ class Material:
 
     photos: with their boxes. soft: for photo i float32 [N, 7], the expression of its N faces as a distribution
     (rows sum to 1, uniform where nothing is known). crops: uint8 [M, 48, 48], grey. crop_labels: int64 [M].
-    taught: float32 [M, 7], what classifiers say of the crops, or None.
+    taught: float32 [M, 7], what classifiers say of the crops, or None. crowd: float32 [M, 7], shares of a crowd's votes for
+    each expression; a row sums to less than one where people saw something else; None where nobody was asked.
     """
 
     photos: list[Photo]
@@ -30,6 +32,7 @@ class Material:
     crops: npt.NDArray[np.uint8]
     crop_labels: npt.NDArray[np.int64]
     taught: npt.NDArray[np.float32] | None = None
+    crowd: npt.NDArray[np.float32] | None = None
 
     @property
     def with_faces(self) -> list[int]:
@@ -52,6 +55,7 @@ class Sources:
     pseudo_labelled: int
     filled_in: int
     taught: bool
+    crowd: bool
 
 
 def unknown(photo: Photo) -> npt.NDArray[np.float32]:
@@ -105,6 +109,8 @@ def load_material(
             if str(table["digest"]) != selection.train.digest:
                 raise DataError(f"{taught} is about other crops than those that are learnt from; delete it")
             opinions = table["probabilities"]
+    votes = selection.train.votes
+    crowd = None if votes is None else crowd_shares(votes)
     sources = Sources(
         photos=len(photos),
         faces=sum(len(photo.boxes) for photo in photos),
@@ -114,5 +120,6 @@ def load_material(
         pseudo_labelled=known,
         filled_in=sum(photo.filled_in for photo in photos),
         taught=opinions is not None,
+        crowd=crowd is not None,
     )
-    return Material(photos, soft, selection.train.images, selection.train.labels, opinions), sources
+    return Material(photos, soft, selection.train.images, selection.train.labels, opinions, crowd), sources

@@ -19,7 +19,20 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from modelkit.detector.dataset import BATCHES, HIDDEN, KINDS, LABEL_TRUST, MOSAIC, PASTED, SWAPPED, TAUGHT, Sampler
+from modelkit.detector.dataset import (
+    BATCHES,
+    CLOSE,
+    DARK,
+    HIDDEN,
+    KINDS,
+    LABEL_TRUST,
+    MOSAIC,
+    PASTED,
+    SWAPPED,
+    TAUGHT,
+    TURNED,
+    Sampler,
+)
 from modelkit.detector.feed import feed
 from modelkit.detector.loss import SoftLoss
 from modelkit.detector.material import Material, load_material
@@ -145,6 +158,9 @@ def train_detector(
         "pasted": PASTED,
         "label_trust": LABEL_TRUST,
         "taught": TAUGHT,
+        "close": CLOSE,
+        "turned": TURNED,
+        "dark": DARK,
     }
     starts.append({"step": trainer.step, "settings": asdict(settings), "sources": asdict(sources), "recipe": recipe})
     file.write_text(json.dumps(starts, indent=2))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from modelkit.detector.dataset import Sampler, hide, window
+from modelkit.detector.dataset import Sampler, cover, hide, turn, window
 from modelkit.detector.material import Material
 
 pytestmark = pytest.mark.toolchain
@@ -65,6 +65,42 @@ def test_a_crops_expression_is_its_label_softened_by_what_the_classifiers_say(ma
     assert known.any()
     assert np.allclose(plain.expressions[known].max(1), 0.95)
     assert np.allclose(softened.expressions[known].max(1), 0.5 * 0.95 + 0.5 / 7)
+
+
+def test_what_the_crowd_saw_goes_before_a_crops_label(material: Material) -> None:
+    crowd = np.zeros((len(material.crops), 7), np.float32)
+    crowd[:, 3] = 0.6  # the others saw none of the seven
+    batch = Sampler(replace(material, crowd=crowd), 2).batch(0)
+    learnt = batch.expressions[batch.expressions[:, 3] > 0.5]
+    assert len(learnt)
+    happy, label = 0.6 + 0.4 * 0.05 / 6, 0.4 * 0.95
+    for row in learnt:
+        assert np.allclose(np.sort(row)[-2:], [label, happy]) or np.isclose(row.max(), 0.6 + label)
+
+
+def test_turning_moves_boxes_with_the_pixels() -> None:
+    rows, columns = np.mgrid[:200, :200]
+    disc = ((columns - 120) / 30) ** 2 + ((rows - 60) / 40) ** 2 < 1
+    picture = np.where(disc[..., None], 255, 0).repeat(3, 2).astype(np.uint8)
+    for degrees in (-35.0, 20.0, 90.0):
+        canvas, boxes, kept = turn(picture, np.array([[90, 20, 150, 100]], np.float32), degrees)
+        white = np.argwhere(canvas.min(2) > 200)
+        (top, left), (bottom, right) = white.min(0), white.max(0) + 1
+        assert kept.tolist() == [0]
+        assert np.allclose(boxes[0], [left, top, right, bottom], atol=2)
+    assert not len(turn(picture, np.array([[0, 0, 8, 8]], np.float32), 45.0)[2])
+
+
+def test_an_unclear_place_is_covered_whole() -> None:
+    rng = np.random.default_rng(3)
+    picture = np.zeros((64, 64, 3), np.uint8)
+    picture[20:30, 40:64] = 255
+    for _ in range(20):
+        covered = picture.copy()
+        cover(covered, np.array([39.5, 20.2, 64, 30], np.float32), rng)
+        assert (covered[20:30, 39:64] == 0).mean() > 0.2 or (covered == picture).all()
+        assert (covered[:20] == picture[:20]).all()
+        assert (covered[30:] == picture[30:]).all()
 
 
 def test_a_face_is_never_hidden_beyond_its_box() -> None:

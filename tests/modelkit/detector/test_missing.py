@@ -13,15 +13,17 @@ pytestmark = pytest.mark.toolchain
 
 
 class Finder:
-    """Finds the same boxes in every photo."""
+    """Finds the same boxes in every photo, each as sure as `scores` says, or quite sure."""
 
-    def __init__(self, *boxes: list[float]) -> None:
+    def __init__(self, *boxes: list[float], scores: tuple[float, ...] = ()) -> None:
         self.boxes = np.array(boxes, np.float32)
+        self.scores = np.array(scores or [1] * len(boxes), np.float32)
 
     def find(
         self, image: npt.NDArray[np.uint8], least: float
     ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-        return self.boxes, np.ones(len(self.boxes), np.float32)
+        found = self.scores >= least
+        return self.boxes[found], self.scores[found]
 
 
 def photo(*boxes: list[float]) -> Photo:
@@ -36,6 +38,13 @@ def test_only_faces_apart_from_the_labelled_ones_are_added() -> None:
     assert more.boxes.tolist() == [[0, 0, 10, 10], [30, 30, 40, 42]]
     assert more.unmasked.tolist() == [True, False]
     assert more.filled_in == 1
+
+
+def test_what_is_found_without_certainty_is_an_unclear_place() -> None:
+    finder = Finder([2, 2, 11, 12], [30, 30, 40, 42], [20, 0, 28, 9], scores=(0.5, 0.5, 0.1))
+    (unclear,) = filled([photo([0, 0, 10, 10])], finder)
+    assert unclear.unclear.tolist() == [[30, 30, 40, 42]]
+    assert (len(unclear.boxes), unclear.filled_in) == (1, 0)
 
 
 def test_a_photo_known_to_hold_no_face_stays_empty() -> None:
