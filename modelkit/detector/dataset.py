@@ -40,7 +40,7 @@ PASTED = 0.3
 CLOSE = 0.1
 """Share of the windows around a face that are so near that it fills 0.4 to 1.1 of their side."""
 
-NEAREST = 8.0
+NEAREST = 4.0
 """No window enlarges its photo by more, compared with the whole photo."""
 
 TURNED = 0.15
@@ -210,7 +210,7 @@ def window(
     centre: npt.NDArray[np.float32] | None,
     rng: np.random.Generator,
 ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32], npt.NDArray[np.int64]]:
-    """A square view of a photo: all of it (30 %) or a window around the box `centre` at a random scale, padded with grey.
+    """A square view of a photo on grey: all of it (30 %) or a window around the box `centre` at a random scale.
 
     Width and height are stretched a little against each other.
 

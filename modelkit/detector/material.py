@@ -23,8 +23,8 @@ class Material:
 
     photos: with their boxes. soft: for photo i float32 [N, 7], the expression of its N faces as a distribution
     (rows sum to 1, uniform where nothing is known). crops: uint8 [M, 48, 48], grey. crop_labels: int64 [M].
-    taught: float32 [M, 7], what classifiers say of the crops, or None. crowd: float32 [M, 7], shares of a crowd's votes for
-    each expression; a row sums to less than one where people saw something else; None where nobody was asked.
+    taught: float32 [M, 7], what classifiers say of the crops, or None. crowd: float32 [M, 7], shares of a crowd's votes
+    for each expression; a row sums to less than one where people saw something else; None where nobody was asked.
     """
 
     photos: list[Photo]

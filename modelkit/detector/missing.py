@@ -34,8 +34,8 @@ class FaceFinder(Protocol):
 def filled(photos: Iterable[Photo], detector: FaceFinder, sure: float = SURE) -> list[Photo]:
     """The photos with what the detector finds beside the labelled faces; photos labelled as empty stay empty.
 
-    Whether an added face wears a mask is not known, so it counts as one. What is found with less certainty, but `UNSURE`
-    or more, becomes an unclear place.
+    Whether an added face wears a mask is not known, so it counts as one. What is found with less certainty, but
+    `UNSURE` or more, becomes an unclear place.
     """
     return [_filled(photo, detector, sure) if len(photo.boxes) else photo for photo in photos]
 
