@@ -21,7 +21,10 @@ from gateway.admission.permit import Call
 from gateway.cache.memory import MemoryCache
 from gateway.cache.redis import RedisCache, count_error
 from gateway.cache.result_cache import ResultCache
-from gateway.recognize.batch import recognize_batch
+from gateway.experiments.experiments import Experiments
+from gateway.experiments.feedback import Feedback
+from gateway.experiments.shadows import ShadowPairs
+from gateway.recognize.batch import item_error, recognize_batch
 from gateway.recognize.recognizer import Recognizer
 from gateway.routing.file import RoutingFile
 from gateway.routing.hints import Hints, read_hints
@@ -61,13 +64,17 @@ class GatewayService(Service, gateway_pb2_grpc.ExpressionRecognitionServicer):
         self._api_keys: ApiKeys | None = None
         self._admission = Admission(settings)
         self._checks = Checks(settings)
-        self._store = _store(settings) if settings.cache_enabled else None
+        self._store = _store(settings) if settings.cache_enabled or settings.record_exposures else None
+        self._experiments = _experiments(settings, self._store)
         self._cache = _cache(settings, self._store) if settings.cache_enabled else None
         self._routing = None if settings.routing_file is None else RoutingFile(settings.routing_file)
         self._following: asyncio.Task[None] | None = None
         table = only_stable(settings.ensembler_address) if self._routing is None else self._routing.table
-        self._router = Router(table, self._connect, Shadow(settings.shadow_concurrency, settings.max_timeout))
-        self._recognizer = Recognizer(self._checks, self._router, self._cache, settings.patience)
+        recorder = None if self._experiments is None else self._experiments.recorder
+        pairs = ShadowPairs(recorder)
+        shadow = Shadow(settings.shadow_concurrency, settings.max_timeout, self._admission, pairs.compared)
+        self._router = Router(table, self._connect, shadow)
+        self._recognizer = Recognizer(self._checks, self._router, self._cache, settings.patience, recorder)
 
     @property
     def max_request_bytes(self) -> int:
@@ -81,6 +88,8 @@ class GatewayService(Service, gateway_pb2_grpc.ExpressionRecognitionServicer):
             self._api_keys = ApiKeys(self._settings.api_keys)
         if self._store is not None:
             await self._store.start()
+        if self._experiments is not None:
+            self._experiments.start()
         await self._router.start()
         if self._routing is not None:
             follow = self._routing.follow(self._settings.routing_interval, self._router.apply)
@@ -103,6 +112,8 @@ class GatewayService(Service, gateway_pb2_grpc.ExpressionRecognitionServicer):
             self._following.cancel()
             await asyncio.gather(self._following, return_exceptions=True)
         await self._router.stop()
+        if self._experiments is not None:
+            await self._experiments.stop()
         if self._store is not None:
             await self._store.stop()
         self._checks.close()
@@ -179,6 +190,32 @@ class GatewayService(Service, gateway_pb2_grpc.ExpressionRecognitionServicer):
         status.uptime.FromMilliseconds(int((time.monotonic() - self._started) * 1000))
         return status
 
+    async def SubmitFeedback(  # noqa: N802
+        self, request: gateway_pb2.SubmitFeedbackRequest, context: Context
+    ) -> gateway_pb2.SubmitFeedbackResponse:
+        (problem,) = await self._feedback.submit([request], caller())
+        if problem is not None:
+            raise problem
+        return gateway_pb2.SubmitFeedbackResponse()
+
+    async def SubmitFeedbackBatch(  # noqa: N802
+        self, request: gateway_pb2.SubmitFeedbackBatchRequest, context: Context
+    ) -> gateway_pb2.SubmitFeedbackBatchResponse:
+        problems = await self._feedback.submit(request.feedback, caller())
+        refusals = [
+            gateway_pb2.FeedbackRefusal(index=index, error=item_error(problem))
+            for index, problem in enumerate(problems)
+            if problem is not None
+        ]
+        accepted = len(problems) - len(refusals)
+        return gateway_pb2.SubmitFeedbackBatchResponse(accepted=accepted, refusals=refusals)
+
+    @property
+    def _feedback(self) -> Feedback:
+        if self._experiments is None:
+            raise UnimplementedError("this cluster keeps no answers to label; FERRY_RECORD_EXPOSURES turns that on")
+        return self._experiments.feedback
+
     def _connect(self, name: str, share: float, address: str) -> Variant:
         settings = self._settings
         return Variant(
@@ -207,11 +244,6 @@ class GatewayService(Service, gateway_pb2_grpc.ExpressionRecognitionServicer):
     async def CancelJob(self, request: gateway_pb2.CancelJobRequest, context: Context) -> NoReturn:  # noqa: N802
         raise UnimplementedError("jobs are not served by this version; use Recognize or RecognizeBatch")
 
-    async def SubmitFeedback(  # noqa: N802
-        self, request: gateway_pb2.SubmitFeedbackRequest, context: Context
-    ) -> NoReturn:
-        raise UnimplementedError("feedback is not taken by this version")
-
 
 def _store(settings: GatewaySettings) -> StoreClient | None:
     if settings.redis_url is None:
@@ -224,6 +256,12 @@ def _store(settings: GatewaySettings) -> StoreClient | None:
         retry_interval=settings.redis_retry_interval,
         failed=count_error,
     )
+
+
+def _experiments(settings: GatewaySettings, store: StoreClient | None) -> Experiments | None:
+    if store is None or not settings.record_exposures:
+        return None
+    return Experiments(settings, store)
 
 
 async def _each(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
 from serving.config_file import host_and_port
 from serving.faces import MAX_FACES
@@ -68,6 +68,23 @@ class GatewaySettings(ServiceSettings):
         default=2.0, description="seconds between looks whether a Redis left out is back"
     )
 
+    record_exposures: bool = Field(
+        default=False, validate_default=True, description="keep in Redis what `ferry ab` judges variants by"
+    )
+    record_days: Annotated[float, Field(gt=0, le=90, allow_inf_nan=False)] = Field(
+        default=7.0, description="days that an exposure and its labels are kept"
+    )
+    record_rate: Annotated[float, Field(gt=0, le=100_000, allow_inf_nan=False)] = Field(
+        default=20.0,
+        description="exposures a second that this gateway keeps, and pairs of a shadow; the rest is counted",
+    )
+    record_bytes: int = Field(
+        default=128 << 20, ge=1 << 20, le=1 << 40, description="bytes of records in Redis, all gateways; the oldest go"
+    )
+    labelling_clients: frozenset[str] = Field(
+        default=frozenset(), description="names of callers who may label the answers of others, as JSON or with commas"
+    )
+
     max_image_bytes: int = Field(default=MAX_IMAGE_BYTES, ge=1, le=60 << 20, description="bytes of an encoded image")
     max_megapixels: Annotated[float, Field(gt=0, le=1000, allow_inf_nan=False)] = Field(
         default=MAX_MEGAPIXELS, description="width * height / 10^6 of an image"
@@ -79,3 +96,10 @@ class GatewaySettings(ServiceSettings):
     max_in_flight_bytes: int = Field(
         default=512 << 20, ge=1 << 20, le=1 << 36, description="bytes of images held at once, over all calls"
     )
+
+    @field_validator("record_exposures")
+    @classmethod
+    def _needs_redis(cls, record: bool, info: ValidationInfo) -> bool:
+        if record and "redis_url" in info.data and info.data["redis_url"] is None:
+            raise ValueError("needs redis_url: what is kept lies in Redis")
+        return record

@@ -79,6 +79,12 @@ class UnauthenticatedError(ServiceError):
     code = grpc.StatusCode.UNAUTHENTICATED
 
 
+class PermissionDeniedError(ServiceError):
+    """The caller is known, and may not do that."""
+
+    code = grpc.StatusCode.PERMISSION_DENIED
+
+
 class OverloadedError(ServiceError):
     """No room now; `retry_after` seconds is a fair time to come back."""
 

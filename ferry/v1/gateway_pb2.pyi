@@ -666,7 +666,7 @@ class SubmitFeedbackRequest(_message.Message):
     FACE_INDEX_FIELD_NUMBER: _builtins.int
     EXPRESSION_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
-    """The answer's request_id, 1 to 64 characters."""
+    """The answer's request_id, 1 to 64 characters. Where a caller has given one id to several calls, the first of them."""
     face_index: _builtins.int
     """Position of the face in the answer, from 0 to one less than its faces."""
     expression: _types_pb2.Expression.ValueType
@@ -702,3 +702,83 @@ class SubmitFeedbackResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SubmitFeedbackResponse: _TypeAlias = SubmitFeedbackResponse  # noqa: Y015
+
+@_typing.final
+class SubmitFeedbackBatchRequest(_message.Message):
+    """Labels for earlier answers."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FEEDBACK_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def feedback(self) -> _containers.RepeatedCompositeFieldContainer[Global___SubmitFeedbackRequest]:
+        """1 to 1,000 labels, in their order: of two for the same face the later one counts."""
+
+    def __init__(
+        self,
+        *,
+        feedback: _abc.Iterable[Global___SubmitFeedbackRequest] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["feedback", b"feedback"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SubmitFeedbackBatchRequest: _TypeAlias = SubmitFeedbackBatchRequest  # noqa: Y015
+
+@_typing.final
+class SubmitFeedbackBatchResponse(_message.Message):
+    """What became of them."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACCEPTED_FIELD_NUMBER: _builtins.int
+    REFUSALS_FIELD_NUMBER: _builtins.int
+    accepted: _builtins.int
+    """Labels that are kept, 0 or more."""
+    @_builtins.property
+    def refusals(self) -> _containers.RepeatedCompositeFieldContainer[Global___FeedbackRefusal]:
+        """Those that are not, by rising index."""
+
+    def __init__(
+        self,
+        *,
+        accepted: _builtins.int = ...,
+        refusals: _abc.Iterable[Global___FeedbackRefusal] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "refusals", b"refusals"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SubmitFeedbackBatchResponse: _TypeAlias = SubmitFeedbackBatchResponse  # noqa: Y015
+
+@_typing.final
+class FeedbackRefusal(_message.Message):
+    """A label that is not kept."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INDEX_FIELD_NUMBER: _builtins.int
+    ERROR_FIELD_NUMBER: _builtins.int
+    index: _builtins.int
+    """Position among the labels of the call, 0 to 999."""
+    @_builtins.property
+    def error(self) -> Global___ItemError:
+        """Why: the codes of SubmitFeedback."""
+
+    def __init__(
+        self,
+        *,
+        index: _builtins.int = ...,
+        error: Global___ItemError | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["error", b"error"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "index", b"index"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FeedbackRefusal: _TypeAlias = FeedbackRefusal  # noqa: Y015

@@ -87,6 +87,11 @@ class ExpressionRecognitionStub:
                 request_serializer=ferry_dot_v1_dot_gateway__pb2.SubmitFeedbackRequest.SerializeToString,
                 response_deserializer=ferry_dot_v1_dot_gateway__pb2.SubmitFeedbackResponse.FromString,
                 _registered_method=True)
+        self.SubmitFeedbackBatch = channel.unary_unary(
+                '/ferry.v1.ExpressionRecognition/SubmitFeedbackBatch',
+                request_serializer=ferry_dot_v1_dot_gateway__pb2.SubmitFeedbackBatchRequest.SerializeToString,
+                response_deserializer=ferry_dot_v1_dot_gateway__pb2.SubmitFeedbackBatchResponse.FromString,
+                _registered_method=True)
 
 
 class ExpressionRecognitionServicer:
@@ -168,7 +173,22 @@ class ExpressionRecognitionServicer:
         raise NotImplementedError('Method not implemented!')
 
     def SubmitFeedback(self, request, context):
-        """A label for an earlier answer, to judge variants by. Errors: NOT_FOUND. Not served yet: UNIMPLEMENTED.
+        """What the expression of one face of an earlier answer truly was, to judge variants by. The same again changes
+        nothing; another expression for the same face takes the place of the former. Any gateway of the cluster takes it.
+
+        Errors: NOT_FOUND (no answer of that name is kept: its time is over, or it was not among those kept),
+        INVALID_ARGUMENT (face_index outside the answer, expression not set), PERMISSION_DENIED (the answer was another
+        caller's, and this one may not label those), UNAVAILABLE (Redis does not answer), UNIMPLEMENTED (this cluster keeps
+        no answers).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SubmitFeedbackBatch(self, request, context):
+        """Many labels in one call, for labelling tools; one that is refused is refused alone, the others are kept.
+
+        Errors of the call as a whole: INVALID_ARGUMENT (number of labels), UNAVAILABLE, UNIMPLEMENTED, as SubmitFeedback.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -221,6 +241,11 @@ def add_ExpressionRecognitionServicer_to_server(servicer, server):
                     servicer.SubmitFeedback,
                     request_deserializer=ferry_dot_v1_dot_gateway__pb2.SubmitFeedbackRequest.FromString,
                     response_serializer=ferry_dot_v1_dot_gateway__pb2.SubmitFeedbackResponse.SerializeToString,
+            ),
+            'SubmitFeedbackBatch': grpc.unary_unary_rpc_method_handler(
+                    servicer.SubmitFeedbackBatch,
+                    request_deserializer=ferry_dot_v1_dot_gateway__pb2.SubmitFeedbackBatchRequest.FromString,
+                    response_serializer=ferry_dot_v1_dot_gateway__pb2.SubmitFeedbackBatchResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -474,6 +499,33 @@ class ExpressionRecognition:
             '/ferry.v1.ExpressionRecognition/SubmitFeedback',
             ferry_dot_v1_dot_gateway__pb2.SubmitFeedbackRequest.SerializeToString,
             ferry_dot_v1_dot_gateway__pb2.SubmitFeedbackResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SubmitFeedbackBatch(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ferry.v1.ExpressionRecognition/SubmitFeedbackBatch',
+            ferry_dot_v1_dot_gateway__pb2.SubmitFeedbackBatchRequest.SerializeToString,
+            ferry_dot_v1_dot_gateway__pb2.SubmitFeedbackBatchResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -73,7 +73,19 @@ class ExpressionRecognitionStub:
     GetStatus: _grpc.UnaryUnaryMultiCallable[_gateway_pb2.GetStatusRequest, _gateway_pb2.GetStatusResponse]
     """Which variants, models and pipelines serve at present."""
     SubmitFeedback: _grpc.UnaryUnaryMultiCallable[_gateway_pb2.SubmitFeedbackRequest, _gateway_pb2.SubmitFeedbackResponse]
-    """A label for an earlier answer, to judge variants by. Errors: NOT_FOUND. Not served yet: UNIMPLEMENTED."""
+    """What the expression of one face of an earlier answer truly was, to judge variants by. The same again changes
+    nothing; another expression for the same face takes the place of the former. Any gateway of the cluster takes it.
+
+    Errors: NOT_FOUND (no answer of that name is kept: its time is over, or it was not among those kept),
+    INVALID_ARGUMENT (face_index outside the answer, expression not set), PERMISSION_DENIED (the answer was another
+    caller's, and this one may not label those), UNAVAILABLE (Redis does not answer), UNIMPLEMENTED (this cluster keeps
+    no answers).
+    """
+    SubmitFeedbackBatch: _grpc.UnaryUnaryMultiCallable[_gateway_pb2.SubmitFeedbackBatchRequest, _gateway_pb2.SubmitFeedbackBatchResponse]
+    """Many labels in one call, for labelling tools; one that is refused is refused alone, the others are kept.
+
+    Errors of the call as a whole: INVALID_ARGUMENT (number of labels), UNAVAILABLE, UNIMPLEMENTED, as SubmitFeedback.
+    """
 
 @_typing.type_check_only
 class ExpressionRecognitionAsyncStub(ExpressionRecognitionStub):
@@ -120,7 +132,19 @@ class ExpressionRecognitionAsyncStub(ExpressionRecognitionStub):
     GetStatus: _aio.UnaryUnaryMultiCallable[_gateway_pb2.GetStatusRequest, _gateway_pb2.GetStatusResponse]  # type: ignore[assignment]
     """Which variants, models and pipelines serve at present."""
     SubmitFeedback: _aio.UnaryUnaryMultiCallable[_gateway_pb2.SubmitFeedbackRequest, _gateway_pb2.SubmitFeedbackResponse]  # type: ignore[assignment]
-    """A label for an earlier answer, to judge variants by. Errors: NOT_FOUND. Not served yet: UNIMPLEMENTED."""
+    """What the expression of one face of an earlier answer truly was, to judge variants by. The same again changes
+    nothing; another expression for the same face takes the place of the former. Any gateway of the cluster takes it.
+
+    Errors: NOT_FOUND (no answer of that name is kept: its time is over, or it was not among those kept),
+    INVALID_ARGUMENT (face_index outside the answer, expression not set), PERMISSION_DENIED (the answer was another
+    caller's, and this one may not label those), UNAVAILABLE (Redis does not answer), UNIMPLEMENTED (this cluster keeps
+    no answers).
+    """
+    SubmitFeedbackBatch: _aio.UnaryUnaryMultiCallable[_gateway_pb2.SubmitFeedbackBatchRequest, _gateway_pb2.SubmitFeedbackBatchResponse]  # type: ignore[assignment]
+    """Many labels in one call, for labelling tools; one that is refused is refused alone, the others are kept.
+
+    Errors of the call as a whole: INVALID_ARGUMENT (number of labels), UNAVAILABLE, UNIMPLEMENTED, as SubmitFeedback.
+    """
 
 class ExpressionRecognitionServicer(metaclass=_abc_1.ABCMeta):
     """Facial expression recognition.
@@ -218,6 +242,24 @@ class ExpressionRecognitionServicer(metaclass=_abc_1.ABCMeta):
         request: _gateway_pb2.SubmitFeedbackRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_gateway_pb2.SubmitFeedbackResponse, _abc.Awaitable[_gateway_pb2.SubmitFeedbackResponse]]:
-        """A label for an earlier answer, to judge variants by. Errors: NOT_FOUND. Not served yet: UNIMPLEMENTED."""
+        """What the expression of one face of an earlier answer truly was, to judge variants by. The same again changes
+        nothing; another expression for the same face takes the place of the former. Any gateway of the cluster takes it.
+
+        Errors: NOT_FOUND (no answer of that name is kept: its time is over, or it was not among those kept),
+        INVALID_ARGUMENT (face_index outside the answer, expression not set), PERMISSION_DENIED (the answer was another
+        caller's, and this one may not label those), UNAVAILABLE (Redis does not answer), UNIMPLEMENTED (this cluster keeps
+        no answers).
+        """
+
+    @_abc_1.abstractmethod
+    def SubmitFeedbackBatch(
+        self,
+        request: _gateway_pb2.SubmitFeedbackBatchRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_gateway_pb2.SubmitFeedbackBatchResponse, _abc.Awaitable[_gateway_pb2.SubmitFeedbackBatchResponse]]:
+        """Many labels in one call, for labelling tools; one that is refused is refused alone, the others are kept.
+
+        Errors of the call as a whole: INVALID_ARGUMENT (number of labels), UNAVAILABLE, UNIMPLEMENTED, as SubmitFeedback.
+        """
 
 def add_ExpressionRecognitionServicer_to_server(servicer: ExpressionRecognitionServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from gateway.admission.in_flight import InFlight
 from gateway.admission.permit import Call, Outcome, Permit
 from gateway.settings import GatewaySettings
@@ -26,6 +28,10 @@ class Admission:
         """
         self._in_flight.take(call)
         return Permit(call, self._ended)
+
+    def spare(self, size: int, drop: Callable[[], None]) -> Callable[[], None] | None:
+        """Room for a copy of an image that nobody waits for: `gateway.routing.shadow.Room`."""
+        return self._in_flight.spare(size, drop)
 
     def _ended(self, call: Call, outcome: Outcome) -> None:
         self._in_flight.give_back(call, outcome)

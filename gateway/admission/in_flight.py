@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import random
+from collections.abc import Callable
 
 import grpc
 
@@ -31,6 +33,9 @@ class InFlight:
         self._max_images = max_images
         self._max_bytes = max_bytes
         self._mean_seconds: float | None = None
+        self._keys = itertools.count()
+        self._held: set[int] = set()
+        self._spare: dict[int, Callable[[], None]] = {}
         self._refused = metrics.REJECTED.labels("overload")
 
     def take(self, call: Call) -> None:
@@ -39,12 +44,40 @@ class InFlight:
         Raises:
             OverloadedError: no room.
         """
-        full = self.images + call.images > self._max_images or self._bytes + call.size > self._max_bytes
-        if full and self.images:
+        while self._full(call) and self._spare:
+            self._spare.popitem()[1]()
+        if self._full(call) and self.images:
             self._refused.inc()
             raise OverloadedError("too many images in flight; try again shortly", self._retry_after())
         self.images += call.images
         self._bytes += call.size
+
+    def spare(self, size: int, drop: Callable[[], None]) -> Callable[[], None] | None:
+        """Holds room for an image that nobody waits for, as long as no call needs it: `gateway.routing.shadow.Room`."""
+        call = Call(1, size)
+        if self._full(call):
+            return None
+        key = next(self._keys)
+
+        def free() -> None:
+            if key in self._held:
+                self._held.discard(key)
+                self._spare.pop(key, None)
+                self.images -= 1
+                self._bytes -= size
+
+        def take_back() -> None:
+            free()
+            drop()
+
+        self._held.add(key)
+        self._spare[key] = take_back
+        self.images += 1
+        self._bytes += size
+        return free
+
+    def _full(self, call: Call) -> bool:
+        return self.images + call.images > self._max_images or self._bytes + call.size > self._max_bytes
 
     def give_back(self, call: Call, outcome: Outcome) -> None:
         """Frees the room of a call that was taken, and learns how long its answer took."""

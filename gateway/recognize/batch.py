@@ -101,14 +101,15 @@ async def _one(index: int, request: gateway_pb2.RecognizeRequest, recognize: Rec
     try:
         return Answer(index, await recognize(request))
     except ServiceError as error:
-        item = _item_error(error)
+        item = item_error(error)
     except Exception:
         log.exception("unexpected error in image %d of a batch", index)
-        item = _item_error(ServiceError(f"internal error; look for request id {name} in the logs"))
+        item = item_error(ServiceError(f"internal error; look for request id {name} in the logs"))
     return Answer(index, item)
 
 
-def _item_error(error: ServiceError) -> gateway_pb2.ItemError:
+def item_error(error: ServiceError) -> gateway_pb2.ItemError:
+    """As the contract puts what became of one item of many."""
     violations = error_details_pb2.BadRequest()
     field = ""
     for detail in error.to_status().details:

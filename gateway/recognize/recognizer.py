@@ -12,7 +12,9 @@ from ferry.v1 import ensembler_pb2, gateway_pb2, types_pb2
 from gateway.admission.checks import Checks
 from gateway.cache.result_cache import ResultCache
 from gateway.cache.single_flight import SingleFlight
+from gateway.experiments.recorder import Asked, Recorder
 from gateway.recognize.question import Question
+from gateway.routing.copied import Answered, Original
 from gateway.routing.hints import FORCED, NO_HINTS, Hints
 from gateway.routing.predictions import BYPASS, COALESCED, HIT, MISS
 from gateway.routing.router import Router
@@ -24,6 +26,8 @@ from serving.telemetry import metrics
 
 _OTHERS_WOULD_FAIL = frozenset({grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.DEADLINE_EXCEEDED})
 """What another variant would not mend: a request that is wrong, and time that is up."""
+_CALLERS_OWN = frozenset({grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.NOT_FOUND})
+"""What says nothing about the variant."""
 _BRIEFLY_SECONDS = 1.0
 """How long a variant that `stable` can stand in for may have been away: as long as it takes to connect anew."""
 
@@ -41,21 +45,51 @@ class _Outcome:
     timings: types_pb2.Timings | None
 
 
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """One request on its way.
+
+    Attributes:
+        question: the image and its options.
+        bypass_cache: as in the request.
+        started: when it came, time.monotonic() seconds.
+        key: what it fell to its variant by.
+        recorded: who is asking, where the answer may be kept to judge variants by.
+        failure: name of the status with which the variant that it fell to failed before.
+    """
+
+    question: Question
+    bypass_cache: bool
+    started: float
+    key: bytes
+    recorded: Asked | None
+    failure: str = ""
+
+
 class Recognizer:
     """Recognises images, by asking the cache first where it may."""
 
-    def __init__(self, checks: Checks, router: Router, cache: ResultCache | None, patience: float) -> None:
+    def __init__(
+        self,
+        checks: Checks,
+        router: Router,
+        cache: ResultCache | None,
+        patience: float,
+        recorder: Recorder | None = None,
+    ) -> None:
         """
         Args:
             checks: what is refused.
             router: chooses who answers.
             cache: None: nothing is cached.
             patience: seconds that a variant may have had no replica before its calls fail, where none stands in for it.
+            recorder: keeps what variants are judged by; None: nothing is kept.
         """
         self._checks = checks
         self._router = router
         self._cache = cache
         self._patience = patience
+        self._recorder = recorder
         self._flights: SingleFlight[_Outcome] = SingleFlight()
         self._coalesced = metrics.CACHE_REQUESTS.labels("memory", "coalesced")
 
@@ -72,65 +106,85 @@ class Recognizer:
         started = time.monotonic()
         self._checks.check(request.image, request.options)
         question = Question(request.image, request.options)
+        recorded = self._asked(hints)
         with self._router.choose(hints) as variant:
             alone = variant.name == STABLE or hints.assigned == FORCED
             try:
                 patience = self._patience if alone else _BRIEFLY_SECONDS
-                return await self._answer_of(variant, question, request.bypass_cache, started, patience)
+                answer = _Asked(question, request.bypass_cache, started, hints.key, recorded)
+                return await self._answer_of(variant, answer, patience)
             except ServiceError as error:
                 metrics.VARIANT_ERRORS.labels(variant.name, error.code.name).inc()
                 if alone or error.code in _OTHERS_WOULD_FAIL or error.suspect:
+                    self._failed(recorded, started, error)
                     raise
+                failure = error.code.name
         metrics.VARIANT_FALLBACKS.labels(variant.name).inc()
         with self._router.stable as stable:
             try:
-                return await self._answer_of(stable, question, request.bypass_cache, started, self._patience)
+                answer = _Asked(question, request.bypass_cache, started, hints.key, recorded, failure)
+                return await self._answer_of(stable, answer, self._patience)
             except ServiceError as error:
                 metrics.VARIANT_ERRORS.labels(STABLE, error.code.name).inc()
+                self._failed(recorded, started, error)
                 raise
 
-    async def _answer_of(
-        self, variant: Variant, question: Question, bypass_cache: bool, started: float, patience: float
-    ) -> gateway_pb2.RecognizeResponse:
-        if self._cache is None or bypass_cache or not variant.fingerprint:
-            cache = None if bypass_cache else self._cache
-            outcome, took_part = await self._ask_and_keep(cache, variant, question, patience), BYPASS
+    def _asked(self, hints: Hints) -> Asked | None:
+        """Who is asking, where that is to be kept: an answer of a variant that was asked for by name judges nobody."""
+        if self._recorder is None or not hints.key:
+            return None
+        return Asked(hints.key, self._router.assigned(hints), self._router.shares)
+
+    def _failed(self, recorded: Asked | None, started: float, error: ServiceError) -> None:
+        if self._recorder is not None and recorded is not None and error.code not in _CALLERS_OWN:
+            seconds = time.monotonic() - started
+            self._recorder.answered(recorded, "", b"", cached=False, seconds=seconds, error=error.code.name)
+
+    async def _answer_of(self, variant: Variant, asked: _Asked, patience: float) -> gateway_pb2.RecognizeResponse:
+        if self._cache is None or asked.bypass_cache or not variant.fingerprint:
+            cache = None if asked.bypass_cache else self._cache
+            outcome, took_part = await self._ask_and_keep(cache, variant, asked, patience), BYPASS
         else:
-            key = question.key(variant.fingerprint)
+            key = asked.question.key(variant.fingerprint)
             payload = self._cache.get_local(key)
             if payload is not None:
                 outcome, took_part = _Outcome(payload, None), HIT
             else:
-                find = partial(self._find_or_ask, self._cache, key, variant, question, patience)
+                find = partial(self._find_or_ask, self._cache, key, variant, asked, patience)
                 outcome, joined = await self._flights.run(key, find)
                 took_part = HIT if outcome.timings is None else COALESCED if joined else MISS
                 if joined:
                     self._coalesced.inc()
-        return self._answer(outcome, variant, took_part, started)
+        return self._answer(outcome, variant, took_part, asked)
 
     async def _find_or_ask(
-        self, cache: ResultCache, key: bytes, variant: Variant, question: Question, patience: float
+        self, cache: ResultCache, key: bytes, variant: Variant, asked: _Asked, patience: float
     ) -> _Outcome:
         payload = await cache.get_shared(key)
         if payload is not None:
             return _Outcome(payload, None)
-        return await self._ask_and_keep(cache, variant, question, patience)
+        return await self._ask_and_keep(cache, variant, asked, patience)
 
     async def _ask_and_keep(
-        self, cache: ResultCache | None, variant: Variant, question: Question, patience: float
+        self, cache: ResultCache | None, variant: Variant, asked: _Asked, patience: float
     ) -> _Outcome:
+        question = asked.question
         await self._checks.check_header(question.image)
         started = time.monotonic()
         answer = await variant.recognize(question.image, question.options, patience)
-        outcome = _outcome(answer, time.monotonic() - started)
+        seconds = time.monotonic() - started
+        outcome = _outcome(answer, seconds)
         if cache is not None and answer.fingerprint and not answer.degraded:
             # Under the pipeline that made it, which in a rollout need not be the one that was expected.
             cache.put(question.key(answer.fingerprint), outcome.payload)
-        self._router.copy(variant, question.image, question.options)
+        if self._router.has_shadows:
+            context, told = current.get(), Answered(variant.name, answer, seconds)
+            request_id = "" if context is None or asked.recorded is None else context.request_id
+            self._router.copy(Original(question.image, question.options, told, request_id, asked.key))
         return outcome
 
     def _answer(
-        self, outcome: _Outcome, variant: Variant, took_part: str, started: float
+        self, outcome: _Outcome, variant: Variant, took_part: str, asked: _Asked
     ) -> gateway_pb2.RecognizeResponse:
         response = gateway_pb2.RecognizeResponse.FromString(outcome.payload)
         response.variant = variant.name
@@ -141,9 +195,14 @@ class Recognizer:
             response.cached = True
         else:
             response.timings.CopyFrom(outcome.timings)
-        seconds = time.monotonic() - started
+        seconds = time.monotonic() - asked.started
         response.timings.total_ms = seconds * 1000
         variant.predictions.count(response, took_part, seconds)
+        if self._recorder is not None and asked.recorded is not None:
+            cached = outcome.timings is None
+            self._recorder.answered(
+                asked.recorded, variant.name, outcome.payload, cached=cached, seconds=seconds, error=asked.failure
+            )
         return response
 
 

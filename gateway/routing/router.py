@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 
-from ferry.v1 import ensembler_pb2
 from gateway.routing.assignment import Assignment
+from gateway.routing.copied import Original
 from gateway.routing.hints import FORCED, KEYED, RANDOM, VARIANT_KEY, Hints
 from gateway.routing.shadow import Shadow
 from gateway.routing.table import STABLE, RoutingTable
@@ -83,11 +83,25 @@ class Router:
             return self.stable
         return variant
 
-    def copy(self, answered_by: Variant, image: bytes, options: ensembler_pb2.RecognizeOptions) -> None:
-        """Sends a copy of an image, that a variant has just computed an answer to, to others that want their share."""
+    def assigned(self, hints: Hints) -> str:
+        """The name of the variant that a caller with a key falls to, whoever answers; empty without a key."""
+        return self._assignment.of_key(hints.key) if hints.key else ""
+
+    @property
+    def shares(self) -> Mapping[str, float]:
+        """Of the callers, by the table in use."""
+        return self._shares
+
+    @property
+    def has_shadows(self) -> bool:
+        """Whether any variant wants copies."""
+        return bool(self._shadows)
+
+    def copy(self, original: Original) -> None:
+        """Sends copies of an image, that a variant has just computed an answer to, to others that want their share."""
         for name, share in self._shadows.items():
-            if name != answered_by.name and random.random() < share:
-                self._shadow.send(self._variants[name], image, options)
+            if name != original.answered.variant and random.random() < share:
+                self._shadow.send(self._variants[name], original)
 
     async def apply(self, table: RoutingTable) -> None:
         """Puts a table into use without a break: what is new is connected first, what is gone ends its calls first."""
@@ -122,4 +136,5 @@ class Router:
         }
         self._shadows = {entry.name: entry.shadow for entry in table.variants if entry.shadow > 0}
         self._assignment = Assignment(table)
+        self._shares = table.shares
         self._variants = variants

