@@ -7,7 +7,7 @@ import sys
 import typer
 
 import ferry
-from cli import monitor, predict, serve, status
+from cli import feedback, monitor, predict, serve, status
 from cli.cluster.errors import ClusterError
 from cli.lazy import UNTOUCHED, pass_on
 from cli.output import errors
@@ -28,6 +28,7 @@ app.command()(serve.serve)
 app.command()(predict.predict)
 app.command()(status.status)
 app.command()(monitor.monitor)
+app.command()(feedback.feedback)
 
 # What follows is passed on untouched to commands that are imported only when they are called.
 

@@ -12,9 +12,10 @@ import grpc
 import ferry
 from ferry.client import calls, convert
 from ferry.client.calls import DEFAULT_TIMEOUT, BatchItem, Call
+from ferry.client.errors import FerryError
 from ferry.client.images import Image
 from ferry.client.options import Options
-from ferry.client.results import ClusterStatus, Recognition
+from ferry.client.results import ClusterStatus, Label, Recognition
 from ferry.tls import Tls
 from ferry.transport import channel_options, target
 from ferry.v1 import gateway_pb2, gateway_pb2_grpc
@@ -111,6 +112,31 @@ class AsyncClient:
                     stream.cancel()
                 for item in chunk.end(error):
                     yield item
+
+    async def feedback(self, labels: Iterable[Label], *, timeout: float | None = None) -> list[tuple[int, FerryError]]:
+        """Says what the expressions of faces of earlier answers truly were, so that variants can be judged.
+
+        Args:
+            labels: any number of them; the same again changes nothing, another expression takes the former's place.
+            timeout: seconds for each 1,000 labels.
+
+        Returns:
+            Position among `labels` and reason of each that was not taken.
+
+        Raises:
+            FerryError: or one of its kinds, such as InvalidRequestError for an expression that is none.
+        """
+        refused: list[tuple[int, FerryError]] = []
+        first = 0
+        for message in calls.labels(labels):
+            call = self._call(timeout)
+            try:
+                answer = await self._stub.SubmitFeedbackBatch(message, timeout=call.timeout, metadata=call.metadata)
+            except grpc.RpcError as error:
+                raise call.error(error) from error
+            refused += calls.refusals(answer, first, call.request_id)
+            first += len(message.feedback)
+        return refused
 
     async def status(self, *, timeout: float | None = None) -> ClusterStatus:
         """Which variants, models and pipelines serve at present.

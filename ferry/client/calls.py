@@ -9,17 +9,22 @@ from typing import TypeAlias
 import grpc
 
 from ferry.client import convert, errors
-from ferry.client.errors import FerryError, InvalidImageError, UnavailableError
+from ferry.client.errors import FerryError, InvalidImageError, InvalidRequestError, UnavailableError
 from ferry.client.images import LARGEST_IMAGE_BYTES, Image, read
 from ferry.client.options import Options, to_proto
-from ferry.client.results import Recognition
+from ferry.client.results import Label, Recognition
 from ferry.client.tracing import with_trace_context
-from ferry.v1 import gateway_pb2
+from ferry.v1 import gateway_pb2, types_pb2
 
 DEFAULT_TIMEOUT = 30.0
 """Seconds for one call."""
 MAX_TIMEOUT = 86_400.0
 """Seconds; a cluster ends calls long before."""
+BATCH_LABELS = 1000
+"""Most labels that travel in one call."""
+EXPRESSION_NUMBERS = {
+    name.removeprefix("EXPRESSION_").lower(): number for name, number in types_pb2.Expression.items() if number
+}
 CHUNK_IMAGES = 16
 """Most images of a batch that travel in one call."""
 
@@ -55,6 +60,36 @@ def request(image: Image, options: Options) -> gateway_pb2.RecognizeRequest:
     return gateway_pb2.RecognizeRequest(
         image=read(image), options=to_proto(options), bypass_cache=options.get("bypass_cache", False)
     )
+
+
+def labels(given: Iterable[Label]) -> Iterator[gateway_pb2.SubmitFeedbackBatchRequest]:
+    """The messages for labels, as many in each as a cluster takes.
+
+    Raises:
+        InvalidRequestError: an expression that is none; its field says which label.
+    """
+    waiting: list[gateway_pb2.SubmitFeedbackRequest] = []
+    for index, label in enumerate(given):
+        number = EXPRESSION_NUMBERS.get(label.expression)
+        if number is None or not 0 <= label.face < 1 << 32:
+            message = f"label {index} is none: {label}; expressions are {', '.join(EXPRESSION_NUMBERS)}"
+            raise InvalidRequestError(message, field=f"labels[{index}]")
+        waiting.append(
+            gateway_pb2.SubmitFeedbackRequest(request_id=label.request_id, face_index=label.face, expression=number)
+        )
+        if len(waiting) == BATCH_LABELS:
+            yield gateway_pb2.SubmitFeedbackBatchRequest(feedback=waiting)
+            waiting = []
+    if waiting:
+        yield gateway_pb2.SubmitFeedbackBatchRequest(feedback=waiting)
+
+
+def refusals(
+    response: gateway_pb2.SubmitFeedbackBatchResponse, first: int, request_id: str
+) -> Iterator[tuple[int, FerryError]]:
+    """Position and reason of each label that was not taken; `first` is the position of the message's first."""
+    for refusal in response.refusals:
+        yield first + refusal.index, errors.from_item(refusal.error, request_id)
 
 
 def incomplete(call: Call) -> FerryError:

@@ -121,6 +121,18 @@ class Recognition:
 
 
 @dataclass(frozen=True, slots=True)
+class Label:
+    """What the expression of one face of an earlier answer truly was."""
+
+    request_id: str
+    """Of the answer."""
+    face: int
+    """Position of the face in the answer, from 0."""
+    expression: str
+    """angry, disgust, fear, happy, neutral, sad or surprised."""
+
+
+@dataclass(frozen=True, slots=True)
 class LoadFailure:
     """A version that a service should serve and cannot load; the one that it has goes on."""
 

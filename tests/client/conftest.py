@@ -66,6 +66,15 @@ class FakeGateway(gateway_pb2_grpc.ExpressionRecognitionServicer):
         self._receive(request, context)
         return answer(request)
 
+    def SubmitFeedbackBatch(  # noqa: N802
+        self, request: Any, context: grpc.ServicerContext
+    ) -> gateway_pb2.SubmitFeedbackBatchResponse:
+        self._receive(request, context)
+        last = len(request.feedback) - 1
+        error = gateway_pb2.ItemError(code=5, message="no such answer")
+        refusal = gateway_pb2.FeedbackRefusal(index=last, error=error)
+        return gateway_pb2.SubmitFeedbackBatchResponse(accepted=last, refusals=[refusal])
+
     def RecognizeMany(  # noqa: N802
         self, request_iterator: Iterator[Any], context: grpc.ServicerContext
     ) -> Iterator[gateway_pb2.RecognizeManyResponse]:
