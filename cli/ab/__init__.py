@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from cli.ab.command import plan
+from cli.ab.show import report
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -21,3 +22,4 @@ def ab() -> None:
 
 
 app.command()(plan)
+app.command()(report)

@@ -1,0 +1,134 @@
+"""`ferry ab report`."""
+
+from __future__ import annotations
+
+import re
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from cli.ab.metric import Metric
+from cli.ab.records import RecordsError, read
+from cli.ab.report import ALPHA, MARGIN, Comparison, Report
+from cli.ab.report import report as judged
+from cli.output import JsonOption, answers, errors, print_json
+from gateway.routing.table import STABLE
+
+_UNITS = {"m": 60, "h": 3600, "d": 86400, "w": 604800}
+_PICTURES = (".png", ".svg", ".pdf")
+FAILED = 3
+"""Exit status where there is no report: neither a verdict nor the want of one."""
+
+RedisOption = Annotated[
+    str,
+    typer.Option(envvar="FERRY_REDIS_URL", metavar="URL", show_default=False, help="The Redis of the gateways."),
+]
+
+
+def report(
+    redis_url: RedisOption,
+    *,
+    variant: Annotated[
+        list[str] | None, typer.Option(help="The new variant; again for several. By default all of them.")
+    ] = None,
+    against: Annotated[str, typer.Option(help="The variant that it is compared with.")] = STABLE,
+    since: Annotated[str, typer.Option(help="How far back: 2d, 12h, 30m, or a date such as 2026-05-01.")] = "7d",
+    metric: Annotated[
+        list[Metric] | None, typer.Option(help="What is compared; again for several. The first one decides.")
+    ] = None,
+    alpha: Annotated[float, typer.Option(help="Probability of a verdict where there is no difference.")] = ALPHA,
+    margin: Annotated[float, typer.Option(help="The largest difference that does not matter, as a share.")] = MARGIN,
+    as_json: JsonOption = False,
+    plot: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Draw the intervals over time (.png, .svg or .pdf).")
+    ] = None,
+) -> None:
+    """Say which variant is better, by how much, and how sure that is; as often as you like.
+
+    Exit status: 0 better, 1 not decided, 2 worse or a guardrail broken (errors, degraded answers, p95), 3 no report.
+    """
+    for name, value in (("alpha", alpha), ("margin", margin)):
+        if not 0 < value < 1:  # so that NaN fails too
+            raise typer.BadParameter(f"must lie between 0 and 1, not {value:g}", param_hint=f"--{name}")
+    if plot is not None and plot.suffix not in _PICTURES:
+        raise typer.BadParameter(f"must end with one of {', '.join(_PICTURES)}", param_hint="--plot")
+    now = time.time()
+    begin = moment(since, now)
+    try:
+        records = read(redis_url, begin, now)
+        found = judged(records, variant or (), against, metric or tuple(Metric), alpha=alpha, margin=margin)
+    except RecordsError as error:
+        errors.print(f"error: {error}", markup=False, highlight=False, soft_wrap=True)
+        raise typer.Exit(FAILED) from error
+    if plot is not None:
+        from cli.ab.figure import draw
+
+        draw(found, plot)
+    if as_json:
+        print_json(_record(found, begin, now))
+    else:
+        for comparison in found.comparisons:
+            _show(comparison)
+        if plot is not None:
+            answers.print(f"picture: {plot}", highlight=False)
+    raise typer.Exit(int(found.exit))
+
+
+def moment(text: str, now: float) -> float:
+    """Unix time of `2d` (ago) or of a date; local time where it names no zone.
+
+    Raises:
+        typer.BadParameter: neither, or in the future.
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([mhdw])", text)
+    if match is not None:
+        return max(now - float(match[1]) * _UNITS[match[2]], 0.0)
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        message = f"is a time such as 2d, 12h or 30m, or a date such as 2026-05-01, not {text!r}"
+        raise typer.BadParameter(message, param_hint="--since") from None
+    if found.timestamp() > now:
+        raise typer.BadParameter(f"{text} is in the future", param_hint="--since")
+    return found.timestamp()
+
+
+def _show(comparison: Comparison) -> None:
+    answers.print(f"[bold]{escape(comparison.summary)}[/]", highlight=False)
+    table = Table("metric", "n", "callers", comparison.new, comparison.old, "difference", "verdict", box=None)
+    for metric, one in comparison.findings.items():
+        paired = " (pairs)" if one.paired else ""
+        factor, unit = (1.0, " ms") if metric is Metric.LATENCY else (100.0, "")
+        where = one.judgement.interval
+        known = one.judgement.estimate.variance < 1 or metric is Metric.LATENCY
+        difference = f"{factor * where.low:+.1f} to {factor * where.high:+.1f}{unit}" if known else ""
+        table.add_row(
+            metric.value + paired,
+            str(one.n[0]) if one.paired else f"{one.n[0]:,} / {one.n[1]:,}",
+            str(one.callers[0]) if one.paired else f"{one.callers[0]:,} / {one.callers[1]:,}",
+            *("" if value is None else f"{factor * value:.1f}{unit or ' %'}" for value in (one.new, one.old)),
+            "" if metric is Metric.AGREEMENT else difference.replace("+inf", "?").replace("-inf", "?"),
+            escape(one.words),
+        )
+    answers.print(table)
+    for note in comparison.notes:
+        answers.print(f"note: {note}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _record(found: Report, begin: float, now: float) -> dict[str, object]:
+    return {
+        "since": datetime.fromtimestamp(begin, UTC).isoformat(),
+        "until": datetime.fromtimestamp(now, UTC).isoformat(),
+        "verdict": found.exit.name.lower(),
+        "sample_ratio": {
+            "refuted": found.ratio.refuted,
+            "callers": found.ratio.callers,
+            "expected": found.ratio.expected,
+        },
+        "comparisons": [comparison.record() for comparison in found.comparisons],
+    }

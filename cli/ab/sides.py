@@ -1,0 +1,183 @@
+"""The observations of one comparison: a new variant and an old one, each as its present pipeline answered."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+
+import numpy as np
+import numpy.typing as npt
+
+from cli.ab.estimate import Numbers, Whole
+from cli.ab.records import Records
+from gateway.experiments.record import Exposure, Pair
+
+Times = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Series:
+    """Observations in the order in which they became known.
+
+    Attributes:
+        values: float64 [N].
+        callers: int64 [N], whose each is.
+        times: float64 [N], when each became known, Unix time in seconds, rising.
+        truth: int64 [N], the true expression; 0 where there is none.
+    """
+
+    values: Numbers
+    callers: Whole
+    times: Times
+    truth: Whole
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def until(self, time: float) -> Series:
+        """Those that were known by then."""
+        n = int(np.searchsorted(self.times, time, side="right"))
+        return Series(self.values[:n], self.callers[:n], self.times[:n], self.truth[:n])
+
+
+Row = tuple[float, str, float, int]
+"""Time, caller, value, truth."""
+
+
+def series(rows: list[Row]) -> Series:
+    """From rows in any order."""
+    rows.sort(key=lambda row: row[0])
+    _, callers = np.unique(np.array([row[1] for row in rows], dtype=str), return_inverse=True)
+    return Series(
+        np.array([row[2] for row in rows], dtype=np.float64),
+        callers.astype(np.int64),
+        np.array([row[0] for row in rows], dtype=np.float64),
+        np.array([row[3] for row in rows], dtype=np.int64),
+    )
+
+
+class Sides:
+    """What speaks for and against a new variant.
+
+    Attributes:
+        new, old: names of the variants.
+        notes: what a reader has to know of the data, each a sentence.
+    """
+
+    def __init__(self, records: Records, new: str, old: str) -> None:
+        self.new = new
+        self.old = old
+        self.notes: list[str] = []
+        self._records = records
+        self._pipelines = {name: self._pipeline(name) for name in (old, new)}
+        if self._pipelines[new] and self._pipelines[new] == self._pipelines[old]:
+            self.notes.append(f"{new} and {old} run the same pipeline; what differs is chance, or where they run")
+
+    def of_answers(self, name: str, value: Callable[[Exposure], float], *, computed: bool = False) -> Series:
+        """One observation an answer of a variant to a caller of its own; `computed`: not from the cache."""
+        return series(
+            [
+                (one.time, one.caller, value(one), 0)
+                for one in self._records.exposures.values()
+                if self._own(one, name) and one.variant and not (computed and one.cached)
+            ]
+        )
+
+    def of_images(self, name: str) -> Series:
+        """One observation an image that somebody fell to the variant with: 1 where it failed, whoever answered then."""
+        return series(
+            [
+                (one.time, one.caller, float(bool(one.error)), 0)
+                for one in self._records.exposures.values()
+                if one.assigned == name and (bool(one.error) or self._own(one, name))
+            ]
+        )
+
+    def of_labels(self, name: str) -> Series:
+        """One observation a labelled face of a variant: 1 where it was right."""
+        rows: list[Row] = []
+        for request_id, faces in self._records.labels.items():
+            one = self._records.exposures.get(request_id)
+            if one is None or not self._own(one, name):
+                continue
+            for index, label in faces.items():
+                if index < len(one.faces):
+                    right = one.faces[index][0] == label.expression
+                    rows.append((label.time, one.caller, float(right), label.expression))
+        return series(rows)
+
+    def of_labelled_pairs(self) -> Series:
+        """One observation a labelled face that both answered: 1 where only the new one was right, -1 the other way."""
+        rows: list[Row] = []
+        for pair in self._own_pairs():
+            labels = self._records.labels.get(pair.request_id, {})
+            for index, original, shadow in pair.matched:
+                label = labels.get(index)
+                if label is None:
+                    continue
+                gain = float(shadow[0] == label.expression) - float(original[0] == label.expression)
+                rows.append((label.time, pair.caller, gain, label.expression))
+        return series(rows)
+
+    def of_pairs(self) -> Series:
+        """One observation a face that both answered: 1 where they agree."""
+        return series(
+            [
+                (pair.time, pair.caller, float(original[0] == shadow[0]), 0)
+                for pair in self._own_pairs()
+                for _, original, shadow in pair.matched
+            ]
+        )
+
+    def unmatched(self) -> tuple[int, int]:
+        """Faces that only the old one found, and that only the new one found."""
+        pairs = list(self._own_pairs())
+        return sum(pair.only_original for pair in pairs), sum(pair.only_shadow for pair in pairs)
+
+    def confidence_difference(self) -> float | None:
+        """Mean difference of the confidences of new and old in the faces that both answered, -1 to 1."""
+        differences = [
+            (max(shadow[1:]) - max(original[1:])) / 1000
+            for pair in self._own_pairs()
+            for _, original, shadow in pair.matched
+            if len(original) > 1 and len(shadow) > 1
+        ]
+        return float(np.mean(differences)) if differences else None
+
+    def _own(self, one: Exposure, name: str) -> bool:
+        return one.assigned == one.variant == name and one.fingerprint == self._pipelines[name]
+
+    def _own_pairs(self) -> Iterator[Pair]:
+        for pair in self._records.pairs:
+            ours = (pair.fingerprint, pair.shadow_fingerprint) == (self._pipelines[self.old], self._pipelines[self.new])
+            if pair.variant == self.old and pair.shadow == self.new and ours:
+                yield pair
+
+    def _pipeline(self, name: str) -> str:
+        """The newest of a variant; says what that leaves out."""
+        seen: dict[str, float] = {}
+        first: dict[str, float] = {}
+        found = [
+            (one.fingerprint, one.time)
+            for one in self._records.exposures.values()
+            if one.assigned == one.variant == name
+        ]
+        for pair in self._records.pairs:
+            if pair.shadow == name:
+                found.append((pair.shadow_fingerprint, pair.time))
+            if pair.variant == name:
+                found.append((pair.fingerprint, pair.time))
+        for fingerprint, time in found:
+            seen[fingerprint] = max(seen.get(fingerprint, 0.0), time)
+            first[fingerprint] = min(first.get(fingerprint, time), time)
+        if not seen:
+            return ""
+        newest = max(seen, key=lambda fingerprint: seen[fingerprint])
+        others = sum(fingerprint != newest for fingerprint, _ in found)
+        if others:
+            when = datetime.fromtimestamp(first[newest]).astimezone().strftime("%Y-%m-%d %H:%M")
+            self.notes.append(
+                f"{name} has another pipeline since {when}; {others:,} records of former ones are left out"
+            )
+        return newest

@@ -1,0 +1,178 @@
+"""What the report says of made-up records, in words and by its status."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+from typer.testing import CliRunner
+
+from cli.ab import app, show
+from cli.ab.metric import Metric
+from cli.ab.records import Label, Records, RecordsError
+from cli.ab.report import Exit, report
+from tests.cli.ab.made_up import START, TABLE, experiment, exposure, shadowed
+
+ALL = tuple(Metric)
+
+
+def judged(records: Records, metrics=ALL, **options):
+    return report(records, ["canary"], "stable", metrics, **options).comparisons[0]
+
+
+def test_a_better_canary_is_found_and_the_words_say_by_how_much() -> None:
+    found = judged(experiment({"stable": 0.6, "canary": 0.75}))
+    assert found.verdict is Exit.BETTER
+    assert found.summary.startswith("canary is better than stable by 1")
+    assert "points (" in found.summary
+    assert "certain enough since 20" in found.summary
+
+
+def test_a_worse_canary_is_found() -> None:
+    assert judged(experiment({"stable": 0.75, "canary": 0.6})).verdict is Exit.WORSE
+
+
+def test_equal_variants_have_no_verdict_and_the_words_say_what_is_missing() -> None:
+    found = judged(experiment({"stable": 0.7, "canary": 0.7}))
+    assert found.verdict is Exit.UNDECIDED
+    assert "needs about" in found.summary
+    assert "more labels" in found.summary
+
+
+def test_pairs_of_a_shadow_need_few_labels() -> None:
+    accuracy = {"stable": 0.6, "canary": 0.68}
+    found = judged(shadowed(accuracy, 600))
+    assert found.findings[Metric.ACCURACY].paired
+    assert found.verdict is Exit.BETTER
+    assert judged(experiment(accuracy, 600)).verdict is Exit.UNDECIDED, "as many labels without pairs"
+    agreement = found.findings[Metric.AGREEMENT]
+    assert agreement.new == pytest.approx(0.92, abs=0.03)
+    assert "same expression on 9" in agreement.words
+
+
+def test_a_few_busy_callers_are_not_many_labels() -> None:
+    accuracy = {"stable": 0.6, "canary": 0.75}
+    assert judged(experiment(accuracy, 2000, per_caller=200)).verdict is Exit.UNDECIDED
+    assert judged(experiment(accuracy, 2000, per_caller=10)).verdict is Exit.BETTER
+
+
+def test_callers_in_other_shares_than_were_set_block_the_verdict() -> None:
+    records = experiment({"stable": 0.6, "canary": 0.75})
+    wrong = replace(records, tables={"t": {"stable": 0.7, "canary": 0.3}})
+    found = judged(wrong)
+    assert found.verdict is Exit.UNDECIDED
+    assert "in the shares that were set" in found.summary
+    assert "expected" in found.summary
+
+
+def test_a_guardrail_beats_a_better_accuracy() -> None:
+    records = experiment({"stable": 0.6, "canary": 0.75}, milliseconds={"stable": 50, "canary": 90})
+    found = judged(records)
+    assert [one.metric for one in found.broken] == [Metric.LATENCY]
+    assert found.verdict is Exit.WORSE
+    assert "slower" in found.summary
+    failing = judged(experiment({"stable": 0.6, "canary": 0.6}, errors={"stable": 0.0, "canary": 0.2}))
+    assert Metric.ERRORS in {one.metric for one in failing.broken}
+
+
+def test_answers_by_another_variant_do_not_count_for_either() -> None:
+    records = experiment({"stable": 0.6, "canary": 0.6}, errors={"stable": 0.0, "canary": 0.5})
+    found = judged(records)
+    assert found.findings[Metric.ACCURACY].n[1] == 1000
+    assert 400 < found.findings[Metric.ACCURACY].n[0] < 600
+
+
+def test_a_changed_pipeline_splits_the_record_and_is_named() -> None:
+    records = experiment({"stable": 0.6, "canary": 0.6})
+    old = {
+        name: replace(one, fingerprint="f" * 16) if one.assigned == "canary" and one.time < START + 1000 else one
+        for name, one in records.exposures.items()
+    }
+    found = judged(replace(records, exposures=old))
+    assert found.findings[Metric.ACCURACY].n == (500, 1000)
+    assert any("canary has another pipeline since" in note and "500" in note for note in found.notes)
+
+
+def test_variants_with_one_pipeline_keep_their_own_counts() -> None:
+    records = experiment({"stable": 0.6, "canary": 0.75})
+    same = {name: replace(one, fingerprint="f" * 16) for name, one in records.exposures.items()}
+    found = judged(replace(records, exposures=same))
+    assert found.findings[Metric.ACCURACY].n == (1000, 1000)
+    assert any("same pipeline" in note for note in found.notes)
+
+
+def test_several_variants_share_what_may_be_wrong() -> None:
+    two = experiment({"stable": 0.6, "canary": 0.7, "third": 0.6}, 3000)
+    two = replace(two, tables={"t": {"stable": 1 / 3, "canary": 1 / 3, "third": 1 / 3}})
+    alone = report(two, ["canary"], "stable", ALL).comparisons[0].findings[Metric.ACCURACY].judgement.interval
+    both = report(two, [], "stable", ALL)
+    assert [one.new for one in both.comparisons] == ["canary", "third"]
+    assert both.comparisons[0].findings[Metric.ACCURACY].judgement.interval.width > alone.width
+
+
+def test_what_was_not_recorded_is_named() -> None:
+    with pytest.raises(RecordsError, match="FERRY_RECORD_EXPOSURES"):
+        report(Records({}, {}, []), ["canary"], "stable", ALL)
+    records = experiment({"stable": 0.6, "canary": 0.6}, 10)
+    with pytest.raises(RecordsError, match="'typo'; there are canary, stable"):
+        report(records, ["typo"], "stable", ALL)
+    with pytest.raises(RecordsError, match="with itself"):
+        report(records, ["stable"], "stable", ALL)
+    with pytest.raises(RecordsError, match="only stable"):
+        report(Records({"a": exposure("stable", "c", START)}, {}, [], TABLE), [], "stable", ALL)
+
+
+def test_a_label_outside_the_answer_counts_nothing() -> None:
+    records = Records(
+        {"a": exposure("stable", "c", START)}, {"a": {7: Label(4, START)}, "gone": {0: Label(4, START)}}, []
+    )
+    both = replace(records, exposures={**records.exposures, "b": exposure("canary", "d", START)})
+    assert judged(both).findings[Metric.ACCURACY].n == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "status"), [((0.6, 0.75), 0), ((0.7, 0.7), 1), ((0.75, 0.6), 2)], ids=["better", "equal", "worse"]
+)
+def test_the_command_s_status_is_for_pipelines(monkeypatch, accuracy, status) -> None:
+    records = experiment(dict(zip(("stable", "canary"), accuracy, strict=True)))
+    monkeypatch.setattr(show, "read", lambda *_: records)
+    done = CliRunner().invoke(app, ["report", "--redis-url", "redis://x", "--json"])
+    assert done.exit_code == status
+    written = json.loads(done.stdout)
+    assert written["comparisons"][0]["variant"] == "canary"
+    assert written["comparisons"][0]["metrics"]["accuracy"]["n"] == {"variant": 1000, "against": 1000}
+    shown = CliRunner().invoke(app, ["report", "--redis-url", "redis://x"])
+    assert shown.exit_code == status
+    assert "accuracy" in shown.stdout
+
+
+def test_a_picture_is_drawn(monkeypatch, tmp_path) -> None:
+    pytest.importorskip("matplotlib")
+    monkeypatch.setattr(show, "read", lambda *_: experiment({"stable": 0.6, "canary": 0.75}))
+    path = tmp_path / "ab.png"
+    CliRunner().invoke(app, ["report", "--redis-url", "redis://x", "--plot", str(path)])
+    assert path.read_bytes()[:4] == b"\x89PNG"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        (["--since", "2999-01-01"], "future"),
+        (["--since", "yesterday"], "2d"),
+        (["--alpha", "nan"], "alpha"),
+        (["--margin", "0"], "margin"),
+        (["--metric", "beauty"], "beauty"),
+        (["--plot", "out.txt"], ".png"),
+    ],
+)
+def test_bad_input_is_named(arguments, word) -> None:
+    done = CliRunner().invoke(app, ["report", "--redis-url", "redis://127.0.0.1:1", *arguments])
+    assert done.exit_code == 2
+    assert word in done.output
+
+
+def test_without_a_redis_there_is_no_report() -> None:
+    done = CliRunner().invoke(app, ["report", "--redis-url", "redis://127.0.0.1:1"])
+    assert done.exit_code == show.FAILED
+    assert CliRunner().invoke(app, ["report", "--redis-url", "nonsense"]).exit_code == show.FAILED
