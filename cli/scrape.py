@@ -79,7 +79,7 @@ class Scrape:
 def scrape(ports: Sequence[int], host: str = "127.0.0.1") -> list[Scrape]:
     """What the Ferry services among `ports` export now; ports where none answers are left out."""
     with ThreadPoolExecutor(len(ports)) as pool:
-        found = pool.map(lambda port: _fetch(f"{host}:{port}"), ports)
+        found = pool.map(lambda port: fetch(f"{host}:{port}"), ports)
         return [parse(endpoint, text) for endpoint, text in found if _MARKER in text]
 
 
@@ -110,7 +110,8 @@ def parse(endpoint: str, text: str) -> Scrape:
     return Scrape(endpoint, time.monotonic(), values, histograms)
 
 
-def _fetch(endpoint: str) -> tuple[str, str]:
+def fetch(endpoint: str) -> tuple[str, str]:
+    """The endpoint, `host:port`, and its metrics page; empty where none answers."""
     try:
         with _DIRECT.open(f"http://{endpoint}/metrics", timeout=_TIMEOUT) as answer:
             return endpoint, answer.read(_LIMIT).decode(errors="replace")

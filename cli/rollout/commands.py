@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -11,6 +13,10 @@ from rich.table import Table
 
 from cli.output import answers, errors
 from cli.rollout.errors import RolloutError
+from cli.rollout.judge.command import judge
+from cli.rollout.judge.place import ANNOTATION, LocalPlace, PlaceError
+from cli.rollout.judge.state import Phase, State
+from cli.rollout.judge.state import load as load_state
 from cli.rollout.kubectl import Kubectl
 from cli.rollout.standstill import standstills
 from cli.rollout.tracks import (
@@ -23,11 +29,14 @@ from cli.rollout.tracks import (
     read_deployments,
     read_tracks,
 )
-from cli.rollout.weights import read_table, with_share, write_table
-from gateway.routing.table import STABLE
+from cli.rollout.weights import CONFIG_MAP, read_table, with_share, write_table
+from gateway.routing.table import STABLE, RoutingTable
 
 CANARY = "canary"
 _WAIT = "10m"
+_TRIES = 5
+_EVENTS = 6
+"""Of a judge, that are shown."""
 _FOLLOW = "gateways follow within about a minute, without a restart"
 
 Namespace = Annotated[str, typer.Option("--namespace", "-n", envvar="FERRY_NAMESPACE", help="Ferry's namespace.")]
@@ -112,9 +121,26 @@ def rollback(namespace: Namespace = "ferry", context: Context = None, dry_run: D
             _wait(kubectl, name)
 
 
+app.command()(judge)
+
+
 @app.command()
-def status(namespace: Namespace = "ferry", context: Context = None) -> None:
-    """Show what does not roll out, and why; who gets which share, and what each track runs."""
+def status(
+    namespace: Namespace = "ferry",
+    context: Context = None,
+    routing_file: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Of gateways on this machine, in place of a cluster.")
+    ] = None,
+) -> None:
+    """Show what does not roll out, and why; who gets which share, what the judge says, and what each track runs."""
+    if routing_file is not None:
+        try:
+            found = LocalPlace(routing_file).read()
+        except PlaceError as error:
+            errors.print(f"error: {error}", markup=False, highlight=False, soft_wrap=True)
+            raise typer.Exit(1) from error
+        _show_shares(found.table, found.state)
+        return
     with _explained():
         kubectl = _kubectl(namespace, context, dry_run=False)
         for stuck in standstills(kubectl, namespace, read_deployments(kubectl)):
@@ -124,8 +150,7 @@ def status(namespace: Namespace = "ferry", context: Context = None) -> None:
             if stuck.reasons:
                 _say(f"  back: {stuck.back}")
         table, _ = read_table(kubectl)
-        for name, share in table.shares.items():
-            answers.print(f"{name}: {share:.1%} of the callers", highlight=False)
+        _show_shares(table, _state(kubectl))
         shown = Table("service", STABLE, CANARY)
         for track in read_tracks(kubectl):
             cells = (f"{describe(one)} {not_ready(one)}".strip() for one in (track.stable, track.canary))
@@ -133,16 +158,48 @@ def status(namespace: Namespace = "ferry", context: Context = None) -> None:
         answers.print(shown)
 
 
+def _show_shares(table: RoutingTable, state: State) -> None:
+    for name, share in table.shares.items():
+        answers.print(f"{name}: {share:.1%} of the callers", highlight=False)
+    if state.phase is not Phase.IDLE or state.reason:
+        _say(f"judge: {state.phase.value}: {state.reason}")
+        for time, words in state.events[-_EVENTS:]:
+            _say(f"  {datetime.fromtimestamp(time).astimezone():%Y-%m-%d %H:%M:%S}  {words}")
+
+
 def _share(kubectl: Kubectl, share: float) -> None:
-    table, version = read_table(kubectl)
-    new = with_share(table, CANARY, share)
-    if new.shares == table.shares:
-        _say(f"{CANARY} has {share:.1%} of the callers already")
+    seen: RoutingTable | None = None
+    for attempt in range(_TRIES):
+        table, version = read_table(kubectl)
+        if seen not in {None, table} and not _by_judge(kubectl, table):
+            raise RolloutError("somebody else has changed the weights meanwhile; look at them and say it again")
+        seen = table
+        new = with_share(table, CANARY, share)
+        if new.shares == table.shares:
+            _say(f"{CANARY} has {share:.1%} of the callers already")
+            return
+        _say("; ".join(f"{name}: {table.shares[name]:.1%} -> {part:.1%}" for name, part in new.shares.items()))
+        try:
+            write_table(kubectl, new, version)
+        except RolloutError as error:
+            # A judge writes now and then; what a person asks for counts all the same, but not over another person.
+            if attempt + 1 == _TRIES or "modified" not in str(error):
+                raise
+            continue
+        if not kubectl.dry_run:
+            _say(_FOLLOW)
         return
-    _say("; ".join(f"{name}: {table.shares[name]:.1%} -> {part:.1%}" for name, part in new.shares.items()))
-    write_table(kubectl, new, version)
-    if not kubectl.dry_run:
-        _say(_FOLLOW)
+
+
+def _by_judge(kubectl: Kubectl, table: RoutingTable) -> bool:
+    """Whether the canary's present share is one that a judge has set."""
+    state = _state(kubectl)
+    return state.phase is not Phase.STOOD_BACK and abs(state.share - table.shares.get(CANARY, 0.0)) < 1e-4
+
+
+def _state(kubectl: Kubectl) -> State:
+    annotations = kubectl.get("configmap", CONFIG_MAP)["metadata"].get("annotations") or {}
+    return load_state(annotations.get(ANNOTATION, ""))
 
 
 def _wait(kubectl: Kubectl, name: str) -> None:

@@ -21,6 +21,7 @@ class PredictionCounter:
     def __init__(self, variant: str) -> None:
         names = ("unspecified", *EXPRESSIONS)
         self._faces = tuple(metrics.PREDICTIONS.labels(variant, name) for name in names)
+        self._degraded = metrics.VARIANT_DEGRADED.labels(variant)
         self._seconds = {
             cache: metrics.PREDICTION_SECONDS.labels(variant, cache) for cache in (HIT, MISS, COALESCED, BYPASS)
         }
@@ -28,6 +29,8 @@ class PredictionCounter:
     def count(self, response: gateway_pb2.RecognizeResponse, cache: str, seconds: float) -> None:
         """Counts one answer that took `seconds`, with `cache` being one of the constants above."""
         self._seconds[cache].observe(seconds)
+        if response.degraded:
+            self._degraded.inc()
         faces: dict[int, int] = {}
         for face in response.faces:
             # An expression that this version does not know counts as unspecified.

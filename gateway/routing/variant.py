@@ -21,6 +21,8 @@ log = logging.getLogger(__name__)
 _POLL_TIMEOUT_SECONDS = 1.0
 _MISSES = 3
 """Looks in a row without an answer after which an ensembler counts as lost; one is an accident."""
+_SHOWN_DIGITS = 16
+"""Of a fingerprint in metrics: enough to tell pipelines apart."""
 _UNKNOWN_INTERVAL_SECONDS = 0.2
 """Between two looks at a pipeline that has just not answered, or that is not known yet: nothing is cached before."""
 
@@ -62,6 +64,7 @@ class Variant:
         self._max_age = max_age
         self._reachable: bool | None = None
         self._misses = 0
+        self._shown = ""
         self._polling: asyncio.Task[None] | None = None
         self._holders = 0
         self._idle = asyncio.Event()
@@ -117,6 +120,7 @@ class Variant:
         """Ends the looks at the pipeline: another one may have the name now, and its metrics."""
         if self._polling is not None:
             self._polling.cancel()
+        self.forget_pipeline()
 
     async def retire(self) -> None:
         """Stops when nobody holds it any more, or when every call's time must be up."""
@@ -147,6 +151,21 @@ class Variant:
             answer = await self._upstream.call(self._stub.Recognize, request, timeout=self._timeout, patience=patience)
         self._hear(answer.fingerprint, asked_at)
         return answer
+
+    def forget_pipeline(self) -> None:
+        """Takes its pipeline out of the metrics: it has left the routing table."""
+        if self._shown:
+            with suppress(KeyError):
+                metrics.VARIANT_PIPELINE.remove(self.name, self._shown)
+            self._shown = ""
+
+    def _show_pipeline(self) -> None:
+        shown = self.fingerprint[:_SHOWN_DIGITS]
+        if shown != self._shown:
+            self.forget_pipeline()
+            if shown:
+                metrics.VARIANT_PIPELINE.labels(self.name, shown).set(1)
+            self._shown = shown
 
     def _hear(self, fingerprint: str, asked_at: float) -> None:
         # That a pipeline is still unknown is no news. Taken for some, it would outdate the first answer, which is on
@@ -179,6 +198,7 @@ class Variant:
             self.entries = tuple(pipeline.entries)
             self._hear(pipeline.fingerprint, asked_at)
         metrics.VARIANT_HEALTHY.labels(self.name).set(self.healthy)
+        self._show_pipeline()
 
     def _missed(self, error: ServiceError, asked_at: float) -> None:
         self._misses = min(self._misses + 1, _MISSES)

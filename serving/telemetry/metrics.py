@@ -49,6 +49,14 @@ VARIANT_SHARE = Gauge("ferry_variant_share", "Share of the callers by the routin
 VARIANT_HEALTHY = Gauge(
     "ferry_variant_healthy", "1 while a variant's ensembler answers and all its models are available.", ("variant",)
 )
+VARIANT_PIPELINE = Gauge(
+    "ferry_variant_pipeline",
+    "1 for the pipeline of a variant as last heard of, by the first 16 digits of its fingerprint.",
+    ("variant", "fingerprint"),
+)
+VARIANT_DEGRADED = Counter(
+    "ferry_variant_degraded_total", "Answers of a variant that a model is missing from.", ("variant",)
+)
 GATEWAY_ABLE = Gauge(
     "ferry_gateway_able", "1 while a variant can answer as far as is known; 0: the gateway is not ready."
 )
@@ -83,6 +91,21 @@ RECORDS = Counter(
     ("kind", "result"),
 )
 RECORD_BYTES = Gauge("ferry_record_bytes", "Bytes in Redis that exposures, pairs and labels take, about.")
+JUDGE_ACTIONS = Counter(
+    "ferry_judge_actions_total",
+    "Looks of the judge of a canary, by what it did: none, start, step, finish, roll_back, stand_back.",
+    ("action",),
+)
+JUDGE_SHARE = Gauge("ferry_judge_share", "Share of the callers that the judged canary has, 0 to 1.")
+JUDGE_BLIND = Gauge("ferry_judge_blind", "1 while the judge misses something that it has to know before a step.")
+VERDICT = Gauge(
+    "ferry_verdict_interval",
+    "Where the difference between a variant and stable lies, by metric: the ends low and high.",
+    ("variant", "metric", "end"),
+)
+VERDICT_WORSE = Gauge(
+    "ferry_verdict_worse", "1 while a variant is worse than stable by a metric, beyond chance.", ("variant", "metric")
+)
 FEEDBACK = Counter("ferry_feedback_total", "Labels for earlier answers, by status.", ("status",))
 CACHE_REQUESTS = Counter("ferry_cache_requests_total", "Look-ups in the result cache.", ("tier", "result"))
 DEGRADED = Counter("ferry_degraded_total", "Answers that a model is missing from.", ("model",))

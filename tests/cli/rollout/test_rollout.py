@@ -17,6 +17,8 @@ from typer.testing import CliRunner
 
 from cli.models.fit_vote import with_weights
 from cli.rollout import app
+from cli.rollout.judge.place import ANNOTATION
+from cli.rollout.judge.state import Phase, State
 from cli.rollout.weights import render as render_table
 from gateway.routing.table import RoutingTable, VariantEntry
 from services.ensembler.recipe import DEFAULT_RECIPE, Recipe, read_recipe
@@ -273,12 +275,29 @@ def test_a_table_changed_by_somebody_else_meanwhile_is_not_overwritten(
 
     def read_and_lose(kubectl: Any) -> Any:
         answer = read(kubectl)
-        cluster.change("ConfigMap", "routing", lambda item: item["metadata"].update(resourceVersion="7"))
+        if changes:
+            cluster.change("ConfigMap", "routing", changes.pop())
         return answer
 
     monkeypatch.setattr(commands, "read_table", read_and_lose)
-    assert "Conflict" in run("canary", "--weight", "0.2", code=1)
-    assert cluster.shares["canary"] == 0
+
+    def by_a_person(item: Json) -> None:
+        item["metadata"]["resourceVersion"] = "7"
+        item["data"]["routing.toml"] = item["data"]["routing.toml"].replace("weight = 0.0", "weight = 0.5", 1)
+
+    changes: list[Any] = [by_a_person]
+    assert "somebody else has changed the weights" in run("canary", "--weight", "0.2", code=1)
+    assert cluster.shares["canary"] == pytest.approx(1 / 3)
+
+    def by_a_judge(item: Json) -> None:
+        by_a_person(item)
+        state = State(Phase.STEPPING, "c" * 16, 1 / 3)
+        item["metadata"] |= {"resourceVersion": "9", "annotations": {ANNOTATION: state.dump()}}
+
+    changes.append(by_a_judge)
+    run("rollback")
+    assert cluster.shares["canary"] == 0, "a person wins over a judge"
+    assert "judge: stepping" in run("status")
 
 
 @pytest.mark.parametrize(

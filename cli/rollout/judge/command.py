@@ -1,0 +1,129 @@
+"""`ferry rollout judge`."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import signal
+import socket
+import threading
+from pathlib import Path
+from types import FrameType
+from typing import Annotated
+
+import typer
+from prometheus_client import start_http_server
+
+from cli.rollout.judge.decide import Rules
+from cli.rollout.judge.guardrails import Limits
+from cli.rollout.judge.judge import Judge
+from cli.rollout.judge.labels import Labels
+from cli.rollout.judge.place import ConfigMapPlace, LocalPlace, Place
+from cli.rollout.judge.sources import Gateways, Prometheus, Source
+from serving.telemetry import logs
+
+LOOK_SECONDS = 2.0
+LABELS_SECONDS = 60.0
+_DEFAULT = Rules()
+_STEPS = ",".join(f"{step:g}" for step in _DEFAULT.steps)
+
+
+def judge(
+    *,
+    routing_file: Annotated[
+        Path | None,
+        typer.Option(envvar="FERRY_ROUTING_FILE", help="The routing table. Without one: the ConfigMap `routing`."),
+    ] = None,
+    namespace: Annotated[str, typer.Option("--namespace", "-n", envvar="FERRY_NAMESPACE", help="Ferry's.")] = "ferry",
+    gateways: Annotated[
+        str, typer.Option(envvar="FERRY_JUDGE_GATEWAYS", help="Metrics of the gateways, HOST:PORT with commas.")
+    ] = "",
+    prometheus: Annotated[
+        str, typer.Option(envvar="FERRY_JUDGE_PROMETHEUS", help="In their place: URL of a Prometheus.")
+    ] = "",
+    redis_url: Annotated[
+        str, typer.Option(envvar="FERRY_REDIS_URL", help="Where labels and pairs are; without, guardrails alone count.")
+    ] = "",
+    canary: Annotated[str, typer.Option(envvar="FERRY_JUDGE_CANARY", help="The variant that is judged.")] = "canary",
+    steps: Annotated[
+        str, typer.Option(envvar="FERRY_JUDGE_STEPS", help="Shares of the callers, rising, with commas.")
+    ] = _STEPS,
+    hold: Annotated[
+        float, typer.Option(envvar="FERRY_JUDGE_HOLD", help="Seconds at each step at least.")
+    ] = _DEFAULT.hold,
+    least: Annotated[
+        int, typer.Option(envvar="FERRY_JUDGE_LEAST", help="Images of the canary's callers at each step at least.")
+    ] = _DEFAULT.least,
+    errors: Annotated[
+        float, typer.Option(envvar="FERRY_JUDGE_ERRORS", help="Share of errors above stable's that is tolerated.")
+    ] = _DEFAULT.limits.errors,
+    degraded: Annotated[
+        float, typer.Option(envvar="FERRY_JUDGE_DEGRADED", help="Share of degraded answers above stable's, likewise.")
+    ] = _DEFAULT.limits.degraded,
+    slower: Annotated[
+        float, typer.Option(envvar="FERRY_JUDGE_SLOWER", help="Times stable's 95th percentile that is tolerated.")
+    ] = _DEFAULT.limits.slower,
+    metrics_port: Annotated[int, typer.Option(envvar="FERRY_METRICS_PORT", help="0: none.")] = 0,
+    once: Annotated[bool, typer.Option("--once", help="Look once and leave.")] = False,
+) -> None:
+    """Step a canary up while nothing speaks against it, and take it back when something does.
+
+    A canary begins at the first step when its pipeline is a new one. It is taken back where it has more errors, more
+    degraded answers or slower ones than stable, or where labels say that it is worse. What a person sets counts: the
+    judge then stands back until there is another canary. Several judges take turns.
+    """
+    rules = Rules(
+        canary=canary,
+        steps=_steps(steps),
+        hold=_at_least("--hold", hold, 0),
+        least=int(_at_least("--least", least, 0)),
+        limits=Limits(
+            _at_least("--errors", errors, 0), _at_least("--degraded", degraded, 0), _at_least("--slower", slower, 1)
+        ),
+    )
+    if bool(gateways) == bool(prometheus):
+        raise typer.BadParameter("give one of --gateways and --prometheus: where to read what gateways count")
+    source: Source = Prometheus(prometheus, namespace) if prometheus else Gateways(_addresses(gateways))
+    place: Place = ConfigMapPlace.of_this_pod(namespace) if routing_file is None else LocalPlace(routing_file)
+    labels = Labels(redis_url, canary, LABELS_SECONDS) if redis_url else None
+    logs.configure("judge", os.environ.get("FERRY_LOG_LEVEL", "info"))
+    name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
+    at_work = Judge(name, place, source, rules, labels=labels)
+    if metrics_port:
+        start_http_server(metrics_port)
+    leave = threading.Event()
+
+    def end(number: int, frame: FrameType | None) -> None:
+        leave.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, end)
+    while True:
+        at_work.look()
+        if once or leave.wait(LOOK_SECONDS):
+            return
+
+
+def _steps(text: str) -> tuple[float, ...]:
+    try:
+        found = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        found = ()
+    if not found or list(found) != sorted(set(found)) or not all(0 < step <= 1 for step in found):
+        raise typer.BadParameter(f"are shares above 0 and up to 1, rising, not {text!r}", param_hint="--steps")
+    return found
+
+
+def _addresses(text: str) -> list[str]:
+    found = [part.strip() for part in text.split(",") if part.strip()]
+    for address in found:
+        host, _, port = address.rpartition(":")
+        if not host or not port.isdigit():
+            raise typer.BadParameter(f"are HOST:PORT with commas, not {address!r}", param_hint="--gateways")
+    return found
+
+
+def _at_least(name: str, value: float, least: float) -> float:
+    if not value >= least or value == float("inf"):  # so that NaN fails too
+        raise typer.BadParameter(f"must be {least:g} or more, not {value:g}", param_hint=name)
+    return value

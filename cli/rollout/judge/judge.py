@@ -1,0 +1,146 @@
+"""The judge at work: reads, decides, writes, and tells; one look every few seconds."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from cli.rollout.judge.decide import Action, Decision, Known, Rules, decide
+from cli.rollout.judge.labels import Labels
+from cli.rollout.judge.place import ConflictError, Place, PlaceError, Snapshot
+from cli.rollout.judge.reading import Readings, Window
+from cli.rollout.judge.sources import Source
+from cli.rollout.judge.state import LEASE_SECONDS, State
+from cli.rollout.weights import with_share
+from serving.telemetry import metrics
+
+log = logging.getLogger(__name__)
+
+WINDOW_SECONDS = 60.0
+"""What guardrails look back on."""
+_TRIES = 3
+
+
+@dataclass(slots=True)
+class _Asked:
+    """Images of the canary's callers since the last step, as far as this judge has seen."""
+
+    since: float = -1.0
+    images: float = 0.0
+
+
+class Judge:
+    """One canary of one cluster. Several judges of one cluster take turns: whoever holds the lease works."""
+
+    def __init__(
+        self,
+        name: str,
+        place: Place,
+        source: Source,
+        rules: Rules,
+        *,
+        labels: Labels | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """
+        Args:
+            name: of this judge, unlike that of any other.
+            place: where table and state lie.
+            source: of what gateways count.
+            rules: of judging.
+            labels: what labels say; None: they are not asked.
+            clock: Unix time, seconds.
+        """
+        self._name = name
+        self._place = place
+        self._source = source
+        self._rules = rules
+        self._labels = labels
+        self._clock = clock
+        self._window = Window(WINDOW_SECONDS)
+        self._asked = _Asked()
+        for action in Action:
+            # A rate misses the first increment of a series that was not there before.
+            metrics.JUDGE_ACTIONS.labels(action.value)
+
+    def look(self) -> Action:
+        """Looks once, and does what is to be done; what fails is logged and tried again with the next look."""
+        now = self._clock()
+        readings = self._source.read()
+        self._window.add(now, readings)
+        if self._labels is not None:
+            self._labels.look()
+        for attempt in range(_TRIES):
+            try:
+                before = self._place.read()
+                if not attempt:
+                    self._count(before.state, now)
+                return self._turn(before, readings, now)
+            except ConflictError as error:
+                log.info("somebody else was faster, looking again: %s", error)
+            except PlaceError as error:
+                log.warning("the routing table is out of reach: %s", error)
+                metrics.JUDGE_BLIND.set(1)
+                break
+        return Action.NONE
+
+    def _turn(self, before: Snapshot, readings: Readings, now: float) -> Action:
+        if before.state.holder not in {"", self._name} and now < before.state.until:
+            return Action.NONE
+        known = self._known(before, readings, now)
+        decision = decide(before.state, known, self._rules)
+        table = before.table
+        if decision.share is not None:
+            table = with_share(table, self._rules.canary, decision.share)
+        state = replace(decision.state, holder=self._name, until=now + LEASE_SECONDS)
+        said = before.state.holder == self._name and decision.state == before.state
+        if not said or before.state.until - now < LEASE_SECONDS / 2:
+            self._place.write(before, table, state)
+        self._tell(decision, known)
+        return decision.action
+
+    def _count(self, state: State, now: float) -> None:
+        newest = self._window.since(now - 1e-9).get(self._rules.canary)
+        if self._asked.since != state.since:
+            self._asked = _Asked(state.since)
+        elif newest is not None:
+            self._asked.images += newest.asked
+
+    def _known(self, before: Snapshot, readings: Readings, now: float) -> Known:
+        lately = self._window.since(max(before.state.since, now - WINDOW_SECONDS))
+        missing = ""
+        if not readings.by_process:
+            missing = "no gateway answers: " + ", ".join(readings.missing or ("none is known",))
+        elif readings.missing:
+            missing = "does not answer: " + ", ".join(readings.missing)
+        elif self._labels is not None and self._labels.missing:
+            missing = self._labels.missing
+        metrics.JUDGE_BLIND.set(bool(missing))
+        return Known(
+            now=now,
+            shares=before.table.shares,
+            pipelines=_agreed(readings),
+            lately=lately,
+            at_step=self._asked.images,
+            missing=missing,
+            worse="" if self._labels is None else self._labels.worse,
+        )
+
+    def _tell(self, decision: Decision, known: Known) -> None:
+        state: State = decision.state
+        share = known.shares.get(self._rules.canary, 0.0) if decision.share is None else decision.share
+        metrics.JUDGE_SHARE.set(share)
+        metrics.JUDGE_ACTIONS.labels(decision.action.value).inc()
+        if decision.action is not Action.NONE:
+            extra = {"action": decision.action.value, "share": share, "phase": state.phase.value}
+            log.warning("judge: %s", state.reason, extra=extra)
+
+
+def _agreed(readings: Readings) -> dict[str, str]:
+    found: dict[str, set[str]] = {}
+    for reading in readings.by_process.values():
+        for variant, fingerprint in reading.pipelines.items():
+            found.setdefault(variant, set()).add(fingerprint)
+    return {variant: next(iter(of)) for variant, of in found.items() if len(of) == 1}

@@ -1,0 +1,184 @@
+"""Where the routing table and the judge's state lie: a file and its neighbour, or one ConfigMap."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import ssl
+import tomllib
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from pydantic import ValidationError
+
+from cli.rollout.judge.state import State, load
+from cli.rollout.weights import CONFIG_MAP, FILE, render
+from gateway.routing.table import RoutingTable
+
+ANNOTATION = "ferry/judge"
+"""Of the ConfigMap: the judge's state. Not its data: that is mounted into every gateway."""
+_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+_TIMEOUT = 3.0
+_LIMIT = 1 << 20
+
+
+class PlaceError(Exception):
+    """The table cannot be read or written now; says why."""
+
+
+class ConflictError(PlaceError):
+    """Somebody else has changed it since it was read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What lies there.
+
+    Attributes:
+        table: the routing table.
+        state: the judge's.
+        version: another one after every change.
+    """
+
+    table: RoutingTable
+    state: State
+    version: str
+
+
+class Place(Protocol):
+    """One of those below."""
+
+    def read(self) -> Snapshot:
+        """
+        Raises:
+            PlaceError: there is no table, or none that a gateway would use.
+        """
+        ...
+
+    def write(self, before: Snapshot, table: RoutingTable, state: State) -> None:
+        """Replaces what was read, at once or not at all.
+
+        Raises:
+            ConflictError: it is not what was read any more.
+            PlaceError: it cannot be written.
+        """
+        ...
+
+
+class LocalPlace:
+    """A routing file; the state lies beside it, in NAME.judge."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.state_path = path.with_name(path.name + ".judge")
+
+    def read(self) -> Snapshot:
+        try:
+            text = self.path.read_text()
+            state = self.state_path.read_text() if self.state_path.exists() else ""
+        except (OSError, UnicodeDecodeError) as error:
+            raise PlaceError(f"{self.path} cannot be read: {error}") from error
+        return Snapshot(_table(text, str(self.path)), load(state), _digest(text, state))
+
+    def write(self, before: Snapshot, table: RoutingTable, state: State) -> None:
+        try:
+            with self._locked():
+                if self.read().version != before.version:
+                    raise ConflictError(f"{self.path} has changed meanwhile")
+                # The state first: a judge that dies in between finds a weight that it had not set, and stands back.
+                _replace(self.state_path, state.dump())
+                if table != before.table:
+                    _replace(self.path, render(table))
+        except OSError as error:
+            raise PlaceError(f"{self.path} cannot be written: {error}") from error
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        with self.state_path.with_name(self.state_path.name + ".lock").open("a") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+
+class ConfigMapPlace:
+    """The ConfigMap `routing`, by the API server and the rights of this pod."""
+
+    def __init__(self, url: str, namespace: str, token: Path | None, ca: Path | None) -> None:
+        """
+        Args:
+            url: of the API server.
+            namespace: Ferry's.
+            token: file with the pod's token, read again for each call since it is renewed; None: none is sent.
+            ca: file with the authority of the API server; None: the system's.
+        """
+        self._url = f"{url}/api/v1/namespaces/{namespace}/configmaps/{CONFIG_MAP}"
+        self._token = token
+        self._ca = ca
+
+    @classmethod
+    def of_this_pod(cls, namespace: str) -> ConfigMapPlace:
+        """With what Kubernetes gives every pod that has a service account."""
+        return cls("https://kubernetes.default.svc", namespace, _ACCOUNT / "token", _ACCOUNT / "ca.crt")
+
+    def read(self) -> Snapshot:
+        found = self._ask("GET", None)
+        try:
+            text = found["data"][FILE]
+        except (KeyError, TypeError):
+            raise PlaceError(f"ConfigMap {CONFIG_MAP} has no {FILE}; apply the component canary first") from None
+        metadata = found["metadata"]
+        state = load((metadata.get("annotations") or {}).get(ANNOTATION, ""))
+        return Snapshot(_table(text, f"{FILE} in ConfigMap {CONFIG_MAP}"), state, str(metadata["resourceVersion"]))
+
+    def write(self, before: Snapshot, table: RoutingTable, state: State) -> None:
+        patch: dict[str, Any] = {
+            "metadata": {"resourceVersion": before.version, "annotations": {ANNOTATION: state.dump()}}
+        }
+        if table != before.table:
+            patch["data"] = {FILE: render(table)}
+        self._ask("PATCH", patch)
+
+    def _ask(self, method: str, patch: dict[str, Any] | None) -> Any:
+        headers = {"Accept": "application/json"}
+        try:
+            if self._token is not None:
+                headers["Authorization"] = f"Bearer {self._token.read_text().strip()}"
+            data = None
+            if patch is not None:
+                headers["Content-Type"] = "application/merge-patch+json"
+                data = json.dumps(patch).encode()
+            request = urllib.request.Request(self._url, data, headers, method=method)  # noqa: S310  (an API server)
+            context = ssl.create_default_context(cafile=None if self._ca is None else str(self._ca))
+            opener = urllib.request.build_opener(
+                urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context)
+            )
+            with opener.open(request, timeout=_TIMEOUT) as answer:
+                return json.loads(answer.read(_LIMIT))
+        except urllib.error.HTTPError as error:
+            if error.code == 409:
+                raise ConflictError(f"ConfigMap {CONFIG_MAP} has changed meanwhile") from error
+            raise PlaceError(f"the API server answers {error.code} {error.reason}") from error
+        except (OSError, ValueError) as error:
+            raise PlaceError(f"the API server cannot be asked: {error}") from error
+
+
+def _table(text: str, where: str) -> RoutingTable:
+    try:
+        return RoutingTable.model_validate(tomllib.loads(text))
+    except (ValidationError, ValueError) as error:
+        raise PlaceError(f"{where} is no routing table: {error}") from error
+
+
+def _digest(*texts: str) -> str:
+    return hashlib.sha256("\0".join(texts).encode()).hexdigest()
+
+
+def _replace(path: Path, text: str) -> None:
+    new = path.with_name(f".{path.name}.new")
+    new.write_text(text)
+    new.replace(path)

@@ -1,0 +1,158 @@
+"""What gateways have counted of their variants, by the time it was read."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from cli.scrape import Scrape
+
+CALLERS_OWN = frozenset({"INVALID_ARGUMENT", "NOT_FOUND"})
+"""Codes that say nothing about a variant."""
+
+
+@dataclass(slots=True)
+class Counts:
+    """Of one variant, rising.
+
+    Attributes:
+        asked: images of its callers.
+        failed: of those, images that it did not answer; another variant may have.
+        answered: its answers.
+        degraded: of those, answers that a model is missing from.
+        computed: computed answers by upper bound of their time in seconds, not cumulative.
+    """
+
+    asked: float = 0.0
+    failed: float = 0.0
+    answered: float = 0.0
+    degraded: float = 0.0
+    computed: dict[float, float] = field(default_factory=dict)
+
+    def plus(self, other: Counts, sign: int = 1) -> Counts:
+        """Both together, or their difference."""
+        bounds = self.computed.keys() | other.computed.keys()
+        return Counts(
+            self.asked + sign * other.asked,
+            self.failed + sign * other.failed,
+            self.answered + sign * other.answered,
+            self.degraded + sign * other.degraded,
+            {bound: self.computed.get(bound, 0.0) + sign * other.computed.get(bound, 0.0) for bound in bounds},
+        )
+
+    @property
+    def risen(self) -> bool:
+        """Whether nothing in it is negative: else a process has started anew in between."""
+        return min(self.asked, self.failed, self.answered, self.degraded, *self.computed.values(), 0.0) >= 0
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What one process says.
+
+    Attributes:
+        counts: by variant.
+        pipelines: fingerprint by variant, of those that it knows.
+    """
+
+    counts: Mapping[str, Counts]
+    pipelines: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Readings:
+    """What all of them say.
+
+    Attributes:
+        by_process: by address.
+        missing: addresses that did not answer.
+    """
+
+    by_process: Mapping[str, Reading]
+    missing: tuple[str, ...] = ()
+
+
+def read(scrape: Scrape) -> Reading:
+    """From the metrics page of a gateway."""
+    counts: dict[str, Counts] = {}
+
+    def of(labels: tuple[tuple[str, str], ...]) -> Counts:
+        return counts.setdefault(dict(labels).get("variant", ""), Counts())
+
+    for labels, value in scrape.values.get("ferry_exposures_total", {}).items():
+        of(labels).asked += value
+    for labels, value in scrape.values.get("ferry_variant_errors_total", {}).items():
+        if dict(labels).get("code") not in CALLERS_OWN:
+            of(labels).failed += value
+    # A variant that is known to be lost is not even asked: its callers are given to stable.
+    for labels, value in scrape.values.get("ferry_variant_fallbacks_total", {}).items():
+        one = of(labels)
+        one.failed = max(one.failed, value)
+    for labels, value in scrape.values.get("ferry_variant_degraded_total", {}).items():
+        of(labels).degraded += value
+    for labels, histogram in scrape.histograms.get("ferry_prediction_latency_seconds", {}).items():
+        one = of(labels)
+        one.answered += histogram.count
+        if dict(labels).get("cache") in {"miss", "bypass"}:
+            below = 0.0
+            for bound, up_to in histogram.buckets:
+                one.computed[bound] = one.computed.get(bound, 0.0) + up_to - below
+                below = up_to
+    pipelines = {
+        dict(labels)["variant"]: dict(labels)["fingerprint"]
+        for labels, value in scrape.values.get("ferry_variant_pipeline", {}).items()
+        if value
+    }
+    return Reading(counts, pipelines)
+
+
+class Window:
+    """What was counted lately, over all processes, whatever started anew or went."""
+
+    def __init__(self, seconds: float) -> None:
+        """
+        Args:
+            seconds: that count as lately.
+        """
+        self._seconds = seconds
+        self._last: dict[str, Reading] = {}
+        self._steps: deque[tuple[float, dict[str, Counts]]] = deque()
+
+    def add(self, now: float, readings: Readings) -> None:
+        """Takes in what was read at `now`, seconds."""
+        step: dict[str, Counts] = {}
+        for process, reading in readings.by_process.items():
+            before = self._last.get(process)
+            # What a process counted before it was first seen is nobody's.
+            if before is not None:
+                for variant, counts in reading.counts.items():
+                    more = counts.plus(before.counts.get(variant, Counts()), -1)
+                    step[variant] = step.get(variant, Counts()).plus(more if more.risen else counts)
+            self._last[process] = reading
+        self._steps.append((now, step))
+        while self._steps and self._steps[0][0] < now - self._seconds:
+            self._steps.popleft()
+
+    def since(self, time: float) -> dict[str, Counts]:
+        """By variant, what was counted after `time` and within the window."""
+        found: dict[str, Counts] = {}
+        for at, step in self._steps:
+            if at > time:
+                for variant, counts in step.items():
+                    found[variant] = found.get(variant, Counts()).plus(counts)
+        return found
+
+
+def quantile_bound(counts: Counts, quantile: float) -> float | None:
+    """The upper bound of the bucket that holds a quantile of the computed answers, seconds; None without any."""
+    total = sum(counts.computed.values())
+    if total <= 0:
+        return None
+    below = 0.0
+    for bound in sorted(counts.computed):
+        below += counts.computed[bound]
+        if below >= quantile * total:
+            return bound
+    return math.inf

@@ -1,0 +1,122 @@
+"""Where a judge reads what gateways count: at the gateways themselves, or in Prometheus."""
+
+from __future__ import annotations
+
+import json
+import socket
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Protocol
+
+from cli.rollout.judge.reading import Reading, Readings, read
+from cli.scrape import Histogram, Labels, Scrape, fetch, parse
+
+_TIMEOUT = 2.0
+_LIMIT = 8 << 20
+_COUNTERS = (
+    "ferry_exposures_total",
+    "ferry_variant_errors_total",
+    "ferry_variant_fallbacks_total",
+    "ferry_variant_degraded_total",
+    "ferry_variant_pipeline",
+)
+_HISTOGRAM = "ferry_prediction_latency_seconds"
+_PROCESS = ("pod", "instance")
+"""Labels that name a process, the first that is there."""
+
+
+class Source(Protocol):
+    """One of those below."""
+
+    def read(self) -> Readings:
+        """What can be read now; what cannot is named in it."""
+        ...
+
+
+class Gateways:
+    """Every address behind each name, asked at once."""
+
+    def __init__(self, addresses: Sequence[str]) -> None:
+        """
+        Args:
+            addresses: host:port of metrics; a name stands for all its addresses.
+        """
+        self._addresses = tuple(addresses)
+        self._pool = ThreadPoolExecutor(16, thread_name_prefix="metrics")
+
+    def read(self) -> Readings:
+        found, missing = [], []
+        for address in self._addresses:
+            host, _, port = address.rpartition(":")
+            try:
+                known = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)
+            except (OSError, ValueError):
+                missing.append(address)
+                continue
+            for one in sorted({str(info[4][0]) for info in known}):
+                found.append(f"[{one}]:{port}" if ":" in one else f"{one}:{port}")
+        readings = {}
+        for endpoint, text in self._pool.map(fetch, found):
+            try:
+                if not text:
+                    raise ValueError("no answer")
+                readings[endpoint] = read(parse(endpoint, text))
+            except ValueError:
+                missing.append(endpoint)
+        return Readings(readings, tuple(missing))
+
+
+class Prometheus:
+    """The same series, from a Prometheus that scrapes the gateways; its answers are as old as its last scrape."""
+
+    def __init__(self, url: str, namespace: str = "") -> None:
+        """
+        Args:
+            url: such as http://prometheus.monitoring:9090.
+            namespace: of the gateways; empty: whatever is there.
+        """
+        self._url = url.rstrip("/")
+        self._selector = f'{{namespace="{namespace}"}}' if namespace else ""
+
+    def read(self) -> Readings:
+        try:
+            counters = {name: self._ask(name + self._selector) for name in _COUNTERS}
+            buckets = self._ask(f"{_HISTOGRAM}_bucket{self._selector}")
+        except (OSError, urllib.error.URLError, ValueError, KeyError) as error:
+            return Readings({}, (f"Prometheus: {error}",))
+        values: dict[str, dict[str, dict[Labels, float]]] = {}
+        for name, series in counters.items():
+            for process, labels, value in series:
+                values.setdefault(process, {}).setdefault(name, {})[labels] = value
+        found: dict[str, dict[Labels, list[tuple[float, float]]]] = {}
+        for process, labels, value in buckets:
+            kept = tuple(pair for pair in labels if pair[0] != "le")
+            found.setdefault(process, {}).setdefault(kept, []).append((float(dict(labels)["le"]), value))
+        return Readings({process: self._reading(process, values, found) for process in values})
+
+    @staticmethod
+    def _reading(
+        process: str,
+        values: dict[str, dict[str, dict[Labels, float]]],
+        buckets: dict[str, dict[Labels, list[tuple[float, float]]]],
+    ) -> Reading:
+        histograms = {labels: Histogram(tuple(sorted(b)), 0.0) for labels, b in buckets.get(process, {}).items()}
+        return read(Scrape(process, time.monotonic(), values[process], {_HISTOGRAM: histograms}))
+
+    def _ask(self, query: str) -> list[tuple[str, Labels, float]]:
+        url = f"{self._url}/api/v1/query?{urllib.parse.urlencode({'query': query})}"
+        with urllib.request.urlopen(url, timeout=_TIMEOUT) as answer:  # noqa: S310  (a Prometheus)
+            document: Any = json.loads(answer.read(_LIMIT))
+        series = []
+        for one in document["data"]["result"]:
+            labels = dict(one["metric"])
+            process = next((labels[name] for name in _PROCESS if name in labels), "")
+            kept = tuple(
+                sorted((k, v) for k, v in labels.items() if k in {"variant", "code", "cache", "le", "fingerprint"})
+            )
+            series.append((process, kept, float(one["value"][1])))
+        return series

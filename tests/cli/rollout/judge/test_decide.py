@@ -1,0 +1,133 @@
+"""What a judge does next, case by case."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from cli.rollout.judge.decide import Action, Known, Rules, decide
+from cli.rollout.judge.guardrails import Limits, broken, tail
+from cli.rollout.judge.reading import Counts
+from cli.rollout.judge.state import Phase, State, load
+
+RULES = Rules(hold=60, least=50)
+NEW, OLD = "c" * 16, "a" * 16
+STEPPING = State(Phase.STEPPING, NEW, 0.01, 1000.0)
+
+
+def well(images: float = 1000) -> Counts:
+    return Counts(images, 0, images, 0, {0.1: images, 0.25: 0.0, 0.5: 0.0, 1.0: 0.0})
+
+
+def known(share: float = 0.01, **changes) -> Known:
+    base = Known(
+        now=1100.0,
+        shares={"stable": 1 - share, "canary": share},
+        pipelines={"stable": OLD, "canary": NEW},
+        lately={"stable": well(), "canary": well()},
+        at_step=100,
+    )
+    return replace(base, **changes)
+
+
+def test_a_new_canary_begins_at_the_first_step_and_goes_up_to_all() -> None:
+    state, share, seen = State(), 0.0, []
+    for round_ in range(20):
+        decision = decide(state, known(share, now=1000.0 + 61 * round_), RULES)
+        state = decision.state
+        if decision.share is not None:
+            share = decision.share
+            seen.append(share)
+    assert seen == [0.01, 0.05, 0.25, 0.5, 1.0]
+    assert state.phase is Phase.DONE
+    assert [words for _, words in state.events][-1] == "all steps are done at 100.0%"
+
+
+def test_a_weight_that_a_person_gave_a_new_canary_is_where_it_begins() -> None:
+    decision = decide(State(), known(0.1), RULES)
+    assert (decision.action, decision.share, decision.state.share) == (Action.START, None, 0.1)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"now": 1059.0}, "holds 1.0% for 60 s"),
+        ({"at_step": 49}, "waits for 50 images"),
+        ({"missing": "no gateway answers"}, "no gateway answers"),
+        ({"pipelines": {"stable": OLD}}, "not known"),
+        ({"pipelines": {"stable": NEW, "canary": NEW}}, "same pipeline"),
+        ({"shares": {"stable": 1.0}}, "no variant canary"),
+    ],
+)
+def test_what_is_missing_stops_a_step_and_is_named(changes, words) -> None:
+    decision = decide(STEPPING, known(**changes), RULES)
+    assert decision.share is None
+    assert decision.action is Action.NONE
+    assert words in decision.state.reason
+
+
+@pytest.mark.parametrize(
+    ("canary", "words"),
+    [
+        (Counts(100, 20, 80, 0, {0.1: 80.0}), "errors: 20.0% of 100"),
+        (Counts(100, 0, 100, 30, {0.1: 100.0}), "degraded answers: 30.0%"),
+        (Counts(100, 0, 100, 0, {0.1: 50.0, 0.25: 0.0, 0.5: 50.0}), "latency: 50.0%"),
+    ],
+)
+def test_a_broken_guardrail_takes_the_canary_back_whatever_else_is_missing(canary, words) -> None:
+    now = known(lately={"stable": well(), "canary": canary}, missing="one gateway", now=1001.0)
+    decision = decide(STEPPING, now, RULES)
+    assert (decision.action, decision.share) == (Action.ROLL_BACK, 0.0)
+    assert words in decision.state.reason
+    again = decide(decision.state, known(0.0, now=9999.0), RULES)
+    assert (again.action, again.share) == (Action.NONE, None), "not again with the same pipeline"
+    assert again.state.reason == decision.state.reason, "the reason stays to be read"
+    fresh = decide(decision.state, known(0.0, pipelines={"stable": OLD, "canary": "d" * 16}), RULES)
+    assert (fresh.action, fresh.share) == (Action.START, 0.01)
+
+
+def test_labels_that_speak_against_it_take_it_back() -> None:
+    decision = decide(STEPPING, known(worse="labels: canary is worse"), RULES)
+    assert (decision.action, decision.share) == (Action.ROLL_BACK, 0.0)
+
+
+def test_at_the_last_step_it_is_still_watched() -> None:
+    state = replace(STEPPING, phase=Phase.DONE, share=1.0)
+    hurt = {"canary": Counts(100, 50, 50, 0, {})}
+    assert decide(state, known(1.0, lately=hurt), RULES).action is Action.ROLL_BACK
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
+def test_what_a_person_sets_counts(share) -> None:
+    hurt = {"canary": Counts(100, 50, 50, 0, {}), "stable": well()}
+    decision = decide(STEPPING, known(share, lately=hurt), RULES)
+    assert (decision.action, decision.share) == (Action.STAND_BACK, None)
+    later = decide(decision.state, known(share, now=9999.0), RULES)
+    assert (later.action, later.share) == (Action.NONE, None)
+
+
+def test_a_changed_pipeline_begins_at_the_first_step() -> None:
+    decision = decide(replace(STEPPING, share=0.5), known(0.5, pipelines={"stable": OLD, "canary": "d" * 16}), RULES)
+    assert (decision.action, decision.share) == (Action.START, 0.01)
+
+
+def test_chance_breaks_no_guardrail() -> None:
+    limits = Limits()
+    assert not broken(Counts(10, 1, 9, 1, {1.0: 1.0}), well(), limits)
+    assert not broken(Counts(), Counts(), limits)
+    assert not broken(Counts(1000, 25, 975, 30, {0.1: 975.0}), well(), limits), "within what is tolerated"
+    assert broken(Counts(8, 8, 0, 0, {}), well(), limits), "all of a few is more than chance"
+
+
+def test_the_tail_is_that_of_the_binomial() -> None:
+    assert tail(0, 10, 0.5) == 1
+    assert tail(10, 10, 0.5) == pytest.approx(0.5**10)
+    assert tail(2, 100, 0.001) == pytest.approx(1 - 0.999**100 - 100 * 0.001 * 0.999**99, rel=1e-6)
+
+
+def test_a_state_comes_back_and_garbage_is_a_new_one() -> None:
+    state = replace(STEPPING, events=((1.0, "a"),), reason="x", holder="h", until=5.0)
+    assert load(state.dump()) == state
+    for garbage in ("", "{", "[]", '{"phase": "flying"}', '{"unknown": 1}', "null"):
+        assert load(garbage) == State()

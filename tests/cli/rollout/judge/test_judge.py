@@ -1,0 +1,216 @@
+"""A judge with a real file, a real metrics page and a real API of a few lines."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from cli.rollout import app
+from cli.rollout.judge.decide import Action, Rules
+from cli.rollout.judge.judge import Judge
+from cli.rollout.judge.place import ANNOTATION, ConfigMapPlace, ConflictError, LocalPlace, PlaceError
+from cli.rollout.judge.sources import Gateways, Prometheus
+from cli.rollout.judge.state import LEASE_SECONDS, Phase, State
+
+TABLE = """
+[[variants]]
+name = "stable"
+address = "127.0.0.1:1"
+weight = 1.0
+
+[[variants]]
+name = "canary"
+address = "127.0.0.1:2"
+weight = 0.0
+"""
+
+
+class Page:
+    """A gateway's metrics, and a Kubernetes API with one ConfigMap."""
+
+    def __init__(self) -> None:
+        self.asked = {"stable": 0, "canary": 0}
+        self.failed = 0
+        self.config_map = {"metadata": {"resourceVersion": "1"}, "data": {"routing.toml": TABLE}}
+        self.prometheus = False
+
+    def text(self) -> str:
+        lines = ["# TYPE rpc_server_call_duration_seconds histogram", "# TYPE ferry_exposures counter"]
+        lines += [f'ferry_exposures_total{{variant="{n}",assigned="key"}} {v}' for n, v in self.asked.items()]
+        lines += ["# TYPE ferry_variant_errors counter"]
+        lines += [f'ferry_variant_errors_total{{variant="canary",code="INTERNAL"}} {self.failed}']
+        lines += ["# TYPE ferry_variant_pipeline gauge"]
+        lines += [f'ferry_variant_pipeline{{variant="{n}",fingerprint="{n[0] * 16}"}} 1.0' for n in self.asked]
+        return "\n".join(lines) + "\n"
+
+    def series(self, query: str) -> list[dict[str, object]]:
+        found: dict[str, list[tuple[dict[str, str], int]]] = {
+            "ferry_exposures_total": [({"variant": n, "assigned": "key"}, v) for n, v in self.asked.items()],
+            "ferry_variant_errors_total": [({"variant": "canary", "code": "INTERNAL"}, self.failed)],
+            "ferry_variant_pipeline": [({"variant": n, "fingerprint": n[0] * 16}, 1) for n in self.asked],
+        }
+        return [{"metric": {**m, "pod": "g"}, "value": [0, str(v)]} for m, v in found.get(query.partition("{")[0], [])]
+
+
+@pytest.fixture
+def page() -> Iterator[tuple[Page, int]]:
+    kept = Page()
+
+    class Handler(BaseHTTPRequestHandler):
+        def _say(self, status: int, body: str) -> None:
+            self.send_response(status)
+            self.end_headers()
+            self.wfile.write(body.encode())
+
+        def do_GET(self) -> None:
+            if self.path == "/metrics":
+                self._say(200, kept.text())
+            elif self.path.startswith("/api/v1/query?"):
+                from urllib.parse import parse_qs, urlsplit
+
+                (query,) = parse_qs(urlsplit(self.path).query)["query"]
+                self._say(200, json.dumps({"data": {"result": kept.series(query)}}))
+            else:
+                self._say(200, json.dumps(kept.config_map))
+
+        def do_PATCH(self) -> None:
+            patch = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            if patch["metadata"]["resourceVersion"] != kept.config_map["metadata"]["resourceVersion"]:
+                self._say(409, "{}")
+                return
+            version = str(int(kept.config_map["metadata"]["resourceVersion"]) + 1)
+            kept.config_map["metadata"] = {**patch["metadata"], "resourceVersion": version}
+            kept.config_map["data"] |= patch.get("data", {})
+            self._say(200, "{}")
+
+        def log_message(self, *_: object) -> None:
+            return
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield kept, server.server_port
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> LocalPlace:
+    path = tmp_path / "routing.toml"
+    path.write_text(TABLE)
+    return LocalPlace(path)
+
+
+class Clock:
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+RULES = Rules(steps=(0.1, 0.5, 1.0), hold=10, least=20)
+
+
+def run(judge: Judge, clock: Clock, page: Page, looks: int, failing: int = 0) -> list[Action]:
+    done = []
+    for _ in range(looks):
+        clock.now += 4
+        page.asked = {name: count + 40 for name, count in page.asked.items()}
+        page.failed += failing
+        done.append(judge.look())
+    return [action for action in done if action is not Action.NONE]
+
+
+@pytest.mark.parametrize("source", [Gateways, Prometheus])
+def test_a_canary_steps_up_and_is_taken_back_with_the_first_look_that_shows_it(page, place, source) -> None:
+    kept, port = page
+    clock = Clock()
+    where = Gateways([f"127.0.0.1:{port}"]) if source is Gateways else Prometheus(f"http://127.0.0.1:{port}", "ferry")
+    judge = Judge("one", place, where, RULES, clock=clock)
+    assert run(judge, clock, kept, 6) == [Action.START, Action.STEP]
+    assert place.read().table.shares["canary"] == pytest.approx(0.5)
+    assert run(judge, clock, kept, 1, failing=20) == [Action.ROLL_BACK]
+    found = place.read()
+    assert found.table.shares["canary"] == 0
+    assert found.state.phase is Phase.ROLLED_BACK
+    assert "errors" in found.state.reason
+    shown = CliRunner().invoke(app, ["status", "--routing-file", str(place.path)])
+    assert "canary: 0.0% of the callers" in shown.output
+    assert "judge: rolled-back: errors" in shown.output
+    assert "10.0% held; now 50.0%" in shown.output
+
+
+def test_another_judge_goes_on_where_the_first_one_died(page, place) -> None:
+    kept, port = page
+    clock = Clock()
+    first, second = (Judge(n, place, Gateways([f"127.0.0.1:{port}"]), RULES, clock=clock) for n in ("one", "two"))
+    assert run(first, clock, kept, 1) == [Action.START]
+    assert run(second, clock, kept, 5) == [], "it is not its turn"
+    clock.now += LEASE_SECONDS
+    assert run(second, clock, kept, 6) == [Action.STEP, Action.STEP]
+    assert place.read().state.holder == "two"
+    assert run(first, clock, kept, 1) == []
+
+
+def test_a_person_wins(page, place) -> None:
+    kept, port = page
+    clock = Clock()
+    judge = Judge("one", place, Gateways([f"127.0.0.1:{port}"]), RULES, clock=clock)
+    run(judge, clock, kept, 1)
+    place.path.write_text(TABLE.replace("weight = 0.0", "weight = 3.0"))
+    assert run(judge, clock, kept, 10, failing=30) == [Action.STAND_BACK]
+    assert place.read().table.shares["canary"] == pytest.approx(0.75)
+
+
+def test_a_gateway_that_does_not_answer_stops_steps(page, place) -> None:
+    kept, port = page
+    clock = Clock()
+    judge = Judge("one", place, Gateways([f"127.0.0.1:{port}", "127.0.0.1:1"]), RULES, clock=clock)
+    assert run(judge, clock, kept, 10) == []
+    assert "does not answer: 127.0.0.1:1" in place.read().state.reason
+
+
+def test_the_config_map_is_changed_by_whoever_read_it_last(page) -> None:
+    kept, port = page
+    where = ConfigMapPlace(f"http://127.0.0.1:{port}", "ferry", None, None)
+    before = where.read()
+    assert before.table.shares == {"stable": 1.0, "canary": 0.0}
+    where.write(before, before.table, State(Phase.STEPPING, "c" * 16, 0.1))
+    assert "weight = 0.0" in kept.config_map["data"]["routing.toml"]
+    assert ANNOTATION in kept.config_map["metadata"]["annotations"]
+    assert where.read().state.share == 0.1
+    with pytest.raises(ConflictError):
+        where.write(before, before.table, State())
+
+
+def test_what_cannot_be_read_is_named(tmp_path) -> None:
+    with pytest.raises(PlaceError, match="cannot be read"):
+        LocalPlace(tmp_path / "none.toml").read()
+    (tmp_path / "bad.toml").write_text("weight = much")
+    with pytest.raises(PlaceError, match="no routing table"):
+        LocalPlace(tmp_path / "bad.toml").read()
+    with pytest.raises(PlaceError, match="API server"):
+        ConfigMapPlace("http://127.0.0.1:1", "ferry", None, None).read()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        (["--steps", "0.5,0.1"], "rising"),
+        (["--steps", "nan"], "shares"),
+        (["--hold", "nan"], "--hold"),
+        (["--slower", "0.5"], "--slower"),
+        (["--gateways", "here"], "HOST:PORT"),
+        (["--gateways", ""], "give one of"),
+    ],
+)
+def test_bad_options_are_named(arguments, word) -> None:
+    done = CliRunner().invoke(app, ["judge", "--gateways", "127.0.0.1:1", *arguments])
+    assert done.exit_code == 2
+    assert word in done.output
