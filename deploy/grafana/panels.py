@@ -40,6 +40,7 @@ class Panel:
         steps: (colour, from value on) after green; drawn as lines in a time series.
         stacked: whether series add up to a whole.
         maximum: of the axis; None: by the data.
+        minimum: likewise.
     """
 
     title: str
@@ -52,6 +53,7 @@ class Panel:
     steps: tuple[tuple[str, float], ...] = ()
     stacked: bool = False
     maximum: float | None = None
+    minimum: float | None = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +62,21 @@ class Row:
 
     title: str
     panels: tuple[Panel, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Annotation:
+    """A line across all panels at the moments at which something happened.
+
+    Attributes:
+        name: of the switch that shows them.
+        expr: PromQL; above nothing at those moments.
+        title: of the line, such as `{{action}}`.
+    """
+
+    name: str
+    expr: str
+    title: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,13 +89,16 @@ class Dashboard:
     rows: tuple[Row, ...]
     span: str = "now-3h"
     links: tuple[str, ...] = field(default=("ferry",))
+    annotations: tuple[Annotation, ...] = ()
 
 
 def panel_json(panel: Panel, number: int, x: int, y: int) -> Json:
     """The panel at column x and row y."""
     steps: list[Json] = [{"color": GREEN, "value": None}]
     steps += [{"color": color, "value": value} for color, value in panel.steps]
-    defaults: Json = {"unit": panel.unit, "min": 0, "thresholds": {"mode": "absolute", "steps": steps}}
+    defaults: Json = {"unit": panel.unit, "thresholds": {"mode": "absolute", "steps": steps}}
+    if panel.minimum is not None:
+        defaults["min"] = panel.minimum
     if panel.maximum is not None:
         defaults["max"] = panel.maximum
     options: Json
@@ -163,8 +183,20 @@ def dashboard_json(dashboard: Dashboard) -> Json:
         "graphTooltip": 1,
         "links": [{"type": "dashboards", "tags": list(dashboard.links), "title": "Ferry", "asDropdown": False}],
         "templating": {"list": _variables()},
-        "annotations": {"list": []},
+        "annotations": {"list": [_annotation_json(one) for one in dashboard.annotations]},
         "panels": panels,
+    }
+
+
+def _annotation_json(annotation: Annotation) -> Json:
+    return {
+        "name": annotation.name,
+        "datasource": DATASOURCE,
+        "enable": True,
+        "iconColor": RED,
+        "expr": annotation.expr,
+        "titleFormat": annotation.title,
+        "step": "30s",
     }
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from deploy.grafana.panels import RED, YELLOW, Dashboard, Panel, Query, Row
-from deploy.grafana.promql import LATENCY, NS, quantile, rate
+from deploy.grafana.panels import RED, YELLOW, Annotation, Dashboard, Panel, Query, Row
+from deploy.grafana.promql import LATENCY, NS, quantile, rate, share
 
 _VARIANT = "{{variant}}"
 _COMPUTED = f'{NS},cache=~"miss|bypass"'
@@ -25,6 +25,15 @@ def _expressions(selector: str = NS, by: str = "variant, expression", whole: str
 _STABLE_S = _expressions(f'{NS},variant="stable"', "expression", "")
 _UNLIKE_STABLE = f"0.5 * sum by (variant) (abs({_expressions()} - on (expression) group_left {_STABLE_S}))"
 
+
+def _interval(metric: str, factor: str = "") -> tuple[Query, ...]:
+    series = f'max by (variant, end) (ferry_verdict_interval{{{NS},metric="{metric}"}}){factor}'
+    return (Query(f"{series} or vector(0)", "{{variant}} {{end}}"),)
+
+
+_AGREE = "ferry_shadow_faces_total"
+_SAME = f'{NS},result="agree"'
+_BOTH = f'{NS},result=~"agree|disagree"'
 VARIANTS = Dashboard(
     "variants",
     "Ferry: variants",
@@ -151,6 +160,72 @@ VARIANTS = Dashboard(
             ),
         ),
         Row(
+            "Verdict",
+            (
+                Panel(
+                    "Accuracy less stable's",
+                    "Where the difference lies, by labels. All above 0: better. A line without a name: no judge looks.",
+                    _interval("accuracy"),
+                    unit="percentunit",
+                    minimum=None,
+                ),
+                Panel(
+                    "Errors less stable's",
+                    "As before, of images. All above 0: the variant fails more often, beyond chance.",
+                    _interval("errors"),
+                    unit="percentunit",
+                    minimum=None,
+                ),
+                Panel(
+                    "p95 less stable's",
+                    "As before, of computed answers, one of each caller.",
+                    _interval("latency-p95"),
+                    unit="ms",
+                    minimum=None,
+                ),
+                Panel(
+                    "Worse",
+                    "1: labels or guardrails say that the variant is worse than stable. See ferry ab report.",
+                    (
+                        Query(
+                            f"max by (variant, metric) (ferry_verdict_worse{{{NS}}}) or vector(0)",
+                            "{{variant}} {{metric}}",
+                        ),
+                    ),
+                    width=6,
+                    maximum=1,
+                    steps=((RED, 1),),
+                ),
+                Panel(
+                    "Shadows agree",
+                    "Share of the faces that a shadow and the original both found on which they say the same.",
+                    (
+                        Query(
+                            f"{share(_AGREE, _SAME, _BOTH, 'variant')} or vector(0)",
+                            _VARIANT,
+                        ),
+                    ),
+                    unit="percentunit",
+                    width=6,
+                    maximum=1,
+                ),
+                Panel(
+                    "Labels",
+                    "A second, by status. NOT_FOUND: answers that are not kept any more, or never were.",
+                    (Query(f"{rate('ferry_feedback_total', by='status')} or vector(0)", "{{status}}"),),
+                    unit="reqps",
+                    width=6,
+                ),
+                Panel(
+                    "Records",
+                    "A second, by what became of them. queue, full, refused, unavailable: lost.",
+                    (Query(f"{rate('ferry_records_total', by='kind, result')} or vector(0)", "{{kind}} {{result}}"),),
+                    unit="reqps",
+                    width=6,
+                ),
+            ),
+        ),
+        Row(
             "Behind them",
             (
                 Panel(
@@ -179,6 +254,13 @@ VARIANTS = Dashboard(
                     width=6,
                 ),
             ),
+        ),
+    ),
+    annotations=(
+        Annotation(
+            "Judge",
+            f'sum by (action) (increase(ferry_judge_actions_total{{{NS},action!="none"}}[1m])) > 0',
+            "judge: {{action}}",
         ),
     ),
 )

@@ -13,7 +13,7 @@ from prometheus_client import start_http_server
 
 from cli.cluster import Cluster
 from ferry.v1 import gateway_pb2_grpc
-from serving.telemetry import gpu
+from serving.telemetry import gpu, metrics
 from serving.telemetry.gpu import Reading
 from tests.deploy.expressions import (
     KUBERNETES,
@@ -40,6 +40,7 @@ pytestmark = [
 STAND_INS = {
     "kubernetes": "the kubelet and kube-state-metrics; a stand-in exports the series of expressions.KUBERNETES",
     "gpu": "the services export them only where the driver finds a GPU; here the same code reads a fake driver",
+    "judge": "nobody has a canary to judge here; this process exports what a judge would",
 }
 """Jobs whose metrics the services of one machine without a GPU cannot export, with the reason."""
 WINDOW = "30s"
@@ -62,6 +63,9 @@ def scrape_jobs(cluster: Cluster, kubernetes: int, driver: int) -> list[dict[str
     address = {"targets": [f"127.0.0.1:{driver}"], "labels": {"namespace": "ferry", "pod": _pod("detector")}}
     only = {"name[]": ["ferry_gpu_utilization_ratio", "ferry_gpu_memory_bytes"]}
     jobs.append({"job_name": "gpu", "params": only, "static_configs": [address]})
+    judge = {"name[]": ["ferry_verdict_interval", "ferry_verdict_worse", "ferry_judge_actions_total"]}
+    address = {"targets": [f"127.0.0.1:{driver}"], "labels": {"namespace": "ferry", "pod": _pod("judge")}}
+    jobs.append({"job_name": "judge", "params": judge, "static_configs": [address]})
     assert {job["job_name"] for job in jobs} - {e.name for e in cluster.endpoints} == set(STAND_INS)
     return jobs
 
@@ -70,6 +74,11 @@ def scrape_jobs(cluster: Cluster, kubernetes: int, driver: int) -> list[dict[str
 def gpu_exporter() -> Iterator[int]:
     """The port of this process' own metrics, with one GPU."""
     watch = gpu.watch(lambda: lambda: [Reading("0", 0.5, 2**30)], 0.1)
+    for metric in ("accuracy", "errors", "latency-p95"):
+        metrics.VERDICT_WORSE.labels("canary", metric).set(0)
+        for end in ("low", "high"):
+            metrics.VERDICT.labels("canary", metric, end).set(0.01)
+    metrics.JUDGE_ACTIONS.labels("roll_back").inc()
     port = free_port()
     server, thread = start_http_server(port, "127.0.0.1")
     yield port
