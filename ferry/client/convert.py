@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from types import MappingProxyType
 
 from ferry.client.results import (
     Box,
@@ -114,7 +113,7 @@ def _load_failure(message: types_pb2.LoadFailure) -> LoadFailure:
 
 
 def _probabilities(entries: Iterable[types_pb2.ExpressionProbability]) -> Mapping[str, float]:
-    return MappingProxyType({_expression(entry.expression): entry.probability for entry in entries})
+    return {_expression(entry.expression): entry.probability for entry in entries}
 
 
 def _expression(number: int) -> str:

@@ -2,12 +2,30 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+class _Plain:
+    __slots__ = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything in it as dicts, tuples, strings and numbers, by the names of the fields; a copy."""
+        return asdict(self)  # type: ignore[call-overload,no-any-return]
+
+    def to_json(self, indent: int | None = None) -> str:
+        """The same as JSON.
+
+        Args:
+            indent: columns a level; None: all in one line.
+        """
+        return json.dumps(self.to_dict(), indent=indent)
 
 
 @dataclass(frozen=True, slots=True)
-class Box:
+class Box(_Plain):
     """A rectangle in pixels of the upright image (EXIF orientation applied); origin top left."""
 
     x_min: float
@@ -32,7 +50,7 @@ class Box:
 
 
 @dataclass(frozen=True, slots=True)
-class Size:
+class Size(_Plain):
     """Width and height in pixels."""
 
     width: int
@@ -40,7 +58,7 @@ class Size:
 
 
 @dataclass(frozen=True, slots=True)
-class ModelVersion:
+class ModelVersion(_Plain):
     """A model version, exactly."""
 
     name: str
@@ -50,7 +68,7 @@ class ModelVersion:
 
 
 @dataclass(frozen=True, slots=True)
-class ModelOpinion:
+class ModelOpinion(_Plain):
     """What one model says of one face."""
 
     model: ModelVersion
@@ -64,7 +82,7 @@ class ModelOpinion:
 
 
 @dataclass(frozen=True, slots=True)
-class Face:
+class Face(_Plain):
     """One face and its expression."""
 
     box: Box
@@ -85,7 +103,7 @@ class Face:
 
 
 @dataclass(frozen=True, slots=True)
-class Timings:
+class Timings(_Plain):
     """Where the time went, in milliseconds. Stages overlap, so they need not add up."""
 
     total_ms: float
@@ -98,7 +116,7 @@ class Timings:
 
 
 @dataclass(frozen=True, slots=True)
-class Recognition:
+class Recognition(_Plain):
     """The faces of one image."""
 
     faces: tuple[Face, ...]
@@ -121,7 +139,7 @@ class Recognition:
 
 
 @dataclass(frozen=True, slots=True)
-class Label:
+class Label(_Plain):
     """What the expression of one face of an earlier answer truly was."""
 
     request_id: str
@@ -133,7 +151,7 @@ class Label:
 
 
 @dataclass(frozen=True, slots=True)
-class LoadFailure:
+class LoadFailure(_Plain):
     """A version that a service should serve and cannot load; the one that it has goes on."""
 
     version: str
@@ -144,7 +162,7 @@ class LoadFailure:
 
 
 @dataclass(frozen=True, slots=True)
-class PipelineModel:
+class PipelineModel(_Plain):
     """A model in the recipe of a variant."""
 
     name: str
@@ -158,7 +176,7 @@ class PipelineModel:
 
 
 @dataclass(frozen=True, slots=True)
-class VariantStatus:
+class VariantStatus(_Plain):
     """One variant of the pipeline."""
 
     name: str
@@ -169,7 +187,7 @@ class VariantStatus:
 
 
 @dataclass(frozen=True, slots=True)
-class CacheStatus:
+class CacheStatus(_Plain):
     """The result cache."""
 
     enabled: bool
@@ -179,7 +197,7 @@ class CacheStatus:
 
 
 @dataclass(frozen=True, slots=True)
-class ClusterStatus:
+class ClusterStatus(_Plain):
     """What serves at present."""
 
     ferry_version: str
