@@ -45,6 +45,10 @@ class Service(ABC):
     """Short name in logs and traces, such as `detector`."""
     grpc_services: tuple[str, ...]
     """Full names of its gRPC services: what is wrapped, what health speaks of, and what reflection shows."""
+    probes: frozenset[str] = frozenset()
+    """Methods of those that say no more than health does, and are served as it is: always, and to everybody."""
+    ready = False
+    """Whether health by the names of `grpc_services` says SERVING. The server keeps it."""
     kinds: Mapping[str, Kind] = {}
     """Of methods, such as `/ferry.v1.Detector/Detect`, that are not what their streaming says."""
 
@@ -90,6 +94,7 @@ class Server:
             service.grpc_services,
             limits_by_kind(settings),
             kinds=service.kinds,
+            probes=service.probes,
             lanes=Lanes(
                 max_calls=settings.max_calls,
                 places=max(1, settings.max_receive_bytes // service.max_request_bytes),
@@ -136,6 +141,7 @@ class Server:
             raise
         self._interceptor.ready = True
         await self._set_health(health_pb2.HealthCheckResponse.SERVING)
+        self.service.ready = True
         self._watching = asyncio.create_task(self._watch_ability())
 
     async def stop(self) -> None:
@@ -145,6 +151,7 @@ class Server:
         if self._watching is not None:
             self._watching.cancel()
             await asyncio.gather(self._watching, return_exceptions=True)
+        self.service.ready = False
         await self._health.enter_graceful_shutdown()
         await asyncio.sleep(self.settings.drain_delay)
         await self._end(self.settings.grace)
@@ -176,6 +183,7 @@ class Server:
             log.exception("whether the service can answer is not watched any more: %s", error)
 
     async def _set_ability(self, able: bool) -> None:
+        self.service.ready = able
         response = health_pb2.HealthCheckResponse
         for name in self.service.grpc_services:
             await self._health.set(name, response.SERVING if able else response.NOT_SERVING)

@@ -55,6 +55,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         limits: Mapping[Kind, Limits],
         *,
         kinds: Mapping[str, Kind] | None = None,
+        probes: Iterable[str] = (),
         lanes: Lanes | None = None,
         identify: Identify | None = None,
         certificates: bool = False,
@@ -64,6 +65,8 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             services: full names of gRPC services, such as `ferry.v1.Detector`.
             limits: of each kind of method.
             kinds: of methods (`/ferry.v1.Detector/Detect`) that are not what their streaming says.
+            probes: methods of those services that say no more than health does, and are served as it is: while the
+                service loads, to everybody, neither measured nor timed.
             lanes: bounds on open calls and on messages being received; None: the defaults.
             identify: given the metadata of a call, says who calls, or None where it does not say; raises a
                 ServiceError where it is not to be served. None: nobody is asked.
@@ -73,6 +76,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         self._services = frozenset(services)
         self._limits = limits
         self._kinds = kinds or {}
+        self._probes = frozenset(probes)
         self._lanes = lanes or Lanes()
         self._identify = identify
         self._certificates = certificates
@@ -84,8 +88,9 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         handler_call_details: grpc.HandlerCallDetails,
     ) -> Handler | None:
         method: str = handler_call_details.method
-        own = _service_of(method) in self._services
-        lane = self._lanes.own if own else self._lanes.aside(method)
+        probe = method in self._probes
+        own = _service_of(method) in self._services and not probe
+        lane = self._lanes.own if own else self._lanes.check if probe else self._lanes.aside(method)
         try:
             lane.calls.enter(asyncio.current_task())
             if own and not self.ready:

@@ -49,12 +49,12 @@ class Lanes:
         soon = min(timeout, _ASIDE_TIMEOUT_SECONDS)
         health_messages = Receiving(HEALTH_PLACES, soon, _ASIDE_PATIENCE_SECONDS)
         self.own = Lane(OpenCalls(max_calls), Receiving(places, timeout))
-        self._check = Lane(OpenCalls(_MAX_CHECKS), health_messages)
+        self.check = Lane(OpenCalls(_MAX_CHECKS), health_messages)
         self._watch = Lane(OpenCalls(max_calls), health_messages)
         self._rest = Lane(OpenCalls(_MAX_CHECKS), Receiving(REFLECTION_PLACES, soon, _ASIDE_PATIENCE_SECONDS))
 
     def aside(self, method: str) -> Lane:
         """The lane of a method that is not of the server's own services: health, reflection, what does not exist."""
         if method == _CHECK:
-            return self._check
+            return self.check
         return self._watch if method.startswith(f"/{health.SERVICE_NAME}/") else self._rest
