@@ -24,6 +24,7 @@ from gateway.cache.result_cache import ResultCache
 from gateway.experiments.experiments import Experiments
 from gateway.experiments.feedback import Feedback
 from gateway.experiments.shadows import ShadowPairs
+from gateway.inference_v2.models import GatewayModels
 from gateway.recognize.batch import item_error, recognize_batch
 from gateway.recognize.recognizer import Recognizer
 from gateway.routing.file import RoutingFile
@@ -35,6 +36,7 @@ from gateway.routing.variant import Variant
 from gateway.settings import GatewaySettings
 from gateway.store.client import StoreClient
 from serving.errors import UnimplementedError
+from serving.inference_v2 import servicer as inference_v2
 from serving.rpc.context import caller
 from serving.rpc.identity import Identity, Proof
 from serving.rpc.limits import Kind
@@ -55,7 +57,8 @@ class GatewayService(Service, gateway_pb2_grpc.ExpressionRecognitionServicer):
     """Serves ferry.v1.ExpressionRecognition."""
 
     name = "gateway"
-    grpc_services = ("ferry.v1.ExpressionRecognition",)
+    grpc_services = ("ferry.v1.ExpressionRecognition", inference_v2.SERVICE)
+    probes = inference_v2.PROBES
     kinds: Mapping[str, Kind] = {"/ferry.v1.ExpressionRecognition/RecognizeMany": Kind.BATCH}
 
     def __init__(self, settings: GatewaySettings) -> None:
@@ -82,6 +85,12 @@ class GatewayService(Service, gateway_pb2_grpc.ExpressionRecognitionServicer):
 
     def register(self, server: grpc.aio.Server) -> None:
         gateway_pb2_grpc.add_ExpressionRecognitionServicer_to_server(self, server)
+        settings = self._settings
+        hints = partial(read_hints, allow_forced=settings.allow_forced_variant)
+        models = GatewayModels(
+            self._recognizer.recognize, hints, self._admission, settings.batch_concurrency, lambda: self.ready
+        )
+        inference_v2.register(server, models, self.name, lambda: self.ready)
 
     async def start(self) -> None:
         if self._settings.api_keys is not None:

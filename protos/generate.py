@@ -1,4 +1,4 @@
-"""Generates ferry/v1 (messages, services and their type stubs) from protos/.
+"""Generates ferry/v1 and ferry/inference (messages, services and their type stubs) from protos/.
 
 Usage: python protos/generate.py [--check]    --check: fail where the committed code differs
 """
@@ -15,13 +15,20 @@ from pathlib import Path
 from grpc_tools import protoc
 
 PROTOS = Path(__file__).parent
-TARGET = PROTOS.parent / "ferry" / "v1"
+ROOT = PROTOS.parent
+# Where the code goes, and where its contract lies: a module `inference` of ours would be in others' way.
+TARGETS = {"ferry/v1": "ferry/v1", "ferry/inference": "inference"}
 
 
 def generate(out: Path) -> None:
     well_known = str(importlib.resources.files("grpc_tools") / "_proto")
-    files = sorted(str(path.relative_to(PROTOS)) for path in PROTOS.glob("ferry/v1/*.proto"))
-    arguments = ["protoc", f"-I{PROTOS}", f"-I{well_known}", f"--python_out={out}", f"--grpc_python_out={out}"]
+    files = [
+        f"{target}/{path.name}"
+        for target, source in TARGETS.items()
+        for path in sorted(PROTOS.glob(f"{source}/*.proto"))
+    ]
+    paths = [f"-I{target}={PROTOS / source}" for target, source in TARGETS.items()]
+    arguments = ["protoc", *paths, f"-I{well_known}", f"--python_out={out}", f"--grpc_python_out={out}"]
     scripts = Path(sys.executable).parent
     plugins = [f"--plugin=protoc-gen-{name}={scripts / f'protoc-gen-{name}'}" for name in ("mypy", "mypy_grpc")]
     arguments += [*plugins, f"--mypy_out=quiet:{out}", f"--mypy_grpc_out=quiet:{out}"]
@@ -32,18 +39,21 @@ def generate(out: Path) -> None:
 def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         generate(Path(scratch))
-        fresh = Path(scratch) / "ferry" / "v1"
-        names = sorted(path.name for path in fresh.iterdir())
+        names = sorted(
+            f"{target}/{path.name}" for target in TARGETS for path in (Path(scratch) / target).glob("*_pb2*.py*")
+        )
         if "--check" in sys.argv[1:]:
-            _, different, missing = filecmp.cmpfiles(fresh, TARGET, names, shallow=False)
+            _, different, missing = filecmp.cmpfiles(scratch, ROOT, names, shallow=False)
             if different or missing:
                 raise SystemExit(f"generated code is stale: {', '.join(different + missing)}; run `make proto`")
             print(f"{len(names)} generated files are up to date")
             return
-        TARGET.mkdir(parents=True, exist_ok=True)
-        subprocess.run(["cp", *(str(fresh / name) for name in names), str(TARGET)], check=True)
-        (TARGET / "__init__.py").touch()
-        print(f"wrote {len(names)} files to {TARGET}")
+        for target in TARGETS:
+            (ROOT / target).mkdir(parents=True, exist_ok=True)
+            (ROOT / target / "__init__.py").touch()
+        for name in names:
+            subprocess.run(["cp", str(Path(scratch) / name), str(ROOT / name)], check=True)
+        print(f"wrote {len(names)} files to {', '.join(TARGETS)}")
 
 
 if __name__ == "__main__":

@@ -93,11 +93,7 @@ async def _next(requests: AsyncIterator[gateway_pb2.RecognizeRequest]) -> gatewa
 
 
 async def _one(index: int, request: gateway_pb2.RecognizeRequest, recognize: Recognize) -> Answer:
-    context, name = current.get(), str(index)
-    if context is not None:
-        # An answer has a name of its own, for feedback; the task's context dies with it.
-        name = f"{context.request_id[:_MAX_ID_LENGTH]}.{index}"
-        current.set(replace(context, request_id=name, losses=replace(context.losses)))
+    name = item_context(index)
     try:
         return Answer(index, await recognize(request))
     except ServiceError as error:
@@ -106,6 +102,22 @@ async def _one(index: int, request: gateway_pb2.RecognizeRequest, recognize: Rec
         log.exception("unexpected error in image %d of a batch", index)
         item = item_error(ServiceError(f"internal error; look for request id {name} in the logs"))
     return Answer(index, item)
+
+
+def item_context(index: int) -> str:
+    """Gives the image that the current task works on, and that alone, an id of its own, for feedback, and losses of its
+    own. Returns the id.
+
+    Args:
+        index: its position in the call.
+    """
+    context = current.get()
+    if context is None:
+        return str(index)
+    name = f"{context.request_id[:_MAX_ID_LENGTH]}.{index}"
+    # The task's context dies with it.
+    current.set(replace(context, request_id=name, losses=replace(context.losses)))
+    return name
 
 
 def item_error(error: ServiceError) -> gateway_pb2.ItemError:

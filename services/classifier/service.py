@@ -10,11 +10,14 @@ import numpy as np
 import numpy.typing as npt
 
 from ferry.v1 import classifier_pb2, classifier_pb2_grpc
+from services.classifier.inference_v2 import ClassifierModels
+from services.classifier.judged import Judged
 from services.classifier.probabilities import probabilities
 from services.classifier.settings import ClassifierSettings
 from services.classifier.views import VIEWS, make_views, mean_over_views
 from serving.budget import Budget
 from serving.errors import InvalidArgumentError, ServiceError
+from serving.inference_v2 import servicer as inference_v2
 from serving.models.service import ModelService
 from serving.preprocess import prepare
 from serving.repository.manifest import InputSpec, Task
@@ -31,26 +34,55 @@ class ClassifierService(ModelService, classifier_pb2_grpc.ClassifierServicer):
     """Serves ferry.v1.Classifier."""
 
     name = "classifier"
-    grpc_services = ("ferry.v1.Classifier",)
+    grpc_services = ("ferry.v1.Classifier", inference_v2.SERVICE)
+    probes = inference_v2.PROBES
 
     def __init__(self, settings: ClassifierSettings) -> None:
         policies = parse_policies(settings.models)
         super().__init__(settings, policies, Task.CLASSIFY)
         self._settings = settings
         self.name = f"classifier-{policies[0].name}"
+        self._models = ClassifierModels(self._host, self.judge)
         self._held = Budget(settings.crop_budget * 1_000_000, settings.max_queue, "requests")
 
     def register(self, server: grpc.aio.Server) -> None:
         classifier_pb2_grpc.add_ClassifierServicer_to_server(self, server)
+        inference_v2.register(server, self._models, self.name, lambda: self.ready)
 
     async def Classify(  # noqa: N802
         self,
         request: classifier_pb2.ClassifyRequest,
         context: grpc.aio.ServicerContext[classifier_pb2.ClassifyRequest, classifier_pb2.ClassifyResponse],
     ) -> classifier_pb2.ClassifyResponse:
-        crops = _crops(request)
-        augment = request.test_time_augmentation
-        with self._host.use(request.model_name, request.model_version) as model:
+        crops: npt.NDArray[Any] = from_tensor(request.crops, "crops")
+        name, version = request.model_name, request.model_version
+        judged = await self.judge(crops, name, version, augment=request.test_time_augmentation)
+        embeddings = judged.embeddings if request.include_embeddings else None
+        return classifier_pb2.ClassifyResponse(
+            probabilities=to_tensor(judged.probabilities),
+            embeddings=None if embeddings is None else to_tensor(embeddings),
+            model=judged.model,
+            queue_ms=judged.queue_seconds * 1000,
+            compute_ms=judged.compute_seconds * 1000,
+            load_failure=self._host.load_failure(judged.model.name),
+        )
+
+    async def judge(self, crops: npt.NDArray[Any], name: str, version: str, *, augment: bool) -> Judged:
+        """What a model says of crops.
+
+        Args:
+            crops: as a caller sent them.
+            name: of the model; empty: the first.
+            version: empty: the one that is current.
+            augment: average over several views of each crop.
+
+        Raises:
+            InvalidArgumentError: field `crops`; shape, type or number do not fit.
+            NotFoundError: the model is not served here.
+            ServiceError: it could not answer.
+        """
+        _check(crops)
+        with self._host.use(name, version) as model:
             manifest = model.manifest
             async with self._held.hold(crops.nbytes * (len(VIEWS) if augment else 1)):
                 loop = asyncio.get_running_loop()
@@ -59,32 +91,19 @@ class ClassifierService(ModelService, classifier_pb2_grpc.ClassifierServicer):
             shares = mean_over_views(probabilities(run.outputs, manifest), len(crops))
             if not np.isfinite(shares).all():
                 raise ServiceError(f"{manifest.name} {manifest.version} gave no finite probabilities")
-            embedding = manifest.output.embedding if request.include_embeddings else None
-            return classifier_pb2.ClassifyResponse(
-                probabilities=to_tensor(shares),
-                # The first view is the crop itself.
-                embeddings=None if embedding is None else to_tensor(run.outputs[embedding][: len(crops)]),
-                model=model.version(),
-                queue_ms=run.queue_seconds * 1000,
-                compute_ms=run.compute_seconds * 1000,
-                load_failure=self._host.load_failure(model.manifest.name),
-            )
+            embedding = manifest.output.embedding
+            # The first view is the crop itself.
+            embeddings = None if embedding is None else run.outputs[embedding][: len(crops)]
+            return Judged(model.version(), shares, embeddings, run.queue_seconds, run.compute_seconds)
 
 
-def _crops(request: classifier_pb2.ClassifyRequest) -> npt.NDArray[np.uint8]:
-    """The request's crops, uint8 [N, H, W, 3].
-
-    Raises:
-        InvalidArgumentError: shape, type or number do not fit.
-    """
-    crops: npt.NDArray[Any] = from_tensor(request.crops, "crops")
+def _check(crops: npt.NDArray[Any]) -> None:
     if crops.dtype != np.uint8 or crops.ndim != 4 or crops.shape[3] != 3:
         raise InvalidArgumentError("crops", f"must be uint8 [N, H, W, 3], not {crops.dtype} {list(crops.shape)}")
     if not 1 <= len(crops) <= MAX_CROPS:
         raise InvalidArgumentError("crops", f"must hold 1 to {MAX_CROPS} crops, not {len(crops)}")
     if not all(MIN_SIDE <= side <= MAX_SIDE for side in crops.shape[1:3]):
         raise InvalidArgumentError("crops", f"must have sides of {MIN_SIDE} to {MAX_SIDE} pixels")
-    return crops
 
 
 def _rows(crops: npt.NDArray[np.uint8], spec: InputSpec, augment: bool) -> npt.NDArray[np.float32]:

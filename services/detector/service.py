@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -13,43 +12,26 @@ import numpy as np
 import numpy.typing as npt
 
 from ferry.v1 import detector_pb2, detector_pb2_grpc, types_pb2
+from services.detector.detected import Detected
 from services.detector.engine import DetectedFace, find_faces_in_views, prepare_images
+from services.detector.inference_v2 import DetectorModels
 from services.detector.letterbox import Geometry
+from services.detector.options import Options, check_options
 from services.detector.reduction import crops_lose_nothing, reduction_for_crops, reduction_for_search
 from services.detector.settings import DetectorSettings
 from services.detector.views import useful_detail, windows
 from serving.budget import Budget
 from serving.errors import InvalidArgumentError
-from serving.faces import DEFAULT_MAX_FACES, MAX_DETAIL, MAX_FACES
 from serving.images.cost import Outline, check_cost, outline
 from serving.images.crop import crop_side, cut_crops
 from serving.images.decode import Picture, decode_reduced
-from serving.models.batching.batcher import BatchResult
+from serving.inference_v2 import servicer as inference_v2
 from serving.models.host import LoadedModel
 from serving.models.service import ModelService
 from serving.repository.manifest import Manifest, Task
 from serving.repository.policy import parse_policies
 from serving.rpc.context import deadline_after
 from serving.tensors import to_tensor
-
-MAX_CROP_BYTES = 48 << 20
-
-
-@dataclass(frozen=True, slots=True)
-class _Options:
-    """A request's options, checked."""
-
-    max_faces: int
-    min_score: float | None
-    min_face_size: float
-    crop_size: int
-    crop_margin: float
-    detail: int
-
-    @property
-    def crop_bytes(self) -> int:
-        """Most that the crops take: themselves, as tensor, and as message."""
-        return 3 * self.max_faces * self.crop_size**2 * 3
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -62,25 +44,12 @@ class _Prepared:
     seconds: float
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Found:
-    """Faces, and what finding them took.
-
-    crops: None where none were asked for, or where they have to be cut from a larger copy of the picture.
-    """
-
-    faces: list[DetectedFace]
-    crops: npt.NDArray[np.uint8] | None
-    size: types_pb2.ImageSize
-    run: BatchResult
-    decode_seconds: float
-
-
 class DetectorService(ModelService, detector_pb2_grpc.DetectorServicer):
     """Serves ferry.v1.Detector."""
 
     name = "detector"
-    grpc_services = ("ferry.v1.Detector",)
+    grpc_services = ("ferry.v1.Detector", inference_v2.SERVICE)
+    probes = inference_v2.PROBES
 
     def __init__(self, settings: DetectorSettings) -> None:
         super().__init__(settings, parse_policies(settings.model), Task.DETECT)
@@ -91,6 +60,8 @@ class DetectorService(ModelService, detector_pb2_grpc.DetectorServicer):
 
     def register(self, server: grpc.aio.Server) -> None:
         detector_pb2_grpc.add_DetectorServicer_to_server(self, server)
+        models = DetectorModels(self._host, self.detect)
+        inference_v2.register(server, models, self.name, lambda: self.ready)
 
     async def stop(self) -> None:
         await super().stop()
@@ -101,29 +72,45 @@ class DetectorService(ModelService, detector_pb2_grpc.DetectorServicer):
         request: detector_pb2.DetectRequest,
         context: grpc.aio.ServicerContext[detector_pb2.DetectRequest, detector_pb2.DetectResponse],
     ) -> detector_pb2.DetectResponse:
-        options = _check(request)
-        if len(request.image) > self._settings.max_image_bytes:
-            limit = self._settings.max_image_bytes
-            raise InvalidArgumentError("image", f"has {len(request.image)} bytes, more than {limit}")
-        loop = asyncio.get_running_loop()
-        image = await loop.run_in_executor(self._header_pool, self._outline, request.image)
-        check_cost(image, image.costs[1], self._settings.decode_budget)
-        with self._host.use(request.model_name, request.model_version) as model:
-            found = await self._find(request.image, image, model, options)
-            if found.crops is None and options.crop_size:
-                found = await self._cut_again(request.image, image, found, options)
-            return detector_pb2.DetectResponse(
-                detections=[_to_message(face) for face in found.faces],
-                crops=None if found.crops is None else to_tensor(found.crops),
-                image_size=found.size,
-                model=model.version(),
-                decode_ms=found.decode_seconds * 1000,
-                queue_ms=found.run.queue_seconds * 1000,
-                compute_ms=found.run.compute_seconds * 1000,
-                load_failure=self._host.load_failure(model.manifest.name),
-            )
+        found = await self.detect(request.image, request.model_name, request.model_version, check_options(request))
+        return detector_pb2.DetectResponse(
+            detections=[_to_message(face) for face in found.faces],
+            crops=None if found.crops is None else to_tensor(found.crops),
+            image_size=found.size,
+            model=found.model,
+            decode_ms=found.decode_seconds * 1000,
+            queue_ms=found.queue_seconds * 1000,
+            compute_ms=found.compute_seconds * 1000,
+            load_failure=self._host.load_failure(found.model.name),
+        )
 
-    async def _find(self, data: bytes, image: Outline, model: LoadedModel, options: _Options) -> _Found:
+    async def detect(self, image: bytes, name: str, version: str, options: Options) -> Detected:
+        """The faces of an image.
+
+        Args:
+            image: encoded.
+            name: of the model; empty: the first.
+            version: empty: the one that is current.
+            options: checked.
+
+        Raises:
+            InvalidArgumentError: field `image`; it is no image, or too large.
+            NotFoundError: the model is not served here.
+            ServiceError: there is no answer.
+        """
+        if len(image) > self._settings.max_image_bytes:
+            limit = self._settings.max_image_bytes
+            raise InvalidArgumentError("image", f"has {len(image)} bytes, more than {limit}")
+        loop = asyncio.get_running_loop()
+        seen = await loop.run_in_executor(self._header_pool, self._outline, image)
+        check_cost(seen, seen.costs[1], self._settings.decode_budget)
+        with self._host.use(name, version) as model:
+            found = await self._find(image, seen, model, options)
+            if found.crops is None and options.crop_size:
+                found = await self._cut_again(image, seen, found, options)
+            return found
+
+    async def _find(self, data: bytes, image: Outline, model: LoadedModel, options: Options) -> Detected:
         """Finds faces in as small a copy as will do, and cuts their crops where it will do for them too."""
         spec = model.manifest.input
         detail = useful_detail(image.width, image.height, max(spec.width, spec.height), options.detail)
@@ -137,9 +124,9 @@ class DetectorService(ModelService, detector_pb2_grpc.DetectorServicer):
             faces, cut = await lease.run(self._pool, _finish, prepared, raw, model.manifest, options)
         picture = prepared.picture
         size = types_pb2.ImageSize(width=picture.width, height=picture.height)
-        return _Found(faces, cut, size, run, prepared.seconds)
+        return Detected(faces, cut, size, model.version(), prepared.seconds, run.queue_seconds, run.compute_seconds)
 
-    async def _cut_again(self, data: bytes, image: Outline, found: _Found, options: _Options) -> _Found:
+    async def _cut_again(self, data: bytes, image: Outline, found: Detected, options: Options) -> Detected:
         """Cuts the crops from a larger copy of the picture. Nothing is held while it waits for room."""
         sides = [crop_side(face.box, options.crop_margin) for face in found.faces]
         reduction = reduction_for_crops(image, sides, options.crop_size)
@@ -168,7 +155,7 @@ class DetectorService(ModelService, detector_pb2_grpc.DetectorServicer):
         return _Prepared(picture, rows, whole, decoded - started)
 
     def _decode_and_cut(
-        self, data: bytes, reduction: int, faces: list[DetectedFace], options: _Options
+        self, data: bytes, reduction: int, faces: list[DetectedFace], options: Options
     ) -> tuple[npt.NDArray[np.uint8], float]:
         """Crops of faces that are known, and the seconds that decoding took."""
         started = time.monotonic()
@@ -177,40 +164,8 @@ class DetectorService(ModelService, detector_pb2_grpc.DetectorServicer):
         return _cut(picture, faces, options), decoded - started
 
 
-def _check(request: detector_pb2.DetectRequest) -> _Options:
-    """The options, with defaults in place of zeros.
-
-    Raises:
-        InvalidArgumentError: one is out of its range.
-    """
-    if request.max_faces > MAX_FACES:
-        raise InvalidArgumentError("max_faces", f"must be at most {MAX_FACES}")
-    if not 0 <= request.min_score <= 1:
-        raise InvalidArgumentError("min_score", "must be in [0, 1]")
-    if not (request.min_face_size >= 0 and math.isfinite(request.min_face_size)):
-        raise InvalidArgumentError("min_face_size", "must be 0 or more pixels")
-    if request.crop_size and not 8 <= request.crop_size <= 512:
-        raise InvalidArgumentError("crop_size", "must be 0 or 8 to 512 pixels")
-    # In single precision -0.4 is a little less than -0.4.
-    if not -0.4 - 1e-6 <= request.crop_margin <= 1:
-        raise InvalidArgumentError("crop_margin", "must be in [-0.4, 1]")
-    if request.detail > MAX_DETAIL:
-        raise InvalidArgumentError("detail", f"must be at most {MAX_DETAIL}")
-    max_faces = request.max_faces or DEFAULT_MAX_FACES
-    if max_faces * request.crop_size**2 * 3 > MAX_CROP_BYTES:
-        raise InvalidArgumentError("crop_size", f"{max_faces} crops of that size exceed {MAX_CROP_BYTES >> 20} MiB")
-    return _Options(
-        max_faces,
-        request.min_score or None,
-        request.min_face_size,
-        request.crop_size,
-        request.crop_margin,
-        request.detail or 1,
-    )
-
-
 def _finish(
-    prepared: _Prepared, raw: npt.NDArray[np.float32], manifest: Manifest, options: _Options
+    prepared: _Prepared, raw: npt.NDArray[np.float32], manifest: Manifest, options: Options
 ) -> tuple[list[DetectedFace], npt.NDArray[np.uint8] | None]:
     """Faces that satisfy the options, and their crops where some were asked for and lose nothing by the reduction."""
     faces = find_faces_in_views(
@@ -222,7 +177,7 @@ def _finish(
     return faces, _cut(prepared.picture, faces, options)
 
 
-def _cut(picture: Picture, faces: list[DetectedFace], options: _Options) -> npt.NDArray[np.uint8]:
+def _cut(picture: Picture, faces: list[DetectedFace], options: Options) -> npt.NDArray[np.uint8]:
     boxes = np.array([face.box for face in faces], np.float32).reshape(-1, 4) / np.float32(picture.reduction)
     return cut_crops(picture.pixels, boxes, options.crop_size, options.crop_margin)
 

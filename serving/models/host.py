@@ -132,6 +132,20 @@ class ModelHost:
         """Every version that answers at present."""
         return list(self._models.values())
 
+    def describe(self, name: str = "", version: str = "") -> LoadedModel:
+        """The model, to look at its manifest; to run it, `use` it.
+
+        Raises:
+            NotFoundError: as `use`.
+        """
+        with self.use(name, version) as model:
+            return model
+
+    async def versions(self) -> list[tuple[str, str]]:
+        """Name and version of all that the repository holds of the models of the policies, or that is loaded."""
+        stored = await asyncio.to_thread(self._stored)
+        return sorted({*stored, *self._models}, key=lambda found: (found[0], int(found[1])))
+
     def load_failure(self, name: str) -> types_pb2.LoadFailure | None:
         """What keeps a version of the model from being served in place of the one that is; None: nothing does."""
         return self._failures.newest(name)
@@ -151,6 +165,10 @@ class ModelHost:
                     break
                 better.append(version)
             self._failures.forget(policy.name, wanted=better)
+
+    def _stored(self) -> list[tuple[str, str]]:
+        names = [policy.name for policy in self._policies]
+        return [(name, version) for name in names for version in self._repository.versions(name)]
 
     def _wanted(self, policy: VersionPolicy) -> list[str]:
         """Versions to serve, best first."""

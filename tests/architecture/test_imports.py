@@ -33,6 +33,7 @@ ROOMS = {
         "cache": {"store"},
         "experiments": {"routing", "store"},
         "recognize": {"admission", "cache", "experiments", "routing"},
+        "inference_v2": {"admission", "recognize", "routing"},
     },
     "serving": {
         "images": set(),
@@ -40,17 +41,19 @@ ROOMS = {
         "repository": {"telemetry"},
         "rpc": {"telemetry"},
         "models": {"repository", "telemetry"},
+        "inference_v2": {"models", "repository", "rpc"},
     },
 }
 """Which rooms of its package each may import; what lies beside the rooms is free to all. Telemetry and rpc know each
 other: a log line names the request that it belongs to."""
 TOOLCHAIN = {"torch", "torchvision", "timm", "ultralytics", "onnxscript", "pyarrow", "sklearn", "skimage", "matplotlib"}
 MAX_LINES = 400
+GENERATED = {Path("ferry/v1"), Path("ferry/inference")}
 FILES = sorted(
     path.relative_to(ROOT)
     for folder in (*ALLOWED, "tests")
     for path in (ROOT / folder).rglob("*.py")
-    if "v1" not in path.parts
+    if not GENERATED & {path.relative_to(ROOT).parent}
 )
 
 

@@ -1,0 +1,1 @@
+"""The whole pipeline as one model of the Open Inference Protocol."""

@@ -1,0 +1,54 @@
+"""From a model's reply, and its description, to messages of the protocol."""
+
+from __future__ import annotations
+
+from ferry.inference import open_inference_grpc_pb2 as pb
+from serving.inference_v2 import parameters, typed
+from serving.inference_v2.model import Description, Indexed, Query, Reply
+from serving.inference_v2.tensor import TensorSpec
+
+PLATFORM = "ferry"
+
+
+def response(reply: Reply, query: Query, identifier: str, *, as_typed: bool) -> pb.ModelInferResponse:
+    """The answer.
+
+    Args:
+        reply: of the model.
+        query: whose outputs are answered, in its order.
+        identifier: the caller's, of the question.
+        as_typed: whether values go into typed contents.
+    """
+    message = pb.ModelInferResponse(model_name=reply.name, model_version=reply.version, id=identifier)
+    parameters.write(reply.parameters, message.parameters)
+    outputs = {tensor.name: tensor for tensor in reply.outputs}
+    for name in query.outputs:
+        tensor = outputs[name]
+        output = message.outputs.add(name=name, datatype=tensor.datatype, shape=tensor.shape)
+        if as_typed:
+            typed.write(tensor, output.contents)
+        else:
+            message.raw_output_contents.append(tensor.raw)
+    return message
+
+
+def metadata(description: Description) -> pb.ModelMetadataResponse:
+    """What a model takes and answers."""
+    return pb.ModelMetadataResponse(
+        name=description.name,
+        versions=description.versions,
+        platform=PLATFORM,
+        inputs=map(_tensor, description.inputs),
+        outputs=map(_tensor, description.outputs),
+    )
+
+
+def index(entry: Indexed) -> pb.RepositoryIndexResponse.ModelIndex:
+    """A version in the repository."""
+    return pb.RepositoryIndexResponse.ModelIndex(
+        name=entry.name, version=entry.version, state="READY" if entry.ready else "UNAVAILABLE", reason=entry.reason
+    )
+
+
+def _tensor(spec: TensorSpec) -> pb.ModelMetadataResponse.TensorMetadata:
+    return pb.ModelMetadataResponse.TensorMetadata(name=spec.name, datatype=spec.datatype, shape=spec.shape)
