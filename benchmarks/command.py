@@ -50,3 +50,9 @@ def experiments(context: typer.Context) -> None:
 def decoding(context: typer.Context) -> None:
     """The memory that decoding takes, by format, mode and orientation."""
     pass_on(context, "benchmarks.decoding.command", "decoding")
+
+
+@app.command(**UNTOUCHED)
+def recording(context: typer.Context) -> None:
+    """What keeping exposures costs cached answers, and taking labels computed ones."""
+    pass_on(context, "benchmarks.recording.command", "recording")

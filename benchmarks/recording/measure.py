@@ -1,0 +1,156 @@
+"""Cached answers with and without recording, and computed ones with and without labels coming in, in turns."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any, TypeAlias
+
+import grpc
+
+from benchmarks.load import closed_loop
+from benchmarks.photo import one_face
+from cli.cluster import Cluster, ClusterSettings
+from ferry.transport import channel_options, target
+from ferry.v1 import gateway_pb2, gateway_pb2_grpc, types_pb2
+
+CALLERS = 16
+COMPUTING = 4
+TURNS = 6
+LABELS_PER_SECOND = 1000
+RECORDING_SHARE = 0.95
+"""Of the throughput of cached answers that must be left with recording."""
+LABELS_SHARE = 0.97
+"""Of the throughput of computed answers that must be left with labels coming in."""
+
+Stub: TypeAlias = "gateway_pb2_grpc.ExpressionRecognitionAsyncStub"
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """Answers per second in each turn.
+
+    Attributes:
+        what: was measured.
+        without, with_it: answers a second.
+        aim: share that must be left.
+        labels: labels a second that were taken meanwhile, on average.
+        errors: calls that failed.
+    """
+
+    what: str
+    without: tuple[float, ...]
+    with_it: tuple[float, ...]
+    aim: float
+    labels: float
+    errors: int
+
+    @property
+    def ratio(self) -> float:
+        """With / without: the median over the turns."""
+        return median(one / other for one, other in zip(self.with_it, self.without, strict=True))
+
+    def record(self) -> dict[str, Any]:
+        """For `--json`."""
+        return asdict(self) | {"ratio": self.ratio}
+
+
+def measure(models_dir: Path, seconds: float, labels_per_call: int) -> list[Cost]:
+    """Each turn takes `seconds` / TURNS; labels come `labels_per_call` at a time."""
+    settings = ClusterSettings(port=0, models_dir=models_dir, log_level="warning")
+    with Cluster(settings) as plain, _recording(), Cluster(settings) as recording:
+        return asyncio.run(_measure(plain.address, recording.address, seconds / TURNS, labels_per_call))
+
+
+@contextmanager
+def _recording() -> Iterator[None]:
+    """Gateways started meanwhile keep exposures, as many as by default."""
+    name = "FERRY_RECORD_EXPOSURES"
+    before = os.environ.get(name)
+    os.environ[name] = "true"
+    try:
+        yield
+    finally:
+        del os.environ[name]
+        if before is not None:
+            os.environ[name] = before
+
+
+async def _measure(plain: str, recording: str, seconds: float, labels_per_call: int) -> list[Cost]:
+    options = channel_options("benchmark")
+    async with (
+        grpc.aio.insecure_channel(target(plain), options=options) as one,
+        grpc.aio.insecure_channel(target(recording), options=options) as other,
+    ):
+        stubs = [gateway_pb2_grpc.ExpressionRecognitionStub(channel) for channel in (one, other)]
+        return [await _cached(stubs, seconds), await _labelled(stubs[1], seconds, labels_per_call)]
+
+
+async def _cached(stubs: list[Stub], seconds: float) -> Cost:
+    request = gateway_pb2.RecognizeRequest(image=one_face())
+    rates: list[list[float]] = [[], []]
+    errors = 0
+    for stub in stubs:
+        await stub.Recognize(request, timeout=60)
+    for turn in range(TURNS):
+        for which in (0, 1) if turn % 2 == 0 else (1, 0):
+
+            async def call(_: int, stub: Stub = stubs[which]) -> None:
+                await stub.Recognize(request, timeout=60)
+
+            load = await closed_loop(call, CALLERS, seconds)
+            rates[which].append(load.per_second)
+            errors += load.errors
+    return Cost("cached answers, recording", tuple(rates[0]), tuple(rates[1]), RECORDING_SHARE, 0.0, errors)
+
+
+async def _labelled(stub: Stub, seconds: float, labels_per_call: int) -> Cost:
+    request = gateway_pb2.RecognizeRequest(image=one_face(), bypass_cache=True)
+    kept = [(await stub.Recognize(request, timeout=60)).request_id for _ in range(10)]
+    await asyncio.sleep(1)
+    batch = [
+        gateway_pb2.SubmitFeedbackRequest(request_id=kept[i % len(kept)], expression=types_pb2.EXPRESSION_HAPPY)
+        for i in range(labels_per_call)
+    ]
+    rates: list[list[float]] = [[], []]
+    errors, taken, fed = 0, 0, 0.0
+
+    async def call(_: int) -> None:
+        await stub.Recognize(request, timeout=60)
+
+    for turn in range(TURNS):
+        for which in (0, 1) if turn % 2 == 0 else (1, 0):
+            counted = [0]
+            feeding = asyncio.create_task(_feed(stub, batch, counted)) if which else None
+            load = await closed_loop(call, COMPUTING, seconds)
+            if feeding is not None:
+                feeding.cancel()
+                with suppress(asyncio.CancelledError):
+                    await feeding
+                taken, fed = taken + counted[0], fed + 1.1 * seconds
+            if not load.requests:
+                raise RuntimeError(f"no answer within a turn of {seconds:g} s; measure for longer with --seconds")
+            rates[which].append(load.per_second)
+            errors += load.errors
+    what = f"computed answers, labels coming in {labels_per_call} a call"
+    return Cost(what, tuple(rates[0]), tuple(rates[1]), LABELS_SHARE, taken / fed, errors)
+
+
+async def _feed(stub: Stub, batch: list[gateway_pb2.SubmitFeedbackRequest], counted: list[int]) -> None:
+    """Labels at their rate until it is cancelled; `counted` holds how many were taken."""
+    loop = asyncio.get_running_loop()
+    start, sent = loop.time(), 0
+    while True:
+        if len(batch) == 1:
+            await stub.SubmitFeedback(batch[0], timeout=20)
+            counted[0] += 1
+        else:
+            answer = await stub.SubmitFeedbackBatch(gateway_pb2.SubmitFeedbackBatchRequest(feedback=batch), timeout=20)
+            counted[0] += answer.accepted
+        sent += len(batch)
+        await asyncio.sleep(max(start + sent / LABELS_PER_SECOND - loop.time(), 0))
