@@ -52,6 +52,12 @@ def ab(context: typer.Context) -> None:
 
 
 @app.command(**UNTOUCHED)
+def drift(context: typer.Context) -> None:
+    """Compare what answers look like now with a reference window."""
+    pass_on(context, "cli.drift", "app")
+
+
+@app.command(**UNTOUCHED)
 def tune(context: typer.Context) -> None:
     """Measure how this machine runs each model best, and keep the answer for the services."""
     pass_on(context, "cli.tune", "tune")

@@ -21,12 +21,14 @@ from gateway.admission.permit import Call
 from gateway.cache.memory import MemoryCache
 from gateway.cache.redis import RedisCache, count_error
 from gateway.cache.result_cache import ResultCache
+from gateway.experiments.drift import DriftWatch
 from gateway.experiments.experiments import Experiments
 from gateway.experiments.feedback import Feedback
 from gateway.experiments.shadows import ShadowPairs
 from gateway.inference_v2.models import GatewayModels
 from gateway.recognize.batch import item_error, recognize_batch
 from gateway.recognize.recognizer import Recognizer
+from gateway.routing.distributions import Counts
 from gateway.routing.file import RoutingFile
 from gateway.routing.hints import Hints, read_hints
 from gateway.routing.router import Router
@@ -71,7 +73,10 @@ class GatewayService(Service, gateway_pb2_grpc.ExpressionRecognitionServicer):
         self._experiments = _experiments(settings, self._store)
         self._cache = _cache(settings, self._store) if settings.cache_enabled else None
         self._routing = None if settings.routing_file is None else RoutingFile(settings.routing_file)
-        self._following: asyncio.Task[None] | None = None
+        self._drift = None
+        if settings.drift_baseline is not None:
+            self._drift = DriftWatch(settings.drift_baseline, settings.drift_window)
+        self._following: list[asyncio.Task[None]] = []
         table = only_stable(settings.ensembler_address) if self._routing is None else self._routing.table
         recorder = None if self._experiments is None else self._experiments.recorder
         pairs = ShadowPairs(recorder)
@@ -102,7 +107,9 @@ class GatewayService(Service, gateway_pb2_grpc.ExpressionRecognitionServicer):
         await self._router.start()
         if self._routing is not None:
             follow = self._routing.follow(self._settings.routing_interval, self._router.apply)
-            self._following = asyncio.create_task(follow)
+            self._following.append(asyncio.create_task(follow))
+        if self._drift is not None:
+            self._following.append(asyncio.create_task(self._drift.run(self._counts)))
 
     def identify(self, metadata: Mapping[str, str]) -> Identity | None:
         if self._api_keys is None:
@@ -117,9 +124,9 @@ class GatewayService(Service, gateway_pb2_grpc.ExpressionRecognitionServicer):
             await asyncio.sleep(_LOOK_SECONDS)
 
     async def stop(self) -> None:
-        if self._following is not None:
-            self._following.cancel()
-            await asyncio.gather(self._following, return_exceptions=True)
+        for task in self._following:
+            task.cancel()
+        await asyncio.gather(*self._following, return_exceptions=True)
         await self._router.stop()
         if self._experiments is not None:
             await self._experiments.stop()
@@ -224,6 +231,9 @@ class GatewayService(Service, gateway_pb2_grpc.ExpressionRecognitionServicer):
         if self._experiments is None:
             raise UnimplementedError("this cluster keeps no answers to label; FERRY_RECORD_EXPOSURES turns that on")
         return self._experiments.feedback
+
+    def _counts(self) -> dict[str, Counts]:
+        return {variant.name: variant.predictions.distributions.counts for variant in self._router.variants}
 
     def _connect(self, name: str, share: float, address: str) -> Variant:
         settings = self._settings

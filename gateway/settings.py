@@ -85,6 +85,14 @@ class GatewaySettings(ServiceSettings):
         default=frozenset(), description="names of callers who may label the answers of others, as JSON or with commas"
     )
 
+    drift_baseline: Path | None = Field(
+        default=None,
+        description="file of `ferry drift baseline` that answers are compared with; none: they are not",
+    )
+    drift_window: Annotated[float, Field(ge=60, le=7 * 86400, allow_inf_nan=False)] = Field(
+        default=3600.0, description="seconds of answers that are compared with the baseline"
+    )
+
     max_image_bytes: int = Field(default=MAX_IMAGE_BYTES, ge=1, le=60 << 20, description="bytes of an encoded image")
     max_megapixels: Annotated[float, Field(gt=0, le=1000, allow_inf_nan=False)] = Field(
         default=MAX_MEGAPIXELS, description="width * height / 10^6 of an image"

@@ -226,6 +226,35 @@ VARIANTS = Dashboard(
             ),
         ),
         Row(
+            "Pictures and answers",
+            (
+                Panel(
+                    "Drift",
+                    "Population stability index of the last hour against the baseline. Above 0.25: other pictures, "
+                    "or a model that says other things. A line without a name: gateways have no baseline.",
+                    (
+                        Query(
+                            f"max by (variant, distribution) (ferry_drift_psi{{{NS}}}) or vector(0)",
+                            "{{variant}} {{distribution}}",
+                        ),
+                    ),
+                    steps=((YELLOW, 0.1), (RED, 0.25)),
+                ),
+                Panel(
+                    "Size of faces, p50",
+                    "Shorter side of the box in pixels, of computed answers.",
+                    (Query(quantile(0.5, "ferry_face_size_pixels", by="variant"), _VARIANT),),
+                ),
+                Panel(
+                    "Brightness, p50",
+                    "Mean of the faces' crops, 0 to 1. A fall: a camera, or the time of day.",
+                    (Query(quantile(0.5, "ferry_face_brightness", by="variant"), _VARIANT),),
+                    unit="percentunit",
+                    maximum=1,
+                ),
+            ),
+        ),
+        Row(
             "Behind them",
             (
                 Panel(

@@ -25,19 +25,19 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14\x66\x65rry/v1/types.proto\x12\x08\x66\x65rry.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"I\n\x0b\x42oundingBox\x12\r\n\x05x_min\x18\x01 \x01(\x02\x12\r\n\x05y_min\x18\x02 \x01(\x02\x12\r\n\x05x_max\x18\x03 \x01(\x02\x12\r\n\x05y_max\x18\x04 \x01(\x02\"=\n\x0cModelVersion\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x0e\n\x06\x64igest\x18\x03 \x01(\t\"`\n\x0bLoadFailure\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x10\n\x08\x61ttempts\x18\x02 \x01(\r\x12.\n\nretry_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"V\n\x15\x45xpressionProbability\x12(\n\nexpression\x18\x01 \x01(\x0e\x32\x14.ferry.v1.Expression\x12\x13\n\x0bprobability\x18\x02 \x01(\x02\"\xbe\x01\n\x0fModelPrediction\x12%\n\x05model\x18\x01 \x01(\x0b\x32\x16.ferry.v1.ModelVersion\x12(\n\nexpression\x18\x02 \x01(\x0e\x32\x14.ferry.v1.Expression\x12\x12\n\nconfidence\x18\x03 \x01(\x02\x12\x36\n\rprobabilities\x18\x04 \x03(\x0b\x32\x1f.ferry.v1.ExpressionProbability\x12\x0e\n\x06weight\x18\x05 \x01(\x02\"\x93\x02\n\x04\x46\x61\x63\x65\x12\"\n\x03\x62ox\x18\x01 \x01(\x0b\x32\x15.ferry.v1.BoundingBox\x12\x17\n\x0f\x64\x65tection_score\x18\x02 \x01(\x02\x12(\n\nexpression\x18\x03 \x01(\x0e\x32\x14.ferry.v1.Expression\x12\x12\n\nconfidence\x18\x04 \x01(\x02\x12\x36\n\rprobabilities\x18\x05 \x03(\x0b\x32\x1f.ferry.v1.ExpressionProbability\x12.\n\x0bpredictions\x18\x06 \x03(\x0b\x32\x19.ferry.v1.ModelPrediction\x12\x10\n\x08\x64\x65graded\x18\x07 \x01(\x08\x12\x16\n\x0emissing_models\x18\x08 \x03(\t\"L\n\x06Tensor\x12%\n\tdata_type\x18\x01 \x01(\x0e\x32\x12.ferry.v1.DataType\x12\r\n\x05shape\x18\x02 \x03(\r\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\"*\n\tImageSize\x12\r\n\x05width\x18\x01 \x01(\r\x12\x0e\n\x06height\x18\x02 \x01(\r\"\x97\x01\n\x07Timings\x12\x10\n\x08total_ms\x18\x01 \x01(\x02\x12\x14\n\x0c\x65nsembler_ms\x18\x02 \x01(\x02\x12\x13\n\x0b\x64\x65tector_ms\x18\x03 \x01(\x02\x12\x16\n\x0e\x63lassifiers_ms\x18\x04 \x01(\x02\x12\x11\n\tdecode_ms\x18\x05 \x01(\x02\x12\x10\n\x08queue_ms\x18\x06 \x01(\x02\x12\x12\n\ncompute_ms\x18\x07 \x01(\x02*\xc7\x01\n\nExpression\x12\x1a\n\x16\x45XPRESSION_UNSPECIFIED\x10\x00\x12\x14\n\x10\x45XPRESSION_ANGRY\x10\x01\x12\x16\n\x12\x45XPRESSION_DISGUST\x10\x02\x12\x13\n\x0f\x45XPRESSION_FEAR\x10\x03\x12\x14\n\x10\x45XPRESSION_HAPPY\x10\x04\x12\x16\n\x12\x45XPRESSION_NEUTRAL\x10\x05\x12\x12\n\x0e\x45XPRESSION_SAD\x10\x06\x12\x18\n\x14\x45XPRESSION_SURPRISED\x10\x07*:\n\x04Vote\x12\x14\n\x10VOTE_UNSPECIFIED\x10\x00\x12\r\n\tVOTE_SOFT\x10\x01\x12\r\n\tVOTE_HARD\x10\x02*Q\n\x08\x44\x61taType\x12\x19\n\x15\x44\x41TA_TYPE_UNSPECIFIED\x10\x00\x12\x13\n\x0f\x44\x41TA_TYPE_UINT8\x10\x01\x12\x15\n\x11\x44\x41TA_TYPE_FLOAT32\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14\x66\x65rry/v1/types.proto\x12\x08\x66\x65rry.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"I\n\x0b\x42oundingBox\x12\r\n\x05x_min\x18\x01 \x01(\x02\x12\r\n\x05y_min\x18\x02 \x01(\x02\x12\r\n\x05x_max\x18\x03 \x01(\x02\x12\r\n\x05y_max\x18\x04 \x01(\x02\"=\n\x0cModelVersion\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x0e\n\x06\x64igest\x18\x03 \x01(\t\"`\n\x0bLoadFailure\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x10\n\x08\x61ttempts\x18\x02 \x01(\r\x12.\n\nretry_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"V\n\x15\x45xpressionProbability\x12(\n\nexpression\x18\x01 \x01(\x0e\x32\x14.ferry.v1.Expression\x12\x13\n\x0bprobability\x18\x02 \x01(\x02\"\xbe\x01\n\x0fModelPrediction\x12%\n\x05model\x18\x01 \x01(\x0b\x32\x16.ferry.v1.ModelVersion\x12(\n\nexpression\x18\x02 \x01(\x0e\x32\x14.ferry.v1.Expression\x12\x12\n\nconfidence\x18\x03 \x01(\x02\x12\x36\n\rprobabilities\x18\x04 \x03(\x0b\x32\x1f.ferry.v1.ExpressionProbability\x12\x0e\n\x06weight\x18\x05 \x01(\x02\"\xa7\x02\n\x04\x46\x61\x63\x65\x12\"\n\x03\x62ox\x18\x01 \x01(\x0b\x32\x15.ferry.v1.BoundingBox\x12\x17\n\x0f\x64\x65tection_score\x18\x02 \x01(\x02\x12(\n\nexpression\x18\x03 \x01(\x0e\x32\x14.ferry.v1.Expression\x12\x12\n\nconfidence\x18\x04 \x01(\x02\x12\x36\n\rprobabilities\x18\x05 \x03(\x0b\x32\x1f.ferry.v1.ExpressionProbability\x12.\n\x0bpredictions\x18\x06 \x03(\x0b\x32\x19.ferry.v1.ModelPrediction\x12\x10\n\x08\x64\x65graded\x18\x07 \x01(\x08\x12\x16\n\x0emissing_models\x18\x08 \x03(\t\x12\x12\n\nbrightness\x18\t \x01(\x02\"L\n\x06Tensor\x12%\n\tdata_type\x18\x01 \x01(\x0e\x32\x12.ferry.v1.DataType\x12\r\n\x05shape\x18\x02 \x03(\r\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\"*\n\tImageSize\x12\r\n\x05width\x18\x01 \x01(\r\x12\x0e\n\x06height\x18\x02 \x01(\r\"\x97\x01\n\x07Timings\x12\x10\n\x08total_ms\x18\x01 \x01(\x02\x12\x14\n\x0c\x65nsembler_ms\x18\x02 \x01(\x02\x12\x13\n\x0b\x64\x65tector_ms\x18\x03 \x01(\x02\x12\x16\n\x0e\x63lassifiers_ms\x18\x04 \x01(\x02\x12\x11\n\tdecode_ms\x18\x05 \x01(\x02\x12\x10\n\x08queue_ms\x18\x06 \x01(\x02\x12\x12\n\ncompute_ms\x18\x07 \x01(\x02*\xc7\x01\n\nExpression\x12\x1a\n\x16\x45XPRESSION_UNSPECIFIED\x10\x00\x12\x14\n\x10\x45XPRESSION_ANGRY\x10\x01\x12\x16\n\x12\x45XPRESSION_DISGUST\x10\x02\x12\x13\n\x0f\x45XPRESSION_FEAR\x10\x03\x12\x14\n\x10\x45XPRESSION_HAPPY\x10\x04\x12\x16\n\x12\x45XPRESSION_NEUTRAL\x10\x05\x12\x12\n\x0e\x45XPRESSION_SAD\x10\x06\x12\x18\n\x14\x45XPRESSION_SURPRISED\x10\x07*:\n\x04Vote\x12\x14\n\x10VOTE_UNSPECIFIED\x10\x00\x12\r\n\tVOTE_SOFT\x10\x01\x12\r\n\tVOTE_HARD\x10\x02*Q\n\x08\x44\x61taType\x12\x19\n\x15\x44\x41TA_TYPE_UNSPECIFIED\x10\x00\x12\x13\n\x0f\x44\x41TA_TYPE_UINT8\x10\x01\x12\x15\n\x11\x44\x41TA_TYPE_FLOAT32\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'ferry.v1.types_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_EXPRESSION']._serialized_start=1139
-  _globals['_EXPRESSION']._serialized_end=1338
-  _globals['_VOTE']._serialized_start=1340
-  _globals['_VOTE']._serialized_end=1398
-  _globals['_DATATYPE']._serialized_start=1400
-  _globals['_DATATYPE']._serialized_end=1481
+  _globals['_EXPRESSION']._serialized_start=1159
+  _globals['_EXPRESSION']._serialized_end=1358
+  _globals['_VOTE']._serialized_start=1360
+  _globals['_VOTE']._serialized_end=1418
+  _globals['_DATATYPE']._serialized_start=1420
+  _globals['_DATATYPE']._serialized_end=1501
   _globals['_BOUNDINGBOX']._serialized_start=67
   _globals['_BOUNDINGBOX']._serialized_end=140
   _globals['_MODELVERSION']._serialized_start=142
@@ -49,11 +49,11 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_MODELPREDICTION']._serialized_start=392
   _globals['_MODELPREDICTION']._serialized_end=582
   _globals['_FACE']._serialized_start=585
-  _globals['_FACE']._serialized_end=860
-  _globals['_TENSOR']._serialized_start=862
-  _globals['_TENSOR']._serialized_end=938
-  _globals['_IMAGESIZE']._serialized_start=940
-  _globals['_IMAGESIZE']._serialized_end=982
-  _globals['_TIMINGS']._serialized_start=985
-  _globals['_TIMINGS']._serialized_end=1136
+  _globals['_FACE']._serialized_end=880
+  _globals['_TENSOR']._serialized_start=882
+  _globals['_TENSOR']._serialized_end=958
+  _globals['_IMAGESIZE']._serialized_start=960
+  _globals['_IMAGESIZE']._serialized_end=1002
+  _globals['_TIMINGS']._serialized_start=1005
+  _globals['_TIMINGS']._serialized_end=1156
 # @@protoc_insertion_point(module_scope)

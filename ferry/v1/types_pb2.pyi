@@ -292,6 +292,7 @@ class Face(_message.Message):
     PREDICTIONS_FIELD_NUMBER: _builtins.int
     DEGRADED_FIELD_NUMBER: _builtins.int
     MISSING_MODELS_FIELD_NUMBER: _builtins.int
+    BRIGHTNESS_FIELD_NUMBER: _builtins.int
     detection_score: _builtins.float
     """How sure the detector is that this is a face, in [0, 1]."""
     expression: Global___Expression.ValueType
@@ -300,6 +301,8 @@ class Face(_message.Message):
     """Its probability in [0, 1]."""
     degraded: _builtins.bool
     """True when a model that was asked about this face did not answer; the others' weights were renormalised."""
+    brightness: _builtins.float
+    """Mean of the face's crop over pixels and channels, from 0 (black) to 1 (white)."""
     @_builtins.property
     def box(self) -> Global___BoundingBox:
         """Where it is."""
@@ -327,10 +330,11 @@ class Face(_message.Message):
         predictions: _abc.Iterable[Global___ModelPrediction] | None = ...,
         degraded: _builtins.bool = ...,
         missing_models: _abc.Iterable[_builtins.str] | None = ...,
+        brightness: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["box", b"box"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["box", b"box", "confidence", b"confidence", "degraded", b"degraded", "detection_score", b"detection_score", "expression", b"expression", "missing_models", b"missing_models", "predictions", b"predictions", "probabilities", b"probabilities"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["box", b"box", "brightness", b"brightness", "confidence", b"confidence", "degraded", b"degraded", "detection_score", b"detection_score", "expression", b"expression", "missing_models", b"missing_models", "predictions", b"predictions", "probabilities", b"probabilities"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

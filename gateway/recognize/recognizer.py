@@ -173,6 +173,7 @@ class Recognizer:
         started = time.monotonic()
         answer = await variant.recognize(question.image, question.options, patience)
         seconds = time.monotonic() - started
+        variant.predictions.distributions.count(answer)
         outcome = _outcome(answer, seconds)
         if cache is not None and answer.fingerprint and not answer.degraded:
             # Under the pipeline that made it, which in a rollout need not be the one that was expected.

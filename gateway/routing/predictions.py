@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from ferry.v1 import gateway_pb2
+from gateway.routing.distributions import Distributions
 from serving.expressions import EXPRESSIONS
 from serving.telemetry import metrics
 
@@ -16,11 +17,16 @@ BYPASS: Final = "bypass"
 
 
 class PredictionCounter:
-    """The metrics of one variant, looked up once."""
+    """The metrics of one variant, looked up once.
+
+    Attributes:
+        distributions: what its computed answers look like.
+    """
 
     def __init__(self, variant: str) -> None:
         names = ("unspecified", *EXPRESSIONS)
         self._faces = tuple(metrics.PREDICTIONS.labels(variant, name) for name in names)
+        self.distributions = Distributions(variant)
         self._degraded = metrics.VARIANT_DEGRADED.labels(variant)
         self._seconds = {
             cache: metrics.PREDICTION_SECONDS.labels(variant, cache) for cache in (HIT, MISS, COALESCED, BYPASS)

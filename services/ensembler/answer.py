@@ -26,6 +26,7 @@ def add_faces(
     share: Floats,
     versions: Sequence[types_pb2.ModelVersion | None],
     missing: Sequence[Sequence[str]],
+    brightness: Sequence[float],
 ) -> None:
     """Adds one face for each detection, surest detection first; its predictions are in the order of `versions`.
 
@@ -37,6 +38,7 @@ def add_faces(
         share: float32 [models, N], each model's part of the vote.
         versions: one for each model; None where it did not answer, or was not asked.
         missing: for each detection the names of the models that were asked about it and did not answer.
+        brightness: of each detection's crop, [0, 1].
     """
     # Plain lists: reading an array element by element is slow.
     rows, given, shares = fused.tolist(), opinions.tolist(), share.tolist()
@@ -45,6 +47,7 @@ def add_faces(
         face = response.faces.add()
         face.box.CopyFrom(detections[i].box)
         face.detection_score = detections[i].score
+        face.brightness = brightness[i]
         _judge(face, rows[i])
         for m, version in enumerate(versions):
             if version is not None and spoke[m][i]:

@@ -20,9 +20,16 @@ from services.ensembler.recipe import Recipe, Vote
 from services.ensembler.vote import Floats, hard_vote, shares, soft_vote
 from serving.errors import InvalidArgumentError, ServiceError, UnavailableError
 from serving.telemetry import metrics
+from serving.tensors import from_tensor
 
 _VOTES = {types_pb2.VOTE_SOFT: Vote.SOFT, types_pb2.VOTE_HARD: Vote.HARD}
 _TO_CONTRACT = {vote: value for value, vote in _VOTES.items()}
+
+
+def _brightness(crops: types_pb2.Tensor) -> list[float]:
+    """Of each crop its mean, [0, 1]."""
+    found: list[float] = (from_tensor(crops, "crops").mean(axis=(1, 2, 3)) / 255).tolist()
+    return found
 
 
 _BRIEFLY_SECONDS = 1.0
@@ -227,6 +234,7 @@ class Pipeline:
             share=judged.share,
             versions=[*versions, detected.model],
             missing=missing,
+            brightness=_brightness(detected.crops),
         )
         response.degraded = any(missing)
         response.fingerprint = self._fingerprint(versions, detected.model)

@@ -63,6 +63,32 @@ GATEWAY_ABLE = Gauge(
 ROUTING_INVALID = Gauge(
     "ferry_routing_invalid", "1 while the routing file cannot be used and an older table is in use."
 )
+CONFIDENCE_BOUNDS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, float("inf"))
+FACE_SIZE_BOUNDS = (16.0, 24.0, 32.0, 48.0, 64.0, 96.0, 128.0, 192.0, 256.0, 512.0, float("inf"))
+BRIGHTNESS_BOUNDS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, float("inf"))
+FACES_BOUNDS = (0.0, 1.0, 2.0, 3.0, 5.0, 10.0, 20.0, 50.0, float("inf"))
+COMPUTED_FACES = Counter("ferry_computed_faces_total", "Faces of computed answers.", ("variant", "expression"))
+FACE_CONFIDENCE = Histogram(
+    "ferry_face_confidence", "Confidences of computed faces, 0 to 1.", ("variant",), buckets=CONFIDENCE_BOUNDS
+)
+FACE_SIZE = Histogram(
+    "ferry_face_size_pixels", "Shorter sides of the boxes of computed faces.", ("variant",), buckets=FACE_SIZE_BOUNDS
+)
+FACE_BRIGHTNESS = Histogram(
+    "ferry_face_brightness", "Means of the crops of computed faces, 0 to 1.", ("variant",), buckets=BRIGHTNESS_BOUNDS
+)
+FACES_PER_IMAGE = Histogram("ferry_faces_per_image", "Faces of computed answers.", ("variant",), buckets=FACES_BOUNDS)
+DRIFT_PSI = Gauge(
+    "ferry_drift_psi",
+    "Population stability index of lately against the baseline, by distribution: expression, confidence, face_size, "
+    "brightness, faces; 0 while too little was seen.",
+    ("variant", "distribution"),
+)
+DRIFT_P = Gauge(
+    "ferry_drift_p_value",
+    "Probability of so large a difference by chance (Pearson's two-sample test); 1 while too little was seen.",
+    ("variant", "distribution"),
+)
 SHADOWS = Counter("ferry_shadow_total", "Copies of images for a variant: ok, error, dropped.", ("variant", "result"))
 SHADOW_SECONDS = Histogram(
     "ferry_shadow_latency_seconds", "Time of a variant for a copy that succeeded.", ("variant",), buckets=_LATENCY

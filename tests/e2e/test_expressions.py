@@ -40,7 +40,7 @@ pytestmark = [
 STAND_INS = {
     "kubernetes": "the kubelet and kube-state-metrics; a stand-in exports the series of expressions.KUBERNETES",
     "gpu": "the services export them only where the driver finds a GPU; here the same code reads a fake driver",
-    "judge": "nobody has a canary to judge here; this process exports what a judge would",
+    "judge": "nobody has a canary to judge or a baseline here; this process exports what a judge and a gateway would",
 }
 """Jobs whose metrics the services of one machine without a GPU cannot export, with the reason."""
 WINDOW = "30s"
@@ -64,6 +64,7 @@ def scrape_jobs(cluster: Cluster, kubernetes: int, driver: int) -> list[dict[str
     only = {"name[]": ["ferry_gpu_utilization_ratio", "ferry_gpu_memory_bytes"]}
     jobs.append({"job_name": "gpu", "params": only, "static_configs": [address]})
     judge = {"name[]": ["ferry_verdict_interval", "ferry_verdict_worse", "ferry_judge_actions_total"]}
+    judge["name[]"] += ["ferry_drift_psi", "ferry_drift_p_value"]
     address = {"targets": [f"127.0.0.1:{driver}"], "labels": {"namespace": "ferry", "pod": _pod("judge")}}
     jobs.append({"job_name": "judge", "params": judge, "static_configs": [address]})
     assert {job["job_name"] for job in jobs} - {e.name for e in cluster.endpoints} == set(STAND_INS)
@@ -79,6 +80,8 @@ def gpu_exporter() -> Iterator[int]:
         for end in ("low", "high"):
             metrics.VERDICT.labels("canary", metric, end).set(0.01)
     metrics.JUDGE_ACTIONS.labels("roll_back").inc()
+    metrics.DRIFT_PSI.labels("canary", "brightness").set(0.3)
+    metrics.DRIFT_P.labels("canary", "brightness").set(0.0)
     port = free_port()
     server, thread = start_http_server(port, "127.0.0.1")
     yield port
