@@ -15,6 +15,7 @@ MAX_MESSAGE_BYTES = 64 << 20
 """Largest message in either direction: a batch of images, or the crops of 256 faces."""
 
 _PORT = re.compile(r".:([0-9]{1,5})$")
+_WEB = re.compile(r"(https?|grpcs?)://", re.IGNORECASE)
 _SCHEMES = ("ipv4:", "ipv6:", "unix:", "unix-abstract:", "dns:///")
 
 RETRY_ATTEMPTS = 3
@@ -95,8 +96,13 @@ def target(address: str) -> str:
             machine), or a target with its scheme, which passes unchanged.
 
     Raises:
-        ValueError: no port from 1 to 65535, or a list that holds a host name, or both IPv4 and IPv6.
+        ValueError: the address of a web page, no port from 1 to 65535, or a list that holds a host name, or both IPv4
+            and IPv6.
     """
+    web = _WEB.match(address)
+    if web is not None:
+        tls = " and certificates (tls, --tls-ca)" if web[1].lower() == "https" else ""
+        raise ValueError(f"must be host:port{tls}, without {web[1]}://: calls go over gRPC, not {address!r}")
     if "://" in address or address.startswith(_SCHEMES):
         return address
     if "," not in address:

@@ -12,6 +12,7 @@ import grpc
 import ferry
 from ferry.client import calls, convert
 from ferry.client.calls import DEFAULT_TIMEOUT, BatchItem, Call
+from ferry.client.diagnosis import Endpoint
 from ferry.client.errors import FerryError
 from ferry.client.images import Image
 from ferry.client.options import Options
@@ -57,29 +58,34 @@ class AsyncClient:
             TlsError: files of `tls` do not fit.
         """
         self.address = address
+        self._endpoint = Endpoint(address, tls, known=credentials is None)
         self._target = target(address)
         self.timeout = timeout
         self._metadata = calls.metadata(metadata, api_key)
         self._credentials = credentials if tls is None else tls.channel_credentials()
         self._opened: tuple[grpc.aio.Channel, Stub] | None = None
 
-    async def recognize(self, image: Image, *, timeout: float | None = None, **options: Unpack[Options]) -> Recognition:
+    async def recognize(
+        self, image: Image, *, timeout: float | None = None, request_id: str | None = None, **options: Unpack[Options]
+    ) -> Recognition:
         """Recognises the expressions of all faces in one image.
 
         Args:
-            image: a path, the bytes of an encoded image, or a file opened in binary mode.
+            image: a path, the bytes of an encoded image, a file opened in binary mode, or pixels: an image of
+                Pillow's, or a NumPy array, uint8 [height, width, 3] in the order red, green, blue.
             timeout: seconds.
+            request_id: names the call in answers, logs and feedback, 8 to 64 of 0-9 A-Z a-z . _ -; None: a new one.
             options: see `Options`.
 
         Raises:
             FerryError: or one of its kinds, such as InvalidImageError.
         """
-        message, call = await asyncio.to_thread(calls.request, image, options), self._call(timeout)
+        message, call = await asyncio.to_thread(calls.request, image, options), self._call(timeout, request_id)
         try:
             answer = await self._stub.Recognize(message, timeout=call.timeout, metadata=call.metadata)
             return convert.recognition(answer)
         except grpc.RpcError as error:
-            raise call.error(error) from error
+            raise await asyncio.to_thread(call.error, error) from error
 
     async def recognize_batch(
         self, images: Iterable[Image], *, timeout: float | None = None, **options: Unpack[Options]
@@ -107,7 +113,7 @@ class AsyncClient:
                             yield item
                     error = calls.incomplete(call)
                 except grpc.RpcError as failure:
-                    error = call.error(failure)
+                    error = await asyncio.to_thread(call.error, failure)
                 finally:
                     stream.cancel()
                 for item in chunk.end(error):
@@ -133,7 +139,7 @@ class AsyncClient:
             try:
                 answer = await self._stub.SubmitFeedbackBatch(message, timeout=call.timeout, metadata=call.metadata)
             except grpc.RpcError as error:
-                raise call.error(error) from error
+                raise await asyncio.to_thread(call.error, error) from error
             refused += calls.refusals(answer, first, call.request_id)
             first += len(message.feedback)
         return refused
@@ -149,7 +155,7 @@ class AsyncClient:
             message = gateway_pb2.GetStatusRequest()
             return convert.status(await self._stub.GetStatus(message, timeout=call.timeout, metadata=call.metadata))
         except grpc.RpcError as error:
-            raise call.error(error) from error
+            raise await asyncio.to_thread(call.error, error) from error
 
     async def close(self) -> None:
         """Closes the connections; calls in flight are cancelled."""
@@ -166,8 +172,8 @@ class AsyncClient:
     ) -> None:
         await self.close()
 
-    def _call(self, timeout: float | None) -> Call:
-        return Call(self.address, self.timeout if timeout is None else timeout, self._metadata)
+    def _call(self, timeout: float | None, request_id: str | None = None) -> Call:
+        return Call(self._endpoint, self.timeout if timeout is None else timeout, self._metadata, request_id)
 
     @property
     def _stub(self) -> Stub:

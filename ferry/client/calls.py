@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import secrets
+import time
 from collections.abc import Iterable, Iterator
 from typing import TypeAlias
 
 import grpc
 
 from ferry.client import convert, errors
+from ferry.client.diagnosis import Endpoint
 from ferry.client.errors import FerryError, InvalidImageError, InvalidRequestError, UnavailableError
 from ferry.client.images import LARGEST_IMAGE_BYTES, Image, read
 from ferry.client.options import Options, to_proto
@@ -28,6 +31,8 @@ EXPRESSION_NUMBERS = {
 CHUNK_IMAGES = 16
 """Most images of a batch that travel in one call."""
 
+_REQUEST_ID = re.compile(r"[0-9A-Za-z._-]{8,64}")
+
 BatchItem: TypeAlias = tuple[int, Recognition | FerryError]
 """Position of an image in its batch, and what became of it."""
 
@@ -35,18 +40,36 @@ BatchItem: TypeAlias = tuple[int, Recognition | FerryError]
 class Call:
     """One call: its deadline in seconds, its request id, its metadata, and what its failure means."""
 
-    def __init__(self, address: str, timeout: float, metadata: Iterable[tuple[str, str]]) -> None:
+    def __init__(
+        self, endpoint: Endpoint, timeout: float, metadata: Iterable[tuple[str, str]], request_id: str | None = None
+    ) -> None:
+        """
+        Args:
+            endpoint: where it goes.
+            timeout: seconds.
+            metadata: that goes with it.
+            request_id: None: a new one.
+
+        Raises:
+            ValueError: `timeout` is no time for a call.
+            InvalidRequestError: `request_id` is none that a cluster takes.
+        """
         # What gRPC cannot hold as a deadline, such as infinity, would be over at once.
         if not 0 < timeout <= MAX_TIMEOUT:
             raise ValueError(f"timeout must be more than 0 and at most {MAX_TIMEOUT:.0f} seconds, not {timeout}")
-        self.address = address
+        if request_id is not None and not _REQUEST_ID.fullmatch(request_id):
+            message = f"request_id: must be 8 to 64 of 0-9, A-Z, a-z, '.', '_' and '-', not {request_id!r:.80}"
+            raise InvalidRequestError(message, field="request_id")
         self.timeout = timeout
-        self.request_id = secrets.token_hex(16)
+        self.request_id = request_id or secrets.token_hex(16)
+        self._endpoint = endpoint
+        self._end = time.monotonic() + timeout
         self.metadata = (*with_trace_context(tuple(metadata)), ("x-request-id", self.request_id))
 
     def error(self, error: grpc.RpcError) -> FerryError:
-        """The failure of this call, as the caller should see it."""
-        return errors.from_rpc(error, self.address, self.request_id)
+        """The failure of this call, as a caller should see it; where nobody has answered, takes a second to see why."""
+        mistake = self._endpoint.mistake(self._end - time.monotonic()) if errors.is_unanswered(error) else None
+        return errors.from_rpc(error, self._endpoint.address, self.request_id, mistake)
 
 
 def metadata(pairs: Iterable[tuple[str, str]], api_key: str | None) -> tuple[tuple[str, str], ...]:

@@ -57,11 +57,25 @@ class UnavailableError(FerryError):
     """No gateway answers at the address, or the models behind it do not."""
 
 
-def from_rpc(error: grpc.RpcError, address: str, request_id: str) -> FerryError:
-    """The error that a failed call to the gateway at `address` means."""
+def is_unanswered(error: grpc.RpcError) -> bool:
+    """Whether nobody has answered at all."""
+    return error.code() is grpc.StatusCode.UNAVAILABLE and _details(error.trailing_metadata() or ()) is None
+
+
+def from_rpc(error: grpc.RpcError, address: str, request_id: str, mistake: str | None = None) -> FerryError:
+    """The error that a failed call to the gateway at `address` means.
+
+    Args:
+        error: gRPC's.
+        address: as the caller gave it.
+        request_id: of the call.
+        mistake: why nobody has answered, where that is known.
+    """
     code: grpc.StatusCode = error.code()
     message: str = error.details() or code.name
     details = _details(error.trailing_metadata() or ())
+    if mistake is not None:
+        return UnavailableError(f"no call to {address} gets through: {mistake}", code=code.name, request_id=request_id)
     if code is grpc.StatusCode.UNAVAILABLE and details is None:
         return UnavailableError(
             f"no gateway answers at {address}; start a cluster with `ferry serve`, or give the address of a running "

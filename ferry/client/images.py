@@ -1,16 +1,26 @@
-"""From a path, bytes or an open file to the bytes of an encoded image."""
+"""From a path, bytes, an open file or pixels to the bytes of an encoded image."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import BinaryIO, TypeAlias
+from typing import Any, BinaryIO, Protocol, TypeAlias, runtime_checkable
 
 from ferry.client.errors import InvalidImageError
 from ferry.transport import MAX_MESSAGE_BYTES
 
-Image: TypeAlias = str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO
-"""An encoded image: the path of a file, its bytes, or a file opened in binary mode."""
+
+@runtime_checkable
+class Pixels(Protocol):
+    """What NumPy's arrays and Pillow's images have in common; the client needs neither to be installed."""
+
+    @property
+    def __array_interface__(self) -> dict[str, Any]: ...
+
+
+Image: TypeAlias = str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO | Pixels
+"""An encoded image (the path of a file, its bytes, or a file opened in binary mode), or pixels: an image of Pillow's,
+or a NumPy array, uint8 [height, width, 3] (red, green, blue) or [height, width] (grey)."""
 
 LARGEST_IMAGE_BYTES = MAX_MESSAGE_BYTES - (1 << 20)
 """What fits into a message beside the options; the cluster's own limit is usually lower (10 MiB)."""
@@ -20,9 +30,13 @@ def read(image: Image) -> bytes:
     """The encoded bytes of `image`; reads no more than a message can carry.
 
     Raises:
-        InvalidImageError: the file cannot be read, or holds more than a message can carry.
+        InvalidImageError: the file cannot be read, holds more than a message can carry, or the array is no picture.
         TypeError: `image` is none of the kinds above.
     """
+    if isinstance(image, Pixels):
+        from ferry.client.pixels import encode  # with Pillow, which nobody else needs
+
+        return _bounded(encode(image))
     if isinstance(image, (bytes, bytearray, memoryview)):
         return _bounded(bytes(image))
     if isinstance(image, (str, os.PathLike)):
@@ -37,7 +51,7 @@ def read(image: Image) -> bytes:
         if not isinstance(data, bytes):
             raise TypeError("open the image file in binary mode ('rb')")
         return _bounded(data)
-    raise TypeError(f"an image is a path, bytes or a file opened in binary mode, not {type(image).__name__}")
+    raise TypeError(f"an image is a path, bytes, a file opened in binary mode or pixels, not {type(image).__name__}")
 
 
 def _bounded(data: bytes) -> bytes:

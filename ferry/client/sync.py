@@ -11,6 +11,7 @@ import grpc
 import ferry
 from ferry.client import calls, convert
 from ferry.client.calls import DEFAULT_TIMEOUT, BatchItem, Call
+from ferry.client.diagnosis import Endpoint
 from ferry.client.errors import FerryError
 from ferry.client.images import Image
 from ferry.client.options import Options
@@ -54,6 +55,7 @@ class Client:
             TlsError: files of `tls` do not fit.
         """
         self.address = address
+        self._endpoint = Endpoint(address, tls, known=credentials is None)
         self.timeout = timeout
         self._metadata = calls.metadata(metadata, api_key)
         if tls is not None:
@@ -66,18 +68,22 @@ class Client:
         )
         self._stub = gateway_pb2_grpc.ExpressionRecognitionStub(self._channel)
 
-    def recognize(self, image: Image, *, timeout: float | None = None, **options: Unpack[Options]) -> Recognition:
+    def recognize(
+        self, image: Image, *, timeout: float | None = None, request_id: str | None = None, **options: Unpack[Options]
+    ) -> Recognition:
         """Recognises the expressions of all faces in one image.
 
         Args:
-            image: a path, the bytes of an encoded image, or a file opened in binary mode.
+            image: a path, the bytes of an encoded image, a file opened in binary mode, or pixels: an image of
+                Pillow's, or a NumPy array, uint8 [height, width, 3] in the order red, green, blue.
             timeout: seconds.
+            request_id: names the call in answers, logs and feedback, 8 to 64 of 0-9 A-Z a-z . _ -; None: a new one.
             options: see `Options`.
 
         Raises:
             FerryError: or one of its kinds, such as InvalidImageError.
         """
-        message, call = calls.request(image, options), self._call(timeout)
+        message, call = calls.request(image, options), self._call(timeout, request_id)
         try:
             return convert.recognition(self._stub.Recognize(message, timeout=call.timeout, metadata=call.metadata))
         except grpc.RpcError as error:
@@ -160,5 +166,5 @@ class Client:
     ) -> None:
         self.close()
 
-    def _call(self, timeout: float | None) -> Call:
-        return Call(self.address, self.timeout if timeout is None else timeout, self._metadata)
+    def _call(self, timeout: float | None, request_id: str | None = None) -> Call:
+        return Call(self._endpoint, self.timeout if timeout is None else timeout, self._metadata, request_id)

@@ -32,6 +32,14 @@ def test_a_list_takes_addresses_only(address: str) -> None:
         target(address)
 
 
+@pytest.mark.parametrize(
+    "address", ["http://gateway:50051", "https://gateway", "HTTP://gateway:80/", "grpc://gateway:1"]
+)
+def test_an_address_is_no_web_page(address: str) -> None:
+    with pytest.raises(ValueError, match="calls go over gRPC"):
+        Client(address)
+
+
 @pytest.mark.parametrize("driver", [Client, AsyncClient])
 @pytest.mark.parametrize("address", ["", "gateway", ":50051", "gateway:", "gateway:0", "gateway:65536", "gateway:http"])
 def test_an_address_has_a_host_and_a_port(driver: type[Client | AsyncClient], address: str) -> None:

@@ -1,0 +1,94 @@
+"""Why nobody answers, where somebody listens."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+import trustme
+
+from ferry.client import AsyncClient, Client, Tls, UnavailableError
+from ferry.client.diagnosis import Endpoint
+from ferry.v1 import gateway_pb2_grpc
+from tests.certificates import Certificates
+from tests.client.conftest import FakeGateway
+
+
+@contextmanager
+def served(credentials: grpc.ServerCredentials | None) -> Iterator[str]:
+    server = grpc.server(ThreadPoolExecutor(2))
+    gateway_pb2_grpc.add_ExpressionRecognitionServicer_to_server(FakeGateway(), server)
+    where = "127.0.0.1:0"
+    port = server.add_insecure_port(where) if credentials is None else server.add_secure_port(where, credentials)
+    server.start()
+    try:
+        yield f"127.0.0.1:{port}"
+    finally:
+        server.stop(None).wait()
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Any:
+    authority = trustme.CA()
+    own, caller = Certificates(tmp_path / "own", authority), Certificates(tmp_path / "caller", authority, "shop")
+    foreign = Certificates(tmp_path / "foreign", trustme.CA(), "shop")
+    return own, caller, foreign
+
+
+def credentials(own: Certificates, *, mutual: bool) -> grpc.ServerCredentials:
+    pem = own.tls.read()
+    return grpc.ssl_server_credentials([(pem.key, pem.cert)], pem.ca if mutual else None, mutual)
+
+
+def refused(address: str, tls: Tls | None) -> str:
+    with Client(address, tls=tls, timeout=20) as client, pytest.raises(UnavailableError) as raised:
+        client.status()
+    return str(raised.value)
+
+
+def test_one_end_speaks_tls(files: Any) -> None:
+    own, caller, _ = files
+    with served(credentials(own, mutual=False)) as address:
+        assert "it speaks TLS; say whom to trust" in refused(address, None)
+    with served(None) as address:
+        assert "it does not speak TLS; leave certificates" in refused(address, Tls(ca=caller.tls.ca))
+
+
+def test_one_end_does_not_trust_the_other(files: Any) -> None:
+    own, caller, foreign = files
+    with served(credentials(own, mutual=True)) as address:
+        assert "its certificate is not accepted" in refused(address, Tls(ca=foreign.tls.ca))
+        assert "it asks for a certificate of the caller" in refused(address, Tls(ca=caller.tls.ca))
+        stranger = Tls(caller.tls.ca, foreign.tls.cert, foreign.tls.key)
+        assert f"it does not accept the certificate in {foreign.tls.cert}" in refused(address, stranger)
+        with Client(address, tls=caller.tls, timeout=20) as client:
+            client.status()
+
+
+async def test_the_other_client_says_so_too(files: Any) -> None:
+    own, _, _ = files
+    with served(credentials(own, mutual=False)) as address:
+        async with AsyncClient(address, timeout=20) as client:
+            with pytest.raises(UnavailableError, match="it speaks TLS"):
+                await client.recognize(b"x")
+            ((_, error),) = [item async for item in client.recognize_batch([b"x"])]
+            assert "it speaks TLS" in str(error)
+
+
+def test_who_says_nothing_is_not_waited_for_longer_than_the_call() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"127.0.0.1:{silent.getsockname()[1]}"
+        assert Endpoint(address).mistake(0.05) is None
+        assert Endpoint(address).mistake(0) is None
+
+
+@pytest.mark.parametrize("address", ["unix:/run/ferry.sock", "127.0.0.1:1", "nowhere.invalid:1", "xds:///gateway"])
+def test_what_cannot_be_told_is_left(address: str) -> None:
+    assert Endpoint(address).mistake(5) is None
+    assert Endpoint(address, known=False).mistake(5) is None
