@@ -11,6 +11,13 @@ from ipaddress import ip_address
 
 STATUS_DETAILS_KEY = "grpc-status-details-bin"
 """Trailing metadata that holds an error's google.rpc.Status."""
+NOT_READY = "REPLICA_NOT_READY"
+"""Reason of the google.rpc.ErrorInfo in an error of a replica that loads or stops, and has not begun."""
+LOST_KEY = "x-ferry-lost"
+"""Metadata of a call: how many replicas were lost while they worked on the request, a decimal number."""
+IMAGE_BYTES_KEY = "x-ferry-image-bytes"
+"""Metadata of a call: bytes of its image, a decimal number. A gateway that takes no image of that size says so at once;
+without it, gRPC ends a message that is too large by its own limit, as RESOURCE_EXHAUSTED."""
 MAX_MESSAGE_BYTES = 64 << 20
 """Largest message in either direction: a batch of images, or the crops of 256 faces."""
 
@@ -18,30 +25,14 @@ _PORT = re.compile(r".:([0-9]{1,5})$")
 _WEB = re.compile(r"(https?|grpcs?)://", re.IGNORECASE)
 _SCHEMES = ("ipv4:", "ipv6:", "unix:", "unix-abstract:", "dns:///")
 
-RETRY_ATTEMPTS = 3
-
 _BALANCED: dict[str, object] = {"loadBalancingConfig": [{"round_robin": {}}]}
 
 
 def public_service_config() -> str:
-    """gRPC's service config for a cluster's callers: every gateway in turn, and a call whose gateway died or was not
-    ready is sent to another."""
-    retries = {
-        "maxAttempts": RETRY_ATTEMPTS,
-        "initialBackoff": "0.05s",
-        "maxBackoff": "0.5s",
-        "backoffMultiplier": 2,
-        # RESOURCE_EXHAUSTED is not here: the one who sheds load says itself when to come back.
-        "retryableStatusCodes": ["UNAVAILABLE"],
-    }
-    return _compact(
-        _BALANCED
-        | {
-            "methodConfig": [{"name": [{}], "retryPolicy": retries}],
-            # The budget: each failure costs a token, each success gives a tenth back; below half, no retries.
-            "retryThrottling": {"maxTokens": 100, "tokenRatio": 0.1},
-        }
-    )
+    """gRPC's service config for a cluster's callers: every gateway in turn, without a retry policy. gRPC would not know
+    a gateway that was lost with the call from one that refused it, and keeps no message above 256 KiB to send it again;
+    ferry.client.calls does both."""
+    return _compact(_BALANCED)
 
 
 def internal_service_config(health_service: str) -> str:

@@ -11,12 +11,14 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import DecodeError, Message
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 
+from ferry.transport import NOT_READY
+
 MAX_MESSAGE_CHARACTERS = 500
 """Messages and details travel in trailing metadata, which clients bound: by default 8 KiB for all of it."""
 
 
 DOMAIN = "ferry"
-REFUSED = "REPLICA_NOT_READY"
+REFUSED = NOT_READY
 LOST = "REPLICA_LOST"
 """Domain and reasons of google.rpc.ErrorInfo."""
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from types import TracebackType
-from typing import Self, TypeAlias, Unpack
+from typing import Self, TypeAlias, TypeVar, Unpack
 
 import grpc
+from google.protobuf.message import Message
 
 import ferry
 from ferry.client import calls, convert
@@ -21,6 +22,7 @@ from ferry.tls import Tls
 from ferry.transport import channel_options, target
 from ferry.v1 import gateway_pb2, gateway_pb2_grpc
 
+ResponseT = TypeVar("ResponseT")
 Stub: TypeAlias = "gateway_pb2_grpc.ExpressionRecognitionAsyncStub"
 
 
@@ -80,12 +82,9 @@ class AsyncClient:
         Raises:
             FerryError: or one of its kinds, such as InvalidImageError.
         """
-        message, call = await asyncio.to_thread(calls.request, image, options), self._call(timeout, request_id)
-        try:
-            answer = await self._stub.Recognize(message, timeout=call.timeout, metadata=call.metadata)
-            return convert.recognition(answer)
-        except grpc.RpcError as error:
-            raise await asyncio.to_thread(call.error, error) from error
+        message = await asyncio.to_thread(calls.request, image, options)
+        call = self._call(timeout, request_id, len(message.image))
+        return convert.recognition(await self._ask(self._stub.Recognize, message, call))
 
     async def recognize_batch(
         self, images: Iterable[Image], *, timeout: float | None = None, **options: Unpack[Options]
@@ -104,20 +103,27 @@ class AsyncClient:
         while (chunk := await asyncio.to_thread(next, remaining, None)) is not None:
             for item in chunk.results:
                 yield item
+            call = self._call(timeout)
             while chunk.waiting:
-                call = self._call(timeout)
                 stream = self._stub.RecognizeMany(chunk.messages(), timeout=call.timeout, metadata=call.metadata)
+                pause, error = None, calls.incomplete(call)
                 try:
                     async for response in stream:
                         for item in chunk.accept(response, call):
                             yield item
-                    error = calls.incomplete(call)
                 except grpc.RpcError as failure:
-                    error = await asyncio.to_thread(call.error, failure)
+                    pause = call.pause(failure)
+                    if pause is None:
+                        error = await asyncio.to_thread(call.error, failure)
                 finally:
                     stream.cancel()
-                for item in chunk.end(error):
-                    yield item
+                if pause is not None:
+                    await asyncio.sleep(pause)
+                elif alone := chunk.single_out(error):
+                    yield await self._alone(*alone, call.timeout)
+                else:
+                    for item in chunk.end(error):
+                        yield item
 
     async def feedback(self, labels: Iterable[Label], *, timeout: float | None = None) -> list[tuple[int, FerryError]]:
         """Says what the expressions of faces of earlier answers truly were, so that variants can be judged.
@@ -136,10 +142,7 @@ class AsyncClient:
         first = 0
         for message in calls.labels(labels):
             call = self._call(timeout)
-            try:
-                answer = await self._stub.SubmitFeedbackBatch(message, timeout=call.timeout, metadata=call.metadata)
-            except grpc.RpcError as error:
-                raise await asyncio.to_thread(call.error, error) from error
+            answer = await self._ask(self._stub.SubmitFeedbackBatch, message, call)
             refused += calls.refusals(answer, first, call.request_id)
             first += len(message.feedback)
         return refused
@@ -150,12 +153,9 @@ class AsyncClient:
         Raises:
             FerryError: or one of its kinds.
         """
-        call = self._call(timeout)
-        try:
-            message = gateway_pb2.GetStatusRequest()
-            return convert.status(await self._stub.GetStatus(message, timeout=call.timeout, metadata=call.metadata))
-        except grpc.RpcError as error:
-            raise await asyncio.to_thread(call.error, error) from error
+        return convert.status(
+            await self._ask(self._stub.GetStatus, gateway_pb2.GetStatusRequest(), self._call(timeout))
+        )
 
     async def close(self) -> None:
         """Closes the connections; calls in flight are cancelled."""
@@ -172,8 +172,26 @@ class AsyncClient:
     ) -> None:
         await self.close()
 
-    def _call(self, timeout: float | None, request_id: str | None = None) -> Call:
-        return Call(self._endpoint, self.timeout if timeout is None else timeout, self._metadata, request_id)
+    async def _alone(self, index: int, message: gateway_pb2.RecognizeRequest, timeout: float) -> BatchItem:
+        call = self._call(timeout, None, len(message.image))
+        try:
+            return index, convert.recognition(await self._ask(self._stub.Recognize, message, call))
+        except FerryError as error:
+            return index, error
+
+    async def _ask(self, method: Callable[..., Awaitable[ResponseT]], message: Message, call: Call) -> ResponseT:
+        while True:
+            try:
+                return await method(message, timeout=call.timeout, metadata=call.metadata)
+            except grpc.RpcError as error:
+                pause = call.pause(error)
+                if pause is None:
+                    raise await asyncio.to_thread(call.error, error) from error
+            await asyncio.sleep(pause)
+
+    def _call(self, timeout: float | None, request_id: str | None = None, image_bytes: int | None = None) -> Call:
+        seconds = self.timeout if timeout is None else timeout
+        return Call(self._endpoint, seconds, self._metadata, request_id, image_bytes)
 
     @property
     def _stub(self) -> Stub:

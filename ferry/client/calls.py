@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import re
 import secrets
 import time
@@ -12,11 +13,12 @@ import grpc
 
 from ferry.client import convert, errors
 from ferry.client.diagnosis import Endpoint
-from ferry.client.errors import FerryError, InvalidImageError, InvalidRequestError, UnavailableError
+from ferry.client.errors import FerryError, InvalidImageError, InvalidRequestError
 from ferry.client.images import LARGEST_IMAGE_BYTES, Image, read
 from ferry.client.options import Options, to_proto
 from ferry.client.results import Label, Recognition
 from ferry.client.tracing import with_trace_context
+from ferry.transport import IMAGE_BYTES_KEY, LOST_KEY
 from ferry.v1 import gateway_pb2, types_pb2
 
 DEFAULT_TIMEOUT = 30.0
@@ -28,6 +30,12 @@ BATCH_LABELS = 1000
 EXPRESSION_NUMBERS = {
     name.removeprefix("EXPRESSION_").lower(): number for name, number in types_pb2.Expression.items() if number
 }
+MAX_REFUSALS = 5
+"""How often a call is sent again because gateways were not ready."""
+FIRST_PAUSE, MAX_PAUSE = 0.05, 0.5
+"""Seconds before a call is sent again, doubled with each refusal."""
+MIN_TIMEOUT = 0.001
+"""Seconds; what is left of a call whose time is up."""
 CHUNK_IMAGES = 16
 """Most images of a batch that travel in one call."""
 
@@ -35,13 +43,23 @@ _REQUEST_ID = re.compile(r"[0-9A-Za-z._-]{8,64}")
 
 BatchItem: TypeAlias = tuple[int, Recognition | FerryError]
 """Position of an image in its batch, and what became of it."""
+BatchRequest: TypeAlias = tuple[int, gateway_pb2.RecognizeRequest]
+"""Position of an image in its batch, and what is asked about it."""
+_HIDDEN = "Internal error from Core"
+"""How gRPC words it when it does not know."""
 
 
 class Call:
-    """One call: its deadline in seconds, its request id, its metadata, and what its failure means."""
+    """One call: its deadline in seconds, its request id, its metadata, what its failure means, and whether it is sent
+    again."""
 
     def __init__(
-        self, endpoint: Endpoint, timeout: float, metadata: Iterable[tuple[str, str]], request_id: str | None = None
+        self,
+        endpoint: Endpoint,
+        timeout: float,
+        metadata: Iterable[tuple[str, str]],
+        request_id: str | None = None,
+        image_bytes: int | None = None,
     ) -> None:
         """
         Args:
@@ -49,6 +67,7 @@ class Call:
             timeout: seconds.
             metadata: that goes with it.
             request_id: None: a new one.
+            image_bytes: of the one image it is about; None: it is not about one.
 
         Raises:
             ValueError: `timeout` is no time for a call.
@@ -60,11 +79,41 @@ class Call:
         if request_id is not None and not _REQUEST_ID.fullmatch(request_id):
             message = f"request_id: must be 8 to 64 of 0-9, A-Z, a-z, '.', '_' and '-', not {request_id!r:.80}"
             raise InvalidRequestError(message, field="request_id")
-        self.timeout = timeout
         self.request_id = request_id or secrets.token_hex(16)
         self._endpoint = endpoint
         self._end = time.monotonic() + timeout
-        self.metadata = (*with_trace_context(tuple(metadata)), ("x-request-id", self.request_id))
+        self._metadata = (*with_trace_context(tuple(metadata)), ("x-request-id", self.request_id))
+        if image_bytes is not None:
+            self._metadata += ((IMAGE_BYTES_KEY, str(image_bytes)),)
+        self._refusals = 0
+        self._lost = False
+
+    @property
+    def timeout(self) -> float:
+        """Seconds that are left of it, more than 0."""
+        return max(MIN_TIMEOUT, self._end - time.monotonic())
+
+    @property
+    def metadata(self) -> tuple[tuple[str, str], ...]:
+        """What goes with it."""
+        return (*self._metadata, (LOST_KEY, "1")) if self._lost else self._metadata
+
+    def pause(self, error: grpc.RpcError) -> float | None:
+        """Seconds after which the call is to be sent again, to another gateway where there is one; None: not at all.
+
+        A gateway that refused it has not begun: another one is asked, a few times. One that was lost may have been lost
+        by it, so it is sent once more, and says so (LOST_KEY). Everything else is an answer.
+        """
+        if error.code() is not grpc.StatusCode.UNAVAILABLE:
+            return None
+        if errors.refused(error):
+            self._refusals += 1
+            again = self._refusals <= MAX_REFUSALS
+        else:
+            again = not self._lost and errors.is_unanswered(error)
+            self._lost = True
+        pause = min(FIRST_PAUSE * 2**self._refusals, MAX_PAUSE) * random.uniform(0.5, 1)
+        return pause if again and pause < self.timeout else None
 
     def error(self, error: grpc.RpcError) -> FerryError:
         """The failure of this call, as a caller should see it; where nobody has answered, takes a second to see why."""
@@ -129,7 +178,6 @@ class Chunk:
         self._waiting: dict[int, gateway_pb2.RecognizeRequest] = {}
         self._sent: list[int] = []
         self._bytes = 0
-        self._progress = False
 
     def has_room(self, message: gateway_pb2.RecognizeRequest) -> bool:
         """True when `message` can travel with those that are here."""
@@ -150,25 +198,33 @@ class Chunk:
     def messages(self) -> Iterator[gateway_pb2.RecognizeManyRequest]:
         """The requests for the images that wait, one message each."""
         self._sent = list(self._waiting)
-        self._progress = False
-        return (gateway_pb2.RecognizeManyRequest(request=request) for request in list(self._waiting.values()))
+        images = len(self._sent)
+        return (
+            gateway_pb2.RecognizeManyRequest(request=request, images=images) for request in list(self._waiting.values())
+        )
 
     def accept(self, response: gateway_pb2.RecognizeManyResponse, call: Call) -> Iterator[BatchItem]:
         """The result in `response`, with its index in the batch; nothing for an index that does not wait."""
         index = self._sent[response.index] if response.index < len(self._sent) else -1
         if self._waiting.pop(index, None) is None:
             return
-        self._progress = True
         if response.HasField("response"):
             yield index, convert.recognition(response.response)
         else:
             yield index, errors.from_item(response.error, call.request_id)
 
+    def single_out(self, error: FerryError) -> BatchRequest | None:
+        """The image to ask for in a call of its own, where `error` of a call with many does not say which one it is of:
+        the largest, if one was too large for a message. gRPC for asyncio has an error of its own in place of whatever a
+        gateway says while it is still sent to."""
+        hidden = isinstance(error, InvalidImageError) or (error.code == "INTERNAL" and _HIDDEN in str(error))
+        if not hidden:
+            return None
+        index = max(self._waiting, key=lambda index: len(self._waiting[index].image))
+        return index, self._waiting.pop(index)
+
     def end(self, error: FerryError) -> Iterator[BatchItem]:
-        """What the end of a call means for the images that still wait: `error`, or nothing yet when a replica was
-        lost on the way, because they are then asked for again (gRPC repeats a call only before its first answer)."""
-        if isinstance(error, UnavailableError) and self._progress:
-            return
+        """`error` for each image that still waits."""
         failed, self._waiting = list(self._waiting), {}
         for index in failed:
             yield index, error

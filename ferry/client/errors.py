@@ -9,8 +9,11 @@ import grpc
 from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2
 
-from ferry.transport import STATUS_DETAILS_KEY
+from ferry.transport import NOT_READY, STATUS_DETAILS_KEY
 from ferry.v1 import gateway_pb2
+
+_TOO_LARGE = "message larger than max"
+"""How gRPC words its own refusal of a message by its size."""
 
 
 class FerryError(Exception):
@@ -83,6 +86,13 @@ def from_rpc(error: grpc.RpcError, address: str, request_id: str, mistake: str |
             code=code.name,
             request_id=request_id,
         )
+    if code is grpc.StatusCode.RESOURCE_EXHAUSTED and details is None and _TOO_LARGE in message:
+        return InvalidImageError(
+            f"the image is larger than the cluster takes ({message})",
+            field="image",
+            code=code.name,
+            request_id=request_id,
+        )
     field, retry_after = "", 1.0
     for detail in () if details is None else details.details:
         bad_request, retry_info = error_details_pb2.BadRequest(), error_details_pb2.RetryInfo()
@@ -91,6 +101,14 @@ def from_rpc(error: grpc.RpcError, address: str, request_id: str, mistake: str |
         elif detail.Unpack(retry_info):
             retry_after = retry_info.retry_delay.ToMilliseconds() / 1000
     return _make(code, message, field=field, retry_after=retry_after, request_id=request_id)
+
+
+def refused(error: grpc.RpcError) -> bool:
+    """Whether a gateway gave the error because it was not ready, before it began."""
+    status, info = _details(error.trailing_metadata() or ()), error_details_pb2.ErrorInfo()
+    return any(
+        detail.Unpack(info) and info.reason == NOT_READY for detail in (() if status is None else status.details)
+    )
 
 
 def from_item(error: gateway_pb2.ItemError, request_id: str) -> FerryError:

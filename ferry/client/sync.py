@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
-from typing import Self, Unpack
+from typing import Self, TypeVar, Unpack
 
 import grpc
+from google.protobuf.message import Message
 
 import ferry
 from ferry.client import calls, convert
@@ -19,6 +21,8 @@ from ferry.client.results import ClusterStatus, Label, Recognition
 from ferry.tls import Tls
 from ferry.transport import channel_options, target
 from ferry.v1 import gateway_pb2, gateway_pb2_grpc
+
+ResponseT = TypeVar("ResponseT")
 
 
 class Client:
@@ -83,11 +87,9 @@ class Client:
         Raises:
             FerryError: or one of its kinds, such as InvalidImageError.
         """
-        message, call = calls.request(image, options), self._call(timeout, request_id)
-        try:
-            return convert.recognition(self._stub.Recognize(message, timeout=call.timeout, metadata=call.metadata))
-        except grpc.RpcError as error:
-            raise call.error(error) from error
+        message = calls.request(image, options)
+        call = self._call(timeout, request_id, len(message.image))
+        return convert.recognition(self._ask(self._stub.Recognize, message, call))
 
     def recognize_batch(
         self, images: Iterable[Image], *, timeout: float | None = None, **options: Unpack[Options]
@@ -104,17 +106,25 @@ class Client:
         """
         for chunk in calls.chunks(images, options):
             yield from chunk.results
+            call = self._call(timeout)
             while chunk.waiting:
-                call = self._call(timeout)
                 stream = self._stub.RecognizeMany(chunk.messages(), timeout=call.timeout, metadata=call.metadata)
+                pause, error = None, calls.incomplete(call)
                 try:
                     for response in stream:
                         yield from chunk.accept(response, call)
-                    yield from chunk.end(calls.incomplete(call))
-                except grpc.RpcError as error:
-                    yield from chunk.end(call.error(error))
+                except grpc.RpcError as failure:
+                    pause = call.pause(failure)
+                    if pause is None:
+                        error = call.error(failure)
                 finally:
                     stream.cancel()
+                if pause is not None:
+                    time.sleep(pause)
+                elif alone := chunk.single_out(error):
+                    yield self._alone(*alone, call.timeout)
+                else:
+                    yield from chunk.end(error)
 
     def feedback(self, labels: Iterable[Label], *, timeout: float | None = None) -> list[tuple[int, FerryError]]:
         """Says what the expressions of faces of earlier answers truly were, so that variants can be judged.
@@ -133,10 +143,7 @@ class Client:
         first = 0
         for message in calls.labels(labels):
             call = self._call(timeout)
-            try:
-                answer = self._stub.SubmitFeedbackBatch(message, timeout=call.timeout, metadata=call.metadata)
-            except grpc.RpcError as error:
-                raise call.error(error) from error
+            answer = self._ask(self._stub.SubmitFeedbackBatch, message, call)
             refused += calls.refusals(answer, first, call.request_id)
             first += len(message.feedback)
         return refused
@@ -147,12 +154,7 @@ class Client:
         Raises:
             FerryError: or one of its kinds.
         """
-        call = self._call(timeout)
-        try:
-            message = gateway_pb2.GetStatusRequest()
-            return convert.status(self._stub.GetStatus(message, timeout=call.timeout, metadata=call.metadata))
-        except grpc.RpcError as error:
-            raise call.error(error) from error
+        return convert.status(self._ask(self._stub.GetStatus, gateway_pb2.GetStatusRequest(), self._call(timeout)))
 
     def close(self) -> None:
         """Closes the connections; calls in flight are cancelled."""
@@ -166,5 +168,23 @@ class Client:
     ) -> None:
         self.close()
 
-    def _call(self, timeout: float | None, request_id: str | None = None) -> Call:
-        return Call(self._endpoint, self.timeout if timeout is None else timeout, self._metadata, request_id)
+    def _alone(self, index: int, message: gateway_pb2.RecognizeRequest, timeout: float) -> BatchItem:
+        call = self._call(timeout, None, len(message.image))
+        try:
+            return index, convert.recognition(self._ask(self._stub.Recognize, message, call))
+        except FerryError as error:
+            return index, error
+
+    def _ask(self, method: Callable[..., ResponseT], message: Message, call: Call) -> ResponseT:
+        while True:
+            try:
+                return method(message, timeout=call.timeout, metadata=call.metadata)
+            except grpc.RpcError as error:
+                pause = call.pause(error)
+                if pause is None:
+                    raise call.error(error) from error
+            time.sleep(pause)
+
+    def _call(self, timeout: float | None, request_id: str | None = None, image_bytes: int | None = None) -> Call:
+        seconds = self.timeout if timeout is None else timeout
+        return Call(self._endpoint, seconds, self._metadata, request_id, image_bytes)

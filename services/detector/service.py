@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 import grpc
 import numpy as np
@@ -14,6 +15,7 @@ import numpy.typing as npt
 from ferry.v1 import detector_pb2, detector_pb2_grpc, types_pb2
 from services.detector.detected import Detected
 from services.detector.engine import DetectedFace, find_faces_in_views, prepare_images
+from services.detector.eyes import Eyes, EyesApart, OwnEyes
 from services.detector.inference_v2 import DetectorModels
 from services.detector.letterbox import Geometry
 from services.detector.options import Options, check_options
@@ -22,15 +24,16 @@ from services.detector.settings import DetectorSettings
 from services.detector.views import useful_detail, windows
 from serving.budget import Budget
 from serving.errors import InvalidArgumentError
-from serving.images.cost import Outline, check_cost, outline
+from serving.images.apart.helper import Helper
+from serving.images.cost import Outline, check_cost
 from serving.images.crop import crop_side, cut_crops
-from serving.images.decode import Picture, decode_reduced
+from serving.images.decode import Picture
 from serving.inference_v2 import servicer as inference_v2
 from serving.models.host import LoadedModel
 from serving.models.service import ModelService
 from serving.repository.manifest import Manifest, Task
 from serving.repository.policy import parse_policies
-from serving.rpc.context import deadline_after
+from serving.rpc.context import deadline_after, is_suspect
 from serving.tensors import to_tensor
 
 
@@ -51,12 +54,17 @@ class DetectorService(ModelService, detector_pb2_grpc.DetectorServicer):
     grpc_services = ("ferry.v1.Detector", inference_v2.SERVICE)
     probes = inference_v2.PROBES
 
-    def __init__(self, settings: DetectorSettings) -> None:
+    def __init__(self, settings: DetectorSettings, helper: Helper | None = None) -> None:
+        """
+        Args:
+            settings: as it was started with.
+            helper: looks at suspect pictures; None: one of its own.
+        """
         super().__init__(settings, parse_policies(settings.model), Task.DETECT)
         self._settings = settings
         self._budget = Budget(settings.decode_budget, settings.max_queue, "images", settings.max_waiting_bytes)
-        # One thread: readers of some formats fill a whole screen as soon as they see its size.
-        self._header_pool = ThreadPoolExecutor(1, thread_name_prefix="header")
+        self._eyes = OwnEyes(self._pool, settings.max_megapixels, settings.heif)
+        self._eyes_apart = EyesApart(helper or Helper(), settings.max_megapixels)
 
     def register(self, server: grpc.aio.Server) -> None:
         detector_pb2_grpc.add_DetectorServicer_to_server(self, server)
@@ -65,7 +73,8 @@ class DetectorService(ModelService, detector_pb2_grpc.DetectorServicer):
 
     async def stop(self) -> None:
         await super().stop()
-        self._header_pool.shutdown(wait=False, cancel_futures=True)
+        self._eyes.close()
+        self._eyes_apart.close()
 
     async def Detect(  # noqa: N802
         self,
@@ -101,23 +110,25 @@ class DetectorService(ModelService, detector_pb2_grpc.DetectorServicer):
         if len(image) > self._settings.max_image_bytes:
             limit = self._settings.max_image_bytes
             raise InvalidArgumentError("image", f"has {len(image)} bytes, more than {limit}")
-        loop = asyncio.get_running_loop()
-        seen = await loop.run_in_executor(self._header_pool, self._outline, image)
+        eyes: Eyes = self._eyes_apart if is_suspect() and EyesApart.take(image) else self._eyes
+        seen = await asyncio.get_running_loop().run_in_executor(eyes.headers, eyes.outline, image)
         check_cost(seen, seen.costs[1], self._settings.decode_budget)
         with self._host.use(name, version) as model:
-            found = await self._find(image, seen, model, options)
+            found = await self._find(image, seen, model, options, eyes)
             if found.crops is None and options.crop_size:
-                found = await self._cut_again(image, seen, found, options)
+                found = await self._cut_again(image, seen, found, options, eyes)
             return found
 
-    async def _find(self, data: bytes, image: Outline, model: LoadedModel, options: Options) -> Detected:
+    async def _find(self, data: bytes, image: Outline, model: LoadedModel, options: Options, eyes: Eyes) -> Detected:
         """Finds faces in as small a copy as will do, and cuts their crops where it will do for them too."""
         spec = model.manifest.input
         detail = useful_detail(image.width, image.height, max(spec.width, spec.height), options.detail)
         reduction = reduction_for_search(image, model.manifest, detail)
         cost, crops = image.costs[reduction], options.crop_bytes
-        async with self._budget.hold(max(cost.peak, cost.held + crops), burden=len(data)) as lease:
-            prepared = await lease.run(self._pool, self._prepare, data, reduction, model.manifest, detail)
+        peak = cost.peak + (eyes.copies - 1) * cost.held
+        async with self._budget.hold(max(peak, cost.held + crops), burden=len(data)) as lease:
+            look = partial(eyes.decode, data, reduction, cost.peak)
+            prepared = await lease.run(eyes.pool, _prepare, look, model.manifest, detail)
             lease.shrink(cost.held + crops)
             run = await model.batcher.submit(prepared.rows, deadline_after(self._settings.max_timeout))
             raw = run.outputs[model.manifest.output.scores]
@@ -126,42 +137,40 @@ class DetectorService(ModelService, detector_pb2_grpc.DetectorServicer):
         size = types_pb2.ImageSize(width=picture.width, height=picture.height)
         return Detected(faces, cut, size, model.version(), prepared.seconds, run.queue_seconds, run.compute_seconds)
 
-    async def _cut_again(self, data: bytes, image: Outline, found: Detected, options: Options) -> Detected:
+    async def _cut_again(self, data: bytes, image: Outline, found: Detected, options: Options, eyes: Eyes) -> Detected:
         """Cuts the crops from a larger copy of the picture. Nothing is held while it waits for room."""
         sides = [crop_side(face.box, options.crop_margin) for face in found.faces]
         reduction = reduction_for_crops(image, sides, options.crop_size)
         cost = image.costs[reduction]
-        async with self._budget.hold(max(cost.peak, cost.held + options.crop_bytes), again=True) as lease:
-            crops, seconds = await lease.run(self._pool, self._decode_and_cut, data, reduction, found.faces, options)
+        peak = cost.peak + (eyes.copies - 1) * cost.held
+        async with self._budget.hold(max(peak, cost.held + options.crop_bytes), again=True) as lease:
+            look = partial(eyes.decode, data, reduction, cost.peak)
+            crops, seconds = await lease.run(eyes.pool, _decode_and_cut, look, found.faces, options)
         return replace(found, crops=crops, decode_seconds=found.decode_seconds + seconds)
 
-    def _outline(self, data: bytes) -> Outline:
-        return outline(data, self._settings.max_megapixels, heif=self._settings.heif)
 
-    def _decode(self, data: bytes, reduction: int) -> Picture:
-        return decode_reduced(data, reduction, self._settings.max_megapixels, heif=self._settings.heif)
+def _prepare(look: Callable[[], Picture], manifest: Manifest, detail: int) -> _Prepared:
+    started = time.monotonic()
+    picture = look()
+    decoded = time.monotonic()
+    height, width = picture.pixels.shape[:2]
+    views = windows(width, height, detail)
+    rows, geometries = prepare_images([picture.pixels[y1:y2, x1:x2] for x1, y1, x2, y2 in views], manifest)
+    whole = [
+        geometry.within(picture.width, picture.height, picture.reduction, x, y)
+        for geometry, (x, y, _, _) in zip(geometries, views, strict=True)
+    ]
+    return _Prepared(picture, rows, whole, decoded - started)
 
-    def _prepare(self, data: bytes, reduction: int, manifest: Manifest, detail: int) -> _Prepared:
-        started = time.monotonic()
-        picture = self._decode(data, reduction)
-        decoded = time.monotonic()
-        height, width = picture.pixels.shape[:2]
-        views = windows(width, height, detail)
-        rows, geometries = prepare_images([picture.pixels[y1:y2, x1:x2] for x1, y1, x2, y2 in views], manifest)
-        whole = [
-            geometry.within(picture.width, picture.height, picture.reduction, x, y)
-            for geometry, (x, y, _, _) in zip(geometries, views, strict=True)
-        ]
-        return _Prepared(picture, rows, whole, decoded - started)
 
-    def _decode_and_cut(
-        self, data: bytes, reduction: int, faces: list[DetectedFace], options: Options
-    ) -> tuple[npt.NDArray[np.uint8], float]:
-        """Crops of faces that are known, and the seconds that decoding took."""
-        started = time.monotonic()
-        picture = self._decode(data, reduction)
-        decoded = time.monotonic()
-        return _cut(picture, faces, options), decoded - started
+def _decode_and_cut(
+    look: Callable[[], Picture], faces: list[DetectedFace], options: Options
+) -> tuple[npt.NDArray[np.uint8], float]:
+    """Crops of faces that are known, and the seconds that decoding took."""
+    started = time.monotonic()
+    picture = look()
+    decoded = time.monotonic()
+    return _cut(picture, faces, options), decoded - started
 
 
 def _finish(

@@ -10,11 +10,10 @@ from collections.abc import Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 
+from ferry.transport import LOST_KEY
 from serving.rpc.identity import ANONYMOUS, Identity
 
 REQUEST_ID_KEY = "x-request-id"
-LOST_KEY = "x-ferry-lost"
-"""Metadata of a hop: how many replicas were lost while they worked on the request, a decimal number."""
 _ATTEMPTS_KEY = "grpc-previous-rpc-attempts"
 """What gRPC adds to a call that it sends again by a caller's retry policy."""
 _REQUEST_ID = re.compile(r"^[0-9A-Za-z._-]{8,64}$")
@@ -51,6 +50,12 @@ def caller() -> Identity:
     """Who sent the current request."""
     context = current.get()
     return ANONYMOUS if context is None else context.caller
+
+
+def is_suspect() -> bool:
+    """Whether a replica was lost while it worked on the current request, which may be what it was lost by."""
+    context = current.get()
+    return context is not None and context.losses.count > 0
 
 
 def request_id_from(value: str | bytes | None) -> str:

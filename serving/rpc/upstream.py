@@ -23,10 +23,10 @@ from opentelemetry import trace
 
 import ferry
 from ferry.tls import Tls
-from ferry.transport import STATUS_DETAILS_KEY, channel_options, internal_service_config, target
+from ferry.transport import LOST_KEY, STATUS_DETAILS_KEY, channel_options, internal_service_config, target
 from serving.errors import REFUSED, DeadlineError, LostError, ServiceError, UnavailableError, UpstreamError
 from serving.rpc import context as request_context
-from serving.rpc.context import LOST_KEY, REQUEST_ID_KEY, Losses
+from serving.rpc.context import REQUEST_ID_KEY, Losses
 from serving.rpc.readiness import Readiness
 from serving.rpc.renewing import RenewingChannel
 from serving.telemetry import metrics, tracing

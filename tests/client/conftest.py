@@ -11,7 +11,7 @@ import grpc
 import pytest
 from google.protobuf.message import Message
 
-from ferry.transport import MAX_MESSAGE_BYTES
+from ferry.transport import LOST_KEY, MAX_MESSAGE_BYTES
 from ferry.v1 import ensembler_pb2, gateway_pb2, gateway_pb2_grpc, types_pb2
 from serving.errors import ServiceError
 
@@ -57,13 +57,18 @@ class FakeGateway(gateway_pb2_grpc.ExpressionRecognitionServicer):
     failures: int = 1_000_000
     break_batch_after: int | None = None
     reverse: bool = False
+    max_bytes: int = 1 << 30
     item_error: Callable[[gateway_pb2.RecognizeRequest], gateway_pb2.ItemError | None] = lambda request: None
     requests: list[Message] = field(default_factory=list)
     metadata: dict[str, str | bytes] = field(default_factory=dict)
+    lost: list[str | bytes | None] = field(default_factory=list)
+    """What each call said of replicas that were lost with it."""
+    announced: int = 0
     remaining: float = 0.0
 
     def Recognize(self, request: Any, context: grpc.ServicerContext) -> gateway_pb2.RecognizeResponse:  # noqa: N802
         self._receive(request, context)
+        self._check_size(request, context)
         return answer(request)
 
     def SubmitFeedbackBatch(  # noqa: N802
@@ -78,7 +83,11 @@ class FakeGateway(gateway_pb2_grpc.ExpressionRecognitionServicer):
     def RecognizeMany(  # noqa: N802
         self, request_iterator: Iterator[Any], context: grpc.ServicerContext
     ) -> Iterator[gateway_pb2.RecognizeManyResponse]:
-        received = [message.request for message in request_iterator]
+        received = []
+        for message in request_iterator:
+            self.announced = message.images
+            received.append(message.request)
+            self._check_size(message, context)
         self._receive(gateway_pb2.RecognizeBatchRequest(requests=received), context)
         items = list(enumerate(received))
         for sent, (index, item) in enumerate(reversed(items) if self.reverse else items):
@@ -105,12 +114,20 @@ class FakeGateway(gateway_pb2_grpc.ExpressionRecognitionServicer):
         response.cache.enabled = True
         return response
 
+    def _check_size(self, message: Message, context: grpc.ServicerContext) -> None:
+        if (size := message.ByteSize()) > self.max_bytes:
+            said = f"SERVER: Received message larger than max ({size} vs. {self.max_bytes})"
+            context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, said)
+
     def _receive(self, request: Message, context: grpc.ServicerContext) -> None:
         self.requests.append(request)
         self.metadata = dict(context.invocation_metadata())
+        self.lost.append(self.metadata.get(LOST_KEY))
         self.remaining = context.time_remaining()
         if self.error is not None and self.failures > 0:
             self.failures -= 1
+            if self.error.message == "lost":  # what gRPC makes of a connection that ends
+                context.abort(grpc.StatusCode.UNAVAILABLE, "Socket closed")
             details = self.error.to_status().SerializeToString()
             context.set_trailing_metadata((("grpc-status-details-bin", details),))
             context.abort(self.error.code, self.error.message)

@@ -181,14 +181,51 @@ async def test_errors_carry_what_helps(client: Any, gateway: FakeGateway) -> Non
     assert broken.value.code == "INTERNAL"
 
 
-async def test_unavailable_is_tried_again(client: Any, gateway: FakeGateway) -> None:
-    gateway.error, gateway.failures = errors.UnavailableError("loading"), 2
+async def test_a_gateway_that_is_not_ready_is_asked_again(client: Any, gateway: FakeGateway) -> None:
+    gateway.error, gateway.failures = errors.RefusedError("loading"), 2
     assert (await client.recognize(b"x")).faces
-    assert len(gateway.requests) == 3
+    assert gateway.lost == [None] * 3
 
-    gateway.failures = 10
+    gateway.failures = 1
+    assert (await client.status()).ferry_version
+    gateway.failures = 1
+    assert all(isinstance(item, Recognition) for _, item in await client.batch([b"a", b"b"]))
+
+    gateway.failures = 100
     with pytest.raises(UnavailableError, match="loading"):
         await client.recognize(b"x")
+    assert gateway.failures == 94
+
+
+@pytest.mark.parametrize("size", [1, 1 << 20])
+async def test_what_a_gateway_was_lost_with_is_sent_once_more_and_says_so(
+    client: Any, gateway: FakeGateway, size: int
+) -> None:
+    """Whatever its size: gRPC's own retries end at 256 KiB."""
+    gateway.error, gateway.failures = errors.UnavailableError("lost"), 1
+    assert (await client.recognize(bytes(size))).faces
+    assert gateway.lost == [None, "1"]
+
+    gateway.failures, gateway.lost = 1, []
+    assert all(isinstance(item, Recognition) for _, item in await client.batch([bytes(size)] * 2))
+    assert gateway.lost == [None, "1"]
+
+
+async def test_a_request_costs_a_second_gateway_at_most(client: Any, gateway: FakeGateway) -> None:
+    gateway.error = errors.UnavailableError("lost")
+    with pytest.raises(UnavailableError, match="Socket closed"):
+        await client.recognize(b"x")
+    assert len(gateway.lost) == 2
+    items = await client.batch([b"a", b"b"])
+    assert all(isinstance(item, UnavailableError) for _, item in items)
+    assert len(gateway.lost) == 4
+
+
+async def test_what_a_gateway_says_of_services_behind_it_is_an_answer(client: Any, gateway: FakeGateway) -> None:
+    gateway.error = errors.UnavailableError("no model could judge the faces")
+    with pytest.raises(UnavailableError, match="no model"):
+        await client.recognize(b"x")
+    assert len(gateway.lost) == 1
 
 
 @pytest.mark.parametrize("driver", [Sync, Async])
@@ -228,6 +265,23 @@ async def test_an_image_that_fails_fails_alone(client: Any, gateway: FakeGateway
     assert "broken" in str(items[1])
     assert isinstance(items[2], InvalidImageError)
     assert isinstance(items[3], Recognition)
+
+
+async def test_an_image_too_large_for_a_message_fails_alone(client: Any, gateway: FakeGateway) -> None:
+    gateway.max_bytes = 1000
+    images = [bytes(2000), bytes(10), bytes(3000), bytes(20)]
+    items = dict(await client.batch(images))
+    assert [type(items[index]).__name__ for index in range(4)] == ["InvalidImageError", "Recognition"] * 2
+    with pytest.raises(InvalidImageError, match="larger than the cluster takes") as caught:
+        await client.recognize(bytes(2000))
+    assert (caught.value.field, caught.value.code) == ("image", "RESOURCE_EXHAUSTED")
+
+
+async def test_sizes_are_announced(client: Any, gateway: FakeGateway) -> None:
+    await client.recognize(bytes(1234))
+    assert gateway.metadata["x-ferry-image-bytes"] == "1234"
+    await client.batch([b"a", b"b", b"c"])
+    assert gateway.announced == 3
 
 
 async def test_a_broken_batch_goes_on_where_it_broke(client: Any, gateway: FakeGateway) -> None:

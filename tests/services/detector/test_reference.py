@@ -12,6 +12,7 @@ from .conftest import MakeManifest
 pytestmark = pytest.mark.toolchain
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("height", "width"), [(427, 640), (640, 427), (480, 640), (111, 97), (1080, 1920)])
 def test_the_letterbox_puts_the_image_where_ultralytics_does(height: int, width: int) -> None:
     from modelkit.shims.ultralytics import install

@@ -19,6 +19,7 @@ from services.detector.settings import DetectorSettings
 from serving.images.crop import cut_crops
 from serving.images.decode import decode
 from serving.tensors import from_tensor
+from tests.circles import no_circles
 from tests.services.running import refusal, serve
 from tests.serving.images.files import encode, png_header
 from tests.tiny_models import DETECTOR_SIDE, FACE, detector_graph, detector_manifest, publish
@@ -250,3 +251,14 @@ async def test_a_closer_look_finds_faces_in_tiles_in_pixels_of_the_picture(detec
     np.testing.assert_allclose(box(face), np.array(FACE) * 147 / 64, atol=1)
     tile = (await detect(detector, data, detail=2, crop_size=32)).crops
     assert from_tensor(tile, "crops").mean() == pytest.approx(250, abs=1)
+
+
+@pytest.mark.parametrize(
+    ("image", "timeout"), [(BRIGHT[:800], 30), (b"no picture", 30), (BRIGHT, 0.001)], ids=["cut", "none", "late"]
+)
+async def test_a_picture_that_fails_is_let_go_of_at_once(detector: Any, image: bytes, timeout: float) -> None:
+    with no_circles():
+        for _ in range(3):
+            with pytest.raises(grpc.aio.AioRpcError):
+                await detector.Detect(detector_pb2.DetectRequest(image=image), timeout=timeout)
+        await asyncio.sleep(0.05)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
@@ -24,6 +25,24 @@ from tests.processes import free_port
 from tests.serving.fakes import Answer, FakeService, at_once, running
 
 REQUEST = classifier_pb2.ClassifyRequest()
+RETRYING = json.dumps(
+    {
+        "loadBalancingConfig": [{"round_robin": {}}],
+        "methodConfig": [
+            {
+                "name": [{}],
+                "retryPolicy": {
+                    "maxAttempts": 3,
+                    "initialBackoff": "0.05s",
+                    "maxBackoff": "0.5s",
+                    "backoffMultiplier": 2,
+                    "retryableStatusCodes": ["UNAVAILABLE"],
+                },
+            }
+        ],
+    }
+)
+"""The service config of a caller who has gRPC retry."""
 PATIENT = {"timeout": 30, "patience": 30}
 
 
@@ -88,8 +107,8 @@ async def test_a_replica_that_loads_is_not_asked() -> None:
             await asyncio.sleep(0.005)
         async with upstream(server.port, ready.port) as where:
             assert [(await ask(where)).queue_ms for _ in range(40)] == [1] * 40
-        # A caller's gRPC retries too, for which the refusal has to be nothing but trailers.
-        options = channel_options("test")
+        # A caller's gRPC may retry too, for which the refusal has to be nothing but trailers.
+        options = channel_options("test", RETRYING)
         async with grpc.aio.insecure_channel(target(f"127.0.0.1:{server.port},127.0.0.1:{ready.port}"), options) as c:
             stub = classifier_pb2_grpc.ClassifierStub(c)
             with suppress(grpc.aio.AioRpcError):  # until both are connected, the one that loads may be all there is
@@ -211,7 +230,7 @@ async def test_a_callers_own_retry_counts() -> None:
     async with replicas(1) as (deadly,), running(FakeService(answer)) as (healthy, _):
         deadly.deadly = True
         where = target(f"127.0.0.1:{deadly.server.port},127.0.0.1:{healthy.port}")
-        async with grpc.aio.insecure_channel(where, channel_options("test")) as channel:
+        async with grpc.aio.insecure_channel(where, channel_options("test", RETRYING)) as channel:
             stub = classifier_pb2_grpc.ClassifierStub(channel)
             for _ in range(4):
                 await stub.Classify(REQUEST, timeout=10)
