@@ -12,6 +12,7 @@ from typing import Any, NoReturn, TypeAlias
 import grpc
 
 import ferry
+from ferry.transport import IMAGE_BYTES_KEY
 from ferry.v1 import gateway_pb2, gateway_pb2_grpc
 from gateway.ability import Ability
 from gateway.admission.admission import Admission
@@ -116,6 +117,9 @@ class GatewayService(Service, gateway_pb2_grpc.ExpressionRecognitionServicer):
             return None
         return Identity(Proof.API_KEY, self._api_keys.check(metadata.get("authorization")))
 
+    def check(self, metadata: Mapping[str, str]) -> None:
+        self._checks.check_announced(metadata.get(IMAGE_BYTES_KEY, ""))
+
     async def watch_ability(self, tell: Callable[[bool], Awaitable[None]]) -> None:
         ability = Ability(self._settings.unready_after)
         while True:
@@ -173,12 +177,14 @@ class GatewayService(Service, gateway_pb2_grpc.ExpressionRecognitionServicer):
     async def _checked(
         self, requests: AsyncIterator[gateway_pb2.RecognizeManyRequest]
     ) -> AsyncIterator[gateway_pb2.RecognizeRequest]:
-        images = 0
+        images = announced = 0
         async for message in requests:
+            announced = message.images or announced
             images += 1
             self._checks.check_batch(images)
             yield message.request
         self._checks.check_batch(images)
+        self._checks.check_all_came(images, announced)
 
     async def GetStatus(  # noqa: N802
         self, request: gateway_pb2.GetStatusRequest, context: Context

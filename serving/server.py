@@ -51,6 +51,8 @@ class Service(ABC):
     """Whether health by the names of `grpc_services` says SERVING. The server keeps it."""
     kinds: Mapping[str, Kind] = {}
     """Of methods, such as `/ferry.v1.Detector/Detect`, that are not what their streaming says."""
+    has_streams: bool = False
+    """Whether it serves methods that live as long as their callers like (`Kind.STREAM`); connections then do, too."""
 
     @property
     def max_request_bytes(self) -> int:
@@ -73,6 +75,9 @@ class Service(ABC):
             UnauthenticatedError: the call is not to be served.
         """
         return None
+
+    def check(self, metadata: Mapping[str, str]) -> None:  # noqa: B027
+        """Refuses a call by what its metadata announce, before the body is received, by raising a ServiceError."""
 
     async def watch_ability(self, tell: Callable[[bool], Awaitable[None]]) -> None:  # noqa: B027
         """Tells, for as long as the service serves, whether it can answer at all; by default it always can. Health by
@@ -100,7 +105,7 @@ class Server:
                 places=max(1, settings.max_receive_bytes // service.max_request_bytes),
                 timeout=settings.receive_timeout,
             ),
-            identify=service.identify,
+            identify=self._examine,
             certificates=settings.tls is not None,
         )
         self._health = health.aio.HealthServicer()
@@ -163,6 +168,11 @@ class Server:
         if self._probes is not None:
             await self._probes.stop(None)
 
+    def _examine(self, metadata: Mapping[str, str]) -> Identity | None:
+        identity = self.service.identify(metadata)
+        self.service.check(metadata)
+        return identity
+
     def _listen(self, server: grpc.aio.Server, port: int, credentials: grpc.ServerCredentials | None) -> int:
         address = f"{self.settings.host}:{port}"
         try:
@@ -190,7 +200,9 @@ class Server:
 
     def _options(self, max_request_bytes: int) -> list[tuple[str, int]]:
         age_ms = int(self.settings.max_connection_age * 1000)
-        longest = max(self.settings.max_timeout, self.settings.max_stream_age)
+        # When a call has ended for us, gRPC still waits for its caller to take in the answer, for ever. Only the end of
+        # the connection ends that, so it comes no later than the longest call needs.
+        longest = self.settings.max_stream_age if self.service.has_streams else self.settings.max_timeout
         return [
             ("grpc.so_reuseport", 0),
             ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),

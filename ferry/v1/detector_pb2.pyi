@@ -35,7 +35,9 @@ class DetectRequest(_message.Message):
     CROP_MARGIN_FIELD_NUMBER: _builtins.int
     DETAIL_FIELD_NUMBER: _builtins.int
     image: _builtins.bytes
-    """The encoded image: JPEG, PNG, WebP, BMP, GIF (first frame) or TIFF; 1 byte to 10 MiB, up to 40 megapixels."""
+    """The encoded image: JPEG, PNG, WebP, BMP, GIF (first frame) or TIFF, and HEIC or AVIF where the cluster reads them
+    (FERRY_HEIF); 1 byte to 10 MiB, up to 40 megapixels.
+    """
     model_name: _builtins.str
     """Which model, 1 to 63 characters of [a-z0-9_-]; empty: the service's default."""
     model_version: _builtins.str

@@ -73,7 +73,9 @@ class EnsemblerRecognizeRequest(_message.Message):
     IMAGE_FIELD_NUMBER: _builtins.int
     OPTIONS_FIELD_NUMBER: _builtins.int
     image: _builtins.bytes
-    """The encoded image: JPEG, PNG, WebP, BMP, GIF (first frame) or TIFF; 1 byte to 10 MiB, up to 40 megapixels."""
+    """The encoded image: JPEG, PNG, WebP, BMP, GIF (first frame) or TIFF, and HEIC or AVIF where the cluster reads them
+    (FERRY_HEIF); 1 byte to 10 MiB, up to 40 megapixels.
+    """
     @_builtins.property
     def options(self) -> Global___RecognizeOptions:
         """How to look at it."""

@@ -33,7 +33,9 @@ class RecognizeRequest(_message.Message):
     OPTIONS_FIELD_NUMBER: _builtins.int
     BYPASS_CACHE_FIELD_NUMBER: _builtins.int
     image: _builtins.bytes
-    """The encoded image: JPEG, PNG, WebP, BMP, GIF (first frame) or TIFF; 1 byte to 10 MiB, up to 40 megapixels."""
+    """The encoded image: JPEG, PNG, WebP, BMP, GIF (first frame) or TIFF, and HEIC or AVIF where the cluster reads them
+    (FERRY_HEIF); 1 byte to 10 MiB, up to 40 megapixels.
+    """
     bypass_cache: _builtins.bool
     """Neither read the result cache nor write to it."""
     @_builtins.property
@@ -126,6 +128,12 @@ class RecognizeManyRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     REQUEST_FIELD_NUMBER: _builtins.int
+    IMAGES_FIELD_NUMBER: _builtins.int
+    images: _builtins.int
+    """How many images the call has, 1 to 256; 0: not said. In any of its messages, best in the first. Without it, a call whose
+    last message is cut off (by a proxy, or a sender that died) ends as if that image had never been sent; with it, the
+    call ends in INVALID_ARGUMENT.
+    """
     @_builtins.property
     def request(self) -> Global___RecognizeRequest:
         """The image and its options."""
@@ -134,10 +142,11 @@ class RecognizeManyRequest(_message.Message):
         self,
         *,
         request: Global___RecognizeRequest | None = ...,
+        images: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["request", b"request"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["request", b"request"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["images", b"images", "request", b"request"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

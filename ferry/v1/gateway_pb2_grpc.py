@@ -109,7 +109,9 @@ class ExpressionRecognitionServicer:
         """Recognises the expressions of all faces in one image.
 
         Errors: INVALID_ARGUMENT (google.rpc.BadRequest names the field and what is wrong), RESOURCE_EXHAUSTED
-        (google.rpc.RetryInfo says when to retry), NOT_FOUND (the variant asked for), DEADLINE_EXCEEDED.
+        (google.rpc.RetryInfo says when to retry; without it, the message is larger than any image may be: do not), NOT_FOUND
+        (the variant asked for), DEADLINE_EXCEEDED. Whoever announces the bytes of the image in the metadata
+        x-ferry-image-bytes (a decimal number) is told INVALID_ARGUMENT in place of the second, before sending them.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -119,7 +121,8 @@ class ExpressionRecognitionServicer:
         """Many images, each in a message of its own; answers stream back as each is ready, in any order. An image that fails
         fails alone. Images are taken in as fast as they are worked on.
 
-        Errors of the call as a whole: INVALID_ARGUMENT (number of images), RESOURCE_EXHAUSTED, DEADLINE_EXCEEDED.
+        Errors of the call as a whole: INVALID_ARGUMENT (number of images), RESOURCE_EXHAUSTED (also for an image that is too
+        large for a message, then without google.rpc.RetryInfo), DEADLINE_EXCEEDED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -45,13 +45,16 @@ class ExpressionRecognitionStub:
     """Recognises the expressions of all faces in one image.
 
     Errors: INVALID_ARGUMENT (google.rpc.BadRequest names the field and what is wrong), RESOURCE_EXHAUSTED
-    (google.rpc.RetryInfo says when to retry), NOT_FOUND (the variant asked for), DEADLINE_EXCEEDED.
+    (google.rpc.RetryInfo says when to retry; without it, the message is larger than any image may be: do not), NOT_FOUND
+    (the variant asked for), DEADLINE_EXCEEDED. Whoever announces the bytes of the image in the metadata
+    x-ferry-image-bytes (a decimal number) is told INVALID_ARGUMENT in place of the second, before sending them.
     """
     RecognizeMany: _grpc.StreamStreamMultiCallable[_gateway_pb2.RecognizeManyRequest, _gateway_pb2.RecognizeManyResponse]
     """Many images, each in a message of its own; answers stream back as each is ready, in any order. An image that fails
     fails alone. Images are taken in as fast as they are worked on.
 
-    Errors of the call as a whole: INVALID_ARGUMENT (number of images), RESOURCE_EXHAUSTED, DEADLINE_EXCEEDED.
+    Errors of the call as a whole: INVALID_ARGUMENT (number of images), RESOURCE_EXHAUSTED (also for an image that is too
+    large for a message, then without google.rpc.RetryInfo), DEADLINE_EXCEEDED.
     """
     RecognizeBatch: _grpc.UnaryStreamMultiCallable[_gateway_pb2.RecognizeBatchRequest, _gateway_pb2.RecognizeBatchResponse]
     """A few small images in one message, which may be no larger than one with the largest image (10 MiB); else as
@@ -104,13 +107,16 @@ class ExpressionRecognitionAsyncStub(ExpressionRecognitionStub):
     """Recognises the expressions of all faces in one image.
 
     Errors: INVALID_ARGUMENT (google.rpc.BadRequest names the field and what is wrong), RESOURCE_EXHAUSTED
-    (google.rpc.RetryInfo says when to retry), NOT_FOUND (the variant asked for), DEADLINE_EXCEEDED.
+    (google.rpc.RetryInfo says when to retry; without it, the message is larger than any image may be: do not), NOT_FOUND
+    (the variant asked for), DEADLINE_EXCEEDED. Whoever announces the bytes of the image in the metadata
+    x-ferry-image-bytes (a decimal number) is told INVALID_ARGUMENT in place of the second, before sending them.
     """
     RecognizeMany: _aio.StreamStreamMultiCallable[_gateway_pb2.RecognizeManyRequest, _gateway_pb2.RecognizeManyResponse]  # type: ignore[assignment]
     """Many images, each in a message of its own; answers stream back as each is ready, in any order. An image that fails
     fails alone. Images are taken in as fast as they are worked on.
 
-    Errors of the call as a whole: INVALID_ARGUMENT (number of images), RESOURCE_EXHAUSTED, DEADLINE_EXCEEDED.
+    Errors of the call as a whole: INVALID_ARGUMENT (number of images), RESOURCE_EXHAUSTED (also for an image that is too
+    large for a message, then without google.rpc.RetryInfo), DEADLINE_EXCEEDED.
     """
     RecognizeBatch: _aio.UnaryStreamMultiCallable[_gateway_pb2.RecognizeBatchRequest, _gateway_pb2.RecognizeBatchResponse]  # type: ignore[assignment]
     """A few small images in one message, which may be no larger than one with the largest image (10 MiB); else as
@@ -166,7 +172,9 @@ class ExpressionRecognitionServicer(metaclass=_abc_1.ABCMeta):
         """Recognises the expressions of all faces in one image.
 
         Errors: INVALID_ARGUMENT (google.rpc.BadRequest names the field and what is wrong), RESOURCE_EXHAUSTED
-        (google.rpc.RetryInfo says when to retry), NOT_FOUND (the variant asked for), DEADLINE_EXCEEDED.
+        (google.rpc.RetryInfo says when to retry; without it, the message is larger than any image may be: do not), NOT_FOUND
+        (the variant asked for), DEADLINE_EXCEEDED. Whoever announces the bytes of the image in the metadata
+        x-ferry-image-bytes (a decimal number) is told INVALID_ARGUMENT in place of the second, before sending them.
         """
 
     @_abc_1.abstractmethod
@@ -178,7 +186,8 @@ class ExpressionRecognitionServicer(metaclass=_abc_1.ABCMeta):
         """Many images, each in a message of its own; answers stream back as each is ready, in any order. An image that fails
         fails alone. Images are taken in as fast as they are worked on.
 
-        Errors of the call as a whole: INVALID_ARGUMENT (number of images), RESOURCE_EXHAUSTED, DEADLINE_EXCEEDED.
+        Errors of the call as a whole: INVALID_ARGUMENT (number of images), RESOURCE_EXHAUSTED (also for an image that is too
+        large for a message, then without google.rpc.RetryInfo), DEADLINE_EXCEEDED.
         """
 
     @_abc_1.abstractmethod

@@ -18,6 +18,7 @@ MAX_FACE_SIZE = 65536.0
 
 _VOTES = frozenset(types_pb2.Vote.values())
 _HEADER_THREADS = 2
+_MAX_DIGITS = 18
 
 
 class Checks:
@@ -66,6 +67,31 @@ class Checks:
             metrics.REJECTED.labels("image_header").inc()
             raise
 
+    def check_announced(self, size: str) -> None:
+        """Checks the length of an image that is still to come.
+
+        Args:
+            size: bytes, a decimal number; what is none says nothing.
+
+        Raises:
+            InvalidArgumentError: field `image`; too long.
+        """
+        if size.isascii() and size.isdigit() and len(size) <= _MAX_DIGITS and int(size) > self._max_bytes:
+            metrics.REJECTED.labels("image_bytes").inc()
+            raise self._too_long(int(size))
+
+    def check_all_came(self, images: int, announced: int) -> None:
+        """Checks that a call ended where its caller wanted it to end.
+
+        Raises:
+            InvalidArgumentError: field `requests`; fewer than `announced`, 0 where nothing was.
+        """
+        if images < announced:
+            metrics.REJECTED.labels("batch").inc()
+            raise InvalidArgumentError(
+                "requests", f"ended, perhaps within a message, after {images} of {announced} images"
+            )
+
     def check_batch(self, images: int) -> None:
         """Checks the number of images in a batch.
 
@@ -83,9 +109,12 @@ class Checks:
         if not image:
             raise InvalidArgumentError("image", "is empty; send an encoded image such as a JPEG")
         if len(image) > self._max_bytes:
-            raise InvalidArgumentError(
-                "image", f"is {len(image)} bytes, more than {self._max_bytes}; send a smaller or more compressed copy"
-            )
+            raise self._too_long(len(image))
+
+    def _too_long(self, size: int) -> InvalidArgumentError:
+        return InvalidArgumentError(
+            "image", f"is {size} bytes, more than {self._max_bytes}; send a smaller or more compressed copy"
+        )
 
     def _check_options(self, options: ensembler_pb2.RecognizeOptions) -> None:
         if options.max_faces > self._max_faces:

@@ -59,9 +59,10 @@ async def recognize_batch(
         concurrency: images worked on at once; a caller who reads slowly is not worked for faster than that.
 
     Raises:
-        ServiceError: whatever `requests` raises.
+        ServiceError: whatever `requests` raises, when the images before it are answered.
     """
     index = 0
+    failure: ServiceError | None = None
     taking: asyncio.Task[gateway_pb2.RecognizeRequest | None] | None = None
     more = True
     running: set[asyncio.Task[Answer]] = set()
@@ -70,10 +71,15 @@ async def recognize_batch(
             if more and taking is None and len(running) < concurrency:
                 taking = asyncio.create_task(_next(requests))
             if taking is None and not running:
-                return
+                break
             await asyncio.wait({*running, *([taking] if taking else ())}, return_when=asyncio.FIRST_COMPLETED)
             if taking is not None and taking.done():
-                request, taking = taking.result(), None
+                request = None
+                try:
+                    request = taking.result()
+                except ServiceError as error:
+                    failure = error
+                taking = None
                 if request is None:
                     more = False
                 else:
@@ -83,7 +89,10 @@ async def recognize_batch(
             for task in [task for task in running if task.done()]:
                 running.discard(task)
                 yield task.result()
+        if failure is not None:
+            raise failure
     finally:
+        failure = None  # its traceback holds this frame
         for task in (*running, *([taking] if taking else ())):
             task.cancel()
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import struct
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import h2.config
 import h2.connection
 import h2.events
 import h2.exceptions
+import h2.settings
 
 _FIRST = ((":method", "POST"), (":scheme", "http"), (":authority", "x"))
 _THEN = (("content-type", "application/grpc"), ("te", "trailers"))
@@ -68,6 +69,18 @@ class Peer:
             except TimeoutError:
                 return sent
         return sent
+
+    async def starve(self) -> None:
+        """From now on, no call may send a byte of its answer."""
+        self._connection.update_settings({h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: 0})
+        await self._flush()
+
+    async def until_closed(self) -> None:
+        """Waits until the other side has ended the connection, which it may have to do without a word."""
+        async with asyncio.timeout(_PATIENCE):
+            while not self.closed:
+                with suppress(h2.exceptions.ProtocolError):
+                    await self._hear()
 
     async def status(self, stream: int) -> tuple[int, str]:
         """What the call ended with: the number of a gRPC status, and its message."""

@@ -8,6 +8,7 @@ from google.rpc import error_details_pb2
 
 from ferry.v1 import ensembler_pb2, gateway_pb2
 from tests.gateway.fakes import detail, eventually, jpeg
+from tests.serving.peer import connected, framed
 
 
 def each(*images, **fields):
@@ -109,3 +110,30 @@ async def test_an_image_that_does_not_arrive_ends_the_call(start_gateway):
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await call.read()
     assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+
+
+MANY = "/ferry.v1.ExpressionRecognition/RecognizeMany"
+
+
+@pytest.mark.parametrize("kept", [3, 40])
+async def test_a_call_that_is_cut_off_within_an_image_is_told_so(gateway, kept):
+    """By a broken sender or a proxy; gRPC takes it for the end of the call."""
+    requests = each(jpeg(1), jpeg(2))
+    requests[0].images = 2
+    whole, cut = (framed(request.SerializeToString()) for request in requests)
+    async with connected(gateway.port) as peer:
+        stream = await peer.call(MANY)
+        await peer.send(stream, whole + cut[:kept], end=True)
+        status, message = await peer.status(stream)
+    assert (status, message) == (3, "requests: ended, perhaps within a message, after 1 of 2 images")
+
+
+async def test_what_came_before_a_cut_is_answered(gateway):
+    requests = each(jpeg(1), jpeg(2))
+    requests[0].images = 3
+    call = gateway.stub.RecognizeMany(requests, timeout=20)
+    assert sorted([(await call.read()).index for _ in range(2)]) == [0, 1]
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await call.read()
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert detail(caught.value, error_details_pb2.BadRequest).field_violations[0].field == "requests"
