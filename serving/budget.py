@@ -120,7 +120,13 @@ class Lease:
         held until the thread is done, since it needs them until then."""
         future = pool.submit(work, *args, **kwargs)
         self._work = future  # type: ignore[assignment]
-        return await asyncio.wrap_future(future)
+        try:
+            return await asyncio.wrap_future(future)
+        finally:
+            # An error's traceback holds this frame, which is not to hold the error: a circle would keep the picture.
+            if future.done():
+                self._work = None
+            del future
 
     def _end(self) -> None:
         units, self._units = self._units, 0

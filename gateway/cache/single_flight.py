@@ -68,6 +68,8 @@ class SingleFlight(Generic[T]):
                 if not flight.waiters and not flight.task.done():
                     self._forget(key, flight)
                     flight.task.cancel()
+                # An error's traceback holds this frame, and the task the error: a circle that would keep the image.
+                del flight
 
     def _start(self, key: bytes, compute: Callable[[], Awaitable[T]], deadline: float) -> _Flight[T]:
         surroundings = contextvars.copy_context()

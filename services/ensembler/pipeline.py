@@ -18,7 +18,7 @@ from services.ensembler.fingerprint import fingerprint
 from services.ensembler.models import ClassifierModel, DetectorModel, Judgement
 from services.ensembler.recipe import Recipe, Vote
 from services.ensembler.vote import Floats, hard_vote, shares, soft_vote
-from serving.errors import InvalidArgumentError, ServiceError, UnavailableError
+from serving.errors import InvalidArgumentError, LostError, ServiceError, UnavailableError
 from serving.telemetry import metrics
 from serving.tensors import from_tensor
 
@@ -162,7 +162,7 @@ class Pipeline:
         errors = [outcome for outcome in outcomes if isinstance(outcome, Exception)]
         for error in errors:
             if isinstance(error, ServiceError) and error.suspect:
-                raise error
+                raise LostError(error.message)  # not `error`, which this frame holds, and whose traceback would hold it
         reasons = "; ".join(str(error) for error in errors) or "try again in a moment"
         raise UnavailableError(f"no model could judge the faces: {reasons}")
 

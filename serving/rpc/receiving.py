@@ -11,6 +11,7 @@ import asyncio
 import random
 from collections import OrderedDict, deque
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any, TypeAlias
 
 import grpc
@@ -60,14 +61,14 @@ class Receiving:
         # The read is never cancelled: gRPC would lose what it holds for it. It ends with the call.
         reading = loop.create_task(context.read())
         ended: asyncio.Future[None] = loop.create_future()
-        reading.add_done_callback(lambda task: _end(ended, task))
+        reading.add_done_callback(partial(_end, ended))
         timer = loop.call_at(end, _fail, ended, DeadlineError(f"no complete message within {self._timeout:g} s"))
         self._reading[ended] = loop.time()
         try:
             await ended
         finally:
             timer.cancel()
-            del self._reading[ended]
+            del self._reading[ended], ended  # an error's traceback holds this frame, and the future the error
             self._give_back()
         return reading.result()
 
@@ -94,6 +95,7 @@ class Receiving:
             raise
         finally:
             timer.cancel()
+            del place  # as above
 
     def _give_back(self) -> None:
         while self._waiting:

@@ -162,6 +162,7 @@ class MicroBatcher:
             self._in_flight.dec()
             if item.future.cancelled():
                 self._forget(item)
+            del item  # an error's traceback holds this frame, and the item the error
 
     def _forget(self, item: _Item) -> None:
         """A cancelled request leaves the queue at once, so that it takes nobody's place."""

@@ -8,7 +8,10 @@ import pytest
 from google.rpc import error_details_pb2
 
 from ferry.v1 import ensembler_pb2, types_pb2
-from tests.gateway.fakes import Counted, detail, eventually, jpeg
+from serving.errors import UnavailableError, UpstreamError
+from tests.circles import no_circles
+from tests.gateway.fakes import Counted, detail, eventually, jpeg, refuse
+from tests.serving.peer import connected
 
 
 async def test_an_answer_says_who_made_it_and_how_long_it_took(ensembler, gateway):
@@ -236,3 +239,41 @@ async def test_too_much_at_once_is_shed_at_once(ensembler, start_gateway):
     ensembler.gate.set()
     await first
     assert len((await gateway.recognize(jpeg(2))).faces) == 1
+
+
+async def test_the_header_of_an_image_that_a_replica_was_lost_with_is_left_to_the_detector(ensembler, gateway):
+    with pytest.raises(grpc.aio.AioRpcError, match="not a readable"):
+        await gateway.recognize(b"x" * 99)
+    await gateway.recognize(b"x" * 99, metadata=[("x-ferry-lost", "1")])
+    assert [request.image for request in ensembler.requests] == [b"x" * 99]
+
+
+@pytest.mark.parametrize("said", ["10485761", "99999999999"])
+async def test_an_image_announced_as_too_large_is_refused_before_it_is_sent(gateway, said):
+    async with connected(gateway.port) as peer:
+        stream = await peer.call("/ferry.v1.ExpressionRecognition/Recognize", ("x-ferry-image-bytes", said))
+        status, message = await peer.status(stream)
+    assert (status, message) == (
+        3,
+        f"image: is {said} bytes, more than 10485760; send a smaller or more compressed copy",
+    )
+
+
+@pytest.mark.parametrize("said", ["10485760", "", "-1", "many", "9" * 100])
+async def test_what_is_announced_otherwise_is_looked_at_when_it_is_here(gateway, said):
+    assert (await gateway.recognize(jpeg(), metadata=[("x-ferry-image-bytes", said)])).faces
+
+
+@pytest.mark.parametrize("bypass_cache", [False, True])
+async def test_an_image_that_fails_is_let_go_of_at_once(ensembler, gateway, bypass_cache):
+    """Not when the collector of circles comes by: sixteen large images would be half a gigabyte until then."""
+
+    async def refuse_all(fake, request, context):
+        await refuse(context, UnavailableError("no model answered"))
+
+    ensembler.behave = refuse_all
+    with no_circles(UpstreamError):
+        for shade in range(3):
+            with pytest.raises(grpc.aio.AioRpcError):
+                await gateway.recognize(jpeg(shade), bypass_cache=bypass_cache)
+        await asyncio.sleep(0.05)

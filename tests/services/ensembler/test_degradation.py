@@ -12,8 +12,9 @@ import pytest
 from prometheus_client import REGISTRY
 
 from ferry.v1 import types_pb2
-from serving.errors import OverloadedError, ServiceError
+from serving.errors import LostError, OverloadedError, ServiceError
 from serving.tensors import to_tensor
+from tests.circles import no_circles
 from tests.processes import free_port
 from tests.services.ensembler.conftest import Caller, Start
 from tests.services.ensembler.fakes import HAPPY, FakeClassifier, Models
@@ -144,3 +145,16 @@ async def test_a_model_that_keeps_failing_is_not_logged_for_every_request(
         r.getMessage() for r in caplog.records if r.name == "services.ensembler.models" and r.levelname == "WARNING"
     ]
     assert said == ["second did not answer: broken lens"]
+
+
+async def test_a_request_that_cost_its_classifiers_is_let_go_of_at_once(models: Models, caller: Caller) -> None:
+    models.detector.probabilities = ()
+    for classifier in (models.first, models.second):
+        classifier.error = LostError("lost")
+    with no_circles(ServiceError):
+        for _ in range(3):
+            with pytest.raises(grpc.aio.AioRpcError, match="lost") as caught:
+                await caller.recognize()
+            assert caught.value.code() is grpc.StatusCode.INTERNAL
+        del caught
+        await asyncio.sleep(0.05)

@@ -13,7 +13,8 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from ferry.v1 import classifier_pb2, classifier_pb2_grpc
-from serving.errors import UnauthenticatedError
+from serving.errors import ServiceError, UnauthenticatedError
+from tests.circles import no_circles
 from tests.serving.fakes import FakeService, at_once, running
 from tests.serving.peer import Peer, connected, framed
 
@@ -179,3 +180,27 @@ async def test_one_connection_more_than_may_be_open_is_closed() -> None:
                 assert await reader.read() == b""
         finally:
             writer.close()
+
+
+@pytest.mark.parametrize("path", [CLASSIFY, CHECK])
+async def test_a_caller_that_takes_in_nothing_of_its_answer_is_left_in_the_end(path: str) -> None:
+    settings: dict[str, Any] = {"max_connection_age": 0.1, "max_timeout": 0.2, "max_calls": 1}
+    async with running(FakeService(), **settings) as (server, channel), connected(server.port) as peer:
+        await peer.starve()
+        stream = await peer.call(path)
+        await peer.send(stream, framed(b""), end=True)
+        await peer.until_closed()
+        # Its place is free again.
+        while not await answered(channel):
+            await asyncio.sleep(0.01)
+
+
+async def test_a_message_that_does_not_come_leaves_nothing_behind() -> None:
+    async with (
+        running(SmallService(), receive_timeout=0.05, max_receive_bytes=MIB) as (server, _),
+        connected(server.port) as peer,
+    ):
+        with no_circles(ServiceError):
+            for stream in [await peer.call(CLASSIFY) for _ in range(3)]:
+                await peer.status(stream)
+            await asyncio.sleep(0.05)
