@@ -212,19 +212,6 @@ def crowd_shares(counts: Counts) -> npt.NDArray[np.float32]:
     return shares
 
 
-def crowd_weight(counts: Counts) -> npt.NDArray[np.float32]:
-    """How far a crowd saw one of the seven expressions at all: its share of the votes, single ones included.
-
-    Args:
-        counts: int64 [N, 10].
-
-    Returns:
-        float32 [N] in [0, 1]; 0 without votes.
-    """
-    total = counts.sum(axis=1)
-    return (counts[:, _COLUMNS].sum(axis=1) / np.maximum(total, 1)).astype(np.float32)
-
-
 def _without_slips(counts: Counts) -> Counts:
     many = counts.sum(axis=1, keepdims=True) >= FEW
     return np.where((counts == 1) & many, 0, counts)

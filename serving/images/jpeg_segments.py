@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from serving.errors import InvalidArgumentError
+from serving.images.pieces import too_many
 
 MAX_SEGMENTS = 1_000
 MAX_EXIF_SEGMENTS = 4
@@ -44,19 +44,19 @@ def segments(data: bytes) -> Iterator[tuple[int, int, int]]:
             continue
         exif += data[position + 4 : position + 8] == b"Exif"
         if exif > MAX_EXIF_SEGMENTS:
-            raise _refuse("EXIF segments", MAX_EXIF_SEGMENTS)
+            raise too_many("EXIF segments", MAX_EXIF_SEGMENTS)
         start = position + 4
         position += 2 + int.from_bytes(data[position + 2 : position + 4], "big")
         yield marker[1], start, min(position, len(data))
         if marker[1] == _SCAN:
             scans += 1
             if scans > MAX_SCANS:
-                raise _refuse("scans", MAX_SCANS)
+                raise too_many("scans", MAX_SCANS)
             following = _MARKER.search(data, position)
             if following is None:
                 return
             position = following.start()
-    raise _refuse("segments", MAX_SEGMENTS)
+    raise too_many("segments", MAX_SEGMENTS)
 
 
 def has_end(data: bytes) -> bool:
@@ -104,7 +104,3 @@ def has_all_scans(data: bytes) -> bool:
             for component in body[1:-3:2]:
                 missing |= {(component, coefficient): low for coefficient in range(first, min(last, 63) + 1)}
     return bool(components) and all(missing.get((c, i)) == 0 for c in components for i in range(64))
-
-
-def _refuse(pieces: str, limit: int) -> InvalidArgumentError:
-    return InvalidArgumentError("image", f"has more than {limit} {pieces}; save it again without its metadata")

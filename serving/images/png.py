@@ -5,7 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterator
 
-from serving.errors import InvalidArgumentError
+from serving.images.pieces import too_many
 
 MAX_CHUNKS = 16_384
 MAX_METADATA_CHUNKS = 512
@@ -47,13 +47,13 @@ def chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
             return
         metadata += kind not in {b"IDAT", b"fdAT", b"fcTL"}
         if metadata > MAX_METADATA_CHUNKS:
-            raise _refuse("chunks of metadata", MAX_METADATA_CHUNKS)
+            raise too_many("chunks of metadata", MAX_METADATA_CHUNKS)
         end = position + 12 + int.from_bytes(data[position : position + 4], "big")
         yield kind, position, min(end, len(data))
         if kind == b"IEND":
             return
         position = end
-    raise _refuse("chunks", MAX_CHUNKS)
+    raise too_many("chunks", MAX_CHUNKS)
 
 
 def profile(data: bytes, limit: int) -> bytes | None:
@@ -120,7 +120,3 @@ def _is_kept(kind: bytes, body: bytes) -> bool:
     if kind == b"iTXt":
         return rest[:1] == b"\0"  # not packed
     return kind == b"tEXt" or unpack(rest[1:], MAX_TEXT_BYTES) is not None
-
-
-def _refuse(pieces: str, limit: int) -> InvalidArgumentError:
-    return InvalidArgumentError("image", f"has more than {limit} {pieces}; save it again without its metadata")

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import struct
 
-from serving.errors import InvalidArgumentError
 from serving.images import jpeg_segments, png
+from serving.images.pieces import too_many
 
 MAX_GIF_BLOCKS = 4_096
 
@@ -42,10 +42,6 @@ def check_structure(data: bytes) -> tuple[int, int] | None:
     return None
 
 
-def _refuse(pieces: str, limit: int) -> InvalidArgumentError:
-    return InvalidArgumentError("image", f"has more than {limit} {pieces}; save it again without its metadata")
-
-
 def _gif(data: bytes) -> tuple[int, int] | None:
     """GIF89a, sections 18 to 25: the screen and the first image, which may reach beyond it."""
     if len(data) < 13:
@@ -68,7 +64,7 @@ def _gif(data: bytes) -> tuple[int, int] | None:
             return screen_width, screen_height
         else:
             position += 1
-    raise _refuse("blocks before its first frame", MAX_GIF_BLOCKS)
+    raise too_many("blocks before its first frame", MAX_GIF_BLOCKS)
 
 
 def _webp(data: bytes) -> tuple[int, int] | None:

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from modelkit.training.data import DataError
-from modelkit.votes import VOTES, crowd_distribution, crowd_majority, crowd_shares, crowd_weight, read_votes, votes_for
+from modelkit.votes import VOTES, crowd_distribution, crowd_majority, crowd_shares, read_votes, votes_for
 from serving.expressions import EXPRESSIONS, Expression
 
 
@@ -69,12 +69,6 @@ def test_shares_of_all_votes_are_less_where_people_saw_something_else() -> None:
     shares = crowd_shares(np.concatenate([votes(sadness=4, neutral=2, fear=1, contempt=2), votes(NF=10), votes()]))
     assert shares.sum(axis=1).tolist() == pytest.approx([6 / 8, 0, 0])
     assert shares[0, EXPRESSIONS.index(Expression.SAD)] == 0.5
-
-
-def test_the_weight_is_the_share_of_the_seven_among_all_votes() -> None:
-    counts = np.concatenate([votes(happiness=10), votes(fear=1, sadness=5, unknown=3, NF=1), votes(NF=10), votes()])
-    assert crowd_weight(counts).tolist() == pytest.approx([1, 0.6, 0, 0])
-    assert crowd_weight(counts).dtype == np.float32
 
 
 @pytest.mark.parametrize("place", ["ferplus/votes.parquet", "votes.parquet"])

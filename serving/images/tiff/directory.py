@@ -6,6 +6,7 @@ import struct
 from dataclasses import dataclass
 
 from serving.errors import InvalidArgumentError
+from serving.images.pieces import too_many
 
 WIDTH, HEIGHT = 256, 257
 BITS_PER_SAMPLE, COMPRESSION, PHOTOMETRIC, FILL_ORDER = 258, 259, 262, 266
@@ -94,14 +95,14 @@ def read_directory(data: bytes) -> Directory:
         (position,) = struct.unpack_from(order + start, data, 8 if big else 4)
         (count,) = struct.unpack_from(order + tags, data, position)
         if count > MAX_TAGS:
-            raise _refuse("tags", MAX_TAGS)
+            raise too_many("tags", MAX_TAGS)
         position += struct.calcsize(order + tags)
         for _ in range(count):
             tag, kind, number = struct.unpack_from(order + head, data, position)
             position += struct.calcsize(order + head)
             size = _SIZES.get(kind, 1) * number
             if number > MAX_VALUES and _SIZES.get(kind, 1) > 1:
-                raise _refuse("values in a tag", MAX_VALUES)
+                raise too_many("values in a tag", MAX_VALUES)
             (value,) = (position,) if size <= inline else struct.unpack_from(order + start, data, position)
             position += inline
             if tag in KNOWN and kind in _SIZES and value + size <= len(data):
@@ -143,7 +144,3 @@ def write(data: bytes, directory: Directory, changed: dict[int, tuple[int, ...]]
             overflow += len(values[-1])
     magic = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(order + "I", start)
     return b"".join([magic, data[8:], b"\0" * (len(data) % 2), *fields, bytes(4), *values])
-
-
-def _refuse(pieces: str, limit: int) -> InvalidArgumentError:
-    return InvalidArgumentError("image", f"has more than {limit} {pieces}; save it again without its metadata")
