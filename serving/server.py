@@ -28,6 +28,7 @@ from serving.rpc.identity import Identity
 from serving.rpc.interceptor import CallInterceptor
 from serving.rpc.lanes import Lanes
 from serving.rpc.limits import Kind, limits_by_kind
+from serving.rpc.local import LocalCalls
 from serving.settings import ModelServiceSettings, ServiceSettings
 from serving.telemetry import gpu, logs, tracing
 from serving.telemetry.exposition import MetricsServer
@@ -63,6 +64,13 @@ class Service(ABC):
     def register(self, server: grpc.aio.Server) -> None:
         """Adds the servicers. Called before `start`."""
 
+    async def open(self, calls: LocalCalls) -> None:  # noqa: B027
+        """Opens doors beside gRPC, which make `calls` of the service's methods. Called before `start`.
+
+        Raises:
+            OSError: an address is taken or not ours.
+        """
+
     async def start(self) -> None:  # noqa: B027
         """Loads and warms whatever calls need."""
 
@@ -83,6 +91,9 @@ class Service(ABC):
         """Tells, for as long as the service serves, whether it can answer at all; by default it always can. Health by
         the names of `grpc_services` follows it, which is readiness; health without a name, which is liveness, does not.
         """
+
+    async def close(self, grace: float | None) -> None:  # noqa: B027
+        """Closes what `open` has opened; calls in flight have `grace` seconds, none where it is None."""
 
     async def stop(self) -> None:  # noqa: B027
         """Releases it. Called when no call is in flight any more."""
@@ -140,6 +151,7 @@ class Server:
             await self._probes.start()
         await self._server.start()
         try:
+            await self.service.open(LocalCalls(self._interceptor, self.service.register))
             await self.service.start()
         except BaseException:
             await self._end(None)
@@ -164,7 +176,7 @@ class Server:
 
     async def _end(self, grace: float | None) -> None:
         assert self._server is not None
-        await self._server.stop(grace)
+        await asyncio.gather(self._server.stop(grace), self.service.close(grace))
         if self._probes is not None:
             await self._probes.stop(None)
 
