@@ -13,9 +13,9 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from cli.figures import ClusterFigures, figures
 from cli.output import JsonOption, answers, errors, print_json
-from cli.scrape import Scrape, scrape
+from serving.telemetry.figures import ClusterFigures, figures
+from serving.telemetry.scrape import Scrape, scrape
 
 _ENDPOINTS = 16
 """How many ports are looked at: the services of a cluster and some replicas."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from cli.scrape import Scrape, fetch, parse
 from gateway.routing.distributions import BOUNDS, CELLS, Counts, nothing
+from serving.telemetry.scrape import Scrape, fetch, parse
 
 _HISTOGRAMS = {
     "confidence": "ferry_face_confidence",

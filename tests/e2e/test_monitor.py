@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from cli.cluster import Cluster
-from cli.figures import ClusterFigures, figures
-from cli.scrape import Scrape, scrape
 from ferry.v1 import gateway_pb2, gateway_pb2_grpc
+from serving.telemetry.figures import ClusterFigures, figures
+from serving.telemetry.scrape import Scrape, scrape
 from tests.deploy.expressions import GRAFANA, panels
 from tests.e2e.conftest import SAMPLES
 from tests.e2e.prometheus import MISSING, PROMETHEUS, Prometheus, prometheus

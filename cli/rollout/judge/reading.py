@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from cli.scrape import Scrape
+from serving.telemetry.scrape import Scrape
 
 CALLERS_OWN = frozenset({"INVALID_ARGUMENT", "NOT_FOUND"})
 """Codes that say nothing about a variant."""

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
 from cli.rollout.judge.reading import Reading, Readings, read
-from cli.scrape import Histogram, Labels, Scrape, fetch, parse
+from serving.telemetry.scrape import Histogram, Labels, Scrape, fetch, parse
 
 _TIMEOUT = 2.0
 _LIMIT = 8 << 20

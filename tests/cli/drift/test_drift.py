@@ -11,11 +11,11 @@ from typer.testing import CliRunner
 
 from cli.drift import app, command
 from cli.drift.counts import of, read
-from cli.scrape import parse
 from ferry.v1 import ensembler_pb2, types_pb2
 from gateway.experiments.drift import Baseline, DriftWatch
 from gateway.routing.distributions import CELLS, Distributions, difference, nothing, psi, two_sample
 from serving.config_file import ConfigFileError, read_config
+from serving.telemetry.scrape import parse
 
 
 def answer(expression: int = 4, confidence: float = 0.8, size: float = 40, brightness: float = 0.5, faces: int = 1):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from cli.scrape import Histogram, Labels, Scrape
+from serving.telemetry.scrape import Histogram, Labels, Scrape
 
 _EMPTY = Histogram((), 0.0)
 _HOUSEKEEPING = {"GetPipeline", "GetStatus"}

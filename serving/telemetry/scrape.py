@@ -15,6 +15,7 @@ Labels = tuple[tuple[str, str], ...]
 _MARKER = "rpc_server_call_duration_seconds"
 _LIMIT = 8 << 20
 _TIMEOUT = 1.0
+_MOST_AT_ONCE = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +79,15 @@ class Scrape:
 
 def scrape(ports: Sequence[int], host: str = "127.0.0.1") -> list[Scrape]:
     """What the Ferry services among `ports` export now; ports where none answers are left out."""
-    with ThreadPoolExecutor(len(ports)) as pool:
-        found = pool.map(lambda port: fetch(f"{host}:{port}"), ports)
+    return scrape_all([f"{host}:{port}" for port in ports])
+
+
+def scrape_all(endpoints: Sequence[str]) -> list[Scrape]:
+    """As `scrape`, of any `host:port`."""
+    if not endpoints:
+        return []
+    with ThreadPoolExecutor(min(len(endpoints), _MOST_AT_ONCE)) as pool:
+        found = pool.map(fetch, endpoints)
         return [parse(endpoint, text) for endpoint, text in found if _MARKER in text]
 
 

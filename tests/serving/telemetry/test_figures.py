@@ -11,11 +11,11 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from rich.console import Console
 from typer.testing import CliRunner
 
-from cli import scrape
 from cli.cluster import ports
-from cli.figures import figures
 from cli.main import app
 from cli.monitor import view
+from serving.telemetry import scrape
+from serving.telemetry.figures import figures
 
 
 class Service:
