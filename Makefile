@@ -13,7 +13,7 @@ TORCH := torch==2.13.0
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .PHONY: images images-gpu sbom images-check release k8s-check cluster-test help demo test test-processors test-serving \
-	check lint types proto proto-check format bench clean
+	check lint types proto proto-check format bench fuzz clean
 
 help: ## List these commands
 	@echo "Ferry: make COMMAND"
@@ -35,6 +35,11 @@ ON_PROCESSORS := tests/serving/models tests/serving/test_cpu.py tests/modelkit/t
 test-processors: $(VENV)/toolchain.stamp ## Tests that a processor could sway, with its extensions off and on
 	ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 FERRY_TEST_PROCESSOR=avx2 $(BIN)/python -m pytest $(ON_PROCESSORS)
 	FERRY_TEST_PROCESSOR=real $(BIN)/python -m pytest $(ON_PROCESSORS)
+
+EXAMPLES ?= 300
+
+fuzz: $(VENV)/dev.stamp ## Requests over HTTP made from its OpenAPI document, many more than the tests send (EXAMPLES=)
+	FERRY_FUZZ_EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest tests/gateway/http/test_contract.py --timeout 7200
 
 check: lint types proto-check
 

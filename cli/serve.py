@@ -35,6 +35,10 @@ def serve(
     metrics_port: Annotated[
         int, typer.Option(min=0, max=65535, help="The gateway's Prometheus port; the others follow. 0: free ports.")
     ] = 9090,
+    http: Annotated[bool, typer.Option("--http/--no-http", help="HTTP, and a page for browsers.")] = True,
+    http_port: Annotated[
+        int, typer.Option(min=0, max=65535, help="The gateway's HTTP port. 0: a free one, as with --port 0.")
+    ] = 8080,
     optimized: Annotated[
         bool, typer.Option("--optimized", help="Allow reduced precision where `ferry tune` found it faster.")
     ] = False,
@@ -89,6 +93,7 @@ def serve(
             host=host,
             port=port,
             metrics_port=metrics_port,
+            http_port=http_port if http else None,
             models_dir=models_dir,
             detector_weight=detector_weight,
             classifiers=_pairs(classifier, float, "--classifier") or DEFAULT_CLASSIFIERS,
@@ -155,6 +160,7 @@ def _announce(cluster: Cluster, status: ClusterStatus | None, as_json: bool) -> 
     if as_json:
         record = {
             "address": cluster.address,
+            "http": cluster.http,
             "endpoints": [asdict(endpoint) for endpoint in cluster.endpoints],
             "models": [asdict(model) for model in models.values()],
             "log_dir": str(cluster.log_dir),
@@ -167,6 +173,13 @@ def _announce(cluster: Cluster, status: ClusterStatus | None, as_json: bool) -> 
     answers.print(
         f"Ferry answers at {cluster.address}. Try: ferry predict PHOTO --address {cluster.address}", soft_wrap=True
     )
+    if cluster.http:
+        answers.print(
+            f"HTTP at http://{cluster.http}/ (a page for browsers). "
+            f"Try: curl -F image=@PHOTO http://{cluster.http}/api/predict",
+            highlight=False,
+            soft_wrap=True,
+        )
 
 
 def _table(endpoints: Sequence[Endpoint], versions: dict[str, str]) -> Table:

@@ -7,7 +7,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import aclosing
 from functools import partial
-from typing import Any, NoReturn, TypeAlias
+from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 
 import grpc
 
@@ -43,7 +43,11 @@ from serving.inference_v2 import servicer as inference_v2
 from serving.rpc.context import caller
 from serving.rpc.identity import Identity, Proof
 from serving.rpc.limits import Kind
+from serving.rpc.local import LocalCalls
 from serving.server import Service
+
+if TYPE_CHECKING:
+    from gateway.http.server import HttpServer
 
 # A string: the class is generic in its stubs only.
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
@@ -78,6 +82,8 @@ class GatewayService(Service, gateway_pb2_grpc.ExpressionRecognitionServicer):
         if settings.drift_baseline is not None:
             self._drift = DriftWatch(settings.drift_baseline, settings.drift_window)
         self._following: list[asyncio.Task[None]] = []
+        self._ability = Ability(settings.unready_after)
+        self._http: HttpServer | None = None
         table = only_stable(settings.ensembler_address) if self._routing is None else self._routing.table
         recorder = None if self._experiments is None else self._experiments.recorder
         pairs = ShadowPairs(recorder)
@@ -97,6 +103,19 @@ class GatewayService(Service, gateway_pb2_grpc.ExpressionRecognitionServicer):
             self._recognizer.recognize, hints, self._admission, settings.batch_concurrency, lambda: self.ready
         )
         inference_v2.register(server, models, self.name, lambda: self.ready)
+
+    @property
+    def http_port(self) -> int:
+        """Where HTTP is listened on; 0: nowhere."""
+        return 0 if self._http is None else self._http.port
+
+    async def open(self, calls: LocalCalls) -> None:
+        if self._settings.http_port:
+            self._http = await _open_http(self._settings, calls, lambda: self._ability.able)
+
+    async def close(self, grace: float | None) -> None:
+        if self._http is not None:
+            await self._http.stop(grace)
 
     async def start(self) -> None:
         if self._settings.api_keys is not None:
@@ -121,10 +140,9 @@ class GatewayService(Service, gateway_pb2_grpc.ExpressionRecognitionServicer):
         self._checks.check_announced(metadata.get(IMAGE_BYTES_KEY, ""))
 
     async def watch_ability(self, tell: Callable[[bool], Awaitable[None]]) -> None:
-        ability = Ability(self._settings.unready_after)
         while True:
-            if ability.look(any(variant.able for variant in self._router.variants)):
-                await tell(ability.able)
+            if self._ability.look(any(variant.able for variant in self._router.variants)):
+                await tell(self._ability.able)
             await asyncio.sleep(_LOOK_SECONDS)
 
     async def stop(self) -> None:
@@ -268,6 +286,15 @@ class GatewayService(Service, gateway_pb2_grpc.ExpressionRecognitionServicer):
 
     async def CancelJob(self, request: gateway_pb2.CancelJobRequest, context: Context) -> NoReturn:  # noqa: N802
         raise UnimplementedError("jobs are not served by this version; use Recognize or RecognizeBatch")
+
+
+async def _open_http(settings: GatewaySettings, calls: LocalCalls, able: Callable[[], bool]) -> HttpServer:
+    # Here and not above: who does not use it does not load it.
+    try:
+        from gateway.http.door import open_http
+    except ModuleNotFoundError as error:
+        raise OSError(f"http_port: HTTP needs {error.name}; install ferry with the extra `http`") from error
+    return await open_http(settings, calls, able)
 
 
 def _store(settings: GatewaySettings) -> StoreClient | None:

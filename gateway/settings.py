@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -12,11 +13,27 @@ from serving.faces import MAX_FACES
 from serving.images.header import MAX_IMAGE_BYTES, MAX_MEGAPIXELS
 from serving.settings import DEFAULT_PATIENCE, SECRET, Patience, Port, Seconds, ServiceSettings
 
+_ENDPOINT = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):[0-9]{1,5}")
+
+
+def _endpoints(text: str) -> str:
+    for endpoint in filter(None, text.split(",")):
+        if not _ENDPOINT.fullmatch(endpoint):
+            raise ValueError(f"{endpoint!r} is not host:port")
+    return text
+
 
 class GatewaySettings(ServiceSettings):
     """Admits, caches and routes images. Every flag can also be set as FERRY_<NAME>."""
 
     port: Port = Field(default=50051, description="gRPC port")
+    http_port: Port = Field(default=0, description="HTTP beside gRPC; 0: none")
+    http_page: bool = Field(default=True, description="a page for browsers at / of the HTTP port")
+    metrics_endpoints: Annotated[str, AfterValidator(_endpoints)] = Field(
+        default="",
+        max_length=4096,
+        description="host:port of other processes' metrics, separated by commas, whose figures the page shows",
+    )
     max_receive_bytes: int = Field(
         default=128 << 20,
         ge=1 << 20,

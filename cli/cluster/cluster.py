@@ -117,6 +117,11 @@ class Cluster:
         return self.specs[0].address
 
     @property
+    def http(self) -> str:
+        """Where the gateway speaks HTTP, `host:port`; empty: nowhere."""
+        return self.specs[0].http
+
+    @property
     def endpoints(self) -> list[Endpoint]:
         """Every process, the gateway first."""
         if self._supervisor is None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -69,7 +69,8 @@ def plan(settings: ClusterSettings, folder: Path) -> list[ProcessSpec]:
     for name in settings.classifiers:
         model_flags = ["--models", name, *_model_flags(settings)]
         flags[f"classifier-{name}"] = (MODELS, "services.classifier", model_flags)
-    return [_spec(settings, slot, *flags[slot.service]) for slot in slots] + specs
+    gateway, *others = (_spec(settings, slot, *flags[slot.service]) for slot in slots)
+    return [_with_http(gateway, others, settings), *others, *specs]
 
 
 def check_models(settings: ClusterSettings) -> None:
@@ -158,6 +159,18 @@ def _spec(settings: ClusterSettings, slot: _Slot, stage: int, module: str, flags
         reachable,
         f"{connectable(host)}:{slot.metrics_port}",
     )
+
+
+def _with_http(gateway: ProcessSpec, others: Sequence[ProcessSpec], settings: ClusterSettings) -> ProcessSpec:
+    if settings.http_port is None:
+        return gateway
+    if settings.http_port and settings.port:
+        (port,) = ports.following(settings.host, settings.http_port, 1, "--http-port")
+    else:
+        (port,) = ports.free(1)
+    endpoints = ",".join(other.metrics for other in others)
+    command = (*gateway.command, "--http-port", str(port), "--metrics-endpoints", endpoints)
+    return replace(gateway, command=command, http=f"{connectable(settings.host)}:{port}")
 
 
 def connectable(host: str) -> str:

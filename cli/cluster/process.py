@@ -25,6 +25,7 @@ class ProcessSpec:
         stage: processes of a lower stage are stopped before those of a higher one.
         address: where it is called, `host:port` or a path.
         metrics: address of its Prometheus metrics; empty: none.
+        http: where it speaks HTTP, `host:port`; empty: nowhere.
     """
 
     name: str
@@ -33,6 +34,7 @@ class ProcessSpec:
     stage: int = 0
     address: str = ""
     metrics: str = ""
+    http: str = ""
 
 
 class Process:

@@ -25,6 +25,7 @@ class ClusterSettings:
         host: address on which the gateway listens; everything else listens on 127.0.0.1.
         port: the gateway's port; the others follow. 0: free ports for all, metrics included.
         metrics_port: the gateway's metrics port; the others follow. 0: free ports.
+        http_port: the gateway's HTTP port; 0, or with port 0: a free one; None: no HTTP.
         models_dir: the model repository.
         detector: name of the detector model.
         detector_weight: the detector's weight in the vote; 0: its opinion counts only where no other model answers.
@@ -48,6 +49,7 @@ class ClusterSettings:
     host: str = "127.0.0.1"
     port: int = 50051
     metrics_port: int = 9090
+    http_port: int | None = None
     models_dir: Path = Path("models")
     detector: str = "detector"
     detector_weight: float = DEFAULT_DETECTOR_WEIGHT

@@ -13,6 +13,9 @@ RPC_SECONDS = Histogram(
     ("rpc_service", "rpc_method", "grpc_status"),
     buckets=_FAST,
 )
+HTTP_RESPONSES = Counter(
+    "ferry_http_responses_total", "Answers over HTTP; the calls behind them are counted as gRPC's.", ("route", "status")
+)
 IN_FLIGHT = Gauge("ferry_inference_in_flight", "Requests queued for or executing in a model.", ("model",))
 QUEUE_SECONDS = Histogram(
     "ferry_inference_queue_seconds",

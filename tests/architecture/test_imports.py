@@ -34,6 +34,7 @@ ROOMS = {
         "experiments": {"routing", "store"},
         "recognize": {"admission", "cache", "experiments", "routing"},
         "inference_v2": {"admission", "recognize", "routing"},
+        "http": {"admission", "routing"},
     },
     "serving": {
         "images": set(),

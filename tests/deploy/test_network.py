@@ -114,6 +114,7 @@ def edges(overlay: str, components: tuple[str, ...] = ()) -> set[tuple[str, str,
 
 ARCHITECTURE = {
     ("caller", "gateway", 50051),
+    ("caller", "gateway", 8080),
     ("gateway", "ensembler", 50052),
     ("ensembler", "detector", 50053),
     ("ensembler", "classifier-efficientnet", 50054),

@@ -127,7 +127,8 @@ def test_ports_and_health_are_those_of_the_service(overlay: str, settings) -> No
         read = settings(workload, objects)
         container = pod(workload)["containers"][0]
         ports = {port["name"]: port["containerPort"] for port in container["ports"]}
-        assert ports == {"grpc": read.port, "metrics": read.metrics_port}
+        http = getattr(read, "http_port", 0)
+        assert ports == {"grpc": read.port, "metrics": read.metrics_port, **({"http": http} if http else {})}
         assert read.host == "0.0.0.0"
         for kind in ("startupProbe", "readinessProbe", "livenessProbe"):
             assert container[kind]["grpc"]["port"] == read.port

@@ -137,6 +137,7 @@ class Gateway:
     stub: gateway_pb2_grpc.ExpressionRecognitionStub
     service: GatewayService
     port: int
+    server: Server
 
     async def recognize(self, image: bytes, timeout: float = 20, metadata: Any = None, **fields: Any) -> Any:
         request = gateway_pb2.RecognizeRequest(image=image, **fields)
@@ -153,7 +154,7 @@ async def running_gateway(ensembler: str, **settings: Any) -> AsyncIterator[Gate
             f"127.0.0.1:{server.port}", options=[("grpc.max_send_message_length", 64 << 20)]
         ) as channel:
             stub = gateway_pb2_grpc.ExpressionRecognitionStub(channel)
-            yield Gateway(stub, server.service, server.port)
+            yield Gateway(stub, server.service, server.port, server)
     finally:
         await server.stop()
 

@@ -62,6 +62,22 @@ def test_ports_follow(models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert [spec.metrics for spec in specs] == [f"127.0.0.1:{metrics + n}" for n in range(5)]
 
 
+def test_http_is_the_gateways_and_off_unless_asked_for(models: Path, tmp_path: Path) -> None:
+    silent, *_ = plan(ClusterSettings(port=0, models_dir=models), tmp_path)
+    assert silent.http == ""
+    assert "--http-port" not in silent.command
+    gateway, *others = plan(ClusterSettings(port=0, models_dir=models, http_port=8080), tmp_path)
+    assert gateway.http == f"127.0.0.1:{flag(gateway, '--http-port')}"
+    assert gateway.http not in {"127.0.0.1:8080", gateway.address}, "two clusters may run side by side"
+    assert not any(other.http for other in others)
+
+
+def test_a_taken_http_port_is_named(models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ports, "is_free", lambda host, port: port != 8080)
+    with pytest.raises(ClusterError, match="--http-port"):
+        plan(ClusterSettings(models_dir=models, http_port=8080), tmp_path)
+
+
 def test_replicas_are_called_together(models: Path, tmp_path: Path) -> None:
     replicas = {"classifier": 2, "arcface": 3, "detector": 2, "ensembler": 2}
     specs = plan(ClusterSettings(port=0, models_dir=models, replicas=replicas), tmp_path)

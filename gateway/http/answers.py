@@ -1,0 +1,64 @@
+"""Answers as JSON: the plain data that Ferry's Python client gives, too."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import Any, Final, cast
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from starlette.responses import Response
+
+from ferry.client import convert, results
+from ferry.client.results import ClusterStatus, Recognition
+from ferry.v1 import gateway_pb2
+from gateway.http.problems import Problem, of_item
+
+for _class in vars(results).values():
+    if dataclasses.is_dataclass(_class):
+        # Words for OpenAPI: what stands below each attribute.
+        cast(Any, _class).__pydantic_config__ = ConfigDict(use_attribute_docstrings=True)
+
+JSON: Final = "application/json"
+_RECOGNITION: Final = TypeAdapter(Recognition)
+_STATUS: Final = TypeAdapter(ClusterStatus)
+
+
+class ProblemDetails(BaseModel):
+    """Why there is no answer (RFC 9457)."""
+
+    model_config = ConfigDict(title="Problem")
+
+    type: str = Field(description="Always about:blank: the status says which kind of problem it is.")
+    title: str = Field(description="The status in words.")
+    status: int = Field(description="Of HTTP.", ge=400, le=599)
+    detail: str = Field(description="What is wrong and what to do.")
+    code: str | None = Field(default=None, description="The gRPC status, such as INVALID_ARGUMENT.")
+    field: str | None = Field(default=None, description="What is wrong in the request, such as max_faces.")
+    request_id: str | None = Field(default=None, description="Names the request in the logs.")
+
+
+def recognition_json(message: gateway_pb2.RecognizeResponse) -> bytes:
+    """One answer."""
+    return _RECOGNITION.dump_json(convert.recognition(message), fallback=dict, warnings=False)
+
+
+def recognition_response(message: gateway_pb2.RecognizeResponse) -> Response:
+    return Response(recognition_json(message), headers={"x-request-id": message.request_id}, media_type=JSON)
+
+
+def line(message: gateway_pb2.RecognizeManyResponse) -> bytes:
+    """One line of the answers to a batch."""
+    if message.WhichOneof("result") == "response":
+        return b'{"index":%d,"result":%s}\n' % (message.index, recognition_json(message.response))
+    return b'{"index":%d,"error":%s}\n' % (message.index, json.dumps(of_item(message.error).document).encode())
+
+
+def problem_line(problem: Problem) -> bytes:
+    """The last line of a batch that went wrong on its way."""
+    return b'{"error":%s}\n' % json.dumps(problem.document).encode()
+
+
+def status_json(message: gateway_pb2.GetStatusResponse) -> bytes:
+    """What serves at present."""
+    return _STATUS.dump_json(convert.status(message), fallback=dict, warnings=False)

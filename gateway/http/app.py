@@ -1,0 +1,112 @@
+"""The application: routes, and how errors and headers look."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from gateway.http.calls import Door
+from gateway.http.documents import openapi
+from gateway.http.messages import JsonImage, JsonImages
+from gateway.http.options import first_fault
+from gateway.http.problems import Problem, ProblemError
+from gateway.http.routes import feedback, jobs, predict, status
+from gateway.settings import GatewaySettings
+from serving.rpc.local import LocalCalls
+from serving.telemetry import metrics
+
+MAX_HEADER_BYTES = 16 << 10
+_UNKNOWN = "unknown"
+_VERSIONS = frozenset({"1.0", "1.1"})
+_CLOSE = {"connection": "close"}
+_SAFE = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+)
+
+
+def create_app(settings: GatewaySettings, calls: LocalCalls, able: Callable[[], bool]) -> ASGIApp:
+    """
+    Args:
+        settings: of the gateway.
+        calls: of its methods.
+        able: whether it can answer at present.
+    """
+    app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
+    door = Door(calls)
+    for router in (
+        predict.router(door, settings.max_image_bytes),
+        jobs.router(door, settings.max_image_bytes),
+        feedback.router(door),
+        status.router(door, able),
+    ):
+        app.include_router(router)
+    document = openapi(app, JsonImage, JsonImages)
+
+    @app.get("/openapi.json", include_in_schema=False)
+    async def describe() -> dict[str, Any]:
+        return document
+
+    app.add_exception_handler(ProblemError, _problem)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(Exception, _unexpected)
+    return Guard(app)
+
+
+class Guard:
+    """Around every request: the bound on headers, headers that keep browsers careful, and a count."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+
+        async def counted(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message.get("headers", ()), *_SAFE]
+                route = getattr(scope.get("route"), "path", _UNKNOWN)
+                metrics.HTTP_RESPONSES.labels(route, str(message["status"])).inc()
+            await send(message)
+
+        size = sum(len(name) + len(value) + 4 for name, value in scope["headers"])
+        app: ASGIApp = self._app
+        if scope["http_version"] not in _VERSIONS:
+            app = Problem(505, "this port speaks HTTP/1.1; gRPC has a port of its own", headers=_CLOSE).response()
+        elif size + len(scope["raw_path"]) + len(scope["query_string"]) > MAX_HEADER_BYTES:
+            app = Problem(431, f"path and headers are larger than {MAX_HEADER_BYTES} bytes").response()
+        await app(scope, receive, counted)
+
+
+def _problem(request: Request, error: Exception) -> Response:
+    assert isinstance(error, ProblemError)
+    return error.problem.response()
+
+
+def _invalid(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    where, said = first_fault(error.errors())
+    # What it is found in (query, path) comes first.
+    return Problem(400, said, "INVALID_ARGUMENT", where.partition(".")[2] or "request").response()
+
+
+def _http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    said = {404: "there is nothing at this path", 405: "the path has no such method"}
+    detail = said.get(error.status_code) or HTTPStatus(error.status_code).phrase
+    return Problem(error.status_code, detail, headers=dict(error.headers or {})).response()
+
+
+def _unexpected(request: Request, error: Exception) -> Response:
+    return Problem(500, "internal error; it is in the gateway's log").response()

@@ -1,0 +1,182 @@
+"""A request over HTTP as a call of the gateway's own methods."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from typing import Any, Final
+
+import grpc
+from google.protobuf.message import Message
+from google.rpc import status_pb2
+from starlette.requests import HTTPConnection
+
+from gateway.http.body import Body, SenderGoneError
+from gateway.http.problems import BodyError, Problem, ProblemError, of_status
+from gateway.routing.hints import CALLER_KEY, VARIANT_KEY
+from serving.rpc.context import REQUEST_ID_KEY, request_id_from
+from serving.rpc.local import LocalCalls, LocalContext
+
+SERVICE: Final = "ferry.v1.ExpressionRecognition"
+_METADATA: Final = ("authorization", CALLER_KEY, VARIANT_KEY, "traceparent", "tracestate")
+"""Headers that are a call's metadata, too."""
+
+Read = Callable[[], Awaitable[Message]]
+
+
+class HttpContext(LocalContext):
+    """Of one call that comes over HTTP.
+
+    Attributes:
+        request_id: names the call.
+    """
+
+    def __init__(
+        self,
+        headers: Mapping[str, str],
+        messages: AsyncIterator[Message],
+        body: Body | None = None,
+        *,
+        timeout: float | None = None,
+        certificate: Mapping[str, Iterable[bytes]] | None = None,
+    ) -> None:
+        """
+        Args:
+            headers: of the request.
+            messages: what the caller sends.
+            body: where they come from, if from a body.
+            timeout: seconds that the caller allows.
+            certificate: names of the caller's.
+        """
+        self.request_id = request_id_from(headers.get(REQUEST_ID_KEY))
+        metadata = [(name, headers[name]) for name in _METADATA if name in headers]
+        super().__init__([(REQUEST_ID_KEY, self.request_id), *metadata], timeout=timeout, certificate=certificate)
+        self.answers: asyncio.Queue[Any] = asyncio.Queue()
+        self._messages = messages
+        self._body = body
+        self._refusal: BodyError | None = None
+
+    async def read(self) -> Any:
+        try:
+            return await anext(self._messages, grpc.aio.EOF)
+        except SenderGoneError:
+            return grpc.aio.EOF
+        except BodyError as error:
+            self._refusal = error
+            raise
+
+    async def write(self, message: Any) -> None:
+        # A batch is bounded in length; its answers wait here while its caller still sends, so that neither waits for
+        # the other.
+        self.answers.put_nowait(message)
+
+    def problem(self, status: status_pb2.Status) -> Problem:
+        """Why the call failed, as HTTP says it."""
+        problem = of_status(status, self.request_id)
+        refusal = self._refusal
+        if refusal is not None and problem.code == "INVALID_ARGUMENT":
+            return Problem(
+                refusal.status, refusal.description, problem.code, refusal.field, self.request_id, refusal.headers
+            )
+        if problem.status == 504 and self._body is not None and not self._body.complete:
+            return Problem(408, problem.detail, problem.code, "body", self.request_id)
+        return problem
+
+
+class Door:
+    """Makes calls for requests."""
+
+    def __init__(self, calls: LocalCalls) -> None:
+        self.calls = calls
+
+    async def ask(
+        self,
+        method: str,
+        request: HTTPConnection,
+        read: Read | Message,
+        body: Body | None = None,
+        *,
+        timeout: float | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Any:
+        """The answer of a method that has one.
+
+        Args:
+            method: such as `Recognize`.
+            request: over HTTP.
+            read: makes the method's message, once the call is admitted; or the message.
+            body: where it comes from.
+            timeout: seconds that the caller allows.
+            headers: in the place of those of the request.
+
+        Raises:
+            ProblemError: there is no answer.
+        """
+        context = _context(request, _once(read), body, timeout, headers)
+        calling = asyncio.create_task(self.calls.call(f"/{SERVICE}/{method}", context))
+        await _until_done(calling, body)
+        if context.failure is not None:
+            raise ProblemError(context.problem(context.failure))
+        return calling.result()
+
+    async def ask_many(
+        self,
+        method: str,
+        request: HTTPConnection,
+        messages: AsyncIterator[Message],
+        body: Body,
+        timeout: float | None = None,
+    ) -> AsyncGenerator[Any, None]:
+        """The answers of a method that has many, as each is ready.
+
+        Raises:
+            ProblemError: there are no more, for a reason.
+        """
+        context = _context(request, messages, body, timeout, None)
+        calling = asyncio.create_task(self.calls.call(f"/{SERVICE}/{method}", context))
+        calling.add_done_callback(lambda task: context.answers.put_nowait(None))
+        watching = asyncio.create_task(_until_done(calling, body))
+        try:
+            while (answer := await context.answers.get()) is not None:
+                yield answer
+            await watching
+        finally:
+            watching.cancel()
+            await asyncio.gather(watching, return_exceptions=True)
+        if context.failure is not None:
+            raise ProblemError(context.problem(context.failure))
+
+
+def _context(
+    request: HTTPConnection,
+    messages: AsyncIterator[Message],
+    body: Body | None,
+    timeout: float | None,
+    headers: Mapping[str, str] | None,
+) -> HttpContext:
+    certificate = getattr(request.state, "certificate", None)
+    return HttpContext(
+        request.headers if headers is None else headers, messages, body, timeout=timeout, certificate=certificate
+    )
+
+
+async def _once(read: Read | Message) -> AsyncIterator[Message]:
+    yield read if isinstance(read, Message) else await read()
+
+
+async def _until_done(calling: asyncio.Task[Any], body: Body | None) -> None:
+    """Returns when `calling` is done; it is cancelled where whoever asked has left, and with this task.
+
+    Raises:
+        ProblemError: whoever asked has left.
+    """
+    gone = None if body is None else asyncio.create_task(body.sender_gone())
+    try:
+        await asyncio.wait({calling, *([gone] if gone else ())}, return_when=asyncio.FIRST_COMPLETED)
+        if not calling.done():
+            raise ProblemError(Problem(499, "the caller has left"))
+    finally:
+        if gone is not None:
+            gone.cancel()
+        calling.cancel()
+        await asyncio.gather(calling, *([gone] if gone else ()), return_exceptions=True)

@@ -1,0 +1,32 @@
+"""Opens the HTTP door of a gateway."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from gateway.http.app import create_app
+from gateway.http.server import HttpServer
+from gateway.settings import GatewaySettings
+from serving.rpc.local import LocalCalls
+
+
+async def open_http(settings: GatewaySettings, calls: LocalCalls, able: Callable[[], bool]) -> HttpServer:
+    """A running server.
+
+    Args:
+        settings: of the gateway.
+        calls: of its methods.
+        able: whether it can answer at present.
+
+    Raises:
+        OSError: the address is taken or not ours.
+        TlsError: certificates are set and do not fit.
+    """
+    server = HttpServer(
+        create_app(settings, calls, able),
+        max_connections=settings.max_connections,
+        max_message_bytes=settings.max_image_bytes,
+        tls=settings.tls,
+    )
+    await server.start(settings.host, settings.http_port)
+    return server

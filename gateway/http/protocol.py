@@ -1,0 +1,109 @@
+"""HTTP/1.1 with bounds that uvicorn leaves to others: connections, time for headers, and who does not read or stop."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections.abc import Callable
+from typing import Any, Final
+
+import h11
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from gateway.http.problems import MEDIA_TYPE, Problem
+
+HEADER_SECONDS: Final = 10.0
+"""From the connection, or the first byte of a later request, to the end of the headers."""
+LINGER_SECONDS: Final = 5.0
+"""How long a sender is listened to that goes on after its answer; who is cut off at once may not see the answer."""
+SEND_SECONDS: Final = 30.0
+"""For a receiver to take 64 KiB."""
+
+
+class Protocol(H11Protocol):
+    """One connection."""
+
+    max_connections: int = 1000
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._timers: dict[str, asyncio.TimerHandle] = {}
+        if len(self.connections) > self.max_connections:
+            transport.abort()
+            return
+        certificate = names_of_certificate(transport.get_extra_info("peercert"))
+        self.app_state = {**self.app_state, "certificate": certificate}
+        self._start("headers", HEADER_SECONDS)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        for name in tuple(self._timers):
+            self._stop(name)
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        awaited = self.conn.their_state is h11.IDLE and bool(self.conn.trailing_data[0])
+        if awaited and not self.transport.is_closing():
+            self._start("headers", HEADER_SECONDS)
+        else:
+            self._stop("headers")
+        if self.conn.their_state is not h11.SEND_BODY:
+            self._stop("linger")
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self.conn.their_state is h11.SEND_BODY and not self.transport.is_closing():
+            self._start("linger", LINGER_SECONDS)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._start("send", SEND_SECONDS)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._stop("send")
+
+    def send_400_response(self, msg: str) -> None:
+        error = sys.exception()
+        status = error.error_status_hint if isinstance(error, h11.RemoteProtocolError) else 400
+        if self.conn.our_state not in {h11.IDLE, h11.SEND_RESPONSE}:
+            self.transport.abort()
+            return
+        said = "the headers are too large" if status == 431 else "this is no valid HTTP/1.1"
+        body = json.dumps(Problem(status, said).document).encode()
+        headers = [("content-type", MEDIA_TYPE), ("content-length", str(len(body))), ("connection", "close")]
+        for event in (h11.Response(status_code=status, headers=headers), h11.Data(data=body), h11.EndOfMessage()):
+            self.transport.write(self.conn.send(event) or b"")
+        self.transport.close()
+
+    def _start(self, name: str, seconds: float) -> None:
+        if name not in self._timers:
+            self._timers[name] = self.loop.call_later(seconds, self._timed_out(name))
+
+    def _stop(self, name: str) -> None:
+        timer = self._timers.pop(name, None)
+        if timer is not None:
+            timer.cancel()
+
+    def _timed_out(self, name: str) -> Callable[[], None]:
+        def end() -> None:
+            self._timers.pop(name, None)
+            self.transport.abort()
+
+        return end
+
+
+def names_of_certificate(certificate: dict[str, Any] | None) -> dict[str, list[bytes]]:
+    """Names in a checked certificate, as gRPC's `auth_context` gives them.
+
+    Args:
+        certificate: as `ssl.SSLSocket.getpeercert` gives it; None or empty: none.
+    """
+    if not certificate:
+        return {}
+    alternative = [value.encode() for _, value in certificate.get("subjectAltName", ())]
+    common = [
+        value.encode() for group in certificate.get("subject", ()) for name, value in group if name == "commonName"
+    ]
+    return {"x509_subject_alternative_name": alternative, "x509_common_name": common}

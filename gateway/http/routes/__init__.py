@@ -1,0 +1,1 @@
+"""What the HTTP door answers, a file for each kind of request."""

@@ -1,0 +1,80 @@
+"""`POST /api/predict` and `/api/predict-batch`: one image, and many."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from functools import partial
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request
+from starlette.responses import Response
+
+from ferry.v1 import gateway_pb2
+from gateway.http import examples
+from gateway.http.answers import line, problem_line, recognition_response
+from gateway.http.body import Body
+from gateway.http.calls import Door
+from gateway.http.documents import body_schema, problems
+from gateway.http.messages import JsonImage, JsonImages, many_images, one_image
+from gateway.http.options import QueryOptions
+from gateway.http.problems import ProblemError
+from gateway.http.stream import Stream
+
+NDJSON = "application/x-ndjson"
+
+
+def router(door: Door, max_image_bytes: int) -> APIRouter:
+    """
+    Args:
+        door: makes the calls.
+        max_image_bytes: of an encoded image.
+    """
+    routes = APIRouter(tags=["recognition"])
+
+    @routes.post(
+        "/api/predict",
+        summary="Recognise the expressions of all faces in one image",
+        response_class=Response,
+        responses={200: {"description": "The faces; none is an answer, too.", **examples.RECOGNITION}, **problems()},
+        openapi_extra=body_schema(JsonImage, "image", many=False),
+    )
+    async def predict(request: Request, options: Annotated[QueryOptions, Query()]) -> Response:
+        body = Body(request.scope, request.receive)
+        read = partial(one_image, body, options, max_image_bytes)
+        return recognition_response(await door.ask("Recognize", request, read, body, timeout=options.timeout))
+
+    @routes.post(
+        "/api/predict-batch",
+        summary="Recognise many images; each is answered as soon as it is ready",
+        response_class=Response,
+        responses={
+            200: {
+                "description": "A line of JSON for each image, in the order in which they are ready: `index` is the "
+                "position in the request; `result` as of /api/predict, or `error`, a problem. A last line with a "
+                "problem and no index says that the request went wrong on its way.",
+                **examples.LINES,
+            },
+            **problems(),
+        },
+        openapi_extra=body_schema(JsonImages, "images", many=True),
+    )
+    async def predict_batch(request: Request, options: Annotated[QueryOptions, Query()]) -> Response:
+        body = Body(request.scope, request.receive)
+        messages = many_images(body, options, max_image_bytes)
+        answers = door.ask_many("RecognizeMany", request, messages, body, timeout=options.timeout)
+        # The first one decides the status: what is wrong from the start is an error, and not a line.
+        first = await anext(answers)
+        return Stream(_lines(first, answers), NDJSON)
+
+    return routes
+
+
+async def _lines(first: gateway_pb2.RecognizeManyResponse, others: Any) -> AsyncGenerator[bytes, None]:
+    yield line(first)
+    async with aclosing(others):
+        try:
+            async for answer in others:
+                yield line(answer)
+        except ProblemError as error:
+            yield problem_line(error.problem)

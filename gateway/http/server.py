@@ -1,0 +1,134 @@
+"""uvicorn in the gateway's own event loop: from listening to the last answer."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import socket
+import ssl
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from ferry.tls import Tls, TlsError
+from gateway.http.app import MAX_HEADER_BYTES
+from gateway.http.protocol import Protocol
+from serving.watched_file import WatchedFile
+
+_BACKLOG = 128
+_WEBSOCKET_PING_SECONDS = 20.0
+
+
+class HttpServer:
+    """Serves an application on a port.
+
+    Attributes:
+        port: listened on; 0 before `start`.
+    """
+
+    def __init__(self, app: ASGIApp, *, max_connections: int, max_message_bytes: int, tls: Tls | None) -> None:
+        """
+        Args:
+            app: the application.
+            max_connections: at once; one more is closed.
+            max_message_bytes: of a WebSocket.
+            tls: certificates; with `ca`, callers must have one of that authority. None: no TLS.
+        """
+        self.port = 0
+        self._tls = tls
+        self._server: _Server | None = None
+        self._running: asyncio.Task[None] | None = None
+        self._config = uvicorn.Config(
+            app,
+            http=type("BoundedProtocol", (Protocol,), {"max_connections": max_connections}),
+            ws="websockets-sansio",
+            ws_max_size=max_message_bytes,
+            ws_ping_interval=_WEBSOCKET_PING_SECONDS,
+            ws_per_message_deflate=False,
+            lifespan="off",
+            log_config=None,
+            log_level="error",
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+            h11_max_incomplete_event_size=MAX_HEADER_BYTES,
+            timeout_keep_alive=75,
+        )
+
+    async def start(self, host: str, port: int) -> None:
+        """Listens.
+
+        Raises:
+            OSError: the address is taken or not ours.
+            TlsError: certificates are set and do not fit.
+        """
+        self._config.load()
+        if self._tls is not None:
+            self._config.ssl = _tls_context(self._tls)
+        try:
+            listening = _listen(host.strip("[]"), port)
+        except OSError as error:
+            raise OSError(f"cannot serve HTTP on {host}:{port}: {error.strerror or error}") from error
+        self.port = listening.getsockname()[1]
+        self._server = _Server(self._config)
+        await self._server.listen(listening)
+        self._running = asyncio.create_task(self._server.run_until_told())
+
+    async def stop(self, grace: float | None) -> None:
+        """No new connections; requests under way have `grace` seconds, none where it is None."""
+        if self._server is None or self._running is None:
+            return
+        self._config.timeout_graceful_shutdown = math.ceil(grace or 0)
+        self._server.should_exit = True
+        await asyncio.gather(self._running, return_exceptions=True)
+
+
+class _Server(uvicorn.Server):
+    """In two steps, and signals are left to the process."""
+
+    async def listen(self, listening: socket.socket) -> None:
+        self.lifespan = self.config.lifespan_class(self.config)
+        self._listening = [listening]
+        await self.startup(sockets=self._listening)
+
+    async def run_until_told(self) -> None:
+        await self.main_loop()
+        await self.shutdown(sockets=self._listening)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    listening = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind((host, port))
+        listening.listen(_BACKLOG)
+        listening.setblocking(False)
+    except OSError:
+        listening.close()
+        raise
+    return listening
+
+
+def _tls_context(tls: Tls) -> ssl.SSLContext:
+    """A context that looks at the files with every new connection, as gRPC's does."""
+    contexts = WatchedFile("certificates of HTTP", lambda: _load(tls), tls.signature, errors=(TlsError, OSError))
+
+    def choose(connection: ssl.SSLObject, name: str | None, context: ssl.SSLContext) -> None:
+        contexts.look()
+        connection.context = contexts.value
+
+    context: ssl.SSLContext = contexts.value
+    context.sni_callback = choose
+    return context
+
+
+def _load(tls: Tls) -> ssl.SSLContext:
+    tls.read()
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    assert tls.cert is not None
+    context.load_cert_chain(tls.cert, tls.key, password=lambda: "")
+    if tls.ca is not None:
+        context.load_verify_locations(tls.ca)
+        context.verify_mode = ssl.CERT_REQUIRED
+    return context

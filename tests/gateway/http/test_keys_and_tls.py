@@ -1,0 +1,73 @@
+"""Who may call: API keys and certificates, as over gRPC."""
+
+import hashlib
+import ssl
+
+import httpx
+import pytest
+import trustme
+
+from serving.rpc.context import caller
+from tests.certificates import Certificates
+from tests.gateway.fakes import jpeg
+from tests.gateway.http.conftest import RAW, problem
+from tests.processes import free_port
+
+
+@pytest.fixture
+async def guarded(start_http, tmp_path):
+    keys = tmp_path / "keys"
+    keys.write_text(f"shop {hashlib.sha256(b'secret').hexdigest()}\n")
+    return await start_http(api_keys=keys)
+
+
+@pytest.mark.parametrize("header", [{}, {"authorization": "Bearer wrong"}, {"authorization": "Basic c2VjcmV0"}])
+async def test_without_the_key_nothing_is_answered(guarded, header):
+    answer = await guarded.predict(jpeg(), headers=header)
+    assert problem(answer, 401)["code"] == "UNAUTHENTICATED"
+    assert answer.headers["www-authenticate"] == "Bearer"
+    for method, path in (("GET", "/api/status"), ("GET", f"/api/jobs/{'a' * 32}"), ("POST", "/api/predict-batch")):
+        assert problem(await guarded.client.request(method, path, headers=header), 401)
+
+
+async def test_whoever_has_no_key_is_refused_before_the_body(guarded):
+    large = await guarded.client.post(
+        "/api/predict", content=b"", headers={**RAW, "content-length": "0", "authorization": "Bearer wrong"}
+    )
+    assert problem(large, 401)
+
+
+async def test_with_the_key(guarded):
+    assert (await guarded.predict(jpeg(), headers={"authorization": "Bearer secret"})).status_code == 200
+    assert (await guarded.client.get("/healthz")).status_code == 200
+    assert (await guarded.client.get("/openapi.json")).status_code == 200
+
+
+async def test_mutual_tls_tells_who_calls_and_certificates_are_renewed(start_gateway, tmp_path, monkeypatch):
+    authority, next_authority = trustme.CA(), trustme.CA()
+    own = Certificates(tmp_path / "gateway", authority)
+    shop = Certificates(tmp_path / "shop", authority, "shop")
+    port = free_port()
+    gateway = await start_gateway(http_port=port, **own.settings)
+    seen, recognize = [], gateway.service._recognizer.recognize
+    monkeypatch.setattr(
+        gateway.service._recognizer, "recognize", lambda *given: seen.append(str(caller())) or recognize(*given)
+    )
+
+    async def ask(trusted, certificate):
+        context = ssl.create_default_context()
+        trusted.configure_trust(context)
+        if certificate is not None:
+            context.load_cert_chain(certificate.tls.cert, certificate.tls.key)
+        async with httpx.AsyncClient(base_url=f"https://localhost:{port}", verify=context, trust_env=False) as client:
+            return (await client.post("/api/predict", content=jpeg(), headers=RAW)).status_code
+
+    with pytest.raises(httpx.HTTPError):
+        await ask(authority, None)
+    assert await ask(authority, shop) == 200
+    assert seen == ["certificate:shop"]
+    own.renew(next_authority)
+    with pytest.raises(httpx.HTTPError):
+        await ask(next_authority, shop)
+    shop.renew(next_authority)
+    assert await ask(next_authority, shop) == 200
