@@ -17,7 +17,8 @@ from gateway.http.documents import openapi
 from gateway.http.messages import JsonImage, JsonImages
 from gateway.http.options import first_fault
 from gateway.http.problems import Problem, ProblemError
-from gateway.http.routes import feedback, jobs, predict, status
+from gateway.http.routes import feedback, figures, jobs, live, page, predict, status
+from gateway.http.watch import Watch
 from gateway.settings import GatewaySettings
 from serving.rpc.local import LocalCalls
 from serving.telemetry import metrics
@@ -47,8 +48,12 @@ def create_app(settings: GatewaySettings, calls: LocalCalls, able: Callable[[], 
         jobs.router(door, settings.max_image_bytes),
         feedback.router(door),
         status.router(door, able),
+        figures.router(door, Watch([*filter(None, settings.metrics_endpoints.split(","))])),
+        live.router(door, settings.max_stream_age),
     ):
         app.include_router(router)
+    if settings.http_page:
+        app.include_router(page.router())
     document = openapi(app, JsonImage, JsonImages)
 
     @app.get("/openapi.json", include_in_schema=False)

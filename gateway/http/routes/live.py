@@ -1,0 +1,200 @@
+"""`/api/live`: frames of a camera over a WebSocket; the newest one wins.
+
+The caller's first message is JSON: `{"type": "hello"}`, with `authorization` (`Bearer KEY`) where the cluster asks for
+a key, and `options`. After `{"type": "ready"}` each binary message is an encoded image. Answers are JSON: `answer` with
+the `frame` (its number, from 0), `dropped` (frames since the last answer that gave way to newer ones) and the `result`;
+or `error` with a problem.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from typing import Annotated, Any, Final, Literal
+from urllib.parse import urlsplit
+
+from fastapi import APIRouter, WebSocket
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from starlette.websockets import WebSocketDisconnect
+
+from ferry.v1 import gateway_pb2
+from gateway.http.answers import recognition_json
+from gateway.http.calls import Door
+from gateway.http.options import Options, first_fault
+from gateway.http.problems import Problem, ProblemError
+
+HELLO_SECONDS: Final = 10.0
+IDLE_SECONDS: Final = 60.0
+"""After which a connection ends on which nothing comes."""
+_MAX_TEXT: Final = 4096
+UNSUPPORTED, POLICY, TRY_LATER = 1003, 1008, 1013
+"""Codes of RFC 6455 and its registry that end a connection."""
+_ENDING: Final = {401: POLICY, 403: POLICY, 404: POLICY}
+"""Problems that every frame would have."""
+
+
+class Hello(BaseModel):
+    """The first message."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    type: Literal["hello"]
+    authorization: Annotated[str, Field(max_length=1024)] = ""
+    options: Options = Options()
+
+
+class _Frames:
+    """The newest frame that nobody has taken yet."""
+
+    def __init__(self) -> None:
+        self.over = False
+        self._image: bytes | None = None
+        self._number = -1
+        self._dropped = 0
+        self._news = asyncio.Event()
+
+    def put(self, image: bytes) -> None:
+        self._dropped += self._image is not None
+        self._image = image
+        self._number += 1
+        self._news.set()
+
+    def end(self) -> None:
+        self.over = True
+        self._news.set()
+
+    async def take(self) -> tuple[int, int, bytes] | None:
+        """Its number, how many gave way to it, and the frame; None when no more come."""
+        await self._news.wait()
+        self._news.clear()
+        image, dropped = self._image, self._dropped
+        self._image, self._dropped = None, 0
+        return None if self.over or image is None else (self._number, dropped, image)
+
+
+def router(door: Door, max_age: float) -> APIRouter:
+    """
+    Args:
+        door: makes the calls.
+        max_age: seconds that a connection may last.
+    """
+    routes = APIRouter()
+
+    @routes.websocket("/api/live")
+    async def live(socket: WebSocket) -> None:
+        if not _same_origin(socket):
+            await socket.close(POLICY)
+            return
+        await socket.accept()
+        with contextlib.suppress(WebSocketDisconnect):
+            try:
+                async with asyncio.timeout(max_age):
+                    await _serve(door, socket)
+            except TimeoutError:
+                await _refuse(socket, Problem(408, "the connection has had its time"), TRY_LATER)
+
+    return routes
+
+
+async def _serve(door: Door, socket: WebSocket) -> None:
+    hello = await _hello(socket)
+    if hello is None:
+        return
+    headers = {name: value for name, value in socket.headers.items() if name not in {"authorization", "x-request-id"}}
+    if hello.authorization:
+        headers["authorization"] = hello.authorization
+    # Whoever may not call is told before it sends a picture.
+    try:
+        await door.ask("GetStatus", socket, gateway_pb2.GetStatusRequest(), headers=headers)
+    except ProblemError as error:
+        await _refuse(socket, error.problem, _ENDING.get(error.problem.status, TRY_LATER))
+        return
+    await _say(socket, {"type": "ready"})
+    frames = _Frames()
+    answering = asyncio.create_task(_answer(door, socket, hello.options, headers, frames))
+    receiving = asyncio.create_task(_receive(socket, frames))
+    try:
+        await asyncio.wait({answering, receiving}, return_when=asyncio.FIRST_COMPLETED)
+        problem = receiving.result() if receiving.done() else None
+        if problem is not None:
+            await _refuse(socket, problem, UNSUPPORTED if problem.status == 415 else POLICY)
+    finally:
+        for task in (answering, receiving):
+            task.cancel()
+        await asyncio.gather(answering, receiving, return_exceptions=True)
+
+
+async def _hello(socket: WebSocket) -> Hello | None:
+    """The first message; None where it was none, and the connection is closed."""
+    try:
+        async with asyncio.timeout(HELLO_SECONDS):
+            message = await socket.receive()
+    except TimeoutError:
+        await _refuse(socket, Problem(408, 'the first message must be {"type": "hello"}'), POLICY)
+        return None
+    if message["type"] == "websocket.disconnect":
+        raise WebSocketDisconnect
+    text = message.get("text")
+    if text is None or len(text) > _MAX_TEXT:
+        await _refuse(socket, Problem(400, 'the first message must be {"type": "hello"}'), POLICY)
+        return None
+    try:
+        return Hello.model_validate_json(text)
+    except ValidationError as error:
+        where, said = first_fault(error.errors(include_url=False, include_input=False))
+        await _refuse(socket, Problem(400, said, "INVALID_ARGUMENT", where or "message"), POLICY)
+        return None
+
+
+async def _receive(socket: WebSocket, frames: _Frames) -> Problem | None:
+    """Takes in frames until the caller leaves, or does what it should not."""
+    while True:
+        try:
+            async with asyncio.timeout(IDLE_SECONDS):
+                message = await socket.receive()
+        except TimeoutError:
+            return Problem(408, f"nothing has come for {IDLE_SECONDS:g} s")
+        if message["type"] == "websocket.disconnect":
+            frames.end()
+            return None
+        image = message.get("bytes")
+        if image is None:
+            return Problem(415, "after the first message only pictures are taken, each a binary message")
+        frames.put(image)
+
+
+async def _answer(door: Door, socket: WebSocket, options: Options, headers: dict[str, str], frames: _Frames) -> None:
+    while (taken := await frames.take()) is not None:
+        number, dropped, image = taken
+        request = gateway_pb2.RecognizeRequest(
+            image=image, options=options.to_proto(), bypass_cache=options.bypass_cache
+        )
+        about: dict[str, Any] = {"frame": number, "dropped": dropped}
+        try:
+            answer = await door.ask("Recognize", socket, request, headers=headers)
+        except ProblemError as error:
+            await _say(socket, {"type": "error", **about, "error": error.problem.document})
+            if error.problem.status in _ENDING:
+                await socket.close(_ENDING[error.problem.status])
+                return
+            # Whoever is told to come back has to, before more is asked of the cluster.
+            await asyncio.sleep(float(error.problem.headers.get("retry-after", 0)))
+            continue
+        head = json.dumps({"type": "answer", **about}).encode()
+        await socket.send_text((head[:-1] + b', "result": ' + recognition_json(answer) + b"}").decode())
+
+
+async def _say(socket: WebSocket, document: dict[str, Any]) -> None:
+    await socket.send_text(json.dumps(document))
+
+
+async def _refuse(socket: WebSocket, problem: Problem, code: int) -> None:
+    await _say(socket, {"type": "error", "error": problem.document})
+    await socket.close(code)
+
+
+def _same_origin(socket: WebSocket) -> bool:
+    """Browsers say where a page comes from, and let pages of others connect; other programs say nothing."""
+    origin = socket.headers.get("origin")
+    return origin is None or urlsplit(origin).netloc == socket.headers.get("host")

@@ -1,0 +1,98 @@
+"""What happens in the cluster, for whoever looks at the page: figures of its processes' metrics, read on demand."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+from prometheus_client import generate_latest
+
+from serving.telemetry.figures import ClusterFigures, figures
+from serving.telemetry.scrape import Scrape, parse, scrape_all
+
+LEAST_SECONDS: Final = 1.0
+"""Between two looks, however many people ask."""
+SPAN_SECONDS: Final = 10.0
+"""Figures are of about so long."""
+_OWN: Final = "gateway"
+_FRONT: Final = "ExpressionRecognition"
+_VARIANT_COUNTERS: Final = {
+    "images_per_second": "ferry_exposures_total",
+    "errors_per_second": "ferry_variant_errors_total",
+    "fallbacks_per_second": "ferry_variant_fallbacks_total",
+    "shadows_per_second": "ferry_shadow_total",
+    "faces_per_second": "ferry_predictions_total",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    when: float
+    scrapes: list[Scrape]
+
+
+class Watch:
+    """Looks at the metrics of this process and of others, at most once a second."""
+
+    def __init__(self, endpoints: Sequence[str]) -> None:
+        """
+        Args:
+            endpoints: `host:port` of the other processes' metrics.
+        """
+        self._endpoints = tuple(endpoints)
+        self._looks: list[_Look] = []
+        self._looking = asyncio.Lock()
+
+    async def figures(self) -> dict[str, Any]:
+        """Of the last seconds, or since the start of each process where nobody has looked before."""
+        async with self._looking:
+            if not self._looks or time.monotonic() - self._looks[-1].when >= LEAST_SECONDS:
+                scrapes = await asyncio.to_thread(self._look)
+                self._looks.append(_Look(time.monotonic(), scrapes))
+                oldest = self._looks[-1].when - SPAN_SECONDS
+                recent = [look for look in self._looks if look.when >= oldest]
+                # The newest of those that are older is kept: the span is never shorter than it could be.
+                self._looks = [*self._looks[: len(self._looks) - len(recent)][-1:], *recent]
+                if self._looks[-1].when - self._looks[0].when > 3 * SPAN_SECONDS:
+                    self._looks = self._looks[1:] or self._looks
+            first, last = self._looks[0], self._looks[-1]
+        before = [] if first is last else first.scrapes
+        return await asyncio.to_thread(_document, figures(last.scrapes, before), last.scrapes, before)
+
+    def _look(self) -> list[Scrape]:
+        own = parse(_OWN, generate_latest().decode())
+        return [own, *scrape_all(self._endpoints)]
+
+
+def _document(seen: ClusterFigures, now: Sequence[Scrape], before: Sequence[Scrape]) -> dict[str, Any]:
+    front = [call for call in seen.calls if call.endpoint == _OWN and call.service == _FRONT]
+    busiest = max(front, key=lambda call: call.requests_per_second, default=None)
+    return {
+        "seconds": seen.seconds,
+        "requests_per_second": sum(call.requests_per_second for call in front),
+        "errors_per_second": sum(call.errors_per_second for call in front),
+        "p50_ms": None if busiest is None else busiest.p50_ms,
+        "p95_ms": None if busiest is None else busiest.p95_ms,
+        "cache_hit_share": seen.cache_hit_share,
+        "faces_per_second": seen.faces / (seen.seconds or 1.0),
+        "processes": len(now),
+        "calls": [asdict(call) for call in front],
+        "models": [asdict(model) for model in seen.models],
+        "variants": _variants(now, before, seen.seconds or 1.0),
+    }
+
+
+def _variants(now: Sequence[Scrape], before: Sequence[Scrape], seconds: float) -> list[dict[str, Any]]:
+    own = next(scrape for scrape in now if scrape.endpoint == _OWN)
+    earlier = next((scrape for scrape in before if scrape.endpoint == _OWN), None)
+    found: dict[str, dict[str, Any]] = {}
+    for field, name in _VARIANT_COUNTERS.items():
+        for labels, value in own.values.get(name, {}).items():
+            variant = dict(labels)["variant"]
+            past = 0.0 if earlier is None else earlier.values.get(name, {}).get(labels, 0.0)
+            row = found.setdefault(variant, {"name": variant, **dict.fromkeys(_VARIANT_COUNTERS, 0.0)})
+            row[field] += (value - past) / seconds
+    return [found[name] for name in sorted(found)]

@@ -1,0 +1,231 @@
+"""The page in a real browser: pictures, errors, batches, the webcam, keys, the cluster; and on small screens."""
+
+import hashlib
+
+import httpx
+import pytest
+
+from tests.gateway.fakes import eventually, jpeg
+
+expect = pytest.importorskip("playwright.async_api").expect
+PICTURE = jpeg(120, (400, 300))
+
+
+async def test_a_picture_is_answered_with_faces_bars_opinions_and_calls(open_page):
+    page = await open_page()
+    await page.upload(PICTURE)
+    await page.sees("2 faces", "#answer")
+    await expect(page.page.locator("#overlay .face-mark")).to_have_count(2)
+    await expect(page.page.locator(".verdict")).to_have_text("happy86 %")
+    await expect(page.page.locator(".bars .bar")).to_have_count(7)
+    await expect(page.page.locator(".opinion")).to_have_count(2)
+    await page.sees("efficientnet 2 · 50 % of the vote")
+    await page.sees("31.0 ms")
+    await page.page.get_by_role("button", name="sad 61 %").click()
+    await expect(page.page.locator(".verdict")).to_have_text("sad61 %")
+    for language, line in (
+        ("curl", "curl -F image=@'0.jpg'"),
+        ("Python", 'client.recognize("0.jpg")'),
+        ("grpcurl", "ferry.v1.ExpressionRecognition/Recognize"),
+        ("JSON", '"expression": "happy"'),
+    ):
+        await page.page.get_by_role("button", name=language, exact=True).click()
+        await page.sees(line, ".calls pre")
+    await page.page.locator("#copy-json").click()
+    await page.sees("JSON copied", "#toast")
+    assert '"image_size"' in await page.page.evaluate("navigator.clipboard.readText()")
+
+
+async def test_cached_and_degraded_are_marked_and_options_ask_again(open_page, ensembler):
+    ensembler.missing = ("arcface",)
+    page = await open_page()
+    await page.upload(PICTURE)
+    await page.sees("degraded", ".heading")
+    await page.sees("Without arcface, which did not answer.")
+    ensembler.missing = ()
+    await page.page.locator(".options summary").click()
+    await page.page.locator("[name=detail]").select_option("2")
+    await eventually(lambda: ensembler.requests[-1].options.detail == 2)
+    await page.page.locator("[name=detail]").select_option("0")
+    await page.sees("2 faces", "#answer")
+    await page.page.locator("#clear").click()
+    await page.sees("Drop pictures here")
+    await page.upload(PICTURE)
+    await page.sees("cached", ".heading")
+
+
+async def test_a_picture_without_faces_is_an_answer(open_page, ensembler):
+    ensembler.faces = 0
+    page = await open_page()
+    await page.upload(PICTURE)
+    await page.sees("No face found", "#answer")
+
+
+async def test_what_is_no_picture_is_said_in_words(open_page):
+    page = await open_page()
+    await page.upload(b"no picture at all")
+    await page.sees("is not a readable JPEG", "#answer [role=alert]")
+    await page.sees("0.jpg", "#answer")
+
+
+async def test_several_pictures_are_a_batch_and_the_arrows_go_through_them(open_page):
+    page = await open_page()
+    await page.upload(PICTURE, b"broken", jpeg(30, (400, 300)))
+    marks = page.page.locator("#strip .mark")
+    await expect(marks).to_have_text(["2", "!", "2"], timeout=20_000)
+    await page.page.keyboard.press("ArrowRight")
+    await page.sees("1.jpg", "#answer [role=alert]")
+    await page.page.keyboard.press("ArrowRight")
+    await page.sees("2 faces", "#answer")
+    await expect(page.page.locator("#strip [aria-current=true]")).to_have_attribute("aria-label", "2.jpg: happy, sad")
+
+
+async def test_dropped_and_pasted_pictures(open_page):
+    page = await open_page()
+    for kind, carrier in (("drop", "dataTransfer"), ("paste", "clipboardData")):
+        await page.page.evaluate(
+            """([kind, carrier, bytes]) => {
+                const data = new DataTransfer();
+                data.items.add(new File([new Uint8Array(bytes)], `${kind}.jpg`, { type: "image/jpeg" }));
+                const Event = kind === "drop" ? DragEvent : ClipboardEvent;
+                dispatchEvent(new Event(kind, { [carrier]: data, bubbles: true, cancelable: true }));
+            }""",
+            [kind, carrier, list(jpeg(len(kind), (400, 300)))],
+        )
+        await expect(page.page.locator("#photo")).to_have_attribute("alt", f"{kind}.jpg")
+        await page.sees("2 faces", "#answer")
+
+
+async def test_the_webcam_is_answered_frame_by_frame(open_page, ensembler):
+    page = await open_page()
+    await page.page.locator("#camera-start").click()
+    await page.sees("frames/s", "#waiting")
+    await expect(page.page.locator("#overlay .face-mark")).to_have_count(2)
+    await page.sees("2 faces", "#answer")
+    seen = len(ensembler.requests)
+    await eventually(lambda: len(ensembler.requests) > seen)
+    await page.page.locator("#camera-stop").click()
+    await page.sees("Drop pictures here")
+    assert await page.page.evaluate("document.getElementById('video').srcObject") is None
+
+
+async def test_with_api_keys_it_asks_for_one_and_says_when_it_is_wrong(open_page, tmp_path):
+    keys = tmp_path / "keys"
+    keys.write_text(f"shop {hashlib.sha256(b'secret').hexdigest()}\n")
+    page = await open_page(api_keys=keys)
+    await page.sees("key needed", "#health")
+    await page.upload(PICTURE)
+    await page.page.locator("#key-input").fill("wrong")
+    await page.page.get_by_role("button", name="Use this key").click()
+    await page.sees("does not know this key", "#key-dialog")
+    await page.page.locator("#key-input").fill("secret")
+    await page.page.keyboard.press("Enter")
+    await page.sees("2 faces", "#answer")
+    await page.sees("Bearer $FERRY_API_KEY", ".calls pre")
+    await page.page.locator("#camera-again").click()
+    await page.sees("frames/s", "#waiting")
+    await page.page.locator("#tab-cluster").click()
+    await page.sees("Requests", "#cluster")
+
+
+async def test_whoever_gives_no_key_gets_no_answer(open_page, tmp_path):
+    keys = tmp_path / "keys"
+    keys.write_text(f"shop {hashlib.sha256(b'secret').hexdigest()}\n")
+    page = await open_page(api_keys=keys)
+    await page.upload(PICTURE)
+    await page.page.get_by_role("button", name="Cancel").click()
+    await page.sees("API key", "#answer [role=alert]")
+
+
+async def test_the_cluster_tab_shows_what_happens(open_page):
+    page = await open_page()
+    await page.upload(PICTURE)
+    await page.sees("2 faces", "#answer")
+    await page.page.locator("#tab-recognise").focus()
+    await page.page.keyboard.press("ArrowRight")
+    await expect(page.page.locator("#tab-cluster")).to_be_focused()
+    for text in ("Requests", "Latency", "p50", "Cache", "stable", "healthy", "efficientnet"):
+        await page.sees(text, "#cluster")
+    await page.page.reload()
+    await page.sees("Requests", "#cluster")
+
+
+async def test_the_cluster_gone_is_said(open_page):
+    page = await open_page()
+    await page.page.route("**/api/**", lambda route: route.abort())
+    await page.upload(PICTURE)
+    await page.sees("cannot be reached", "#answer [role=alert]")
+
+
+async def test_it_is_used_with_the_keyboard_alone(open_page):
+    page = await open_page()
+    await page.upload(PICTURE)
+    await page.sees("2 faces", "#answer")
+    for _ in range(40):
+        await page.page.keyboard.press("Tab")
+        if await page.page.evaluate("document.activeElement.textContent") == "sad 61 %":
+            break
+    await page.page.keyboard.press("Enter")
+    await expect(page.page.locator(".verdict")).to_have_text("sad61 %")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("path", ["/", "/#cluster"])
+async def test_nothing_sticks_out_of_a_small_screen_and_words_can_be_read(open_page, scheme, path):
+    page = await open_page(width=360, scheme=scheme, path=path)
+    if path == "/":
+        await page.upload(PICTURE, jpeg(9, (400, 300)))
+        await page.sees("2 faces", "#answer")
+    else:
+        await page.sees("Requests", "#cluster")
+    assert await page.page.evaluate("document.documentElement.scrollWidth") <= 360
+    assert await page.page.evaluate(CONTRASTS) == []
+
+
+CONTRASTS = """() => {
+    const channel = (value) => (value /= 255) <= 0.04045 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4;
+    const numbers = (colour) => (colour.match(/[\\d.]+/g) ?? []).map(Number);
+    const light = ([r, g, b]) => 0.2126 * channel(r) + 0.7152 * channel(g) + 0.0722 * channel(b);
+    const ground = (node) => {
+        for (; node; node = node.parentElement) {
+            const colour = getComputedStyle(node).backgroundColor;
+            const [r, g, b, a = 1] = numbers(colour);
+            if (a === 1 && colour.startsWith("rgb")) return [r, g, b];
+        }
+        return [255, 255, 255];
+    };
+    const faint = [];
+    for (const node of document.querySelectorAll("main *")) {
+        const words = [...node.childNodes].some((child) => child.nodeType === 3 && child.data.trim());
+        if (!words || !node.checkVisibility() || node.closest("svg, .waiting, .mark, [aria-pressed=true]")) continue;
+        const [a, b] = [light(numbers(getComputedStyle(node).color)), light(ground(node))].sort((x, y) => y - x);
+        if ((a + 0.05) / (b + 0.05) < 4.5) faint.push(node.textContent.trim());
+    }
+    return faint;
+}"""
+"""Texts with less contrast than WCAG's 4.5 to 1."""
+
+
+async def test_the_policy_lets_nothing_else_in(start_http):
+    http = await start_http()
+    page = await http.client.get("/")
+    policy = page.headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    assert "http" not in policy
+    for name in ("main.js", "base.css", "ferry.svg"):
+        assert (await http.client.get(f"/page/{name}")).status_code == 200
+    again = await http.client.get("/page/main.js", headers={"if-none-match": "*"})
+    assert again.status_code == 200
+    known = await http.client.get("/page/main.js", headers={"if-none-match": again.headers["etag"]})
+    assert known.status_code == 304
+    for name in ("none.js", "..%2fapp.py", "%2e%2e/app.py"):
+        assert (await http.client.get(f"/page/{name}")).status_code == 404
+
+
+async def test_one_setting_switches_it_off(start_http):
+    http = await start_http(http_page=False)
+    assert (await http.client.get("/")).status_code == 404
+    assert (await http.client.get("/page/main.js")).status_code == 404
+    assert isinstance((await http.client.get("/api/status")), httpx.Response)
+    assert (await http.client.get("/api/status")).status_code == 200

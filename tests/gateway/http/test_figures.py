@@ -1,0 +1,38 @@
+"""`GET /api/figures`: what happens in the cluster, from the metrics of its processes."""
+
+import asyncio
+
+from gateway.http import watch
+from serving.telemetry.exposition import MetricsServer
+from tests.gateway.fakes import jpeg
+
+
+async def test_figures_of_this_gateway_and_of_other_processes(start_http, monkeypatch):
+    monkeypatch.setattr(watch, "LEAST_SECONDS", 0.0)
+    other = MetricsServer()
+    await other.start("127.0.0.1", 0)
+    http = await start_http(metrics_endpoints=f"127.0.0.1:{other.port},127.0.0.1:1")
+    try:
+        first = (await http.client.get("/api/figures")).json()
+        assert first["seconds"] == 0
+        for shade in (1, 2, 2):
+            await http.predict(jpeg(shade))
+        seen = (await http.client.get("/api/figures")).json()
+    finally:
+        await other.stop()
+    assert seen["processes"] == 2
+    assert seen["seconds"] > 0
+    assert seen["requests_per_second"] > 0
+    assert seen["p95_ms"] >= seen["p50_ms"] > 0
+    assert seen["cache_hit_share"] > 0
+    (stable,) = (one for one in seen["variants"] if one["name"] == "stable")
+    assert round(stable["images_per_second"] * seen["seconds"]) == 3
+    assert [variant["name"] for variant in seen["status"]["variants"]] == ["stable"]
+
+
+async def test_many_who_ask_at_once_cost_one_look(http, monkeypatch):
+    looks = []
+    look = watch.Watch._look
+    monkeypatch.setattr(watch.Watch, "_look", lambda self: looks.append(1) or look(self))
+    await asyncio.gather(*(http.client.get("/api/figures") for _ in range(10)))
+    assert len(looks) == 1
