@@ -56,3 +56,9 @@ def decoding(context: typer.Context) -> None:
 def recording(context: typer.Context) -> None:
     """What keeping exposures costs cached answers, and taking labels computed ones."""
     pass_on(context, "benchmarks.recording.command", "recording")
+
+
+@app.command(**UNTOUCHED)
+def detector(context: typer.Context) -> None:
+    """What an image costs in the detector, step by step, against a bare run of its model."""
+    pass_on(context, "benchmarks.detector.command", "detector")

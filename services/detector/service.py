@@ -29,6 +29,7 @@ from serving.images.cost import Outline, check_cost
 from serving.images.crop import crop_side, cut_crops
 from serving.images.decode import Picture
 from serving.inference_v2 import servicer as inference_v2
+from serving.models.backends.base import Rows
 from serving.models.host import LoadedModel
 from serving.models.service import ModelService
 from serving.repository.manifest import Manifest, Task
@@ -42,7 +43,7 @@ class _Prepared:
     """A decoded picture and the model's input made of it, a row for each view; seconds: what decoding took."""
 
     picture: Picture
-    rows: npt.NDArray[np.float32]
+    rows: Rows
     geometries: list[Geometry]
     seconds: float
 
@@ -83,7 +84,7 @@ class DetectorService(ModelService, detector_pb2_grpc.DetectorServicer):
     ) -> detector_pb2.DetectResponse:
         found = await self.detect(request.image, request.model_name, request.model_version, check_options(request))
         return detector_pb2.DetectResponse(
-            detections=[_to_message(face) for face in found.faces],
+            detections=[to_message(face) for face in found.faces],
             crops=None if found.crops is None else to_tensor(found.crops),
             image_size=found.size,
             model=found.model,
@@ -191,7 +192,8 @@ def _cut(picture: Picture, faces: list[DetectedFace], options: Options) -> npt.N
     return cut_crops(picture.pixels, boxes, options.crop_size, options.crop_margin)
 
 
-def _to_message(face: DetectedFace) -> detector_pb2.Detection:
+def to_message(face: DetectedFace) -> detector_pb2.Detection:
+    """A face as the contract has it."""
     x_min, y_min, x_max, y_max = face.box.tolist()
     return detector_pb2.Detection(
         box=types_pb2.BoundingBox(x_min=x_min, y_min=y_min, x_max=x_max, y_max=y_max),

@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 from benchmarks.command import app
 from tests.cli.test_main import ferry_command
 
-ROOMS = ["autoscaling", "gains", "gpu", "recording", "speed"]
+ROOMS = ["autoscaling", "detector", "gains", "gpu", "recording", "speed"]
 
 
 @pytest.mark.parametrize("arguments", [[room] for room in ROOMS] + [["gpu", "models"], ["gpu", "cluster"]])
