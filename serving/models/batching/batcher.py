@@ -16,6 +16,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
@@ -27,7 +28,7 @@ from serving.telemetry import metrics, tracing
 
 log = logging.getLogger(__name__)
 
-Rows = npt.NDArray[np.float32]
+Rows = npt.NDArray[np.float32] | npt.NDArray[np.uint8]
 Outputs = Mapping[str, npt.NDArray[np.float32]]
 Run = Callable[[Rows], Outputs]
 
@@ -80,7 +81,7 @@ class MicroBatcher:
     def __init__(self, run: Run, policy: BatchPolicy, *, model: str, version: str) -> None:
         """
         Args:
-            run: float32 [N, ...] to outputs by name, each with N rows; called on a worker thread.
+            run: rows [N, ...] to outputs by name, each with N rows; called on a worker thread.
             policy: the bounds.
             model: name, for metrics and spans.
             version: version, for metrics and spans.
@@ -111,13 +112,13 @@ class MicroBatcher:
         return len(self._queue) + self._executing
 
     async def submit(self, rows: Rows, deadline: float) -> BatchResult:
-        """Runs `rows` as part of some batch.
+        """Runs `rows` as part of some batch; rows of one shape share a run.
 
         More than `max_batch` rows are split over several runs, one after another, so that a large request takes one
         place in the queue and others run between its parts.
 
         Args:
-            rows: float32 [n, ...], n >= 1; the caller has checked the shape of a row.
+            rows: float32 or uint8 [n, ...], n >= 1; the caller has checked the shape of a row.
             deadline: time.monotonic() seconds after which the answer is of no use.
 
         Raises:
@@ -211,18 +212,27 @@ class MicroBatcher:
                 return
 
     def _take(self) -> list[_Item]:
-        """The next batch: whole requests in order of arrival, without those that nobody waits for."""
+        """The next batch: whole requests in order of arrival, without those that nobody waits for.
+
+        All have rows of the shape that the oldest has. The others keep their places: each waits at most for a run of
+        every request before it.
+        """
         batch: list[_Item] = []
+        other_shapes: list[_Item] = []
         rows = 0
         now = time.monotonic()
         while self._queue and rows + len(self._queue[0].rows) <= self._policy.max_batch:
             item = self._queue.popleft()
             if self._is_over(item):
                 continue
+            if batch and item.rows.shape[1:] != batch[0].rows.shape[1:]:
+                other_shapes.append(item)
+                continue
             item.queue_seconds = now - item.enqueued
             self._queue_histogram.observe(item.queue_seconds)
             batch.append(item)
             rows += len(item.rows)
+        self._queue.extendleft(reversed(other_shapes))
         return batch
 
     def _is_over(self, item: _Item) -> bool:
@@ -263,7 +273,7 @@ class MicroBatcher:
 
     def _run_rows(self, parts: list[Rows]) -> tuple[int, Outputs]:
         """On a worker thread: one run over all parts; its number of rows and its outputs."""
-        rows = parts[0] if len(parts) == 1 else np.concatenate(parts)
+        rows = parts[0] if len(parts) == 1 else cast(Rows, np.concatenate(parts))
         outputs = self._run(rows)
         if any(len(values) != len(rows) for values in outputs.values()):
             raise RuntimeError("the model returned another number of rows than it was given")
