@@ -45,11 +45,12 @@ def decode(raw: npt.NDArray[np.float32], manifest: Manifest, score_threshold: fl
             f"{manifest.name} answered {list(raw.shape)}; its manifest's {len(manifest.labels)} label(s) need "
             f"[{rows}, anchors]: correct `labels` in the manifest or export the model without NMS"
         )
-    raw = raw[:, np.isfinite(raw).all(axis=0) & (raw[2] > 0) & (raw[3] > 0)]
-    classes = class_scores(raw[4:], manifest.output.activation)
     rule = manifest.detection.score_rule if manifest.detection else ScoreRule.MAX
-    scores = np.minimum(classes.sum(axis=0), 1.0) if rule is ScoreRule.SUM else classes.max(axis=0)
-    sure = np.flatnonzero((scores >= score_threshold) & (scores > 0))
+    with np.errstate(all="ignore"):  # what is not finite goes below, with the few that are left
+        classes = class_scores(raw[4:], manifest.output.activation)
+        scores = np.minimum(classes.sum(axis=0), 1.0) if rule is ScoreRule.SUM else classes.max(axis=0)
+        sure = np.flatnonzero((scores >= score_threshold) & (scores > 0))
+    sure = sure[np.isfinite(raw[:, sure]).all(axis=0) & (raw[2, sure] > 0) & (raw[3, sure] > 0)]
     sure = sure[np.argsort(-scores[sure], kind="stable")[:MAX_CANDIDATES]]
     # Far outside any input, yet small enough that areas and unions stay finite.
     geometry = np.clip(raw[:4, sure].T, -1e6, 1e6)

@@ -41,12 +41,32 @@ def upright_rgb(image: Image.Image, orientation: int, to_rgb: ToRgb) -> npt.NDAr
         uint8 [height, width, 3], RGB, contiguous.
     """
     width, height = image.size
+    return _upright(width, height, orientation, lambda top, bottom: to_rgb(image.crop((0, top, width, bottom))))
+
+
+def upright_pixels(
+    pixels: npt.NDArray[np.uint8], orientation: int, to_rgb: ToRgb | None = None
+) -> npt.NDArray[np.uint8]:
+    """As `upright_rgb`, of pixels that are RGB already, uint8 [height, width, 3]; to_rgb: of their colours, if any."""
+    if to_rgb is None and orientation not in _UPRIGHT:
+        return pixels
+
+    def band(top: int, bottom: int) -> npt.NDArray[np.uint8]:
+        part = pixels[top:bottom]
+        return part if to_rgb is None else to_rgb(Image.fromarray(part))
+
+    return _upright(pixels.shape[1], pixels.shape[0], orientation, band)
+
+
+def _upright(
+    width: int, height: int, orientation: int, part: Callable[[int, int], npt.NDArray[np.uint8]]
+) -> npt.NDArray[np.uint8]:
     turn = _UPRIGHT.get(orientation)
     upright = np.empty((width, height, 3) if orientation in ON_SIDE else (height, width, 3), np.uint8)
     rows = max(BAND_PIXELS // width, 1)
     for top in range(0, height, rows):
         bottom = min(top + rows, height)
-        band = to_rgb(image.crop((0, top, width, bottom)))
+        band = part(top, bottom)
         if turn is not None:
             band = np.asarray(Image.fromarray(band).transpose(turn))
         first, last = (height - bottom, height - top) if orientation in _FROM_THE_END else (top, bottom)

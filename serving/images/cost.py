@@ -98,25 +98,32 @@ def outline(data: bytes, max_megapixels: float = MAX_MEGAPIXELS, *, heif: bool =
         cost = _cost(width, height, loading=process_bytes(width * height) + answer, stored=_RGBA_BYTES, file=len(data))
         return Outline(str(name), "RGBA", width, height, {1: cost})
     with open_image(data, max_megapixels) as image:
-        is_jpeg = image.format in {"JPEG", "MPO"}
-        costs = {by: _opened_cost(image, data, by) for by in (REDUCTIONS if is_jpeg else (1,))}
-        return Outline("JPEG" if is_jpeg else image.format or "", image.mode, image.width, image.height, costs)
+        if image.format in {"JPEG", "MPO"}:
+            # One that has no end is decoded twice more (serving.images.truncation).
+            times, coefficients = 1 if has_end(data) else 3, coefficient_bytes(data)
+            costs = {by: _jpeg_cost(image, len(data), by, times, coefficients) for by in REDUCTIONS}
+            return Outline("JPEG", image.mode, image.width, image.height, costs)
+        cost = _opened_cost(image, len(data))
+        return Outline(image.format or "", image.mode, image.width, image.height, {1: cost})
 
 
-def _opened_cost(image: Image.Image, data: bytes, reduction: int) -> DecodeCost:
+def _jpeg_cost(image: Image.Image, file: int, reduction: int, times: int, coefficients: int) -> DecodeCost:
     width, height = -(-image.width // reduction), -(-image.height // reduction)
     stored = _SAMPLE_BYTES.get(image.mode, 4)
+    return _cost(width, height, loading=stored * width * height * times + coefficients, stored=stored, file=file)
+
+
+def _opened_cost(image: Image.Image, file: int) -> DecodeCost:
+    width, height = image.size
+    stored = _SAMPLE_BYTES.get(image.mode, 4)
     loading, beside = stored * width * height, 0
-    if image.format in {"JPEG", "MPO"}:
-        # One that has no end is decoded twice more (serving.images.truncation).
-        loading = loading * (1 if has_end(data) else 3) + coefficient_bytes(data)
-    elif image.format == "WEBP":
+    if image.format == "WEBP":
         loading += 8 * width * height  # libwebp's two canvases; its bytes become Pillow's image
     elif image.format == "GIF":
         beside = width * height  # what the screen is filled with afterwards
     elif image.format == "BMP":
         loading += 2 * width * height  # run lengths are unpacked in Python
-    return _cost(width, height, loading=loading + beside, stored=stored, beside=beside, file=len(data))
+    return _cost(width, height, loading=loading + beside, stored=stored, beside=beside, file=file)
 
 
 def _cost(width: int, height: int, *, loading: int, stored: int, file: int, beside: int = 0) -> DecodeCost:

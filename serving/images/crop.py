@@ -69,7 +69,7 @@ def _cut(
     # A square many times larger than its crop is first shrunk by a whole factor: quicker, and no padding can be huge.
     factor = max(1, int((square[2] - square[0]) / (size * MAX_SHRINK)))
     if factor > 1:
-        region = np.asarray(reduce_pixels(region, factor, factor))
+        region = reduce_pixels(region, factor, factor)
     x1, y1, x2, y2 = ((v - origin) / factor for v, origin in zip(square, (left, top, left, top), strict=True))
     rows, columns = region.shape[:2]
     before_x, before_y = max(math.ceil(-x1), 0), max(math.ceil(-y1), 0)

@@ -10,18 +10,18 @@ from PIL import Image
 
 from serving.errors import InvalidArgumentError
 from serving.images import png
-from serving.images.bands import ON_SIDE, upright_rgb
+from serving.images.bands import ON_SIDE, upright_pixels, upright_rgb
 from serving.images.convert import converter
 from serving.images.header import MAX_MEGAPIXELS, check_size, heif_size, open_image
 from serving.images.heif import KINDS
 from serving.images.heif.process import decode_apart
-from serving.images.jpeg_segments import has_end
+from serving.images.jpeg import decode_jpeg
 from serving.images.names import format_name
 from serving.images.orientation import read_orientation
 from serving.images.profile import MAX_BYTES as MAX_PROFILE_BYTES
 from serving.images.tiff.directory import is_tiff
 from serving.images.tiff.load import load as load_tiff
-from serving.images.truncation import draft, load_jpeg_without_end
+from serving.images.truncation import draft
 from serving.images.webp import load_webp
 
 
@@ -68,8 +68,12 @@ def decode_reduced(
     try:
         loaded = _load(data, reduction, max_megapixels, heif)
         orientation = read_orientation(loaded.opened)
-        to_rgb = converter(loaded.image, loaded.opened.info.get("icc_profile"))
-        pixels = upright_rgb(loaded.image, orientation, to_rgb)
+        profile = loaded.opened.info.get("icc_profile")
+        if isinstance(loaded.image, Image.Image):
+            pixels = upright_rgb(loaded.image, orientation, converter(loaded.image, profile))
+        else:
+            to_rgb = None if profile is None else converter(loaded.opened, profile)
+            pixels = upright_pixels(loaded.image, orientation, to_rgb)
     except InvalidArgumentError:
         raise
     except Exception as error:
@@ -82,9 +86,12 @@ def decode_reduced(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Loaded:
-    """The first frame as stored, decoded; the image that has its metadata; its size before it was shrunk."""
+    """The first frame as stored, decoded; the image that has its metadata; its size before it was shrunk.
 
-    image: Image.Image
+    image: or its pixels, RGB, uint8 [height, width, 3].
+    """
+
+    image: Image.Image | npt.NDArray[np.uint8]
     opened: Image.Image
     size: tuple[int, int]
     reduction: int
@@ -104,20 +111,10 @@ def _load(data: bytes, reduction: int, max_megapixels: float, heif: bool) -> _Lo
             return _Loaded(load_webp(image), image, size, 1)
         if image.format in {"JPEG", "MPO"}:
             reduction = draft(image, reduction)
-            return _Loaded(_load_jpeg(data, image, reduction), image, size, reduction)
+            return _Loaded(decode_jpeg(data, image, reduction), image, size, reduction)
         if image.format == "PNG":
             image.info["icc_profile"] = png.profile(data, MAX_PROFILE_BYTES)
             if not png.has_all_rows(data):
                 raise EOFError("rows are missing")
         image.load()
         return _Loaded(image, image, size, 1)
-
-
-def _load_jpeg(data: bytes, image: Image.Image, reduction: int) -> Image.Image:
-    try:
-        image.load()
-    except OSError:
-        if has_end(data):
-            raise
-        return load_jpeg_without_end(data, reduction)
-    return image
