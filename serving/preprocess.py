@@ -7,7 +7,8 @@ import numpy.typing as npt
 from PIL import Image
 
 from serving.images.crop import RESAMPLING
-from serving.repository.manifest import Color, InputSpec
+from serving.models.backends.base import Rows
+from serving.repository.manifest import Color, Encoding, InputSpec
 
 
 def to_grey(rgb: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
@@ -23,22 +24,48 @@ def to_grey(rgb: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     return ((19595 * r + 38470 * g + 7471 * b + 32768) >> 16).astype(np.uint8)
 
 
-def prepare(crops: npt.NDArray[np.uint8], spec: InputSpec) -> npt.NDArray[np.float32]:
-    """Colour rule, then resize rule, then normalisation.
+def prepare(crops: npt.NDArray[np.uint8], spec: InputSpec) -> Rows:
+    """Colour rule, then resize rule, then normalisation where the graph does not do that itself.
 
     Args:
         crops: uint8 [N, height, width, 3], RGB.
         spec: the model's input as its manifest gives it.
 
     Returns:
-        float32 [N, C, spec.height, spec.width], contiguous.
+        As `spec.encoding` says: float32 [N, C, spec.height, spec.width] or uint8 [N, spec.height, spec.width, C],
+        contiguous.
     """
     pixels = to_grey(crops) if spec.color is Color.GREY else crops
     if pixels.shape[1:3] != (spec.height, spec.width):
         filter_ = RESAMPLING[spec.resize]
         resized = [np.asarray(Image.fromarray(p).resize((spec.width, spec.height), filter_)) for p in pixels]
         pixels = np.stack(resized) if resized else np.empty((0, spec.height, spec.width, *pixels.shape[3:]), np.uint8)
-    planes = pixels[:, None] if spec.color is Color.GREY else pixels.transpose(0, 3, 1, 2)
+    return encode(pixels[..., None] if spec.color is Color.GREY else pixels, spec)
+
+
+def encode(pixels: npt.NDArray[np.uint8], spec: InputSpec) -> Rows:
+    """Pixels of the right colours and size, uint8 [N, height, width, C], as the model takes them."""
+    return np.ascontiguousarray(pixels) if spec.encoding is Encoding.BYTES else normalise(pixels, spec)
+
+
+def floats(rows: Rows, spec: InputSpec) -> npt.NDArray[np.float32]:
+    """The model's input as its network computes on it: float32 [N, C, height, width]."""
+    if spec.encoding is Encoding.BYTES:
+        return normalise(np.asarray(rows, np.uint8), spec)
+    return np.asarray(rows, np.float32)
+
+
+def normalise(pixels: npt.NDArray[np.uint8], spec: InputSpec) -> npt.NDArray[np.float32]:
+    """What a network computes on, whether its graph makes it of bytes or not.
+
+    Args:
+        pixels: uint8 [N, height, width, C].
+        spec: gives mean and std.
+
+    Returns:
+        float32 [N, C, height, width], contiguous: (pixel / 255 - mean) / std.
+    """
+    planes = pixels.transpose(0, 3, 1, 2)
     std = np.asarray(spec.std, np.float32).reshape(1, -1, 1, 1)
     mean = np.asarray(spec.mean, np.float32).reshape(1, -1, 1, 1)
     rows = np.empty(planes.shape, np.float32)

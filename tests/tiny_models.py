@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from modelkit.publishing.take_bytes import take_bytes
 from serving.expressions import EXPRESSIONS
 from serving.repository.manifest import (
     Activation,
@@ -76,6 +78,16 @@ def detector_graph(side: int = DETECTOR_SIDE, labels: int = 7) -> bytes:
     ]
     outputs = [helper.make_tensor_value_info("output0", TensorProto.FLOAT, ["batch", 4 + labels, 1])]
     return _model(nodes, ["batch", 3, side, side], outputs, constants)
+
+
+def bytes_graph(graph: bytes, mean: Sequence[float], std: Sequence[float], *, free: bool = False) -> bytes:
+    """A graph that takes bytes in place of floats; free: of any width and height."""
+    model = onnx.load_from_string(graph)
+    if free:
+        for axis, name in zip(model.graph.input[0].type.tensor_type.shape.dim[2:], ("height", "width"), strict=True):
+            axis.dim_param = name
+    take_bytes(model, mean, std)
+    return bytes(model.SerializeToString())
 
 
 def _model(nodes: list[Any], shape: list[int | str], outputs: list[Any], constants: list[Any]) -> bytes:

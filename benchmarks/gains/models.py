@@ -12,6 +12,7 @@ from serving.models.backends import Backend, load_backend
 from serving.models.backends.base import Rows
 from serving.models.backends.timing import median_ms
 from serving.models.tuning import probe
+from serving.preprocess import floats
 from serving.repository.repository import StoredModel
 
 BATCH = 16
@@ -108,7 +109,7 @@ def _eager(model: StoredModel) -> Callable[[], object]:
     import torch
 
     torch.set_num_threads(available_cpus())
-    rows = torch.from_numpy(probe(model.manifest.input, 1))
+    rows = torch.from_numpy(floats(probe(model.manifest.input, 1), model.manifest.input))
     network: torch.nn.Module
     if model.manifest.detection is not None:
         from modelkit.shims.ultralytics import install

@@ -13,7 +13,7 @@ from benchmarks.gpu.ways import Run
 from services.classifier.probabilities import probabilities
 from services.detector.letterbox import letterbox
 from serving.models.backends.base import Outputs, Rows
-from serving.preprocess import prepare
+from serving.preprocess import encode, prepare
 from serving.repository.manifest import Manifest
 
 BATCH = 16
@@ -42,7 +42,7 @@ def read_pictures(manifest: Manifest, data: Path | None, limit: int) -> Rows:
         limit: pictures at most; of photos, whose comparison is of thousands of boxes each, a tenth.
 
     Returns:
-        float32 [N, C, H, W], as the manifest says.
+        As the manifest says.
 
     Raises:
         modelkit.training.data.DataError: the folder lacks them.
@@ -51,7 +51,7 @@ def read_pictures(manifest: Manifest, data: Path | None, limit: int) -> Rows:
     if manifest.detection is not None:
         photos = (_parts() if data is None else _photos(data))[: max(limit // 10, 1)]
         frames = [letterbox(photo, spec.width, spec.height, spec.resize)[0] for photo in photos]
-        return prepare(np.stack(frames), spec)
+        return encode(np.stack(frames), spec)
     crops = _parts() if data is None else _crops(data)
     return np.concatenate([prepare(crop[None], spec) for crop in crops[:limit]])
 

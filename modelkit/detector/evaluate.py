@@ -52,12 +52,11 @@ class Detector:
     def detect(
         self, images: list[npt.NDArray[np.uint8]], max_faces: int = DEFAULT_MAX_FACES
     ) -> Iterator[list[DetectedFace]]:
-        """Faces of each image (uint8 [H, W, 3], RGB), surest first, a few images per model run."""
-        for start in range(0, len(images), BATCH):
-            rows, geometries = prepare_images(images[start : start + BATCH], self.manifest)
-            output = self.backend.run(rows)[self.manifest.output.scores]
-            for raw, geometry in zip(output, geometries, strict=True):
-                yield find_faces(raw, geometry, self.manifest, max_faces)
+        """Faces of each image (uint8 [H, W, 3], RGB), surest first, each in the frame that it has in serving."""
+        for image in images:
+            rows, (geometry,) = prepare_images([image], self.manifest)
+            (raw,) = self.backend.run(rows)[self.manifest.output.scores]
+            yield find_faces(raw, geometry, self.manifest, max_faces)
 
 
 @dataclass(frozen=True)

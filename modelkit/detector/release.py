@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from modelkit.detector.evaluate import Detector, crop_probabilities, evaluate_detector
-from modelkit.detector.export import INPUT, OUTPUT, export
+from modelkit.detector.export import OUTPUT, export, input_spec
 from modelkit.detector.network import build
 from modelkit.detector.photos import read_photos
 from modelkit.detector.train import CHECKPOINT, LOSSES, STARTS
@@ -25,9 +25,7 @@ from modelkit.training.selection import select
 from serving.expressions import EXPRESSIONS
 from serving.repository.manifest import (
     Activation,
-    Color,
     DetectionSpec,
-    InputSpec,
     Label,
     Manifest,
     OutputSpec,
@@ -86,11 +84,6 @@ def export_run(run: Path, data: Path, side: int = SIDE) -> Parity:
     (run / PARITY_FILE).write_text(json.dumps(parity.record(), indent=1) + "\n")
     draw_curves(state["history"], run / CURVES_FILE)
     return parity
-
-
-def input_spec(side: int) -> InputSpec:
-    """How photos become this detector's input."""
-    return InputSpec(name=INPUT, width=side, height=side, color=Color.RGB, mean=(0, 0, 0), std=(1, 1, 1))
 
 
 def publish_run(

@@ -151,14 +151,7 @@ def publish_detector(
     with tempfile.TemporaryDirectory() as scratch:
         file = Path(scratch) / MODEL_FILE
         detector_export.export(imported.network, file, imported.side)
-        spec = InputSpec(
-            name=detector_export.INPUT,
-            width=imported.side,
-            height=imported.side,
-            color=Color.RGB,
-            mean=(0, 0, 0),
-            std=(1, 1, 1),
-        )
+        spec = detector_export.input_spec(imported.side)
         photos = _photos(data)
         pictures = stand_ins() if photos is None else [np.asarray(each.image()) for each in read_photos([photos])]
         training["parity"] = check_detector(imported.network.float().eval(), file, spec, pictures).record()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,7 @@ from modelkit.detector.export import OUTPUT
 from modelkit.publishing.manifests import LOGITS
 from services.detector.letterbox import letterbox
 from serving.models.backends import load_backend
-from serving.models.backends.base import Rows
-from serving.preprocess import prepare
+from serving.preprocess import encode, floats, normalise, prepare
 from serving.repository.manifest import InputSpec
 
 TOLERANCE = 1e-3
@@ -32,6 +32,7 @@ MOST_PICTURES = 1000
 
 BATCH = 16
 Crops = npt.NDArray[np.uint8]
+Scores = npt.NDArray[np.float32]
 
 
 class ExportError(RuntimeError):
@@ -81,14 +82,14 @@ def check_classifier(network: nn.Module, file: Path, spec: InputSpec, crops: Seq
     for some in _batches(crops):
         rows = np.concatenate([prepare(crop[None], spec) for crop in some])
         with torch.inference_mode():
-            wanted = network(torch.from_numpy(rows))[0].float()
+            wanted = network(torch.from_numpy(floats(rows, spec)))[0].float()
         actual = torch.from_numpy(backend.run(rows)[LOGITS])
         compared.add(*(torch.softmax(logits, 1).numpy() for logits in (actual, wanted)))
     return compared.judged(file)
 
 
 def check_detector(network: nn.Module, file: Path, spec: InputSpec, photos: Sequence[Crops]) -> Parity:
-    """Compares a detector's scores, of every class and anchor.
+    """Compares a detector's scores, of every class and anchor, each photo in another of the frames it may have.
 
     Args:
         network: a YOLO in evaluation mode, on the CPU.
@@ -100,16 +101,15 @@ def check_detector(network: nn.Module, file: Path, spec: InputSpec, photos: Sequ
         ExportError: scores differ by more than TOLERANCE, or too many surest boxes have another first class.
     """
     backend, compared = load_backend(file), _Comparison()
-    for some in _batches(photos):
-        frames = np.stack([letterbox(photo, spec.width, spec.height, spec.resize)[0] for photo in some])
-        rows = prepare(frames, spec)
+    for frame, photo in zip(cycle(spec.frames), photos[:MOST_PICTURES], strict=False):
+        pixels = letterbox(photo, *frame, spec.resize)[0][None]
         with torch.inference_mode():
-            answers = network(torch.from_numpy(rows))
+            answers = network(torch.from_numpy(normalise(pixels, spec)))
         wanted = (answers[0] if isinstance(answers, tuple | list) else answers).float().numpy()[:, 4:]
-        actual = backend.run(rows)[OUTPUT][:, 4:]
+        actual = backend.run(encode(pixels, spec))[OUTPUT][:, 4:]
         compared.differ(actual, wanted)
         surest = wanted.sum(axis=1).argmax(axis=1)
-        compared.add(*(scores[np.arange(len(rows)), :, surest] for scores in (actual, wanted)))
+        compared.add(*(scores[[0], :, surest] for scores in (actual, wanted)))
     return compared.judged(file)
 
 
@@ -136,12 +136,12 @@ class _Comparison:
         self._same: list[bool] = []
         self._tied: list[bool] = []
 
-    def differ(self, actual: Rows, wanted: Rows) -> None:
+    def differ(self, actual: Scores, wanted: Scores) -> None:
         """Looks at differences alone."""
         difference = float(np.abs(actual - wanted).max(initial=0))
         self._largest = max(self._largest, difference if np.isfinite(difference) else float("inf"))
 
-    def add(self, actual: Rows, wanted: Rows) -> None:
+    def add(self, actual: Scores, wanted: Scores) -> None:
         """Looks at differences and first classes: float32 [N, classes] both."""
         self.differ(actual, wanted)
         self._same += (actual.argmax(axis=1) == wanted.argmax(axis=1)).tolist()

@@ -155,8 +155,9 @@ class _DetectorJudge:
         return cls(manifest, calibrated_by, judged_by, reported_by, crops, reported_crops)
 
     def calibration(self) -> Iterator[Rows]:
+        full = self.manifest.input.frames[0]  # tensors of one shape: histograms are made of several batches at once
         for photo in self.calibrated_by:
-            yield prepare_images([np.asarray(photo.image())], self.manifest)[0]
+            yield prepare_images([np.asarray(photo.image())], self.manifest, full)[0]
 
     def training(self) -> npt.NDArray[np.uint8]:
         raise DataError(

@@ -18,6 +18,7 @@ from services.classifier.views import VIEWS, make_views, mean_over_views
 from serving.budget import Budget
 from serving.errors import InvalidArgumentError, ServiceError
 from serving.inference_v2 import servicer as inference_v2
+from serving.models.backends.base import Rows
 from serving.models.service import ModelService
 from serving.preprocess import prepare
 from serving.repository.manifest import InputSpec, Task
@@ -106,8 +107,8 @@ def _check(crops: npt.NDArray[Any]) -> None:
         raise InvalidArgumentError("crops", f"must have sides of {MIN_SIDE} to {MAX_SIDE} pixels")
 
 
-def _rows(crops: npt.NDArray[np.uint8], spec: InputSpec, augment: bool) -> npt.NDArray[np.float32]:
-    """Model input, float32 [views * N, C, height, width], all crops of the first view first."""
+def _rows(crops: npt.NDArray[np.uint8], spec: InputSpec, augment: bool) -> Rows:
+    """Model input, a row for each view of each crop, all crops of the first view first."""
     if not augment:
         return prepare(crops, spec)
     return prepare(make_views(crops).reshape(-1, *crops.shape[1:]), spec)

@@ -9,11 +9,12 @@ import numpy as np
 import numpy.typing as npt
 
 from services.detector.decode import MAX_CANDIDATES, Candidates, decode
-from services.detector.letterbox import Geometry, letterbox
+from services.detector.letterbox import Geometry, letterbox_into, smallest_frame
 from services.detector.nms import suppress
 from serving.faces import DEFAULT_MAX_FACES
-from serving.preprocess import prepare
-from serving.repository.manifest import DetectionSpec, Manifest
+from serving.models.backends.base import Rows
+from serving.preprocess import encode, to_grey
+from serving.repository.manifest import Color, DetectionSpec, Manifest
 
 EDGE = 0.01
 """Boxes that come as near to the edge of a tile, as a share of its side, are taken to be cut by it."""
@@ -34,27 +35,27 @@ class DetectedFace:
 
 
 def prepare_images(
-    images: Sequence[npt.NDArray[np.uint8]], manifest: Manifest
-) -> tuple[npt.NDArray[np.float32], list[Geometry]]:
+    images: Sequence[npt.NDArray[np.uint8]], manifest: Manifest, frame: tuple[int, int] | None = None
+) -> tuple[Rows, list[Geometry]]:
     """Input for one run over several images of any size.
 
     Args:
         images: uint8 [height, width, 3] each, RGB, upright.
         manifest: of the detector.
+        frame: width and height in which they are put; None: the smallest of the manifest's that does for all of them.
 
     Returns:
-        float32 [N, C, height, width] as the manifest's input says, and one geometry per image for `find_faces`.
+        One row for each as the manifest's input says, and one geometry for each, for `find_faces`.
 
     Raises:
         ValueError: an image is not uint8 [height, width, 3].
     """
     spec = manifest.input
-    frames = np.empty((len(images), spec.height, spec.width, 3), np.uint8)
-    geometries = []
-    for i, image in enumerate(images):
-        frames[i], geometry = letterbox(image, spec.width, spec.height, spec.resize)
-        geometries.append(geometry)
-    return prepare(frames, spec), geometries
+    width, height = frame or smallest_frame([(image.shape[1], image.shape[0]) for image in images if image.size], spec)
+    frames = np.empty((len(images), height, width, 3), np.uint8)
+    geometries = [letterbox_into(frame, image, spec.resize) for frame, image in zip(frames, images, strict=True)]
+    pixels = to_grey(frames)[..., None] if spec.color is Color.GREY else frames
+    return encode(pixels, spec), geometries
 
 
 def find_faces(

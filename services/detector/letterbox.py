@@ -1,7 +1,9 @@
-"""Fits an image into a model's fixed input, keeping its proportions, and takes boxes back out again."""
+"""Fits an image into a model's input, keeping its proportions, and takes boxes back out again."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -9,6 +11,7 @@ import numpy.typing as npt
 
 from serving.images.crop import RESAMPLING
 from serving.images.shrink import shrink
+from serving.repository.manifest import InputSpec
 
 PAD_VALUE = 114
 """Grey level of the padding; Ultralytics trains with it."""
@@ -56,6 +59,26 @@ class Geometry:
         return np.asarray(np.clip((boxes - shift) / scale, 0, limit) + origin, np.float32)
 
 
+def smallest_frame(sizes: Sequence[tuple[int, int]], spec: InputSpec) -> tuple[int, int]:
+    """The smallest frame in which images are seen as large as in the full one.
+
+    Args:
+        sizes: width and height of each image, pixels; none: the full frame.
+        spec: of the detector's input.
+
+    Returns:
+        Width and height, one of `spec.frames`.
+    """
+    if not sizes:
+        return spec.frames[0]
+    scales = [min(spec.width / width, spec.height / height) for width, height in sizes]
+    needed = [
+        max(math.ceil(size[axis] * scale - 1e-6) for size, scale in zip(sizes, scales, strict=True)) for axis in (0, 1)
+    ]
+    fitting = (frame for frame in spec.frames if frame[0] >= needed[0] and frame[1] >= needed[1])
+    return min(fitting, key=lambda frame: frame[0] * frame[1], default=spec.frames[0])
+
+
 def letterbox(
     image: npt.NDArray[np.uint8], width: int, height: int, resize: str = "bilinear"
 ) -> tuple[npt.NDArray[np.uint8], Geometry]:
@@ -72,16 +95,23 @@ def letterbox(
     Raises:
         ValueError: the image is not uint8 [h, w, 3] with at least one pixel.
     """
+    frame = np.empty((height, width, 3), np.uint8)
+    return frame, letterbox_into(frame, image, resize)
+
+
+def letterbox_into(frame: npt.NDArray[np.uint8], image: npt.NDArray[np.uint8], resize: str = "bilinear") -> Geometry:
+    """As `letterbox`, into a frame that is there: uint8 [height, width, 3], filled whatever it held."""
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
         raise ValueError(f"expected uint8 [height, width, 3] with pixels, got {image.dtype} {list(image.shape)}")
+    height, width = frame.shape[:2]
     image_height, image_width = image.shape[:2]
     scale = min(width / image_width, height / image_height)
     inner_width = min(max(round(image_width * scale), 1), width)
     inner_height = min(max(round(image_height * scale), 1), height)
     pad_x, pad_y = (width - inner_width) // 2, (height - inner_height) // 2
     if (inner_width, inner_height) != (image_width, image_height):
-        image = np.asarray(shrink(image, inner_width, inner_height, RESAMPLING[resize]))
-    frame = np.full((height, width, 3), PAD_VALUE, np.uint8)
+        image = shrink(image, inner_width, inner_height, RESAMPLING[resize])
+    frame[:pad_y] = frame[pad_y + inner_height :] = PAD_VALUE
+    frame[:, :pad_x] = frame[:, pad_x + inner_width :] = PAD_VALUE
     frame[pad_y : pad_y + inner_height, pad_x : pad_x + inner_width] = image
-    geometry = Geometry(image_width, image_height, inner_width / image_width, inner_height / image_height, pad_x, pad_y)
-    return frame, geometry
+    return Geometry(image_width, image_height, inner_width / image_width, inner_height / image_height, pad_x, pad_y)

@@ -248,8 +248,11 @@ class ModelHost:
                 gpu=GpuSettings(settings.max_batch, settings.engine_cache),
                 like=like,
             )
+            spec = stored.manifest.input
             for size in warm_sizes(settings.max_batch):
-                check_outputs(stored.manifest, backend.run(tuning.probe(stored.manifest.input, size)), size)
+                check_outputs(stored.manifest, backend.run(tuning.probe(spec, size)), size)
+            for frame in spec.frames[1:]:
+                check_outputs(stored.manifest, backend.run(tuning.probe(spec, 1, frame)), 1)
         except (InvalidModelError, ModelLoadError, GpuMissingError):
             raise
         except Exception as error:

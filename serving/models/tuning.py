@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from serving.activation import softmax
 from serving.cpu import available_cpus, cpu_name, has_bf16
@@ -25,7 +26,7 @@ from serving.models.backends import BACKENDS, GPU_BACKENDS, engines, installed, 
 from serving.models.backends.base import Backend, ModelLoadError, Outputs, Rows
 from serving.models.backends.gpu import GpuSettings, find_gpu, lacks, require, runtime_version, tensorrt_version
 from serving.models.backends.timing import median_ms
-from serving.repository.manifest import InputSpec, Manifest
+from serving.repository.manifest import Encoding, InputSpec, Manifest
 from serving.repository.repository import StoredModel
 
 log = logging.getLogger(__name__)
@@ -141,13 +142,22 @@ def load(stored: StoredModel, how: Candidate, gpu: GpuSettings = GpuSettings()) 
     return load_backend(stored.file(how.variant), backend=how.backend, precision=how.precision, threads=how.threads)
 
 
-def probe(spec: InputSpec, batch: int) -> Rows:
-    """Smooth random input of the model's shape, the same at every call: float32 [batch, C, H, W]."""
+def probe(spec: InputSpec, batch: int, frame: tuple[int, int] | None = None) -> Rows:
+    """Smooth random input of the model's shape, the same at every call.
+
+    Args:
+        spec: of the model; says whether these are float32 [batch, C, H, W] or uint8 [batch, H, W, C].
+        batch: rows.
+        frame: width and height, one of `spec.frames`; None: the full ones.
+    """
+    width, height = frame or spec.frames[0]
     generator = np.random.default_rng(0)
     coarse = generator.random((batch, spec.channels, 8, 8), np.float32)
-    rows = coarse.repeat(-(-spec.height // 8), axis=2).repeat(-(-spec.width // 8), axis=3)
+    rows = coarse.repeat(-(-height // 8), axis=2).repeat(-(-width // 8), axis=3)[:, :, :height, :width]
+    if spec.encoding is Encoding.BYTES:
+        return np.ascontiguousarray((rows * 255).astype(np.uint8).transpose(0, 2, 3, 1))
     mean, std = (np.asarray(v, np.float32).reshape(1, -1, 1, 1) for v in (spec.mean, spec.std))
-    return np.ascontiguousarray((rows[:, :, : spec.height, : spec.width] - mean) / std)
+    return np.ascontiguousarray((rows - mean) / std, np.float32)
 
 
 def measure(
@@ -180,7 +190,7 @@ def measure(
     return results
 
 
-def _difference(actual: Rows, expected: Rows, stored: StoredModel) -> float:
+def _difference(actual: npt.NDArray[np.float32], expected: npt.NDArray[np.float32], stored: StoredModel) -> float:
     if stored.manifest.detection is not None:  # rows below the box are scores already
         actual, expected = actual[:, 4:], expected[:, 4:]
     else:

@@ -57,8 +57,19 @@ class ScoreRule(StrEnum):
     SUM = "sum"
 
 
+class Encoding(StrEnum):
+    """What goes into a graph.
+
+    `FLOATS`: float32 [N, C, height, width], values (pixel / 255 - mean) / std. `BYTES`: uint8 [N, height, width, C], of
+    which the graph itself makes that.
+    """
+
+    FLOATS = "float32"
+    BYTES = "uint8"
+
+
 class InputSpec(Frozen):
-    """The tensor the model eats: float32 [N, C, height, width], values (pixel / 255 - mean) / std."""
+    """The tensor the model eats; `encoding` says how pixels lie in it."""
 
     name: str = Field(min_length=1, max_length=128)
     width: int = Field(ge=8, le=4096, description="pixels")
@@ -76,9 +87,31 @@ class InputSpec(Frozen):
         description="classifiers: what is added to each side of the squared face box, as a share of its side",
     )
 
+    encoding: Encoding = Encoding.FLOATS
+    sides: tuple[Annotated[int, Field(ge=8, le=4096)], ...] = Field(
+        default=(),
+        max_length=16,
+        description="detectors: pixels that the shorter side of the input may have as well; for it the graph takes any "
+        "width and height of that size",
+    )
+
     @property
     def channels(self) -> int:
         return 1 if self.color is Color.GREY else 3
+
+    @property
+    def frames(self) -> tuple[tuple[int, int], ...]:
+        """Every width and height in which the model may be run: the full ones first, then with one side shorter."""
+        lying = [(self.width, side) for side in self.sides if side < self.height]
+        standing = [(side, self.height) for side in self.sides if side < self.width]
+        return ((self.width, self.height), *lying, *standing)
+
+    @property
+    def row_shapes(self) -> tuple[tuple[int, ...], ...]:
+        """Shapes of one row of the tensor, in the order of `frames`."""
+        if self.encoding is Encoding.BYTES:
+            return tuple((height, width, self.channels) for width, height in self.frames)
+        return tuple((self.channels, height, width) for width, height in self.frames)
 
     @model_validator(mode="after")
     def _channels_agree(self) -> Self:
@@ -168,6 +201,8 @@ class Manifest(Frozen):
                 raise ValueError(f"variant_backends names {variant!r}, which is no variant besides the default")
         if (self.task is Task.DETECT) != (self.detection is not None):
             raise ValueError("`detection` belongs to detectors, and to every detector")
+        if self.input.sides and self.task is not Task.DETECT:
+            raise ValueError("input.sides belongs to detectors: a classifier's crops are square")
         names = [label.name for label in self.labels]
         if len(set(names)) != len(names):
             raise ValueError("two labels have the same name")
@@ -180,6 +215,10 @@ class Manifest(Frozen):
         """SHA-256 of all that decides an answer: preprocessing, labels, outputs and file digests."""
         records = {"description", "license", "training", "evaluation", "variant_backends"}
         decisive = self.model_dump(mode="json", exclude=records)
+        # Versions from before these fields keep their digests.
+        for name in ("encoding", "sides"):
+            if getattr(self.input, name) == InputSpec.model_fields[name].default:
+                del decisive["input"][name]
         canonical = json.dumps(decisive, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()
 

@@ -14,6 +14,7 @@ from services.detector.engine import find_faces, prepare_images
 from services.ensembler.recipe import Recipe
 from serving.images.crop import cut_crops
 from serving.images.decode import decode
+from serving.models.backends.base import Rows
 from serving.preprocess import prepare
 from serving.repository.repository import ModelRepository, StoredModel
 
@@ -71,7 +72,7 @@ def recognize(image: bytes, models: Path, recipe: Recipe) -> Reference:
     return Reference({s.manifest.name: s.manifest.digest for s in (detector, *classifiers)}, faces)
 
 
-def _run(stored: StoredModel, rows: npt.NDArray[np.float32]) -> dict[str, npt.NDArray[np.float32]]:
+def _run(stored: StoredModel, rows: Rows) -> dict[str, npt.NDArray[np.float32]]:
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
     session = ort.InferenceSession(str(stored.file()), options, providers=["CPUExecutionProvider"])

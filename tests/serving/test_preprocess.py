@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from serving.preprocess import prepare, to_grey
-from serving.repository.manifest import Color, InputSpec
+from serving.preprocess import floats, prepare, to_grey
+from serving.repository.manifest import Color, Encoding, InputSpec
 
 
 def spec(
@@ -82,3 +82,13 @@ def test_each_crop_is_prepared_alone() -> None:
     together = prepare(crops, spec())
     for index in range(4):
         np.testing.assert_array_equal(together[index : index + 1], prepare(crops[index : index + 1], spec()))
+
+
+@pytest.mark.parametrize("color", list(Color))
+def test_a_graph_that_takes_bytes_is_given_the_pixels_themselves(color: Color) -> None:
+    wanted = spec(color, mean=0.5, std=0.25)
+    taken = wanted.model_copy(update={"encoding": Encoding.BYTES})
+    pixels = prepare(noise(2, 20), taken)
+    assert pixels.dtype == np.uint8
+    assert pixels.shape == (2, 8, 8, taken.channels)
+    np.testing.assert_array_equal(floats(pixels, taken), prepare(noise(2, 20), wanted))

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-Rows = npt.NDArray[np.float32]
+Rows = npt.NDArray[np.float32] | npt.NDArray[np.uint8]
 Outputs = dict[str, npt.NDArray[np.float32]]
 
 
@@ -39,7 +39,7 @@ class Backend(ABC):
         """Runs the model once. Safe to call from several threads.
 
         Args:
-            rows: float32 [N, ...], as the model's manifest describes it.
+            rows: float32 or uint8 [N, ...], as the model's manifest describes it.
 
         Returns:
             Output name to float32 [N, ...].

@@ -22,6 +22,7 @@ from serving.models.backends import Backend, load_backend
 from serving.models.backends.buckets import bucket_sizes
 from serving.models.backends.gpu import Gpu, GpuSettings, find_gpu, require, runtime_version, tensorrt_version
 from serving.models.backends.providers import GpuPlan
+from serving.repository.manifest import Encoding
 from serving.repository.repository import StoredModel
 
 log = logging.getLogger(__name__)
@@ -39,7 +40,7 @@ class EngineKey:
 
     Attributes:
         digest: SHA-256 of the model file.
-        shape: of one row: channels, height, width.
+        shape: of one row; where it may be smaller, also that of the smallest.
         profile: least, most common and largest number of rows.
     """
 
@@ -123,7 +124,7 @@ def engine_key(stored: StoredModel, precision: str, variant: str, gpu: Gpu, max_
     return EngineKey(
         digest,
         precision,
-        plan.shape,
+        (*plan.shape, *plan.smallest) if plan.shapes else plan.shape,
         plan.profile,
         runtime_version(),
         tensorrt_version() or "none",
@@ -135,7 +136,9 @@ def engine_key(stored: StoredModel, precision: str, variant: str, gpu: Gpu, max_
 def make_plan(stored: StoredModel, max_batch: int) -> GpuPlan:
     """Buckets and shapes by the manifest."""
     spec = stored.manifest.input
-    return GpuPlan(spec.name, (spec.channels, spec.height, spec.width), bucket_sizes(max_batch))
+    full, *others = spec.row_shapes
+    as_bytes = spec.encoding is Encoding.BYTES
+    return GpuPlan(spec.name, full, bucket_sizes(max_batch), shapes=tuple(others), bytes_in=as_bytes)
 
 
 def is_built(stored: StoredModel, precision: str, variant: str, settings: GpuSettings) -> bool:
@@ -162,7 +165,8 @@ def build(stored: StoredModel, precision: str, variant: str, settings: GpuSettin
             stored.file(variant), backend="tensorrt", precision=precision, plan=replace(plan, engines=staging)
         )
         for rows in plan.buckets:
-            backend.run(np.zeros((rows, *plan.shape), np.float32))
+            shape = (rows, *plan.shape)
+            backend.run(np.zeros(shape, np.uint8) if plan.bytes_in else np.zeros(shape, np.float32))
     return cache.folder(key)
 
 

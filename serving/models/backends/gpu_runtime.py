@@ -24,7 +24,7 @@ GRAPH_ID, NO_GRAPH = "gpu_graph_id", "-1"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Bucket:
-    """Buffers of one batch size, which never move: a recorded graph holds their addresses."""
+    """Buffers of one batch size and shape, which never move: a recorded graph holds their addresses."""
 
     padded: Rows
     on_gpu: Any
@@ -56,7 +56,7 @@ class GpuBackend(Backend):
         self.name = backend
         self.precision = precision
         self._path, self._plan = path, plan
-        self._buckets: dict[int, _Bucket] = {}
+        self._buckets: dict[tuple[int, ...], _Bucket] = {}
         self._graphs = backend == "cuda" and plan.graphs
         try:
             self._session = self._open()
@@ -122,9 +122,10 @@ class GpuBackend(Backend):
         log.warning("%s runs without CUDA graphs: %s", self._path, reason)
 
     def _run_bound(self, size: int, rows: Rows) -> Outputs:
-        bucket = self._buckets.get(size)
+        shape = (size, *rows.shape[1:])
+        bucket = self._buckets.get(shape)
         if bucket is None:
-            bucket = self._buckets[size] = self._bind(size)
+            bucket = self._buckets[shape] = self._bind(shape)
         count = len(rows)
         bucket.padded[:count] = rows
         bucket.padded[count:] = 0
@@ -132,10 +133,10 @@ class GpuBackend(Backend):
         bucket.session.run_with_iobinding(bucket.binding, bucket.options)
         return {name: np.array(value.numpy()[:count], np.float32) for name, value in bucket.outputs.items()}
 
-    def _bind(self, size: int) -> _Bucket:
+    def _bind(self, shape: tuple[int, ...]) -> _Bucket:
         """Buffers on the GPU; a first run, not recorded, tells the shapes of the outputs."""
-        session = self._session if self._rows is None else self._open(size)
-        padded = np.zeros((size, *self._plan.shape), np.float32)
+        session = self._session if self._rows is None else self._open(shape[0])
+        padded = np.zeros(shape, np.uint8 if self._plan.bytes_in else np.float32)
         answers = session.run(self._outputs, {self._input: padded}, self._run_options(NO_GRAPH))
         on_gpu = ort.OrtValue.ortvalue_from_numpy(padded, "cuda", 0)
         binding = session.io_binding()
@@ -144,7 +145,13 @@ class GpuBackend(Backend):
         for name, answer in zip(self._outputs, answers, strict=True):
             outputs[name] = ort.OrtValue.ortvalue_from_shape_and_type(answer.shape, answer.dtype, "cuda", 0)
             binding.bind_ortvalue_output(name, outputs[name])
-        return _Bucket(padded, on_gpu, outputs, session, binding, self._run_options(str(size)))
+        return _Bucket(padded, on_gpu, outputs, session, binding, self._run_options(self._graph_id(shape)))
+
+    def _graph_id(self, shape: tuple[int, ...]) -> str:
+        """A number for each batch size and shape."""
+        shapes = (self._plan.shape, *self._plan.shapes)
+        place = shapes.index(shape[1:]) if shape[1:] in shapes else 0
+        return str(shape[0] + place * (self._plan.buckets[-1] + 1))
 
     def _run_options(self, graph: str) -> Any:
         options = ort.RunOptions()

@@ -21,7 +21,9 @@ class GpuPlan:
 
     Attributes:
         input: name of the model's input.
-        shape: of one row: channels, height, width.
+        shape: of one row: channels, height, width, or height, width, channels where `bytes_in`.
+        shapes: of rows that are run as well.
+        bytes_in: rows are uint8, not float32.
         buckets: rows of a run, ascending.
         engines: TensorRT: folder of this model's engines.
         graphs: CUDA: record each bucket's kernels once and replay them, where the model allows it.
@@ -36,6 +38,13 @@ class GpuPlan:
     graphs: bool = True
     tf32: bool = False
     fixed: bool = False
+    shapes: tuple[tuple[int, ...], ...] = ()
+    bytes_in: bool = False
+
+    @property
+    def smallest(self) -> tuple[int, ...]:
+        """Each side as small as it may be."""
+        return tuple(min(sides) for sides in zip(self.shape, *self.shapes, strict=True))
 
     @property
     def profile(self) -> tuple[int, int, int]:
@@ -67,7 +76,10 @@ def tensorrt_options(plan: GpuPlan, precision: str) -> dict[str, str]:
         plan: with a folder for engines.
         precision: `fp16`; `int8` of a file with QuantizeLinear/DequantizeLinear pairs, whose other layers run in fp16.
     """
-    least, common, most = (_shape(plan, rows) for rows in plan.profile)
+    least, common, most = (
+        _shape(plan, rows, shape)
+        for rows, shape in zip(plan.profile, (plan.smallest, plan.shape, plan.shape), strict=True)
+    )
     return {
         "device_id": "0",
         "trt_fp16_enable": "1",
@@ -91,6 +103,6 @@ def provider_list(backend: str, plan: GpuPlan, precision: str, *, graphs: bool) 
     return [(PROVIDERS["tensorrt"], tensorrt_options(plan, precision)), cuda, CPU]
 
 
-def _shape(plan: GpuPlan, rows: int) -> str:
-    sides: Sequence[int] = (rows, *plan.shape)
+def _shape(plan: GpuPlan, rows: int, shape: Sequence[int]) -> str:
+    sides = (rows, *shape)
     return f"{plan.input}:{'x'.join(str(side) for side in sides)}"

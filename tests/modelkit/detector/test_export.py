@@ -7,10 +7,11 @@ import onnx
 import pytest
 import torch
 
-from modelkit.detector.export import INPUT, OUTPUT, export
+from modelkit.detector.export import INPUT, OUTPUT, export, input_spec
 from modelkit.detector.network import build
 from modelkit.publishing.half_weights import store_as_half
 from serving.models.backends import load_backend
+from serving.preprocess import normalise
 
 pytestmark = pytest.mark.toolchain
 
@@ -29,14 +30,19 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[torch.nn.Module,
 
 
 @pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
-@pytest.mark.parametrize("batch", [1, 3])
-def test_any_batch_answers_as_torch_does(exported: tuple[torch.nn.Module, Path], backend: str, batch: int) -> None:
+@pytest.mark.parametrize(
+    ("batch", "width", "height"), [(1, 96, 96), (3, 96, 96), (2, 96, 64), (1, 64, 96), (1, 160, 128)]
+)
+def test_any_batch_and_frame_answers_as_torch_does(
+    exported: tuple[torch.nn.Module, Path], backend: str, batch: int, width: int, height: int
+) -> None:
     net, path = exported
-    images = torch.rand(batch, 3, 96, 96, generator=torch.Generator().manual_seed(batch))
+    pixels = np.random.default_rng(batch).integers(0, 256, (batch, height, width, 3), np.uint8)
     with torch.inference_mode():
-        expected = net(images)[0].numpy()
-    actual = load_backend(path, backend=backend).run(images.numpy())[OUTPUT]
-    assert actual.shape == expected.shape == (batch, 11, 189)
+        expected = net(torch.from_numpy(normalise(pixels, input_spec(96))))[0].numpy()
+    actual = load_backend(path, backend=backend).run(pixels)[OUTPUT]
+    anchors = sum(width // stride * (height // stride) for stride in (8, 16, 32))
+    assert actual.shape == expected.shape == (batch, 11, anchors)
     assert np.abs(actual[:, 4:] - expected[:, 4:]).max() <= 1e-3
     assert np.abs(actual[:, :4] - expected[:, :4]).max() <= 1.5
 

@@ -14,6 +14,7 @@ from cli.models import app
 from modelkit.shims.ultralytics import install
 from serving.expressions import Expression
 from serving.models.backends import load_backend
+from serving.preprocess import normalise
 from serving.repository.repository import ModelRepository, StoredModel
 
 pytestmark = pytest.mark.toolchain
@@ -55,10 +56,10 @@ def test_the_published_file_answers_as_the_checkpoint(tmp_path: Path, architectu
         "Happy": Expression.HAPPY,
         "Surprise": Expression.SURPRISED,
     }
-    images = torch.rand(2, 3, SIDE, SIDE)
+    pixels = np.random.default_rng(0).integers(0, 256, (2, SIDE, SIDE, 3), np.uint8)
     with torch.inference_mode():
-        expected = network(images)[0].numpy()
-    actual = load_backend(model.file()).run(images.numpy())["output0"]
+        expected = network(torch.from_numpy(normalise(pixels, manifest.input)))[0].numpy()
+    actual = load_backend(model.file()).run(pixels)["output0"]
     assert np.abs(actual[:, 4:] - expected[:, 4:]).max() < 1e-3
 
 

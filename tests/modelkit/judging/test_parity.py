@@ -15,7 +15,7 @@ from torch import nn
 from typer.testing import CliRunner
 
 from cli.models import app
-from modelkit.detector.release import input_spec as detector_input
+from modelkit.detector.export import input_spec as detector_input
 from modelkit.judging.parity import ExportError, check_classifier, check_detector, stand_ins
 from modelkit.publishing.simplify import simplify
 from serving.models.backends import load_backend
@@ -23,7 +23,7 @@ from serving.repository.manifest import Color, InputSpec
 from serving.repository.repository import ModelRepository
 from tests.modelkit.importing.test_yolo import saved
 from tests.modelkit.pictures import crops
-from tests.tiny_models import DETECTOR_SIDE, SIDE, classifier_graph, detector_graph
+from tests.tiny_models import DETECTOR_SIDE, SIDE, bytes_graph, classifier_graph, detector_graph
 
 pytestmark = [pytest.mark.toolchain, pytest.mark.usefixtures("one_thread")]
 
@@ -105,8 +105,8 @@ class Box(nn.Module):
 
 
 def test_detectors_are_held_to_the_same_on_photos_of_any_size(tmp_path: Path) -> None:
-    (tmp_path / "model.onnx").write_bytes(detector_graph())
     spec, photos = detector_input(DETECTOR_SIDE), stand_ins()
+    (tmp_path / "model.onnx").write_bytes(bytes_graph(detector_graph(), spec.mean, spec.std, free=True))
     parity = check_detector(Box(), tmp_path / "model.onnx", spec, photos)
     assert (parity.pictures, parity.same_first) == (len(photos), 1)
     with pytest.raises(ExportError, match="is not allowed"):

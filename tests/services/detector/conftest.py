@@ -1,6 +1,7 @@
 """Manifests for detectors that exist only in tests."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -30,6 +31,7 @@ def make_manifest() -> MakeManifest:
         activation: Activation = Activation.NONE,
         temperature: float = 1.0,
         threshold: float = 0.25,
+        **of_input: Any,
     ) -> Manifest:
         named = labels if labels is not None else {e.value: e for e in EXPRESSIONS}
         return Manifest(
@@ -37,7 +39,9 @@ def make_manifest() -> MakeManifest:
             version="1",
             task=Task.DETECT,
             architecture="test",
-            input=InputSpec(name="images", width=64, height=64, color=Color.RGB, mean=(0, 0, 0), std=(1, 1, 1)),
+            input=InputSpec(
+                name="images", width=64, height=64, color=Color.RGB, mean=(0, 0, 0), std=(1, 1, 1), **of_input
+            ),
             labels=tuple(Label(name=name, expression=expression) for name, expression in named.items()),
             output=OutputSpec(scores="output0", activation=activation, temperature=temperature),
             detection=DetectionSpec(score_rule=rule, score_threshold=threshold, iou_threshold=0.5),

@@ -4,6 +4,9 @@ import numpy as np
 import pytest
 
 from services.detector.engine import find_faces, prepare_images
+from services.detector.letterbox import letterbox, smallest_frame
+from serving.preprocess import floats
+from serving.repository.manifest import Encoding
 
 from .conftest import MakeManifest
 
@@ -98,3 +101,41 @@ def test_small_faces_take_no_large_faces_place(make_manifest: MakeManifest) -> N
     assert [f.score for f in found] == pytest.approx([0.5, 0.5])
     assert len(find_faces(raw, geometry, manifest, max_faces=1, min_face_size=10)) == 1
     assert find_faces(raw, geometry, manifest, min_face_size=100) == []
+
+
+def test_a_picture_goes_into_the_smallest_frame_that_holds_it(make_manifest: MakeManifest) -> None:
+    manifest = make_manifest(encoding=Encoding.BYTES, sides=(32, 48))
+    white = [np.full((*size, 3), 255, np.uint8) for size in ((480, 640), (640, 300), (100, 600), (500, 490))]
+    shapes = {prepare_images([image], manifest)[0].shape[1:] for image in white}
+    assert shapes == {(48, 64, 3), (64, 32, 3), (32, 64, 3), (64, 64, 3)}
+    rows, (geometry,) = prepare_images(white[:1], manifest)
+    assert rows.dtype == np.uint8
+    assert (rows == 255).all(), "nothing of it is padding"
+    np.testing.assert_array_equal(geometry.to_image(np.array([[0, 0, 64, 48]], np.float32)), [[0, 0, 640, 480]])
+
+
+def test_pictures_of_one_run_share_a_frame_that_does_for_all(make_manifest: MakeManifest) -> None:
+    manifest = make_manifest(encoding=Encoding.BYTES, sides=(32, 48))
+    lying, standing = np.zeros((32, 64, 3), np.uint8), np.zeros((64, 32, 3), np.uint8)
+    assert prepare_images([lying, standing], manifest)[0].shape == (2, 64, 64, 3)
+    assert prepare_images([lying, lying], manifest)[0].shape == (2, 32, 64, 3)
+    assert prepare_images([lying], manifest, (64, 48))[0].shape == (1, 48, 64, 3)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 5000), (333, 500), (511, 512), (641, 480), (427, 640), (299, 300)])
+def test_a_picture_is_as_large_in_its_frame_as_in_the_full_one(
+    size: tuple[int, int], make_manifest: MakeManifest
+) -> None:
+    spec = make_manifest(sides=(32, 40, 48)).input
+    frame = smallest_frame([size], spec)
+    image = np.zeros((size[1], size[0], 3), np.uint8)
+    own, full = letterbox(image, *frame)[1], letterbox(image, spec.width, spec.height)[1]
+    assert (own.scale_x, own.scale_y) == (full.scale_x, full.scale_y)
+
+
+def test_floats_and_bytes_are_the_same_input(make_manifest: MakeManifest) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (50, 70, 3), np.uint8)
+    as_bytes, as_floats = make_manifest(encoding=Encoding.BYTES), make_manifest()
+    pixels, _ = prepare_images([image], as_bytes)
+    rows, _ = prepare_images([image], as_floats)
+    np.testing.assert_array_equal(floats(pixels, as_bytes.input), rows)

@@ -18,11 +18,12 @@ from services.detector.service import DetectorService
 from services.detector.settings import DetectorSettings
 from serving.images.crop import cut_crops
 from serving.images.decode import decode
+from serving.repository.manifest import Encoding
 from serving.tensors import from_tensor
 from tests.circles import no_circles
 from tests.services.running import refusal, serve
 from tests.serving.images.files import encode, png_header
-from tests.tiny_models import DETECTOR_SIDE, FACE, detector_graph, detector_manifest, publish
+from tests.tiny_models import DETECTOR_SIDE, FACE, bytes_graph, detector_graph, detector_manifest, publish
 
 Status = grpc.StatusCode
 
@@ -262,3 +263,34 @@ async def test_a_picture_that_fails_is_let_go_of_at_once(detector: Any, image: b
             with pytest.raises(grpc.aio.AioRpcError):
                 await detector.Detect(detector_pb2.DetectRequest(image=image), timeout=timeout)
         await asyncio.sleep(0.05)
+
+
+@pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
+async def test_a_model_of_many_frames_that_takes_bytes_answers_as_the_one_that_does_not(
+    tmp_path: Path, backend: str
+) -> None:
+    plain = detector_manifest(version="1")
+    spec = plain.input.model_copy(update={"encoding": Encoding.BYTES, "sides": (32, 48)})
+    publish(tmp_path, plain, detector_graph())
+    publish(
+        tmp_path,
+        detector_manifest(version="2", input=spec),
+        bytes_graph(detector_graph(), (0,) * 3, (1,) * 3, free=True),
+    )
+    chosen = settings(tmp_path, model="detector:1+2", backend=backend)
+    async with serve(DetectorService(chosen), chosen) as channel:
+        stub = detector_pb2_grpc.DetectorStub(channel)
+        # Square, lying, standing; all at once, so that some share a run.
+        images = [picture(), picture(128, 96), picture(96, 128), picture(128, 64), picture(64, 128)] * 2
+        old = await asyncio.gather(*(detect(stub, image, model_version="1") for image in images))
+        new = await asyncio.gather(*(detect(stub, image, model_version="2") for image in images))
+        for image, before, after in zip(images, old, new, strict=True):
+            height, width = decode(image).shape[:2]
+            assert (after.image_size.width, after.image_size.height) == (width, height)
+            if width == height:
+                assert after.detections[0].score == pytest.approx(before.detections[0].score, abs=1e-6)
+                np.testing.assert_allclose(box(after.detections[0]), box(before.detections[0]), atol=1e-3)
+            # The full frame of the old one is padded with grey, which counts to its brightness.
+            assert after.detections[0].score == pytest.approx(decode(image).mean() / 255, abs=2e-3)
+        tiled = await detect(stub, picture(256, 128), model_version="2", detail=2)
+        assert tiled.detections
