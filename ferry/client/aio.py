@@ -12,7 +12,7 @@ from google.protobuf.message import Message
 
 import ferry
 from ferry.client import calls, convert
-from ferry.client.calls import DEFAULT_TIMEOUT, BatchItem, Call
+from ferry.client.calls import DEFAULT_TIMEOUT, BatchItem, Call, Question
 from ferry.client.diagnosis import Endpoint
 from ferry.client.errors import FerryError
 from ferry.client.images import Image
@@ -68,7 +68,13 @@ class AsyncClient:
         self._opened: tuple[grpc.aio.Channel, Stub] | None = None
 
     async def recognize(
-        self, image: Image, *, timeout: float | None = None, request_id: str | None = None, **options: Unpack[Options]
+        self,
+        image: Image,
+        *,
+        timeout: float | None = None,
+        request_id: str | None = None,
+        shrink: bool = False,
+        **options: Unpack[Options],
     ) -> Recognition:
         """Recognises the expressions of all faces in one image.
 
@@ -77,29 +83,37 @@ class AsyncClient:
                 Pillow's, or a NumPy array, uint8 [height, width, 3] in the order red, green, blue.
             timeout: seconds.
             request_id: names the call in answers, logs and feedback, 8 to 64 of 0-9 A-Z a-z . _ -; None: a new one.
+            shrink: of an image above 10 MiB or 40 megapixels, what clusters take by default, send a smaller copy, a
+                JPEG, made with Pillow. Boxes, image_size and min_face_size are in pixels of `image`.
             options: see `Options`.
 
         Raises:
             FerryError: or one of its kinds, such as InvalidImageError.
         """
-        message = await asyncio.to_thread(calls.request, image, options)
-        call = self._call(timeout, request_id, len(message.image))
-        return convert.recognition(await self._ask(self._stub.Recognize, message, call))
+        question = await asyncio.to_thread(calls.question, image, options, shrink=shrink)
+        call = self._call(timeout, request_id, len(question.message.image))
+        return question.answer(await self._ask(self._stub.Recognize, question.message, call))
 
     async def recognize_batch(
-        self, images: Iterable[Image], *, timeout: float | None = None, **options: Unpack[Options]
+        self,
+        images: Iterable[Image],
+        *,
+        timeout: float | None = None,
+        shrink: bool = False,
+        **options: Unpack[Options],
     ) -> AsyncIterator[BatchItem]:
         """Recognises many images, as many as you like; one that fails has its error in the place of an answer.
 
         Args:
             images: as for `recognize`; taken from the iterable as they are sent.
             timeout: seconds for each 16 images.
+            shrink: as for `recognize`.
             options: see `Options`; the same for all images.
 
         Yields:
             Position of the image, from 0, and its answer or error, in the order in which they are ready.
         """
-        remaining = calls.chunks(images, options)
+        remaining = calls.chunks(images, options, shrink=shrink)
         while (chunk := await asyncio.to_thread(next, remaining, None)) is not None:
             for item in chunk.results:
                 yield item
@@ -172,10 +186,10 @@ class AsyncClient:
     ) -> None:
         await self.close()
 
-    async def _alone(self, index: int, message: gateway_pb2.RecognizeRequest, timeout: float) -> BatchItem:
-        call = self._call(timeout, None, len(message.image))
+    async def _alone(self, index: int, question: Question, timeout: float) -> BatchItem:
+        call = self._call(timeout, None, len(question.message.image))
         try:
-            return index, convert.recognition(await self._ask(self._stub.Recognize, message, call))
+            return index, question.answer(await self._ask(self._stub.Recognize, question.message, call))
         except FerryError as error:
             return index, error
 

@@ -7,6 +7,7 @@ import re
 import secrets
 import time
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import TypeAlias
 
 import grpc
@@ -14,9 +15,9 @@ import grpc
 from ferry.client import convert, errors
 from ferry.client.diagnosis import Endpoint
 from ferry.client.errors import FerryError, InvalidImageError, InvalidRequestError
-from ferry.client.images import LARGEST_IMAGE_BYTES, Image, read
+from ferry.client.images import LARGEST_IMAGE_BYTES, Image, read, read_small
 from ferry.client.options import Options, to_proto
-from ferry.client.results import Label, Recognition
+from ferry.client.results import Label, Recognition, Size
 from ferry.client.tracing import with_trace_context
 from ferry.transport import IMAGE_BYTES_KEY, LOST_KEY
 from ferry.v1 import gateway_pb2, types_pb2
@@ -43,8 +44,6 @@ _REQUEST_ID = re.compile(r"[0-9A-Za-z._-]{8,64}")
 
 BatchItem: TypeAlias = tuple[int, Recognition | FerryError]
 """Position of an image in its batch, and what became of it."""
-BatchRequest: TypeAlias = tuple[int, gateway_pb2.RecognizeRequest]
-"""Position of an image in its batch, and what is asked about it."""
 _HIDDEN = "Internal error from Core"
 """How gRPC words it when it does not know."""
 
@@ -127,11 +126,30 @@ def metadata(pairs: Iterable[tuple[str, str]], api_key: str | None) -> tuple[tup
     return (*pairs, *key)
 
 
-def request(image: Image, options: Options) -> gateway_pb2.RecognizeRequest:
-    """The message for one image; see `images.read` and `options.to_proto` for what it raises."""
-    return gateway_pb2.RecognizeRequest(
-        image=read(image), options=to_proto(options), bypass_cache=options.get("bypass_cache", False)
-    )
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One image.
+
+    Attributes:
+        message: what is sent.
+        size: of the upright image, where a smaller copy is sent; else None.
+    """
+
+    message: gateway_pb2.RecognizeRequest
+    size: Size | None = None
+
+    def answer(self, response: gateway_pb2.RecognizeResponse) -> Recognition:
+        """As the caller should see it."""
+        return convert.recognition(response, self.size)
+
+
+def question(image: Image, options: Options, *, shrink: bool = False) -> Question:
+    """For one image; see `images.read` and `options.to_proto` for what it raises."""
+    data, size, factor = read_small(image) if shrink else (read(image), None, 1.0)
+    given = to_proto(options)
+    given.min_face_size *= factor
+    bypass_cache = options.get("bypass_cache", False)
+    return Question(gateway_pb2.RecognizeRequest(image=data, options=given, bypass_cache=bypass_cache), size)
 
 
 def labels(given: Iterable[Label]) -> Iterator[gateway_pb2.SubmitFeedbackBatchRequest]:
@@ -175,20 +193,19 @@ class Chunk:
     def __init__(self) -> None:
         self.results: list[BatchItem] = []
         """What is known without asking: the errors of images that could not be read."""
-        self._waiting: dict[int, gateway_pb2.RecognizeRequest] = {}
+        self._waiting: dict[int, Question] = {}
         self._sent: list[int] = []
         self._bytes = 0
 
-    def has_room(self, message: gateway_pb2.RecognizeRequest) -> bool:
-        """True when `message` can travel with those that are here."""
-        return not self._waiting or (
-            len(self._waiting) < CHUNK_IMAGES and self._bytes + len(message.image) <= LARGEST_IMAGE_BYTES
-        )
+    def has_room(self, question: Question) -> bool:
+        """True when `question` can travel with those that are here."""
+        size = self._bytes + len(question.message.image)
+        return not self._waiting or (len(self._waiting) < CHUNK_IMAGES and size <= LARGEST_IMAGE_BYTES)
 
-    def add(self, index: int, message: gateway_pb2.RecognizeRequest) -> None:
+    def add(self, index: int, question: Question) -> None:
         """Puts the image at `index` of the batch into the chunk."""
-        self._waiting[index] = message
-        self._bytes += len(message.image)
+        self._waiting[index] = question
+        self._bytes += len(question.message.image)
 
     @property
     def waiting(self) -> bool:
@@ -200,27 +217,29 @@ class Chunk:
         self._sent = list(self._waiting)
         images = len(self._sent)
         return (
-            gateway_pb2.RecognizeManyRequest(request=request, images=images) for request in list(self._waiting.values())
+            gateway_pb2.RecognizeManyRequest(request=waiting.message, images=images)
+            for waiting in list(self._waiting.values())
         )
 
     def accept(self, response: gateway_pb2.RecognizeManyResponse, call: Call) -> Iterator[BatchItem]:
         """The result in `response`, with its index in the batch; nothing for an index that does not wait."""
         index = self._sent[response.index] if response.index < len(self._sent) else -1
-        if self._waiting.pop(index, None) is None:
+        asked = self._waiting.pop(index, None)
+        if asked is None:
             return
         if response.HasField("response"):
-            yield index, convert.recognition(response.response)
+            yield index, asked.answer(response.response)
         else:
             yield index, errors.from_item(response.error, call.request_id)
 
-    def single_out(self, error: FerryError) -> BatchRequest | None:
+    def single_out(self, error: FerryError) -> tuple[int, Question] | None:
         """The image to ask for in a call of its own, where `error` of a call with many does not say which one it is of:
         the largest, if one was too large for a message. gRPC for asyncio has an error of its own in place of whatever a
         gateway says while it is still sent to."""
         hidden = isinstance(error, InvalidImageError) or (error.code == "INTERNAL" and _HIDDEN in str(error))
         if not hidden:
             return None
-        index = max(self._waiting, key=lambda index: len(self._waiting[index].image))
+        index = max(self._waiting, key=lambda index: len(self._waiting[index].message.image))
         return index, self._waiting.pop(index)
 
     def end(self, error: FerryError) -> Iterator[BatchItem]:
@@ -230,18 +249,18 @@ class Chunk:
             yield index, error
 
 
-def chunks(images: Iterable[Image], options: Options) -> Iterator[Chunk]:
+def chunks(images: Iterable[Image], options: Options, *, shrink: bool = False) -> Iterator[Chunk]:
     """Splits a batch; reads images only as chunks are taken, so that a long batch never lies in memory whole."""
     to_proto(options)
     chunk = Chunk()
     for index, image in enumerate(images):
         try:
-            message = request(image, options)
+            asked = question(image, options, shrink=shrink)
         except InvalidImageError as error:
             chunk.results.append((index, error))
             continue
-        if not chunk.has_room(message):
+        if not chunk.has_room(asked):
             yield chunk
             chunk = Chunk()
-        chunk.add(index, message)
+        chunk.add(index, asked)
     yield chunk

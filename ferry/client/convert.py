@@ -25,12 +25,19 @@ _EXPRESSIONS: dict[int, str] = {
 }
 
 
-def recognition(message: gateway_pb2.RecognizeResponse) -> Recognition:
-    """The answer for one image."""
+def recognition(message: gateway_pb2.RecognizeResponse, size: Size | None = None) -> Recognition:
+    """The answer for one image.
+
+    Args:
+        message: as it came.
+        size: of the upright image of which a smaller copy was sent: boxes are in its pixels; None: it was sent itself.
+    """
     times = message.timings
+    sent = Size(message.image_size.width, message.image_size.height)
+    scales = (1.0, 1.0) if size is None else (size.width / max(1, sent.width), size.height / max(1, sent.height))
     return Recognition(
-        faces=tuple(map(_face, message.faces)),
-        image_size=Size(message.image_size.width, message.image_size.height),
+        faces=tuple(_face(face, *scales) for face in message.faces),
+        image_size=size or sent,
         models=tuple(map(_model, message.models)),
         timings=Timings(
             total_ms=times.total_ms,
@@ -64,10 +71,10 @@ def status(message: gateway_pb2.GetStatusResponse) -> ClusterStatus:
     )
 
 
-def _face(message: types_pb2.Face) -> Face:
+def _face(message: types_pb2.Face, across: float, down: float) -> Face:
     box = message.box
     return Face(
-        box=Box(box.x_min, box.y_min, box.x_max, box.y_max),
+        box=Box(box.x_min * across, box.y_min * down, box.x_max * across, box.y_max * down),
         score=message.detection_score,
         expression=_expression(message.expression),
         confidence=message.confidence,

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Protocol, TypeAlias, runtime_checkable
 
 from ferry.client.errors import InvalidImageError
+from ferry.client.results import Size
 from ferry.transport import MAX_MESSAGE_BYTES
 
 
@@ -26,8 +27,17 @@ LARGEST_IMAGE_BYTES = MAX_MESSAGE_BYTES - (1 << 20)
 """What fits into a message beside the options; the cluster's own limit is usually lower (10 MiB)."""
 
 
-def read(image: Image) -> bytes:
-    """The encoded bytes of `image`; reads no more than a message can carry.
+MAX_BYTES, MAX_MEGAPIXELS = 10 << 20, 40.0
+"""What a cluster takes of one image, unless it is told otherwise."""
+_LARGEST_TO_SHRINK = 1 << 30
+
+
+def read(image: Image, limit: int = LARGEST_IMAGE_BYTES) -> bytes:
+    """The encoded bytes of `image`.
+
+    Args:
+        image: of any kind.
+        limit: bytes; no more are read.
 
     Raises:
         InvalidImageError: the file cannot be read, holds more than a message can carry, or the array is no picture.
@@ -36,27 +46,39 @@ def read(image: Image) -> bytes:
     if isinstance(image, Pixels):
         from ferry.client.pixels import encode  # with Pillow, which nobody else needs
 
-        return _bounded(encode(image))
+        return _bounded(encode(image), limit)
     if isinstance(image, (bytes, bytearray, memoryview)):
-        return _bounded(bytes(image))
+        return _bounded(bytes(image), limit)
     if isinstance(image, (str, os.PathLike)):
         try:
             with Path(image).open("rb") as file:
-                return _bounded(file.read(LARGEST_IMAGE_BYTES + 1))
+                return _bounded(file.read(limit + 1), limit)
         except (OSError, ValueError) as error:
             reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
             raise InvalidImageError(f"cannot read {os.fspath(image)}: {reason}", field="image") from error
     if hasattr(image, "read"):
-        data = image.read(LARGEST_IMAGE_BYTES + 1)
+        data = image.read(limit + 1)
         if not isinstance(data, bytes):
             raise TypeError("open the image file in binary mode ('rb')")
-        return _bounded(data)
+        return _bounded(data, limit)
     raise TypeError(f"an image is a path, bytes, a file opened in binary mode or pixels, not {type(image).__name__}")
 
 
-def _bounded(data: bytes) -> bytes:
-    if len(data) > LARGEST_IMAGE_BYTES:
-        raise InvalidImageError(
-            f"the image is larger than {LARGEST_IMAGE_BYTES >> 20} MiB, the most a message can carry", field="image"
-        )
+def read_small(image: Image) -> tuple[bytes, Size | None, float]:
+    """As `read`, but of an image that is larger than a cluster takes a smaller copy; then also the size of the upright
+    image before, and the factor to the new one. Needs Pillow.
+
+    Raises:
+        InvalidImageError, TypeError: as `read`.
+    """
+    from ferry.client.pixels import shrink  # with Pillow, which nobody else needs
+
+    data, size, factor = shrink(read(image, _LARGEST_TO_SHRINK), MAX_BYTES, MAX_MEGAPIXELS)
+    return _bounded(data, LARGEST_IMAGE_BYTES), size, factor
+
+
+def _bounded(data: bytes, limit: int) -> bytes:
+    if len(data) > limit:
+        most = "the most a message can carry; shrink=True sends a smaller copy" if limit == LARGEST_IMAGE_BYTES else ""
+        raise InvalidImageError(f"the image is larger than {limit >> 20} MiB{most and ', '}{most}", field="image")
     return data

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ferry.client import Client, InvalidImageError, InvalidRequestError
-from ferry.client.images import read
+from ferry.client import AsyncClient, Client, InvalidImageError, InvalidRequestError
+from ferry.client.images import MAX_BYTES, MAX_MEGAPIXELS, read
+from ferry.client.pixels import shrink
+from serving.images import header
 from tests.client.conftest import FakeGateway
 
 PICTURE = np.random.default_rng(0).integers(0, 256, (4, 6, 3), np.uint8)
@@ -70,3 +72,75 @@ def test_pixels_and_request_ids_reach_the_cluster(address: str, gateway: FakeGat
             with pytest.raises(InvalidRequestError, match="8 to 64") as raised:
                 client.recognize(b"x", request_id=wrong)
             assert raised.value.field == "request_id"
+
+
+def noise(width: int, height: int, format_: str = "PNG", **options: object) -> bytes:
+    out = io.BytesIO()
+    pixels = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
+    Image.fromarray(pixels).save(out, format_, **options)
+    return out.getvalue()
+
+
+def test_limits_are_those_of_a_cluster_with_default_settings() -> None:
+    assert (MAX_BYTES, MAX_MEGAPIXELS) == (header.MAX_IMAGE_BYTES, header.MAX_MEGAPIXELS)
+
+
+def test_what_is_within_the_limits_is_sent_as_it_is() -> None:
+    data = noise(60, 40)
+    assert shrink(data, len(data), 0.0024) == (data, None, 1.0)
+
+
+@pytest.mark.parametrize(("max_bytes", "megapixels"), [(1 << 20, 0.03), (20_000, 40.0), (20_000, 0.03)])
+@pytest.mark.parametrize("format_", ["PNG", "JPEG"])
+def test_what_is_larger_becomes_smaller_in_the_same_proportion(max_bytes: int, megapixels: float, format_: str) -> None:
+    data, size, factor = shrink(noise(300, 200, format_), max_bytes, megapixels)
+    assert size is not None
+    assert (size.width, size.height) == (300, 200)
+    height, width = decoded(data).shape[:2]
+    assert len(data) <= max_bytes
+    assert width * height <= megapixels * 1e6
+    assert width / height == pytest.approx(1.5, abs=0.03)
+    assert width == pytest.approx(300 * factor)
+
+
+def test_a_photo_on_its_side_becomes_upright_first() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    data, size, _ = shrink(noise(300, 200, "JPEG", exif=exif), 1 << 20, 0.03)
+    assert size is not None
+    assert (size.width, size.height) == (200, 300)
+    height, width = decoded(data).shape[:2]
+    assert height > width
+
+
+def test_what_is_no_image_is_left_to_the_cluster() -> None:
+    assert shrink(b"no image", 4, 1) == (b"no image", None, 1.0)
+
+
+def test_a_broken_image_above_the_limits_is_told() -> None:
+    with pytest.raises(InvalidImageError, match="cannot make a smaller copy"):
+        shrink(noise(300, 200)[:5000], 1000, 1)
+
+
+async def test_boxes_are_in_pixels_of_what_was_given(
+    address: str, gateway: FakeGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The fake says that every image has 640 x 480 pixels, and that a face begins at (1, 2).
+    monkeypatch.setattr("ferry.client.images.MAX_MEGAPIXELS", 0.3072)
+    large = noise(1280, 960, "JPEG")
+    async with AsyncClient(address) as client:
+        answer = await client.recognize(large, shrink=True, min_face_size=20)
+        ((_, batched),) = [item async for item in client.recognize_batch([large], shrink=True)]
+    with Client(address) as plain:
+        whole = plain.recognize(large)
+    assert decoded(gateway.requests[0].image).shape == (480, 640, 3)  # type: ignore[attr-defined]
+    assert gateway.requests[0].options.min_face_size == 10  # type: ignore[attr-defined]
+    for shrunk in (answer, batched):
+        assert (shrunk.image_size.width, shrunk.image_size.height) == (1280, 960)
+        assert (shrunk.faces[0].box.x_min, shrunk.faces[0].box.y_min) == (2, 4)
+    assert (whole.image_size.width, whole.faces[0].box.x_min) == (640, 1)
+
+
+def test_an_image_no_message_can_carry_says_how_it_could(address: str) -> None:
+    with Client(address) as client, pytest.raises(InvalidImageError, match="shrink=True sends a smaller copy"):
+        client.recognize(bytes(64 << 20))
