@@ -31,9 +31,9 @@ class Dockerfile:
 
 CPU = Dockerfile(
     "deploy/images/Dockerfile",
-    ("gateway", "ensembler", "redis", "models", "detector", "classifier"),
+    ("gateway", "ensembler", "judge", "redis", "models", "detector", "classifier"),
     "runtime",
-    ("gateway-venv", "ensembler-venv", "inference-venv"),
+    ("gateway-venv", "ensembler-venv", "judge-venv", "inference-venv"),
     ("deploy/images/constraints.txt",),
 )
 GPU = Dockerfile(

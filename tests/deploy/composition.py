@@ -19,7 +19,10 @@ CONFLICTS: dict[frozenset[str], str] = {
     frozenset({"gateway-api", "gateway-api-grant"}): "the grant is for the second Ferry, the route is the first one's",
 }
 """Pairs of components that exclude each other, with the reason."""
-NEEDS: dict[str, frozenset[str]] = {"gateway-api-split": frozenset({"gateway-api"})}
+NEEDS: dict[str, frozenset[str]] = {
+    "gateway-api-split": frozenset({"gateway-api"}),
+    "judge": frozenset({"canary"}),
+}
 """Components that are of use, or build, only together with others."""
 ONLY: dict[str, frozenset[str]] = {"gpu-dra": frozenset({"gpu"})}
 """Components that change what only some overlays have, with those."""

@@ -127,6 +127,12 @@ ADDED = {
     "models-fetch": {
         (model, "internet", 443) for model in ("detector", "classifier-efficientnet", "classifier-arcface")
     },
+    "judge": {
+        ("judge", "gateway", 9090),
+        ("judge", "internet", 443),
+        ("judge", "internet", 6443),
+        ("monitoring", "judge", 9090),
+    },
     "canary": {
         ("gateway", "ensembler-canary", 50052),
         ("ensembler-canary", "detector-canary", 50053),

@@ -71,7 +71,10 @@ def test_pods_meet_the_restricted_standard(overlay: str, components: tuple[str, 
         assert spec["securityContext"]["runAsUser"] >= 1000
         assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
         assert not {"hostNetwork", "hostPID", "hostIPC"} & spec.keys()
-        assert all({"emptyDir", "configMap", "secret", "image"} & volume.keys() for volume in spec.get("volumes", []))
+        assert all(
+            {"emptyDir", "configMap", "secret", "image", "projected"} & volume.keys()
+            for volume in spec.get("volumes", [])
+        )
         for container in containers(workload):
             security = container["securityContext"]
             assert security["allowPrivilegeEscalation"] is False
