@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from serving.images import shrink
 from serving.images.jpeg import decode_jpeg
 from serving.images.shrink import resize
 from serving.images.truncation import draft
@@ -53,12 +54,19 @@ def test_what_libjpeg_warns_of_is_left_to_pillow() -> None:
         decode_jpeg(cut, opened(cut), 1)
 
 
+@pytest.mark.parametrize("simd", [True, False])
 @pytest.mark.parametrize("resample", [Image.Resampling.BILINEAR, Image.Resampling.BICUBIC, Image.Resampling.BOX])
 @pytest.mark.parametrize("size", [(32, 24), (31, 77), (200, 150), (8, 8), (1, 1)])
 @pytest.mark.parametrize("box", [None, (3.3, 1.7, 60.1, 47.9), (0.1, 0.2, 64.0, 48.0)])
 def test_resizing_is_pillows(
-    resample: Image.Resampling, size: tuple[int, int], box: tuple[float, float, float, float] | None
+    resample: Image.Resampling,
+    size: tuple[int, int],
+    box: tuple[float, float, float, float] | None,
+    simd: bool,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    if not simd:
+        monkeypatch.setattr(shrink, "simd", None)
     image = picture(64, 48)
     actual = resize(np.asarray(image), *size, resample, box)
     assert actual.shape == (*size[::-1], 3)
