@@ -85,12 +85,15 @@ class Sides:
         )
 
     def of_images(self, name: str) -> Series:
-        """One observation an image that somebody fell to the variant with: 1 where it failed, whoever answered then."""
+        """One observation an image that somebody fell to the variant with: 1 where it did not answer.
+
+        One that is known to be lost is not even asked: another one answers in its place, and there is no error.
+        """
         return series(
             [
-                (one.time, one.caller, float(bool(one.error)), 0)
+                (one.time, one.caller, float(one.variant != name or bool(one.error)), 0)
                 for one in self._records.exposures.values()
-                if one.assigned == name and (bool(one.error) or self._own(one, name))
+                if one.assigned == name and (one.variant != name or self._own(one, name))
             ]
         )
 

@@ -76,6 +76,19 @@ def test_a_guardrail_beats_a_better_accuracy() -> None:
     assert Metric.ERRORS in {one.metric for one in failing.broken}
 
 
+def test_a_variant_that_is_lost_fails_its_callers_whoever_answers_them() -> None:
+    records = experiment({"stable": 0.6, "canary": 0.6})
+    lost = {
+        name: replace(one, variant="stable", fingerprint="s" * 16)
+        if one.assigned == "canary" and one.time > START + 1500
+        else one
+        for name, one in records.exposures.items()
+    }
+    found = judged(replace(records, exposures=lost))
+    assert found.findings[Metric.ERRORS].new == pytest.approx(0.25, abs=0.01)
+    assert found.verdict is Exit.WORSE
+
+
 def test_answers_by_another_variant_do_not_count_for_either() -> None:
     records = experiment({"stable": 0.6, "canary": 0.6}, errors={"stable": 0.0, "canary": 0.5})
     found = judged(records)
