@@ -17,9 +17,10 @@ from gateway.http.documents import openapi
 from gateway.http.messages import JsonImage, JsonImages
 from gateway.http.options import first_fault
 from gateway.http.problems import Problem, ProblemError
-from gateway.http.routes import feedback, figures, jobs, live, page, predict, status
+from gateway.http.routes import feedback, figures, inference_v2, jobs, live, page, predict, status
 from gateway.http.watch import Watch
 from gateway.settings import GatewaySettings
+from serving.inference_v2.servicer import SERVICE
 from serving.rpc.local import LocalCalls
 from serving.telemetry import metrics
 
@@ -50,6 +51,7 @@ def create_app(settings: GatewaySettings, calls: LocalCalls, able: Callable[[], 
         status.router(door, able),
         figures.router(door, Watch([*filter(None, settings.metrics_endpoints.split(","))])),
         live.router(door, settings.max_stream_age),
+        inference_v2.router(Door(calls, SERVICE), settings.max_image_bytes, able),
     ):
         app.include_router(router)
     if settings.http_page:

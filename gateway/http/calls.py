@@ -86,8 +86,14 @@ class HttpContext(LocalContext):
 class Door:
     """Makes calls for requests."""
 
-    def __init__(self, calls: LocalCalls) -> None:
+    def __init__(self, calls: LocalCalls, service: str = SERVICE) -> None:
+        """
+        Args:
+            calls: of the gateway's methods.
+            service: full name of the gRPC service that the methods are of.
+        """
         self.calls = calls
+        self._service = service
 
     async def ask(
         self,
@@ -113,7 +119,7 @@ class Door:
             ProblemError: there is no answer.
         """
         context = _context(request, _once(read), body, timeout, headers)
-        calling = asyncio.create_task(self.calls.call(f"/{SERVICE}/{method}", context))
+        calling = asyncio.create_task(self.calls.call(f"/{self._service}/{method}", context))
         await _until_done(calling, body)
         if context.failure is not None:
             raise ProblemError(context.problem(context.failure))
@@ -133,7 +139,7 @@ class Door:
             ProblemError: there are no more, for a reason.
         """
         context = _context(request, messages, body, timeout, None)
-        calling = asyncio.create_task(self.calls.call(f"/{SERVICE}/{method}", context))
+        calling = asyncio.create_task(self.calls.call(f"/{self._service}/{method}", context))
         calling.add_done_callback(lambda task: context.answers.put_nowait(None))
         watching = asyncio.create_task(_until_done(calling, body))
         try:
