@@ -34,7 +34,7 @@ ROOMS = {
         "experiments": {"routing", "store"},
         "recognize": {"admission", "cache", "experiments", "routing"},
         "inference_v2": {"admission", "recognize", "routing"},
-        "http": {"admission", "routing"},
+        "http": {"admission", "inference_v2", "routing"},
     },
     "serving": {
         "images": set(),

@@ -1,0 +1,152 @@
+"""`/v2`: the Open Inference Protocol over HTTP. Its own specification describes it, so that OpenAPI here does not."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
+from typing import Any, Final
+
+from fastapi import APIRouter, Request
+from google.protobuf.message import Message
+from starlette.responses import JSONResponse, Response
+
+from ferry.inference import open_inference_grpc_pb2 as pb
+from gateway.http.body import Body
+from gateway.http.calls import Door
+from gateway.http.messages import BESIDE_THE_IMAGE
+from gateway.http.problems import BodyError, ProblemError
+from gateway.inference_v2.models import IMAGE
+from serving.inference_v2 import http_answer, http_question
+from serving.inference_v2.http_question import HttpQuestion
+
+JSON_LENGTH: Final = "inference-header-content-length"
+_BINARY: Final = "application/octet-stream"
+_EXTENSION: Final = "binary_tensor_data"
+_LARGE_JSON: Final = 256 << 10
+"""Bytes of a body that is read beside the event loop."""
+_MAX_INDEX_BYTES: Final = 4 << 10
+Handler = Callable[..., Awaitable[Response]]
+
+
+def router(door: Door, max_image_bytes: int, able: Callable[[], bool]) -> APIRouter:
+    """
+    Args:
+        door: makes calls of inference.GRPCInferenceService.
+        max_image_bytes: of all encoded images of a question.
+        able: whether the gateway can answer at present.
+    """
+    routes = APIRouter(prefix="/v2", include_in_schema=False)
+    models = ("/models/{name}", "/models/{name}/versions/{version}")
+    ask = partial(_ask, door)
+
+    def ready() -> bool:
+        return door.calls.ready and able()
+
+    @routes.get("/health/live")
+    async def live() -> Response:
+        return JSONResponse({"live": True})
+
+    @routes.get("/health/ready")
+    async def server_ready() -> Response:
+        return JSONResponse({"ready": ready()}, 200 if ready() else 503)
+
+    async def server(request: Request) -> Response:
+        document = await ask("ServerMetadata", request, pb.ServerMetadataRequest())
+        return JSONResponse({**document, "extensions": [*document["extensions"], _EXTENSION]})
+
+    async def metadata(request: Request, name: str, version: str = "") -> Response:
+        return JSONResponse(await ask("ModelMetadata", request, pb.ModelMetadataRequest(name=name, version=version)))
+
+    async def model_ready(request: Request, name: str, version: str = "") -> Response:
+        document = await ask("ModelReady", request, pb.ModelReadyRequest(name=name, version=version))
+        return JSONResponse({"name": name, **document}, 200 if document["ready"] else 404)
+
+    async def index(request: Request) -> Response:
+        body = Body(request.scope, request.receive)
+        document = await ask("RepositoryIndex", request, partial(_index, body), body)
+        return JSONResponse(document["models"])
+
+    async def infer(request: Request, name: str, version: str = "") -> Response:
+        body = Body(request.scope, request.receive)
+        questions: list[HttpQuestion] = []
+
+        async def read() -> Message:
+            data = await _whole(body, max_image_bytes * 4 // 3 + BESIDE_THE_IMAGE)
+            length = _json_length(request.headers)
+            if len(data) > _LARGE_JSON:
+                question = await asyncio.to_thread(http_question.read, data, length, {IMAGE})
+            else:
+                question = http_question.read(data, length, {IMAGE})
+            questions.append(question)
+            question.message.model_name, question.message.model_version = name, version
+            return question.message
+
+        answer = await door.ask("ModelInfer", request, read, body)
+        text, json_length = http_answer.write(answer, questions[0])
+        if json_length is None:
+            return Response(text, media_type="application/json")
+        return Response(text, media_type=_BINARY, headers={JSON_LENGTH: str(json_length)})
+
+    routes.add_api_route("", _telling(server), methods=["GET"])
+    routes.add_api_route("/repository/index", _telling(index), methods=["POST"])
+    for path in models:
+        routes.add_api_route(path, _telling(metadata), methods=["GET"])
+        routes.add_api_route(f"{path}/ready", _telling(model_ready), methods=["GET"])
+        routes.add_api_route(f"{path}/infer", _telling(infer), methods=["POST"])
+    return routes
+
+
+async def _ask(door: Door, method: str, request: Request, message: Any, body: Body | None = None) -> dict[str, Any]:
+    return http_answer.plain(await door.ask(method, request, message, body))
+
+
+def _telling(handler: Handler) -> Callable[[Request], Awaitable[Response]]:
+    """Errors as the protocol has them over HTTP: an object with `error`."""
+
+    async def told(request: Request) -> Response:
+        try:
+            return await handler(request, **request.path_params)
+        except ProblemError as error:
+            problem = error.problem
+            said = f"{problem.field}: {problem.detail}" if problem.field else problem.detail
+            headers = {**problem.headers, **({"x-request-id": problem.request_id} if problem.request_id else {})}
+            return JSONResponse({"error": said}, problem.status, headers)
+
+    return told
+
+
+async def _whole(body: Body, limit: int) -> bytes:
+    """
+    Raises:
+        BodyError: it is too large, or compressed.
+        SenderGoneError: it ended before it was complete.
+    """
+    if body.encoding.lower() not in {"", "identity"}:
+        raise BodyError(415, "must be identity: compressed bodies are not taken", "Content-Encoding")
+    return await body.read(limit)
+
+
+def _json_length(headers: Mapping[str, str]) -> int | None:
+    """
+    Raises:
+        BodyError: it is no length.
+    """
+    given = headers.get(JSON_LENGTH)
+    if given is None:
+        return None
+    if not (given.isascii() and given.isdigit() and len(given) < 12):
+        raise BodyError(400, "must be the length of the JSON in bytes", "Inference-Header-Content-Length")
+    return int(given)
+
+
+async def _index(body: Body) -> Message:
+    data = await _whole(body, _MAX_INDEX_BYTES)
+    try:
+        document = json.loads(data or b"{}")
+    except (ValueError, RecursionError):
+        document = None
+    if not isinstance(document, dict) or type(document.get("ready", False)) is not bool:
+        raise BodyError(400, "must be a JSON object; `ready` in it is true or false")
+    return pb.RepositoryIndexRequest(ready=document.get("ready", False))
