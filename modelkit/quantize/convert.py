@@ -100,7 +100,7 @@ class StaticQuantizer:
 
         Args:
             name: of the model's input.
-            batches: float32 [N, C, H, W] each, one after the other; never all at once in memory.
+            batches: each as the model takes it, one after the other; never all at once in memory.
         """
         options: dict[str, object] = {"symmetric": self._symmetric}
         if self._method is CalibrationMethod.Percentile:

@@ -25,7 +25,7 @@ from serving.expressions import EXPRESSIONS
 from serving.models.backends import Backend
 from serving.models.backends.base import Outputs, Rows
 from serving.preprocess import prepare
-from serving.repository.manifest import Manifest, Task
+from serving.repository.manifest import Encoding, Manifest, Task
 
 PHOTOS_HELD_BACK = 8
 """Every so-manieth photo of faces/train is kept from calibration and judged on."""
@@ -39,7 +39,7 @@ class Judge(Protocol):
     """What quantization needs to know about a kind of model."""
 
     def calibration(self) -> Iterator[Rows]:
-        """Prepared input, float32 [N, C, H, W] each, the same at every call."""
+        """Prepared input, as the manifest says, the same at every call."""
 
     def training(self) -> npt.NDArray[np.uint8]:
         """Pictures to learn from, uint8 [N, H, W], grey; none of them judges.
@@ -107,6 +107,11 @@ class _ClassifierJudge:
         return cls(manifest, selection.train, calibrated_by, judged_by, reported_by)
 
     def training(self) -> npt.NDArray[np.uint8]:
+        if self.manifest.input.encoding is not Encoding.FLOATS:
+            raise DataError(
+                f"{self.manifest.name} takes bytes, and quantization-aware fine-tuning is made for networks that take "
+                "floats; use --method static"
+            )
         return self.learnt_from.images
 
     def calibration(self) -> Iterator[Rows]:
