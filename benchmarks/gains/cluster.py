@@ -8,8 +8,8 @@ from pathlib import Path
 
 import grpc
 
+from benchmarks.closed_loop import LoadResult, closed_loop
 from benchmarks.gains.row import Figures, Row
-from benchmarks.load import LoadResult, closed_loop
 from benchmarks.photo import one_face
 from cli.cluster import Cluster, ClusterSettings
 from ferry.transport import channel_options, target

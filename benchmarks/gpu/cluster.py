@@ -13,8 +13,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.closed_loop import LoadResult
 from benchmarks.gains.cluster import drive
-from benchmarks.load import LoadResult
 from cli.cluster import Cluster, ClusterSettings
 from serving.cpu import available_cpus, cpu_name
 from serving.models.backends.gpu import find_gpu, lacks, runtime_version

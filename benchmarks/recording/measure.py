@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 
 import grpc
 
-from benchmarks.load import closed_loop
+from benchmarks.closed_loop import closed_loop
 from benchmarks.photo import one_face
 from cli.cluster import Cluster, ClusterSettings
 from ferry.transport import channel_options, target

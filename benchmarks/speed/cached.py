@@ -11,7 +11,7 @@ from pathlib import Path
 
 import grpc
 
-from benchmarks.load import LoadResult, closed_loop
+from benchmarks.closed_loop import LoadResult, closed_loop
 from benchmarks.photo import one_face
 from cli.cluster import Cluster, ClusterSettings
 from cli.cluster.ports import free

@@ -17,7 +17,7 @@ from statistics import median
 
 import grpc
 
-from benchmarks.load import closed_loop
+from benchmarks.closed_loop import closed_loop
 from benchmarks.photo import one_face
 from cli.cluster import Cluster, ClusterSettings
 from cli.cluster.ports import free
