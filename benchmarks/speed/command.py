@@ -110,12 +110,12 @@ def _end_to_end_table(result: end_to_end.EndToEnd) -> Table:
     table = Table(title="Images per second, one face, 640 x 480, no cache", title_justify="left")
     for column in ("what", "images/s", "p50 ms", "p95 ms", "errors", "ratio", "aim", ""):
         table.add_column(column, justify="left" if column == "what" else "right")
-    table.add_row("one process, no gRPC, float32", f"{result.in_process:.1f}", "", "", "", "", "", "")
+    table.add_row(f"no server, {result.bare_way}, float32", f"{result.bare:.1f}", "", "", "", "", "", "")
     for name, load, ratio, aim in (
-        ("cluster, 8 callers", result.cluster, result.ratio_in_process, end_to_end.AGAINST_IN_PROCESS),
-        ("cluster --optimized, 8 callers", result.cluster_optimized, result.ratio_naive, end_to_end.AGAINST_NAIVE),
+        ("cluster, 32 callers", result.cluster, result.ratio_bare, end_to_end.AGAINST_BARE),
+        ("cluster --optimized, 32 callers", result.cluster_optimized, result.ratio_naive, end_to_end.AGAINST_NAIVE),
     ):
-        against = "one process" if aim < 1 else "PyTorch"
+        against = "no server" if aim < 1 else "PyTorch"
         table.add_row(
             name,
             f"{load.per_second:.1f}",

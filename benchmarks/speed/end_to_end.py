@@ -1,7 +1,8 @@
-"""Throughput of the whole cluster against the same models in one process, and against the naive way.
+"""Throughput of the whole cluster against the same models without a server, and against the naive way.
 
-The photo is a one-face 640 x 480 JPEG; the cluster is asked by 8 callers and caches nothing. The naive way is PyTorch
-eager float32, one image at a time, with the same architectures; it needs the toolchain and is left out without it.
+The photo is a one-face 640 x 480 JPEG; the cluster is asked by 32 callers and caches nothing. Without a server: the
+best of one process, one for each CPU, and that in batches. The naive way is PyTorch eager float32, one image at a time,
+with the same architectures; it needs the toolchain and is left out without it.
 """
 
 from __future__ import annotations
@@ -12,15 +13,15 @@ from pathlib import Path
 
 import grpc
 
-from benchmarks.load import LoadResult, closed_loop
+from benchmarks.closed_loop import LoadResult, closed_loop
 from benchmarks.photo import one_face
-from benchmarks.speed.inprocess import InProcessPipeline
+from benchmarks.speed import bare
 from cli.cluster import Cluster, ClusterSettings
 from ferry.transport import channel_options, target
 from ferry.v1 import gateway_pb2, gateway_pb2_grpc
 
-CALLERS = 8
-AGAINST_IN_PROCESS = 0.85
+CALLERS = 32
+AGAINST_BARE = 0.85
 AGAINST_NAIVE = 2.0
 
 
@@ -28,14 +29,15 @@ AGAINST_NAIVE = 2.0
 class EndToEnd:
     """Images per second, and their ratios."""
 
-    in_process: float
+    bare: float
+    bare_way: str
     cluster: LoadResult
     cluster_optimized: LoadResult
     naive: float | None
 
     @property
-    def ratio_in_process(self) -> float:
-        return self.cluster.per_second / self.in_process
+    def ratio_bare(self) -> float:
+        return self.cluster.per_second / self.bare
 
     @property
     def ratio_naive(self) -> float | None:
@@ -43,16 +45,16 @@ class EndToEnd:
 
     def record(self) -> dict[str, object]:
         """For `--json`."""
-        return asdict(self) | {"ratio_in_process": self.ratio_in_process, "ratio_naive": self.ratio_naive}
+        return asdict(self) | {"ratio_bare": self.ratio_bare, "ratio_naive": self.ratio_naive}
 
 
 def measure(models_dir: Path, seconds: float) -> EndToEnd:
-    """Runs the three one after the other; each for `seconds`."""
+    """Runs all one after the other; each for `seconds`."""
     photo = one_face()
     cluster = _cluster(models_dir, photo, seconds, optimized=False)
-    in_process = InProcessPipeline(models_dir).images_per_second(photo, seconds)
+    way, limit = bare.best(models_dir, photo, "fp32", seconds)
     optimized = _cluster(models_dir, photo, seconds, optimized=True)
-    return EndToEnd(in_process, cluster, optimized, _naive(photo, seconds))
+    return EndToEnd(limit, way, cluster, optimized, _naive(photo, seconds))
 
 
 def _cluster(models_dir: Path, photo: bytes, seconds: float, *, optimized: bool) -> LoadResult:

@@ -25,7 +25,7 @@ def draw(record: dict[str, Any], folder: Path) -> list[Path]:
 
     bars: list[tuple[str, float, float]] = []
     if "end_to_end" in record:
-        bars.append(("cluster / one process", record["end_to_end"]["ratio_in_process"], 0.85))
+        bars.append(("cluster / no server", record["end_to_end"]["ratio_bare"], 0.85))
         if record["end_to_end"]["ratio_naive"] is not None:
             bars.append(("optimised cluster / PyTorch", record["end_to_end"]["ratio_naive"], 2.0))
     if "cached" in record:
