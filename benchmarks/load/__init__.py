@@ -1,0 +1,1 @@
+"""Open-loop load on any running gateway. `ferry bench load`."""

@@ -1,0 +1,95 @@
+"""An open loop sends what is due whatever is answered, and counts from when it was due."""
+
+from __future__ import annotations
+
+import asyncio
+import statistics
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from itertools import pairwise
+
+import grpc
+import pytest
+
+from benchmarks.load.knee import climb, knee
+from benchmarks.load.mix import Mix, Requests, picture
+from benchmarks.load.run import PERCENTILES, Load, Step, send
+from benchmarks.load.schedule import Arrivals, due_times
+from ferry.v1 import gateway_pb2, gateway_pb2_grpc
+
+
+def test_due_times() -> None:
+    constant = list(due_times(Arrivals.CONSTANT, 100, 10, 1))
+    poisson = list(due_times(Arrivals.POISSON, 100, 10, 1))
+    gaps = [[b - a for a, b in pairwise(times)] for times in (constant, poisson)]
+    assert len(constant) == 1000
+    assert max(gaps[0]) == pytest.approx(0.01)
+    assert len(poisson) == pytest.approx(1000, abs=150)
+    # Exponential distances spread as much as their mean.
+    assert statistics.stdev(gaps[1]) == pytest.approx(0.01, rel=0.15)
+    assert poisson == list(due_times(Arrivals.POISSON, 100, 10, 1))
+
+
+def test_a_mix_repeats_and_augments_as_often_as_it_says() -> None:
+    requests = Requests(Mix(cached=0.5, augmented=0.25), seed=1)
+    sent = [next(requests) for _ in range(400)]
+    assert len({request.image for request in sent}) == pytest.approx(200 + 32, abs=40)
+    assert sum(request.options.test_time_augmentation for request in sent) == pytest.approx(100, abs=30)
+    assert picture(320, 240, 4).startswith(b"\xff\xd8")
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"cached": 1.5}, {"faces": ((65, 1.0),)}, {"sizes": (((8, 8), 1.0),)}, {"faces": ()}]
+)
+def test_a_mix_that_cannot_be_is_refused(wrong: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match="must be"):
+        Mix(**wrong)
+
+
+def step(rate: float, p99: float, failed: float = 0.0) -> Step:
+    codes = {"OK": round(100 * (1 - failed)), "RESOURCE_EXHAUSTED": round(100 * failed)}
+    return Step(rate, rate * (1 - failed), dict.fromkeys(PERCENTILES, p99), codes, 0.0, "")
+
+
+def test_the_knee_is_the_last_rate_that_is_answered_as_at_rest() -> None:
+    steps = climb(lambda rate: step(rate, 20 if rate < 60 else 900), first=10)
+    found = knee(steps)
+    assert found is not None
+    assert 55 < found.rate < 60
+    assert knee([step(10, 20), step(20, 25, failed=0.2), step(30, 20)]) == step(10, 20)
+
+
+class Stalling(gateway_pb2_grpc.ExpressionRecognitionServicer):
+    """Answers one call at a time, each after 50 ms."""
+
+    def __init__(self) -> None:
+        self._turn = asyncio.Lock()
+
+    async def Recognize(  # noqa: N802
+        self, request: gateway_pb2.RecognizeRequest, context: object
+    ) -> gateway_pb2.RecognizeResponse:
+        async with self._turn:
+            await asyncio.sleep(0.05)
+        return gateway_pb2.RecognizeResponse()
+
+
+@pytest.fixture
+async def address() -> AsyncIterator[str]:
+    server = grpc.aio.server()
+    gateway_pb2_grpc.add_ExpressionRecognitionServicer_to_server(Stalling(), server)  # type: ignore[abstract]
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    yield f"127.0.0.1:{port}"
+    await server.stop(None)
+
+
+async def test_what_waits_behind_a_stall_is_charged_with_its_wait(address: str) -> None:
+    """A closed loop would say 50 ms: its callers wait politely while nothing is answered."""
+    load = Load(address, Mix(), Arrivals.CONSTANT, seconds=1.5, processes=1, timeout=30, events=True)
+    done = await asyncio.to_thread(send, load, 40)
+    assert sum(done.codes.values()) == done.codes["OK"] == 60
+    assert done.percentiles[50.0] > 300
+    assert len(done.events) == 60
+    refused = await asyncio.to_thread(send, replace(load, timeout=0.2, seconds=1.0), 40)
+    assert refused.codes["DEADLINE_EXCEEDED"] > 5
+    assert refused.failed > 0.1
