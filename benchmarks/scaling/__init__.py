@@ -1,0 +1,1 @@
+"""How Ferry grows with faces, size, callers and replicas. `ferry bench scaling`."""

@@ -1,0 +1,1 @@
+"""Hours of mixed load: whether memory or latency grows. `ferry bench soak`."""

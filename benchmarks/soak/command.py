@@ -1,0 +1,112 @@
+"""`ferry bench soak`."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.load.mix import Mix
+from benchmarks.load.run import ANSWERED, Load, send, sending
+from benchmarks.peers.machine import memory_mb
+from benchmarks.soak.slope import Slope, fit
+from cli.cluster import Cluster, ClusterSettings
+from serving.cpu import available_cpus, cpu_name
+
+MIX = Mix(
+    sizes=(((640, 480), 0.7), ((1280, 960), 0.2), ((320, 240), 0.1)),
+    faces=((1, 0.7), (0, 0.1), (4, 0.2)),
+    cached=0.3,
+    augmented=0.05,
+)
+OVERLOAD = 80.0
+WARM = 1 / 5
+"""Share of the time before readings count: caches fill, allocators settle."""
+
+
+def soak(
+    minutes: Annotated[float, typer.Option(min=0.5, max=1440, help="How long.")] = 30.0,
+    share: Annotated[float, typer.Option(min=0.05, max=1, help="Of what the cluster answers at most.")] = 0.6,
+    every: Annotated[float, typer.Option(min=1, max=600, help="Seconds between readings.")] = 10.0,
+    models_dir: Annotated[Path, typer.Option(envvar="FERRY_MODELS_DIR", help="The model repository.")] = Path("models"),
+    out: Annotated[Path, typer.Option(help="Folder for soak.json and soak.svg.")] = Path("out"),
+) -> None:
+    """Load a cluster of its own with a mix for half an hour, and say whether memory or latency grows.
+
+    The slope of each is given with its standard error. Exits with 1 where one grows, or where a request failed.
+    """
+    console = Console(width=None if sys.stdout.isatty() else 100)
+    with Cluster(ClusterSettings(port=0, models_dir=models_dir, log_level="warning")) as cluster:
+        peak = Load(cluster.address, MIX, seconds=8, processes=1, timeout=5)
+        send(peak, 5)
+        rate = share * send(peak, OVERLOAD).per_second
+        load = Load(cluster.address, MIX, seconds=minutes * 60, processes=1, timeout=10, events=True)
+        console.print(f"{rate:.1f} requests/s for {minutes:g} minutes")
+        readings: dict[str, list[tuple[float, float]]] = {}
+        with sending(load, rate) as sent:
+            while (now := time.time() - sent.start) < minutes * 60:
+                for endpoint in cluster.endpoints:
+                    readings.setdefault(endpoint.name, []).append((now, memory_mb([endpoint.pid])))
+                time.sleep(min(every, max(0.0, minutes * 60 - now)) + 0.01)
+            step = sent.result()
+    failed = [code for _, _, code in step.events if code not in ANSWERED]
+    slots = np.arange(0, minutes * 60, every)
+    took = [[t * 1000 for due, t, code in step.events if start <= due < start + every] for start in slots]
+    for share_ in (50, 99):
+        readings[f"p{share_} ms"] = [
+            (float(start), float(np.percentile(ms, share_))) for start, ms in zip(slots, took, strict=True) if ms
+        ]
+    slopes = {
+        name: fit(*zip(*[(t, value) for t, value in values if t >= WARM * minutes * 60], strict=True))
+        for name, values in readings.items()
+    }
+    console.print(_table(slopes, f"{rate:.1f}/s for {minutes:g} min; {cpu_name()}, {available_cpus()} CPUs"))
+    console.print(f"{len(step.events)} requests, {len(failed)} failed, {step.codes}")
+    record = {name: asdict(slope) for name, slope in slopes.items()}
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "soak.json").write_text(json.dumps({"slopes": record, "readings": readings, "codes": step.codes}) + "\n")
+    if _draw(readings, out / "soak.svg"):
+        console.print(f"{out / 'soak.json'}, {out / 'soak.svg'}")
+    if failed or any(slope.grows for slope in slopes.values()):
+        raise typer.Exit(1)
+
+
+def _table(slopes: Mapping[str, Slope], title: str) -> Table:
+    table = Table(title=title, title_justify="left")
+    for column in ("what", "mean", "an hour", "standard error", ""):
+        table.add_column(column, justify="left" if column in {"what", ""} else "right")
+    for name, slope in slopes.items():
+        unit = "ms" if name.startswith("p") and name.endswith("ms") else "MB"
+        table.add_row(name, f"{slope.level:.1f} {unit}", f"{slope.an_hour:+.1f}", f"{slope.error:.1f}",
+                      "[red]grows[/]" if slope.grows else "")  # fmt: skip
+    return table
+
+
+def _draw(readings: Mapping[str, list[tuple[float, float]]], path: Path) -> bool:
+    """An SVG; False where matplotlib (of the toolchain) is missing."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        return False
+    figure = Figure(figsize=(9, 3.4), layout="constrained")
+    memory, latency = figure.subplots(1, 2)
+    for name, values in readings.items():
+        axes = latency if name.endswith(" ms") else memory
+        axes.plot([t / 60 for t, _ in values], [value for _, value in values], label=name, linewidth=1)
+    for axes, unit in ((memory, "MB (PSS)"), (latency, "ms")):
+        axes.set_xlabel("minutes")
+        axes.set_ylabel(unit)
+        axes.set_ylim(bottom=0)
+        axes.legend(fontsize=6)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, format="svg")
+    return True
