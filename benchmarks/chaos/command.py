@@ -1,0 +1,85 @@
+"""`ferry bench chaos`, which `make chaos` runs."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict
+from datetime import date
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.chaos import picture
+from benchmarks.chaos.faults import faults
+from benchmarks.chaos.run import Verdict, run
+from serving.cpu import available_cpus, cpu_name
+
+
+def chaos(
+    only: Annotated[list[str] | None, typer.Option(help="Only faults with this in their name.")] = None,
+    replicas: Annotated[int | None, typer.Option(min=1, max=8, help="In place of 3, and of 1 where all die.")] = None,
+    models_dir: Annotated[Path, typer.Option(envvar="FERRY_MODELS_DIR", help="The model repository.")] = Path("models"),
+    out: Annotated[Path, typer.Option(help="Folder for chaos.json and chaos.svg.")] = Path("out"),
+    list_them: Annotated[bool, typer.Option("--list", help="Name the faults, and do nothing.")] = False,
+) -> None:
+    """Kill, hang, slow and cut off parts of a real cluster under load, and say what callers saw.
+
+    Starts clusters of its own on free ports, with three replicas of each service, sends 60 % of what they answer at
+    most, and ends by itself after some minutes. What an earlier run said of other faults is kept. Exits with 1 where
+    something was not as it should be.
+    """
+    wanted = [fault for fault in faults() if not only or any(text in fault.name for text in only)]
+    if list_them:
+        print("\n".join(fault.name for fault in wanted))
+        return
+    console = Console(width=None if sys.stdout.isatty() else 110)
+    new = run(models_dir, wanted, lambda text: console.print(text, style="dim", markup=False), replicas)
+    kept = {verdict.fault: verdict for verdict in [*_earlier(out / "chaos.json"), *new]}
+    verdicts = [kept[fault.name] for fault in faults() if fault.name in kept]
+    console.print(_table(verdicts))
+    out.mkdir(parents=True, exist_ok=True)
+    record = {
+        "machine": cpu_name(),
+        "cpus": available_cpus(),
+        "when": date.today().isoformat(),
+        "verdicts": [asdict(verdict) | {"holds": verdict.holds} for verdict in verdicts],
+    }
+    (out / "chaos.json").write_text(json.dumps(record, indent=1) + "\n")
+    if picture.draw(verdicts, out / "chaos.svg"):
+        console.print(f"{out / 'chaos.json'}, {out / 'chaos.svg'}")
+    if not all(verdict.holds for verdict in new):
+        raise typer.Exit(1)
+
+
+def _earlier(file: Path) -> list[Verdict]:
+    """Of faults that are not tried again in this run."""
+    try:
+        record = json.loads(file.read_text())
+        return [Verdict.from_json({k: v for k, v in fields.items() if k != "holds"}) for fields in record["verdicts"]]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
+
+
+def _table(verdicts: list[Verdict]) -> Table:
+    table = Table(title=f"faults, {cpu_name()}, {available_cpus()} CPUs, {date.today()}", title_justify="left")
+    for column in ("fault", "should", "", "seen", "metrics that rose; alerts that watch them"):
+        table.add_column(column)
+    for verdict in verdicts:
+        moved = [
+            f"{name} +{value:.0f}"
+            for name, value in verdict.outcome.counters.items()
+            if not name.startswith("calls of") or not name.endswith(" OK")
+        ]
+        for i, finding in enumerate(verdict.findings):
+            table.add_row(
+                "" if i else verdict.fault,
+                finding.claim,
+                "[green]yes[/]" if finding.holds else "[red]NO[/]",
+                finding.seen,
+                "" if i else "; ".join([", ".join(moved), ", ".join(verdict.alerts)]).strip("; "),
+            )
+    return table
