@@ -13,7 +13,7 @@ TORCH := torch==2.13.0
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .PHONY: images images-gpu sbom images-check release k8s-check cluster-test help demo test test-processors test-serving \
-	check lint types proto proto-check format bench fuzz clean
+	check lint types proto proto-check format bench bench-peers chaos fuzz clean
 
 help: ## List these commands
 	@echo "Ferry: make COMMAND"
@@ -69,6 +69,13 @@ format: $(VENV)/dev.stamp ## Format the code
 
 bench: $(VENV)/toolchain.stamp ## Measure speed and memory, as ratios taken in one run
 	$(BIN)/ferry bench speed
+
+bench-peers: $(VENV)/bench.stamp ## Ferry beside mosec, LitServe, BentoML and others, each in an environment of its own (PEERS_FLAGS=--help)
+	$(BIN)/ferry bench peers --install
+	$(BIN)/ferry bench peers $(PEERS_FLAGS)
+
+chaos: $(VENV)/bench.stamp ## Kill, hang, slow and cut off parts of a real cluster under load (CHAOS_FLAGS=--help)
+	$(BIN)/ferry bench chaos $(CHAOS_FLAGS)
 
 REGISTRY ?= localhost/ferry
 VERSION ?= $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
@@ -130,6 +137,11 @@ $(VENV)/local.stamp: pyproject.toml | $(BIN)/python
 $(VENV)/dev.stamp: pyproject.toml | $(BIN)/python
 	@echo "installing what serving and its tests need into $(VENV) (once, a minute or a few)"
 	$(PIP_INSTALL) --editable '.[local,dev]'
+	@touch $@ $(VENV)/local.stamp
+
+$(VENV)/bench.stamp: pyproject.toml | $(BIN)/python
+	@echo "installing what serving and its instruments need into $(VENV) (once, a minute or a few)"
+	$(PIP_INSTALL) --editable '.[bench]'
 	@touch $@ $(VENV)/local.stamp
 
 $(VENV)/toolchain.stamp: pyproject.toml | $(BIN)/python

@@ -23,6 +23,48 @@ def speed(context: typer.Context) -> None:
 
 
 @app.command(**UNTOUCHED)
+def peers(context: typer.Context) -> None:
+    """Ferry beside mosec, LitServe, BentoML, Ray Serve, PyTriton, grpc.aio, FastAPI and no server at all."""
+    pass_on(context, "benchmarks.peers.command", "peers")
+
+
+@app.command(**UNTOUCHED)
+def load(context: typer.Context) -> None:
+    """An open loop of requests on a running gateway, and the rate that it bears."""
+    pass_on(context, "benchmarks.load.command", "load")
+
+
+@app.command(**UNTOUCHED)
+def chaos(context: typer.Context) -> None:
+    """Faults on a real cluster under load, each with a verdict."""
+    pass_on(context, "benchmarks.chaos.command", "chaos")
+
+
+@app.command(**UNTOUCHED)
+def counting(context: typer.Context) -> None:
+    """Calls and memory of one image in each service, counted, beside what is expected."""
+    pass_on(context, "benchmarks.counting.command", "counting")
+
+
+@app.command(**UNTOUCHED)
+def scaling(context: typer.Context) -> None:
+    """Throughput, latency and CPU while faces, sizes, callers or replicas grow."""
+    pass_on(context, "benchmarks.scaling.command", "scaling")
+
+
+@app.command(**UNTOUCHED)
+def where(context: typer.Context) -> None:
+    """Where the time and the CPU of one request go."""
+    pass_on(context, "benchmarks.where.command", "where")
+
+
+@app.command(**UNTOUCHED)
+def soak(context: typer.Context) -> None:
+    """Whether memory or latency grows in half an hour of mixed load."""
+    pass_on(context, "benchmarks.soak.command", "soak")
+
+
+@app.command(**UNTOUCHED)
 def gains(context: typer.Context) -> None:
     """What each technique brings and costs."""
     pass_on(context, "benchmarks.gains.command", "gains")

@@ -8,7 +8,8 @@ from typer.testing import CliRunner
 from benchmarks.command import app
 from tests.cli.test_main import ferry_command
 
-ROOMS = ["autoscaling", "detector", "gains", "gpu", "recording", "speed"]
+ROOMS = ["autoscaling", "chaos", "counting", "detector", "gains", "gpu", "load", "peers", "recording", "scaling"]
+ROOMS += ["soak", "speed", "where"]
 
 
 @pytest.mark.parametrize("arguments", [[room] for room in ROOMS] + [["gpu", "models"], ["gpu", "cluster"]])
