@@ -16,6 +16,7 @@ from services.detector.settings import DetectorSettings
 from services.ensembler.recipe import read_recipe
 from services.ensembler.service import EnsemblerService
 from services.ensembler.settings import EnsemblerSettings
+from serving.health import PATIENT_SECONDS
 from serving.repository.fetch import FetchSettings
 from serving.server import Service
 from serving.settings import ServiceSettings, load
@@ -139,6 +140,10 @@ def test_ports_and_health_are_those_of_the_service(overlay: str, settings) -> No
         assert container["readinessProbe"]["grpc"]["service"] in SERVICES[service(workload)][1].grpc_services
         for kind in ("startupProbe", "livenessProbe"):
             assert not container[kind]["grpc"].get("service")
+        # The first hears once that the process has started, the others at once what is.
+        assert container["startupProbe"]["timeoutSeconds"] > PATIENT_SECONDS
+        for kind in ("readinessProbe", "livenessProbe"):
+            assert container[kind]["timeoutSeconds"] < PATIENT_SECONDS
 
 
 @EACH_OVERLAY
@@ -213,7 +218,7 @@ def test_a_rollout_is_given_the_time_that_a_start_may_take(overlay: str, compone
     for workload in ferry(objects):
         startup = pod(workload)["containers"][0]["startupProbe"]
         deadline = workload["spec"]["progressDeadlineSeconds"]
-        seconds = startup["periodSeconds"] * startup["failureThreshold"]
+        seconds = max(startup["periodSeconds"], startup["timeoutSeconds"]) * startup["failureThreshold"]
         for container in range(len(pod(workload).get("initContainers", []))):
             seconds += float(variables(workload, objects, init=container)["FERRY_FETCH_TIMEOUT"])
         assert seconds < deadline

@@ -15,6 +15,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from ferry.v1 import classifier_pb2, classifier_pb2_grpc
+from serving.health import PATIENT_SECONDS
 from serving.server import Server
 from serving.settings import ServiceSettings
 from tests.processes import NOT_SERVING, SERVING, free_port, health, outcome, process, until
@@ -24,10 +25,10 @@ from tests.tiny_models import classifier_graph, classifier_manifest, publish
 FAKE = ("-m", "tests.serving.fakes")
 
 
-async def status(port: int, service: str) -> int:
+async def status(port: int, service: str, timeout: float = 5) -> int:
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
         stub = health_pb2_grpc.HealthStub(channel)
-        return int((await stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=10)).status)
+        return int((await stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=timeout)).status)
 
 
 @pytest.mark.parametrize("name", ["", "ferry.v1.Classifier", "ferry.v1.ExpressionRecognition"])
@@ -44,6 +45,35 @@ async def test_health_is_not_serving_while_loading_and_serving_afterwards(name: 
     assert await status(server.port, name) == SERVING
     await server.stop()
     assert service.stopped
+
+
+async def test_a_probe_that_has_time_hears_of_the_end_of_the_start() -> None:
+    service, loaded = FakeService(), asyncio.Event()
+    service.starting = loaded.wait  # type: ignore[assignment]
+    server = Server(service, ServiceSettings())
+    starting = asyncio.create_task(server.start())
+    while not server.port:
+        await asyncio.sleep(0.005)
+    probe = asyncio.create_task(status(server.port, "", timeout=60))
+    assert await status(server.port, "") == NOT_SERVING
+    assert not probe.done()
+    loaded.set()
+    await starting
+    assert await probe == SERVING
+    await server.stop()
+
+
+async def test_a_probe_whose_time_nearly_is_up_hears_that_the_start_goes_on() -> None:
+    service = FakeService()
+    service.starting = asyncio.Event().wait  # type: ignore[assignment]
+    server = Server(service, ServiceSettings())
+    starting = asyncio.create_task(server.start())
+    while not server.port:
+        await asyncio.sleep(0.005)
+    assert await status(server.port, "", timeout=PATIENT_SECONDS + 0.5) == NOT_SERVING
+    starting.cancel()
+    await asyncio.gather(starting, return_exceptions=True)
+    await server.stop()
 
 
 async def test_pings_that_arrive_in_a_burst_do_not_end_the_connection() -> None:
