@@ -30,6 +30,7 @@ from cli.rollout.tracks import (
     read_tracks,
 )
 from cli.rollout.weights import CONFIG_MAP, read_table, with_share, write_table
+from cli.rollout.workloads import read_workloads
 from gateway.routing.table import STABLE, RoutingTable
 
 CANARY = "canary"
@@ -132,7 +133,7 @@ def status(
         Path | None, typer.Option(metavar="FILE", help="Of gateways on this machine, in place of a cluster.")
     ] = None,
 ) -> None:
-    """Show what does not roll out, and why; who gets which share, what the judge says, and what each track runs."""
+    """Show what does not roll out, why, and how to go back; shares, what the judge says, and what each track runs."""
     if routing_file is not None:
         try:
             found = LocalPlace(routing_file).read()
@@ -143,12 +144,19 @@ def status(
         return
     with _explained():
         kubectl = _kubectl(namespace, context, dry_run=False)
-        for stuck in standstills(kubectl, namespace, read_deployments(kubectl)):
-            _say(f"{stuck.deployment} is not rolled out" + ("" if stuck.reasons else "; its pods are starting"))
-            for reason in stuck.reasons:
+        workloads = read_workloads(kubectl)
+        stuck = standstills(kubectl, namespace, workloads)
+        for one in stuck:
+            _say(f"{one.workload} is not rolled out" + ("" if one.reasons else "; its pods are starting"))
+            for reason in one.reasons:
                 _say(f"  {reason}")
-            if stuck.reasons:
-                _say(f"  back: {stuck.back}")
+            if one.reasons:
+                _say(f"  back: {one.back}")
+        if not stuck:
+            _say(f"rolled out: {', '.join(sorted(item['metadata']['name'] for item in workloads)) or 'nothing'}")
+        if not any(item["metadata"]["name"].endswith(SUFFIX) for item in workloads):
+            _say("there is no canary")
+            return
         table, _ = read_table(kubectl)
         _show_shares(table, _state(kubectl))
         shown = Table("service", STABLE, CANARY)

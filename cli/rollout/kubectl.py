@@ -37,6 +37,14 @@ class Kubectl:
         answer: Json = json.loads(self._run(("get", *arguments, "--output", "json")))
         return answer
 
+    def read(self, *arguments: str) -> str:
+        """What a command prints that changes nothing.
+
+        Raises:
+            RolloutError: as `get`.
+        """
+        return self._run(arguments)
+
     def change(self, *arguments: str, document: Json | None = None) -> None:
         """Prints a command and, unless this is a dry run, runs it.
 

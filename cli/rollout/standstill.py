@@ -1,63 +1,75 @@
-"""Why a rollout stands still, from what Kubernetes knows of its pods, and how to go back."""
+"""Why a rollout stands still, from what Kubernetes and Argo Rollouts know of it, and how to go back."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from cli.rollout.kubectl import Json, Kubectl
-from cli.rollout.tracks import not_ready, promoted
+from cli.rollout.tracks import promoted
+from cli.rollout.workloads import OURS, incomplete, read_installed
 
 _MOST = 300
 """Characters of a reason."""
+_HASHES = ("pod-template-hash", "rollouts-pod-template-hash")
+_UNDECIDED = {"Failed", "Error", "Inconclusive"}
 
 
 @dataclass(frozen=True, slots=True)
 class Standstill:
-    """A Deployment that does not run what it should, everywhere.
+    """A workload that does not run what it should, everywhere.
 
     Attributes:
-        deployment: its name.
-        reasons: each with what Kubernetes or the pod's own last line says; empty: pods are starting.
+        workload: kind and name, such as `deployment/detector`.
+        reasons: each with what Kubernetes, an analysis or the pod's own last line says; empty: pods are starting.
         back: the command that brings the former revision back.
     """
 
-    deployment: str
+    workload: str
     reasons: tuple[str, ...]
     back: str
 
 
-def standstills(kubectl: Kubectl, namespace: str, deployments: Mapping[str, Json]) -> list[Standstill]:
-    """Those of the Deployments that are not where they should be.
+def standstills(kubectl: Kubectl, namespace: str, workloads: Sequence[Json]) -> list[Standstill]:
+    """Those of the workloads (cli.rollout.workloads) that are not where they should be.
 
     Raises:
         RolloutError: kubectl failed.
     """
-    stuck = {name: item for name, item in deployments.items() if _incomplete(item)}
+    stuck = [item for item in workloads if incomplete(item)]
     if not stuck:
         return []
-    pods = kubectl.get("pods", "--selector", "app.kubernetes.io/name=ferry")["items"]
-    return [Standstill(name, tuple(_reasons(item, pods)), _back(namespace, item)) for name, item in stuck.items()]
+    pods = kubectl.get("pods", "--selector", OURS)["items"]
+    refused = kubectl.get("events", "--field-selector", "reason=FailedCreate")["items"]
+    argo = any(item["kind"] == "Rollout" for item in stuck)
+    analyses = read_installed(kubectl, "analysisruns.argoproj.io") if argo else []
+    return [
+        Standstill(_called(item), tuple(dict.fromkeys(_reasons(item, pods, refused, analyses))), _back(namespace, item))
+        for item in stuck
+    ]
 
 
-def _incomplete(deployment: Json) -> bool:
-    wanted = deployment["spec"].get("replicas", 1)
-    return bool(not_ready(deployment)) or deployment.get("status", {}).get("availableReplicas", 0) < wanted
+def _called(workload: Json) -> str:
+    return f"{workload['kind'].lower()}/{workload['metadata']['name']}"
 
 
-def _back(namespace: str, deployment: Json) -> str:
-    if promoted(deployment):
+def _back(namespace: str, workload: Json) -> str:
+    if workload["kind"] == "Rollout":
+        return f"kubectl argo rollouts --namespace {namespace} undo {workload['metadata']['name']}"
+    if promoted(workload):
         return f"ferry rollout rollback --namespace {namespace}"
-    return f"kubectl --namespace {namespace} rollout undo deployment/{deployment['metadata']['name']}"
+    return f"kubectl --namespace {namespace} rollout undo {_called(workload)}"
 
 
-def _reasons(deployment: Json, pods: list[Json]) -> Iterator[str]:
-    for condition in deployment.get("status", {}).get("conditions", []):
-        # No pod could be made: a quota, an admission rule.
-        if condition["type"] == "ReplicaFailure" and condition["status"] == "True":
-            yield _short(condition["message"])
-    selector = deployment["spec"]["selector"]["matchLabels"]
+def _reasons(workload: Json, pods: list[Json], refused: list[Json], analyses: list[Json]) -> Iterator[str]:
+    if workload["spec"].get("paused"):
+        yield f"it is paused; go on: kubectl rollout resume {_called(workload)}"
+    if workload["kind"] == "Rollout":
+        yield from _judged(workload, analyses)
+    failures = list(_not_made(workload, refused))
+    yield from failures
+    selector = workload["spec"]["selector"]["matchLabels"]
     seen = set()
     for pod in pods:
         labels = pod["metadata"].get("labels", {})
@@ -65,6 +77,58 @@ def _reasons(deployment: Json, pods: list[Json]) -> Iterator[str]:
         if reason and reason not in seen:
             seen.add(reason)
             yield f"pod {pod['metadata']['name']}: {reason}"
+    if not failures and not seen:
+        # Nothing else is known; Kubernetes itself has lost its patience.
+        for condition in workload.get("status", {}).get("conditions", []):
+            if condition["type"] == "Progressing" and condition["status"] == "False":
+                yield _short(condition.get("message", condition.get("reason", "")))
+
+
+def _not_made(workload: Json, refused: list[Json]) -> Iterator[str]:
+    """Why pods could not be made: a quota, an admission rule."""
+    conditions = workload.get("status", {}).get("conditions", [])
+    told = [c["message"] for c in conditions if c["type"] == "ReplicaFailure" and c["status"] == "True"]
+    if told or workload["kind"] == "Deployment":
+        yield from map(_short, told)
+        return
+    name = workload["metadata"]["name"]
+    makers = {name, *(f"{name}-{value}" for value in _revisions(workload))}
+    events = [event for event in refused if event["involvedObject"]["name"] in makers]
+    for event in sorted(events, key=lambda event: str(event.get("lastTimestamp")))[-1:]:
+        yield _short(event["message"])
+
+
+def _revisions(workload: Json) -> list[str]:
+    status = workload.get("status", {})
+    return [str(status[key]) for key in ("currentPodHash", "stableRS") if status.get(key)]
+
+
+def _judged(rollout: Json, analyses: list[Json]) -> Iterator[str]:
+    """What Argo Rollouts and its analyses say."""
+    name, status = rollout["metadata"]["name"], rollout.get("status", {})
+    if status.get("abort") or status.get("phase") in {"Degraded", "Paused"}:
+        what = "given up; the former version has all callers" if status.get("abort") else status["phase"].lower()
+        said = f": {_short(status['message'])}" if status.get("message") else ""
+        yield f"{what}{said}"
+    if status.get("phase") == "Paused":
+        yield f"go on: kubectl argo rollouts promote {name}; give up: kubectl argo rollouts abort {name}"
+    current = str(status.get("currentPodHash", ""))
+    for run in analyses:
+        labels = run["metadata"].get("labels", {})
+        owners = [owner["name"] for owner in run["metadata"].get("ownerReferences", [])]
+        hashes = {labels[key] for key in _HASHES if key in labels}
+        if name not in owners or (hashes and current not in hashes):
+            continue
+        for metric in run.get("status", {}).get("metricResults", []):
+            if metric.get("phase") in _UNDECIDED:
+                yield f"analysis {run['metadata']['name']}: {metric['name']} {metric['phase']}{_measured(metric)}"
+
+
+def _measured(metric: Json) -> str:
+    values = [str(m.get("value") or m.get("message") or "") for m in metric.get("measurements", [])]
+    shown = ", ".join(value for value in values[-3:] if value)
+    told = _short(str(metric.get("message", "")))
+    return (f" (measured {_short(shown)})" if shown else "") + (f": {told}" if told else "")
 
 
 def _reason(pod: Json) -> str:
