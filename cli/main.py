@@ -46,6 +46,12 @@ def rollout(context: typer.Context) -> None:
 
 
 @app.command(**UNTOUCHED)
+def doctor(context: typer.Context) -> None:
+    """Look at Ferry in a Kubernetes namespace from outside in; each line is good or says what to do."""
+    pass_on(context, "cli.doctor", "doctor")
+
+
+@app.command(**UNTOUCHED)
 def ab(context: typer.Context) -> None:
     """Compare variants, with how sure the comparison is."""
     pass_on(context, "cli.ab", "app")
