@@ -1,6 +1,6 @@
 """Runs in a pod with the gateway's image: calls Ferry as its users do, and prints one line of JSON for each call.
 
-A call bypasses the cache. SIGTERM ends it; what is in flight is waited for.
+A call bypasses the cache, unless told otherwise. SIGTERM ends it; what is in flight is waited for.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ import signal
 import time
 from pathlib import Path
 
-from ferry.client import AsyncClient, FerryError
+from ferry.client import AsyncClient, FerryError, Tls
 
 
-async def one(client: AsyncClient, image: bytes, number: int) -> dict[str, object]:
+async def one(client: AsyncClient, image: bytes, number: int, bypass_cache: bool) -> dict[str, object]:
     """What came of one call: when it began (seconds since 1970), how long it took, and its answer or error."""
     began, clock = time.time(), time.monotonic()
     line: dict[str, object] = {"began": began, "caller": number, "code": "OK", "error": ""}
     try:
-        answer = await client.recognize(image, bypass_cache=True)
+        answer = await client.recognize(image, bypass_cache=bypass_cache)
     except FerryError as error:
         line |= {"code": error.code, "error": str(error)}
     else:
@@ -38,10 +38,12 @@ async def call(options: argparse.Namespace, image: bytes, number: int, stop: asy
     """One caller with a connection of its own, and a key of its own."""
     metadata = [("x-ferry-key", f"caller-{number}")] if options.keys else []
     metadata += [tuple(pair.split("=", 1)) for pair in options.metadata]
-    async with AsyncClient(options.address, timeout=options.timeout, metadata=metadata) as client:
+    folder = options.tls
+    tls = None if folder is None else Tls(folder / "ca.crt", folder / "tls.crt", folder / "tls.key")
+    async with AsyncClient(options.address, timeout=options.timeout, metadata=metadata, tls=tls) as client:
         made = 0
         while not stop.is_set() and (not options.calls or made < options.calls):
-            print(json.dumps(await one(client, image, number)), flush=True)
+            print(json.dumps(await one(client, image, number, not options.caching)), flush=True)
             made += 1
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), options.pause)
@@ -56,6 +58,8 @@ async def main() -> None:
     parser.add_argument("--pause", type=float, default=0.3, help="seconds between a caller's calls")
     parser.add_argument("--timeout", type=float, default=10.0, help="seconds for a call")
     parser.add_argument("--keys", action="store_true", help="each caller sends a key of its own")
+    parser.add_argument("--caching", action="store_true", help="answers may come from the cache, and go there")
+    parser.add_argument("--tls", type=Path, help="folder with ca.crt, tls.crt, tls.key")
     parser.add_argument("--metadata", action="append", default=[], metavar="KEY=VALUE")
     options = parser.parse_args()
     image = await asyncio.to_thread(options.image.read_bytes)

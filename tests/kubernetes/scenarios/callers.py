@@ -114,7 +114,14 @@ class Callers:
 
 
 @contextmanager
-def calling(kubectl: Kubectl, name: str, *flags: str, image: str = PHOTO.name, node: str = "") -> Iterator[Callers]:
+def calling(
+    kubectl: Kubectl,
+    name: str,
+    *flags: str,
+    image: str = PHOTO.name,
+    node: str = "",
+    mounts: Mapping[str, Json] = {},
+) -> Iterator[Callers]:
     """Calls go on while the context lasts; at its end all that were begun have ended.
 
     Args:
@@ -123,12 +130,13 @@ def calling(kubectl: Kubectl, name: str, *flags: str, image: str = PHOTO.name, n
         flags: for caller_pod.py.
         image: a file of the ConfigMap `caller`.
         node: where the pod runs.
+        mounts: path to the source of a volume, of further ones.
 
     Raises:
         AssertionError: the pod did not make a call.
     """
     command = ["python", f"/caller/{_PROGRAM.name}", f"--address={GATEWAY}", f"--image=/caller/{image}", *flags]
-    mounts = {"/caller": {"configMap": {"name": "caller"}}}
+    mounts = {"/caller": {"configMap": {"name": "caller"}}, **mounts}
     kubectl.apply([pod(name, command, node=node, mounts=mounts)])
     callers = Callers()
     try:

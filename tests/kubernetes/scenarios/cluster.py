@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import os
 import subprocess
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,12 +17,22 @@ HOSTNAME = "kubernetes.io/hostname"
 PATIENCE = "--timeout=5m"
 
 
-def trial(replicas: int = 2, components: tuple[str, ...] = ()) -> tuple[Json, ...]:
-    """Overlay `local` with this many replicas of each of Ferry's services."""
-    objects = copy.deepcopy(render("local", components))
+_REQUESTS = {"cpu": "50m", "memory": "128Mi"}
+
+
+def trial(replicas: int = 2, components: tuple[str, ...] = (), overlay: str = "local") -> tuple[Json, ...]:
+    """An overlay with this many replicas of each of Ferry's services, requests as in `local`, and no autoscalers."""
+    return sized(render(overlay, components), replicas)
+
+
+def sized(objects: Iterable[Json], replicas: int) -> tuple[Json, ...]:
+    """The same with this many replicas, small requests and no autoscalers."""
+    objects = tuple(copy.deepcopy(item) for item in objects)
     for workload in ferry(objects):
         workload["spec"]["replicas"] = replicas
-    return objects
+        for container in containers(workload):
+            container["resources"]["requests"] = _REQUESTS
+    return tuple(item for item in objects if item["kind"] not in {"HorizontalPodAutoscaler", "ScaledObject"})
 
 
 def images(objects: tuple[Json, ...]) -> list[str]:
@@ -67,6 +78,12 @@ class Cluster:
             for item in self.kubectl.get("pods", "--selector", label)["items"]
             if item["status"].get("phase") == "Running" and (not node or item["spec"]["nodeName"] == node)
         ]
+
+    def unhealthy(self, probe: str = "") -> list[str]:
+        """Warnings of the kubelet that a probe failed: pod and message; of one kind of probe, such as `Startup`."""
+        events = self.kubectl.get("events", "--field-selector=reason=Unhealthy")["items"]
+        found = [(event["involvedObject"]["name"], event["message"]) for event in events]
+        return [f"{pod}: {message}" for pod, message in found if message.startswith(probe)]
 
     def restarts(self) -> dict[str, int]:
         """How often each pod's containers were started anew."""

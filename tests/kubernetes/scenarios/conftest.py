@@ -19,8 +19,13 @@ from tests.processes import ROOT
 
 KUBECONFIG = os.environ.get("KUBECONFIG", "")
 CONTEXT = os.environ.get("FERRY_E2E_CONTEXT", "")
+UNTIL = float(os.environ.get("FERRY_E2E_UNTIL", "inf"))
+"""Seconds since 1970 after which no scenario begins."""
+LEAVE = bool(os.environ.get("FERRY_E2E_LEAVE"))
+"""The cluster ends with the run, so what scenarios made stays there."""
 OUT = Path(os.environ.get("FERRY_E2E_OUT", ROOT / "out" / "cluster-test"))
 _OUTCOMES = pytest.StashKey[list[Outcome]]()
+_UNTRIED = pytest.StashKey[list[str]]()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -32,6 +37,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.timeout(1800))
             if not wanted:
                 item.add_marker(pytest.mark.skip(reason=reason))
+    # Those that begin with nothing come first: afterwards Ferry stays.
+    items.sort(key=lambda item: "installed" in getattr(item, "fixturenames", ()))
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if "cluster" in getattr(item, "fixturenames", ()) and time.time() > UNTIL:
+        item.config.stash.setdefault(_UNTRIED, []).append(item.name)
+        pytest.skip("the time that the run was given is over")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
@@ -40,6 +53,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         terminalreporter.write_line(report.table(outcomes))
         for path in report.write(outcomes, OUT):
             terminalreporter.write_line(str(path))
+    if untried := config.stash.get(_UNTRIED, []):
+        terminalreporter.write_line(f"NOT TRIED, for lack of time: {', '.join(untried)}")
 
 
 @pytest.fixture(scope="session")
@@ -60,8 +75,9 @@ def cluster() -> Iterator[Cluster]:
         found.in_namespace(callers.NAMESPACE).apply([callers.program({callers.PHOTO.name: callers.PHOTO.read_bytes()})])
         yield found
     finally:
-        kubectl("uncordon", found.victim)
-        kubectl("delete", "namespace", *guard.NAMESPACES, "--ignore-not-found", PATIENCE)
+        if not LEAVE:
+            kubectl("uncordon", found.victim)
+            kubectl("delete", "namespace", *guard.NAMESPACES, "--ignore-not-found", PATIENCE)
 
 
 @pytest.fixture(scope="session")
@@ -136,6 +152,7 @@ def judged(config: pytest.Config, title: str) -> Iterator[Run]:
         raise
     finally:
         outcome.ended = time.time()
+        report.keep(config.stash[_OUTCOMES], OUT)
 
 
 assert NAMESPACE in guard.NAMESPACES

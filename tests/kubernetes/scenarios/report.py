@@ -41,11 +41,17 @@ def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
     return "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip()
 
 
-def write(outcomes: Sequence[Outcome], folder: Path) -> list[Path]:
-    """Writes cluster-test.json and, where matplotlib is installed, cluster-test.svg; returns what it wrote."""
+def keep(outcomes: Sequence[Outcome], folder: Path) -> Path:
+    """Writes cluster-test.json and returns where; done after each scenario, a run that is cut off loses nothing."""
     folder.mkdir(parents=True, exist_ok=True)
     data = folder / "cluster-test.json"
     data.write_text(json.dumps([asdict(outcome) for outcome in outcomes], indent=1) + "\n")
+    return data
+
+
+def write(outcomes: Sequence[Outcome], folder: Path) -> list[Path]:
+    """Writes cluster-test.json and, where matplotlib is installed, cluster-test.svg; returns what it wrote."""
+    data = keep(outcomes, folder)
     picture = folder / "cluster-test.svg"
     return [data, picture] if draw(outcomes, picture) else [data]
 

@@ -14,6 +14,7 @@ from tests.kubernetes.scenarios.conftest import Scenario
 from tests.kubernetes.scenarios.prometheus import IMAGE, measuring
 from tests.processes import until
 
+pytestmark = pytest.mark.core
 SCALED = "detector"
 MOST = 4
 CROWD = ("--callers=14", "--pause=0", "--timeout=60")

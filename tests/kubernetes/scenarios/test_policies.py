@@ -75,7 +75,7 @@ def places(installed: Cluster, objects: tuple[Json, ...]) -> Iterator[list[Place
         found.append(_place(name(workload), item, ports))
     yield found
     for who, where in strays.items():
-        installed.in_namespace(where)("delete", "pod", who, "--now")
+        installed.in_namespace(where)("delete", "pod", who, "--now", "--wait=false")
 
 
 def _place(who: str, item: Json, ports: tuple[int, ...]) -> Place:

@@ -1,0 +1,103 @@
+"""A second version of a model for a share of the callers: as many as set, always the same ones, and the way back."""
+
+from __future__ import annotations
+
+import math
+import subprocess
+import sys
+from collections import defaultdict
+
+import pytest
+
+from tests.deploy.manifests import Json, ferry, name
+from tests.kubernetes.scenarios import callers
+from tests.kubernetes.scenarios.callers import calling
+from tests.kubernetes.scenarios.cluster import Cluster, has_image, trial
+from tests.kubernetes.scenarios.conftest import judged
+from tests.processes import ROOT, until
+
+NEXT = "localhost/ferry/classifier-next:0.1.0"
+CANARY = "classifier-arcface-canary"
+SHARE, CALLERS = 0.3, 120
+_SIGMAS = 4
+"""Of a binomial distribution: a right share is outside of them once in 15,000 runs."""
+
+
+def rollout(*arguments: str) -> str:
+    """What `ferry rollout` says; it succeeds."""
+    command = [sys.executable, "-c", "from cli.main import main; main()", "rollout", *arguments]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def both_tracks() -> tuple[Json, ...]:
+    """Two replicas of stable, one of the canary, whose arcface is version 2."""
+    objects = trial(components=("canary",))
+    for workload in ferry(objects):
+        if not name(workload).endswith("-canary"):
+            continue
+        workload["spec"]["replicas"] = 1
+        if name(workload) == CANARY:
+            template = workload["spec"]["template"]
+            template["metadata"]["labels"]["ferry/model-version"] = "2"
+            (container,) = template["spec"]["containers"]
+            container["image"] = NEXT
+            next(v for v in container["env"] if v["name"] == "FERRY_MODELS")["value"] = "arcface:2"
+    return objects
+
+
+def test_shares_stickiness_promotion_and_the_way_back(installed: Cluster, request: pytest.FixtureRequest) -> None:
+    if not has_image(installed, NEXT):
+        pytest.skip(f"no node has {NEXT} (scenarios/next.Dockerfile)")
+    outside = installed.in_namespace(callers.NAMESPACE)
+
+    def forced(variant: str) -> set[str]:
+        """Versions of arcface that answer who asks for a variant."""
+        with calling(outside, "forced", "--calls=2", f"--metadata=x-ferry-variant={variant}") as made:
+            made.finished()
+        assert {call.variant for call in made.calls} == {variant}, made.calls
+        return {model for call in made.calls for model in call.models if model.startswith("arcface")}
+
+    with judged(request.config, "canary: share, promote, rollback") as run:
+        try:
+            installed.kubectl.apply(both_tracks())
+            installed.settled()
+            with calling(outside, "steady", node=installed.steady) as steady:
+                run.outcome.calls = steady.calls
+                assert forced("canary") == {"arcface:2"}
+                assert forced("stable") == {"arcface:1"}
+                run.event(f"canary {SHARE:.0%}")
+                rollout("canary", "--weight", str(SHARE))
+                until(lambda: bool(taken(outside, "probing")), seconds=120, what="callers of the canary", pause=2)
+                answered = taken(outside, "crowd")
+                spread = _SIGMAS * math.sqrt(CALLERS * SHARE * (1 - SHARE))
+                assert abs(len(answered) - CALLERS * SHARE) <= spread, f"{len(answered)} of {CALLERS} callers"
+                assert taken(outside, "crowd") == answered, "callers changed their variant"
+                run.fact(f"{len(answered)} of {CALLERS} callers at {SHARE:.0%}, twice the same ones")
+                run.event("promote")
+                rollout("promote")
+                assert forced("stable") == {"arcface:2"}
+                run.event("rollback")
+                rollout("rollback")
+                installed.settled()
+                assert forced("stable") == {"arcface:1"}
+            assert not run.outcome.failures, run.outcome.said()
+        finally:
+            gone = [f"deployment/{name(item)}" for item in ferry(both_tracks()) if name(item).endswith("-canary")]
+            installed.kubectl.apply(trial())
+            installed.kubectl("delete", *gone, "--ignore-not-found")
+            installed.settled()
+
+
+def taken(kubectl: callers.Kubectl, pod: str) -> set[int]:
+    """The callers whom the canary answers; each calls twice, with a key of its own, and gets the same variant."""
+    flags = ("--keys", "--caching", f"--callers={CALLERS}", "--calls=2", "--timeout=60", "--pause=0")
+    with calling(kubectl, pod, *flags) as made:
+        made.finished()
+    variants: dict[int, set[str]] = defaultdict(set)
+    for call in made.calls:
+        assert not call.failed, call.error
+        variants[call.caller].add(call.variant)
+    assert all(len(found) == 1 for found in variants.values()), "a caller changed between variants"
+    return {caller for caller, found in variants.items() if found == {"canary"}}
