@@ -45,6 +45,7 @@ class FakeEnsembler(ensembler_pb2_grpc.EnsemblerServicer):
         cancelled: how many were cancelled while they waited.
         looks: how often it was asked for its pipeline.
         answered: the fingerprint in answers, where it is another one than is known when they are asked for.
+        box, expression: of each face.
     """
 
     def __init__(self) -> None:
@@ -65,6 +66,7 @@ class FakeEnsembler(ensembler_pb2_grpc.EnsemblerServicer):
         self.looks = 0
         self.answered = ""
         self.box = types_pb2.BoundingBox()
+        self.expression = types_pb2.EXPRESSION_HAPPY
 
     async def Recognize(self, request, context):  # noqa: N802
         self.requests.append(request)
@@ -79,11 +81,7 @@ class FakeEnsembler(ensembler_pb2_grpc.EnsemblerServicer):
             self.cancelled += 1
             raise
         return ensembler_pb2.EnsemblerRecognizeResponse(
-            faces=[
-                types_pb2.Face(
-                    expression=types_pb2.EXPRESSION_HAPPY, confidence=0.5, degraded=self.degraded, box=self.box
-                )
-            ]
+            faces=[types_pb2.Face(expression=self.expression, confidence=0.5, degraded=self.degraded, box=self.box)]
             * self.faces,
             image_size=types_pb2.ImageSize(width=64, height=48),
             models=[MODEL],
