@@ -22,6 +22,7 @@ _SAID: Final = {
     403: "The answer was another caller's.",
     404: "There is no such thing.",
     405: "The path has no such method.",
+    406: "The picture cannot be drawn into; ask for JSON.",
     408: "The body did not come in time.",
     413: "The body, or an image in it, is too large.",
     415: "The body is of no type that is taken here.",

@@ -22,7 +22,8 @@ class Stream(Response):
             headers: more of them.
         """
         super().__init__(None, 200, headers, media_type)
-        del self.headers["content-length"]
+        if not headers or "content-length" not in headers:
+            del self.headers["content-length"]
         self._pieces = pieces
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

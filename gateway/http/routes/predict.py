@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
@@ -18,6 +17,7 @@ from gateway.http.calls import Door
 from gateway.http.documents import body_schema, problems
 from gateway.http.messages import JsonImage, JsonImages, many_images, one_image
 from gateway.http.options import QueryOptions
+from gateway.http.pictures import PNG, Pictures, pieces, wants_png
 from gateway.http.problems import ProblemError
 from gateway.http.stream import Stream
 
@@ -31,18 +31,38 @@ def router(door: Door, max_image_bytes: int) -> APIRouter:
         max_image_bytes: of an encoded image.
     """
     routes = APIRouter(tags=["recognition"])
+    pictures = Pictures()
 
     @routes.post(
         "/api/predict",
         summary="Recognise the expressions of all faces in one image",
         response_class=Response,
-        responses={200: {"description": "The faces; none is an answer, too.", **examples.RECOGNITION}, **problems()},
+        responses={
+            200: {
+                "description": "The faces; none is an answer, too. With `Accept: image/png` the picture, at most 2048 "
+                "pixels long, with boxes and expressions.",
+                **examples.RECOGNITION,
+            },
+            **problems(406),
+        },
         openapi_extra=body_schema(JsonImage, "image", many=False),
     )
     async def predict(request: Request, options: Annotated[QueryOptions, Query()]) -> Response:
         body = Body(request.scope, request.receive)
-        read = partial(one_image, body, options, max_image_bytes)
-        return recognition_response(await door.ask("Recognize", request, read, body, timeout=options.timeout))
+        taken: list[bytes] = []
+
+        async def read() -> gateway_pb2.RecognizeRequest:
+            message = await one_image(body, options, max_image_bytes)
+            if as_picture:
+                taken.append(message.image)
+            return message
+
+        as_picture = wants_png(request.headers.get("accept", ""))
+        answer = await door.ask("Recognize", request, read, body, timeout=options.timeout)
+        if not as_picture:
+            return recognition_response(answer)
+        drawn = await pictures.draw(taken.pop(), answer)
+        return Stream(pieces(drawn), PNG, {"content-length": str(len(drawn)), "x-request-id": answer.request_id})
 
     @routes.post(
         "/api/predict-batch",
