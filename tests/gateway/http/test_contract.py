@@ -25,7 +25,7 @@ async def document(http):
 
 async def test_every_operation_is_described_with_its_problems(document):
     operations = [(path, operation) for path, methods in document["paths"].items() for operation in methods.values()]
-    assert {path for _, path in operations} >= {
+    assert {path for path, _ in operations} >= {
         "/api/predict",
         "/api/predict-batch",
         "/api/predict-async",
