@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -19,26 +19,37 @@ from serving.cpu import available_cpus, cpu_name
 from serving.errors import NotFoundError
 from serving.models import tuning
 from serving.models.backends.gpu import GpuSettings, find_gpu
+from serving.models.measuring import LEAST_SHARE, cpu_share
+from serving.models.ways import splits
+from serving.repository.manifest import Task
 from serving.repository.repository import InvalidModelError, ModelRepository, StoredModel
 
-BATCHES = (1, 2, 4, 8, 16)
+WAITING = (1, 8, 32)
+"""Rows that wait at once."""
+MOST_ROWS = {Task.CLASSIFY: 16, Task.DETECT: 4}
+"""Of one run, as services allow by default."""
 
 
 def tune(
     names: Annotated[list[str] | None, typer.Argument(metavar="NAME", help="Models; all by default.")] = None,
+    *,
     models_dir: ModelsDirOption = MODELS_DIR,
     engine_cache: Annotated[
         Path | None, typer.Option(envvar="FERRY_ENGINE_CACHE", help="Folder of TensorRT's engines.")
     ] = None,
     seconds: Annotated[float, typer.Option(min=0.05, max=60, help="Time for each way of running a model.")] = 0.5,
+    keep_anyway: Annotated[
+        bool, typer.Option("--keep-anyway", help="Keep what was measured although others were at work.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print for machines.")] = False,
 ) -> None:
-    """Measure backends, precisions, threads and batch sizes on this machine.
+    """Measure backends, precisions, threads, runs at once and batch sizes on this machine.
 
     Services started afterwards use what was found fastest in float32, and, with --optimized, also reduced precision
     whose accuracy `ferry models optimize` or `quantize` has found good, or whose scores stay within 0.02 of float32.
-    Stop other work first: what runs beside it is measured too. Where there is a GPU with TensorRT, engines that are not
-    in the cache yet are built, which takes minutes.
+    Each model then runs as it costs the least CPU a row where much waits, and with all CPUs on one row where nothing
+    else does. Stop other work first: what is measured on a busy machine is not kept. Where there is a GPU with
+    TensorRT, engines that are not in the cache yet are built, which takes minutes.
     """
     repository = ModelRepository(models_dir)
     chosen = names or repository.names()
@@ -49,61 +60,105 @@ def tune(
     except (NotFoundError, InvalidModelError) as error:
         raise typer.BadParameter(str(error)) from error
     console = Console(stderr=as_json, width=None if sys.stdout.isatty() else 120)
-    threads = sorted({1, available_cpus()})
-    reports = []
+    shares = list(splits(available_cpus(), every=True))
+    reports: list[_Report] = []
     with Progress(console=console, transient=True) as progress:
-        task = progress.add_task("measuring", total=len(stored) * len(threads))
+        task = progress.add_task("measuring", total=len(stored) * len(shares))
         for model in stored:
             measurements: list[tuning.Measurement] = []
-            for count in threads:
-                progress.update(task, description=f"{model.manifest.name}, {count} thread(s)")
-                tried = tuning.candidates(count, BATCHES, reduced=True, manifest=model.manifest)
-                measurements += tuning.measure(model, tried, seconds, GpuSettings(max(BATCHES), engine_cache))
+            got, most = cpu_share(available_cpus()), MOST_ROWS[model.manifest.task]
+            for threads, runs in shares:
+                progress.update(task, description=f"{model.manifest.name}, {runs} run(s) of {threads} thread(s)")
+                sizes = sorted({min(most, -(-waiting // runs)) for waiting in WAITING})
+                tried = tuning.candidates(threads, sizes, reduced=True, manifest=model.manifest, runs=runs)
+                measurements += tuning.measure(model, tried, seconds, GpuSettings(most, engine_cache))
+                got = min(got, cpu_share(available_cpus()))
                 progress.advance(task)
-            kept = tuning.write(model, measurements)
-            reports.append((model, measurements, kept))
+            kept = tuning.write(model, measurements) if got >= LEAST_SHARE or keep_anyway else None
+            reports.append(_Report(model, measurements, kept, got))
     if as_json:
-        print(json.dumps([_record(*report) for report in reports], indent=2))
+        print(json.dumps([_record(report) for report in reports], indent=2))
         return
     gpu = find_gpu()
     console.print(f"{cpu_name()}, {available_cpus()} CPUs{f', {gpu.name}' if gpu else ''}")
     for report in reports:
-        console.print(_table(*report))
+        console.print(_table(report))
 
 
-def _record(model: StoredModel, measurements: list[tuning.Measurement], kept: Path | None) -> dict[str, object]:
+@dataclass(frozen=True, slots=True)
+class _Report:
+    """Of one model; share: of the CPUs that measuring got."""
+
+    model: StoredModel
+    measurements: list[tuning.Measurement]
+    kept: Path | None
+    share: float
+
+    @property
+    def where(self) -> str:
+        if self.kept is not None:
+            return f"kept in {self.kept.name}"
+        if self.share < LEAST_SHARE:
+            return f"not kept: others were at work, measuring got {self.share:.0%} of the CPUs"
+        return "not kept: nowhere to write"
+
+
+def _record(report: _Report) -> dict[str, object]:
     return {
-        "model": model.manifest.name,
-        "version": model.manifest.version,
+        "model": report.model.manifest.name,
+        "version": report.model.manifest.version,
         "machine": cpu_name(),
         "cpus": available_cpus(),
         "gpu": getattr(find_gpu(), "name", None),
-        "kept": None if kept is None else str(kept),
-        "measurements": [asdict(m) for m in measurements],
+        "kept": None if report.kept is None else str(report.kept),
+        "cpu_share": report.share,
+        "chosen": {
+            name: asdict(how)
+            for name, reduced in (("default", False), ("optimized", True))
+            if (how := tuning.best_way(report.measurements, reduced=reduced)) is not None
+        },
+        "measurements": [asdict(m) for m in report.measurements],
     }
 
 
-def _table(model: StoredModel, measurements: list[tuning.Measurement], kept: Path | None) -> Table:
-    best = tuning.fastest(measurements, reduced=False)
-    best_reduced = tuning.fastest(measurements, reduced=True)
-    base = next(m for m in measurements if m.candidate.batch == 1)
-    where = "not kept: nowhere to write" if kept is None else f"kept in {kept.name}"
-    table = Table(title=f"{model.manifest.name} {model.manifest.version} ({where})", title_justify="left")
-    for column in ("backend", "precision", "threads", "batch", "run ms", "rows/s", "x first row", "difference", ""):
+def _table(report: _Report) -> Table:
+    manifest, measurements = report.model.manifest, report.measurements
+    marks: dict[tuning.Candidate, list[str]] = {}
+    for name, reduced in (("default", False), ("--optimized", True)):
+        how = tuning.best_way(measurements, reduced=reduced)
+        if how is not None:
+            _mark(marks, measurements, how, name)
+    table = Table(title=f"{manifest.name} {manifest.version} ({report.where})", title_justify="left")
+    for column in ("backend", "precision", "runs", "threads", "rows", "run ms", "rows/s", "CPU ms", "difference", ""):
         numeric = column not in {"backend", "precision", ""}
         table.add_column(column, justify="right" if numeric else "left")
     for m in measurements:
         c = m.candidate
-        marks = ["default"] * (m is best) + ["--optimized"] * (m is best_reduced)
         table.add_row(
             c.backend,
             c.precision,
+            str(c.runs),
             str(c.threads),
             str(c.batch),
             f"{m.run_ms:.2f}",
             f"{m.rows_per_second:.1f}",
-            f"{m.rows_per_second / base.rows_per_second:.2f}",
+            f"{m.cpu_ms:.2f}",
             f"{m.difference:.4f}",
-            ", ".join(marks),
+            ", ".join(marks.get(c, ())),
         )
     return table
+
+
+def _mark(
+    marks: dict[tuning.Candidate, list[str]],
+    measurements: list[tuning.Measurement],
+    how: tuning.Candidate,
+    name: str,
+) -> None:
+    """Says of the ways that were chosen what for."""
+    own = [m for m in measurements if m.candidate.arithmetic == how.arithmetic]
+    same = [m for m in own if (m.candidate.threads, m.candidate.runs) == (how.threads, how.runs)]
+    marks.setdefault(min(same, key=lambda m: m.cpu_ms).candidate, []).append(name)
+    if how.rest:
+        rest = next(m for m in own if (m.candidate.threads, m.candidate.runs, m.candidate.batch) == (how.rest, 1, 1))
+        marks.setdefault(rest.candidate, []).append(f"{name} at rest")

@@ -45,6 +45,7 @@ class ServiceSettings(BaseSettings):
 
     host: str = Field(default="127.0.0.1", description="address to listen on; 0.0.0.0 or [::] in a container")
     port: Port = Field(default=0, description="gRPC port")
+    reuse_port: bool = Field(default=False, description="share the gRPC port with other processes (SO_REUSEPORT)")
     metrics_port: Port = Field(default=0, description="Prometheus metrics over HTTP; 0: none")
     log_level: str = Field(default="info", pattern="^(debug|info|warning|error)$")
     default_timeout: Seconds = Field(default=30.0, description="seconds for a call without a deadline")
@@ -125,7 +126,8 @@ class ModelServiceSettings(ServiceSettings):
     optimized: bool = Field(
         default=False, validate_default=True, description="allow reduced precision where tuning found it faster"
     )
-    threads: int = Field(default=0, ge=0, le=1024, description="threads of one model run; 0: the CPUs of the cgroup")
+    threads: int = Field(default=0, ge=0, le=1024, description="threads of one model run; 0: as measured")
+    runs: int = Field(default=0, ge=0, le=1024, description="model runs at once; 0: as measured")
     max_batch: int = Field(default=16, ge=1, le=1024, description="rows of one model run")
     max_wait_ms: Annotated[float, Field(ge=0, le=1000)] = Field(
         default=0.0, description="how long a busy model waits for a batch to fill; an idle one never waits"

@@ -41,6 +41,11 @@ class LoadedModel:
     batcher: MicroBatcher
     users: int = 0
     idle: asyncio.Event = field(default_factory=asyncio.Event)
+    digest: str = ""
+    """The manifest's, which takes a millisecond to compute; every answer names it."""
+
+    def __post_init__(self) -> None:
+        self.digest = self.stored.manifest.digest
 
     @property
     def manifest(self) -> Manifest:
@@ -49,11 +54,11 @@ class LoadedModel:
     def version(self) -> types_pb2.ModelVersion:
         """As the contract names it."""
         m = self.manifest
-        return types_pb2.ModelVersion(name=m.name, version=m.version, digest=m.digest)
+        return types_pb2.ModelVersion(name=m.name, version=m.version, digest=self.digest)
 
     def labels(self) -> tuple[str, ...]:
         m = self.manifest
-        return m.name, m.version, m.digest[:12], f"{self.backend.name}:{self.backend.device}", self.backend.precision
+        return m.name, m.version, self.digest[:12], f"{self.backend.name}:{self.backend.device}", self.backend.precision
 
 
 class ModelHost:
@@ -212,7 +217,7 @@ class ModelHost:
         stored, how, backend = await in_daemon_thread(self._open, name, version, like, name=f"load-{name}")
         manifest = stored.manifest
         settings = self._settings
-        policy = BatchPolicy(settings.max_batch, settings.max_wait_ms / 1000, settings.max_queue)
+        policy = BatchPolicy(_most_rows(settings, how), settings.max_wait_ms / 1000, settings.max_queue, how.runs)
         batcher = MicroBatcher(backend.run, policy, model=manifest.name, version=manifest.version)
         model = LoadedModel(stored, how, backend, batcher)
         model.idle.set()
@@ -242,6 +247,7 @@ class ModelHost:
             how, backend = tuning.open_fastest(
                 stored,
                 threads=settings.threads,
+                runs=settings.runs,
                 backend=settings.backend,
                 reduced=settings.optimized,
                 device=settings.device,
@@ -249,10 +255,10 @@ class ModelHost:
                 like=like,
             )
             spec = stored.manifest.input
-            for size in warm_sizes(settings.max_batch):
-                check_outputs(stored.manifest, backend.run(tuning.probe(spec, size)), size)
+            for size in warm_sizes(_most_rows(settings, how)):
+                check_outputs(stored.manifest, backend.warm(tuning.probe(spec, size)), size)
             for frame in spec.frames[1:]:
-                check_outputs(stored.manifest, backend.run(tuning.probe(spec, 1, frame)), 1)
+                check_outputs(stored.manifest, backend.warm(tuning.probe(spec, 1, frame)), 1)
         except (InvalidModelError, ModelLoadError, GpuMissingError):
             raise
         except Exception as error:
@@ -267,6 +273,11 @@ class ModelHost:
         if model.labels() not in {other.labels() for other in self._models.values()}:
             with contextlib.suppress(KeyError):
                 metrics.MODEL_INFO.remove(*model.labels())
+
+
+def _most_rows(settings: ModelServiceSettings, how: Candidate) -> int:
+    """Of one run: as set, or fewer where more only made each row slower."""
+    return min(settings.max_batch, how.batch or settings.max_batch)
 
 
 def check_outputs(manifest: Manifest, outputs: Outputs, rows: int) -> None:

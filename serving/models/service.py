@@ -20,6 +20,8 @@ class ModelService(Service):
     thread for each CPU.
     """
 
+    runs_models = True
+
     def __init__(self, settings: ModelServiceSettings, policies: tuple[VersionPolicy, ...], task: Task) -> None:
         """
         Args:

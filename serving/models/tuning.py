@@ -5,102 +5,61 @@ A measurement holds for one kind of machine and one set of library versions; els
 
 from __future__ import annotations
 
-import hashlib
-import importlib.metadata
-import json
 import logging
-import math
-import os
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from functools import partial
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from serving.activation import softmax
-from serving.cpu import available_cpus, cpu_name, has_bf16
+from serving.cpu import available_cpus, has_bf16
 from serving.models.backends import BACKENDS, GPU_BACKENDS, engines, installed, load_backend
 from serving.models.backends.base import Backend, ModelLoadError, Outputs, Rows
-from serving.models.backends.gpu import GpuSettings, find_gpu, lacks, require, runtime_version, tensorrt_version
-from serving.models.backends.timing import median_ms
-from serving.repository.manifest import Encoding, InputSpec, Manifest
+from serving.models.backends.elastic import ElasticBackend
+from serving.models.backends.gpu import GpuSettings, lacks, require
+from serving.models.kept import QUANTIZED_VARIANTS, VARIANTS, machine_id, read, write
+from serving.models.measuring import LEAST_SHARE, alone, cpu_share, probe, timed
+from serving.models.ways import DEFAULT_VARIANT, FULL_PRECISION, Candidate, Measurement, splits
+from serving.repository.manifest import Manifest, Task
 from serving.repository.repository import StoredModel
+
+__all__ = [
+    "DEFAULT_VARIANT",
+    "FULL_PRECISION",
+    "MAX_REDUCED_DIFFERENCE",
+    "QUANTIZED_VARIANTS",
+    "VARIANTS",
+    "Candidate",
+    "Measurement",
+    "best_way",
+    "candidates",
+    "choose",
+    "is_allowed",
+    "load",
+    "machine_id",
+    "measure",
+    "open_fastest",
+    "probe",
+    "read",
+    "write",
+]
 
 log = logging.getLogger(__name__)
 
-FULL_PRECISION = "fp32"
-PRECISIONS = (FULL_PRECISION, "bf16", "fp16", "int8")
-DEFAULT_VARIANT = "default"
-QUANTIZED_VARIANTS = ("int8",)
-VARIANTS = (*QUANTIZED_VARIANTS, "fp16")
-"""Variants of a model that are files of their own; each is named for its precision."""
+MANY_ROWS = {Task.CLASSIFY: 8, Task.DETECT: 2}
+"""Rows of a run where much waits, as measured at a start: enough to see whether more rows make each one cheaper."""
+_WORTHWHILE_MS, _WORTHWHILE_SHARE = 4.0, 0.25
+"""What all CPUs on one row have to save, of a run's milliseconds, for a second copy of the model to be held."""
+_PATIENCE_SECONDS = 60.0
 
 MAX_REDUCED_DIFFERENCE = 0.02
 """Largest difference of any class score from float32, on the probe batch, that a reduced precision may have."""
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """A way to run a model; `variant` names the file of it, as the manifest does."""
-
-    backend: str
-    precision: str
-    threads: int
-    batch: int
-    variant: str = DEFAULT_VARIANT
-
-    @property
-    def arithmetic(self) -> tuple[str, str, str]:
-        """Backend, precision and variant: all that decides the answers."""
-        return self.backend, self.precision, self.variant
-
-    @property
-    def device(self) -> str:
-        """`cpu` or `cuda`."""
-        return "cuda" if self.backend in GPU_BACKENDS else "cpu"
-
-
-@dataclass(frozen=True, slots=True)
-class Measurement:
-    """What a candidate did.
-
-    Attributes:
-        rows_per_second: throughput of back-to-back runs.
-        run_ms: median duration of a run in milliseconds.
-        difference: largest absolute difference of any output score from float32 on ONNX Runtime.
-        passed: whether its accuracy on labelled pictures passed a gate; None where nobody has looked.
-    """
-
-    candidate: Candidate
-    rows_per_second: float
-    run_ms: float
-    difference: float
-    passed: bool | None = None
-
-
-def machine_id() -> str:
-    """Names the processor, the CPUs granted, the GPU and the library versions, 16 hexadecimal digits."""
-    parts = [cpu_name(), str(available_cpus()), runtime_version(), _version("openvino")]
-    gpu = find_gpu()
-    if gpu is not None:
-        parts += [gpu.name, gpu.compute_capability, *(lacks(backend) or "has it" for backend in GPU_BACKENDS)]
-        parts.append(tensorrt_version() or "")
-    text = "|".join(parts)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def _version(package: str) -> str:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return "none"
-
-
 def candidates(
-    threads: int, batches: Iterable[int], *, reduced: bool, manifest: Manifest | None = None
+    threads: int, batches: Iterable[int], *, reduced: bool, manifest: Manifest | None = None, runs: int = 1
 ) -> list[Candidate]:
     """Every way this machine offers, float32 on ONNX Runtime first.
 
@@ -109,6 +68,7 @@ def candidates(
         batches: rows of one run.
         reduced: less than float32 too.
         manifest: of the model; its variants are offered where they passed their gate.
+        runs: at once; a GPU makes one after the other, whatever is asked for.
     """
     on_cpu = installed()
     kinds = [(backend, FULL_PRECISION, DEFAULT_VARIANT) for backend in on_cpu]
@@ -123,9 +83,10 @@ def candidates(
         here = (*on_cpu, *on_gpu)
         kinds += [(b, v, v) for v in VARIANTS for b in here if b in manifest.variant_backends.get(v, ())]
     return [
-        Candidate(backend, precision, threads, batch, variant)
+        Candidate(backend, precision, threads, batch, variant, runs)
         for backend, precision, variant in kinds
         for batch in batches
+        if runs == 1 or backend in on_cpu
     ]
 
 
@@ -139,25 +100,9 @@ def load(stored: StoredModel, how: Candidate, gpu: GpuSettings = GpuSettings()) 
     """
     if how.device == "cuda":
         return engines.load_on_gpu(stored, how.backend, how.precision, how.variant, gpu)
-    return load_backend(stored.file(how.variant), backend=how.backend, precision=how.precision, threads=how.threads)
-
-
-def probe(spec: InputSpec, batch: int, frame: tuple[int, int] | None = None) -> Rows:
-    """Smooth random input of the model's shape, the same at every call.
-
-    Args:
-        spec: of the model; says whether these are float32 [batch, C, H, W] or uint8 [batch, H, W, C].
-        batch: rows.
-        frame: width and height, one of `spec.frames`; None: the full ones.
-    """
-    width, height = frame or spec.frames[0]
-    generator = np.random.default_rng(0)
-    coarse = generator.random((batch, spec.channels, 8, 8), np.float32)
-    rows = coarse.repeat(-(-height // 8), axis=2).repeat(-(-width // 8), axis=3)[:, :, :height, :width]
-    if spec.encoding is Encoding.BYTES:
-        return np.ascontiguousarray((rows * 255).astype(np.uint8).transpose(0, 2, 3, 1))
-    mean, std = (np.asarray(v, np.float32).reshape(1, -1, 1, 1) for v in (spec.mean, spec.std))
-    return np.ascontiguousarray((rows - mean) / std, np.float32)
+    open_ = partial(load_backend, stored.file(how.variant), backend=how.backend, precision=how.precision)
+    busy = open_(threads=how.threads, concurrency=how.runs)
+    return busy if how.rest <= how.threads else ElasticBackend(open_(threads=how.rest), busy)
 
 
 def measure(
@@ -170,9 +115,9 @@ def measure(
     verdicts = {m.candidate.arithmetic: m.passed for m in read(stored)}
     results: list[Measurement] = []
     reference: dict[int, Outputs] = {}
-    loaded: tuple[tuple[tuple[str, str, str], int], Backend] | None = None
+    loaded: tuple[tuple[tuple[str, str, str], int, int], Backend] | None = None
     for candidate in tried:
-        key = candidate.arithmetic, candidate.threads
+        key = candidate.arithmetic, candidate.threads, candidate.runs
         try:
             if loaded is None or loaded[0] != key:
                 loaded = key, load(stored, candidate, gpu)
@@ -180,13 +125,13 @@ def measure(
             log.warning("%s", error)
             continue
         rows = probe(stored.manifest.input, candidate.batch)
-        outputs = loaded[1].run(rows)
+        outputs = loaded[1].warm(rows)
         reference.setdefault(candidate.batch, outputs)
         name = stored.manifest.output.scores
         difference = _difference(outputs[name], reference[candidate.batch][name], stored)
-        (median,) = median_ms([partial(loaded[1].run, rows)], seconds)
+        took = timed(loaded[1].run, rows, candidate.runs, seconds)
         passed = verdicts.get(candidate.arithmetic)
-        results.append(Measurement(candidate, candidate.batch * 1000 / median, median, difference, passed))
+        results.append(Measurement(candidate, took.rows_per_second, took.run_ms, difference, passed, took.cpu_ms))
     return results
 
 
@@ -196,12 +141,6 @@ def _difference(actual: npt.NDArray[np.float32], expected: npt.NDArray[np.float3
     else:
         actual, expected = softmax(actual), softmax(expected)
     return float(np.abs(actual - expected).max(initial=0))
-
-
-def fastest(measurements: Iterable[Measurement], *, reduced: bool, batch: int = 1) -> Measurement | None:
-    """The quickest run of `batch` rows among those allowed; None where there is no measurement."""
-    allowed = [m for m in measurements if m.candidate.batch == batch and is_allowed(m, reduced=reduced)]
-    return min(allowed, key=lambda m: m.run_ms, default=None)
 
 
 def is_allowed(measurement: Measurement, *, reduced: bool) -> bool:
@@ -221,19 +160,21 @@ def choose(
     stored: StoredModel,
     *,
     threads: int = 0,
+    runs: int = 0,
     backend: str = "auto",
     reduced: bool = False,
     device: str = "auto",
     gpu: GpuSettings = GpuSettings(),
     like: Candidate | None = None,
 ) -> Candidate:
-    """How to run one row at a time: as tuned, else as measured now (and kept).
+    """How to run the model, under load and at rest: as tuned, else as measured now (and kept, unless others disturbed).
 
     TensorRT takes part where its engine is built already, or where it is asked for by name.
 
     Args:
         stored: the model.
         threads: of one run; 0: as tuned, else as many as there are CPUs.
+        runs: at once; 0: as tuned.
         backend: one of BACKENDS or GPU_BACKENDS, or `auto`.
         reduced: less than float32 is allowed.
         device: `cpu`, `cuda` or `auto`, which takes a GPU where there is one and it is faster.
@@ -247,10 +188,11 @@ def choose(
     """
     if device == "cuda" or backend in GPU_BACKENDS:
         require(backend if backend in GPU_BACKENDS else "cuda")
-    count = threads or available_cpus()
+    shares = _shares(threads, runs)
     offered = [
         c
-        for c in candidates(count, (1,), reduced=True, manifest=stored.manifest)
+        for count, at_once in shares
+        for c in candidates(count, (1,), reduced=True, manifest=stored.manifest, runs=at_once)
         if c.backend != "tensorrt" or backend == "tensorrt" or engines.is_built(stored, c.precision, c.variant, gpu)
     ]
     wanted = [
@@ -263,21 +205,107 @@ def choose(
     if not wanted:
         raise ValueError(_nothing_left(backend, device))
     known = read(stored)
+    usable = [m for m in known if _fits(m.candidate, threads, runs)]
+    needed = {(c.arithmetic, c.threads, c.runs) for c in wanted if c.device == "cpu"}
+    needed |= {(c.arithmetic, 0, 1) for c in wanted if c.device != "cpu"}
+    have = {(h.arithmetic, h.threads if h.device == "cpu" else 0, h.runs) for h in (m.candidate for m in usable)}
     kinds = {c.arithmetic for c in wanted}
-    usable = [m for m in known if threads in {0, m.candidate.threads}]
-    if len(wanted) > 1 and not kinds <= {m.candidate.arithmetic for m in usable}:
+    # What nothing competes with need not be measured.
+    if len(needed) > 1 and not needed <= have:
         if like is not None:
             return _as(like, stored, wanted, threads, gpu)
-        tried = [c for c in offered if c.device == "cpu" or device != "cpu"]
-        usable = measure(stored, tried, seconds=0.15, gpu=gpu)
-        again = {m.candidate.arithmetic for m in usable}
-        kept = (m for m in known if m.candidate.threads != count or m.candidate.arithmetic not in again)
-        write(stored, [*usable, *kept])
-    asked = (m for m in usable if backend in {"auto", m.candidate.backend} and device in {"auto", m.candidate.device})
-    best = fastest(
-        (m for m in asked if m.candidate.device == "cpu" or m.candidate.arithmetic in kinds), reduced=reduced
-    )
-    return best.candidate if best else wanted[0]
+        if len(kinds) == 1:
+            return _unmeasured(wanted, stored)
+        usable = _measure_and_keep(stored, [c for c in offered if c.device == "cpu" or device != "cpu"], known, gpu)
+    asked = [m for m in usable if backend in {"auto", m.candidate.backend} and device in {"auto", m.candidate.device}]
+    asked = [m for m in asked if m.candidate.device == "cpu" or m.candidate.arithmetic in kinds]
+    return best_way(asked, reduced=reduced) or replace(wanted[0], batch=0)
+
+
+def _unmeasured(wanted: list[Candidate], stored: StoredModel) -> Candidate:
+    """Many runs of few threads, which cost the least CPU wherever measured; for a detector, whose runs are long
+    enough for it, all threads on one row at rest."""
+    rest, busy = wanted[0], wanted[-1]
+    long = stored.manifest.task is Task.DETECT and rest.threads > busy.threads
+    return replace(busy, batch=0, rest=rest.threads if long else 0)
+
+
+def _shares(threads: int, runs: int) -> list[tuple[int, int]]:
+    """Threads of a run and runs at once that come into question, the way at rest first."""
+    cpus = available_cpus()
+    if runs:
+        return list(dict.fromkeys([(threads or cpus, 1), (threads or 1, runs)]))
+    if threads:
+        return [(threads, 1), *([(threads, cpus // threads)] if cpus >= 2 * threads else [])]
+    return list(splits(cpus))
+
+
+def _fits(how: Candidate, threads: int, runs: int) -> bool:
+    return how.device != "cpu" or (threads in {0, how.threads} and (runs in {0, how.runs} or how.runs == 1))
+
+
+def _measure_and_keep(
+    stored: StoredModel, offered: list[Candidate], known: list[Measurement], gpu: GpuSettings
+) -> list[Measurement]:
+    cpus = available_cpus()
+    tried: dict[Candidate, None] = {}
+    for c in offered:
+        tried[c] = None
+        if c.runs > 1 or cpus == 1:
+            tried[replace(c, batch=MANY_ROWS[stored.manifest.task])] = None
+    with alone(_PATIENCE_SECONDS):
+        share = cpu_share(cpus)
+        usable = measure(stored, tried, seconds=0.1, gpu=gpu)
+        share = min(share, cpu_share(cpus))
+    if share < LEAST_SHARE:
+        log.warning(
+            "%s was measured on a busy machine (it got %d %% of its CPUs): not kept; `ferry tune` measures anew",
+            stored.manifest.name,
+            round(share * 100),
+        )
+        return usable
+    again = {m.candidate for m in usable}
+    write(stored, [*usable, *(m for m in known if m.candidate not in again)])
+    return usable
+
+
+def best_way(measurements: Iterable[Measurement], *, reduced: bool) -> Candidate | None:
+    """By throughput under load and by latency at rest, of those allowed; None where nothing was measured.
+
+    Of all arithmetics that one whose CPU time a row under load times its milliseconds for one row at rest is least. Of
+    its ways that one with the least CPU a row: services share the cores of a machine. `rest` is set where all CPUs on
+    one row save enough to be worth a second copy of the model.
+    """
+    kinds: dict[tuple[str, str, str], list[Measurement]] = {}
+    for m in measurements:
+        if is_allowed(m, reduced=reduced):
+            kinds.setdefault(m.candidate.arithmetic, []).append(m)
+    if not kinds:
+        return None
+    found = min((_of_kind(own) for own in kinds.values()), key=lambda way: way[0])
+    return found[1]
+
+
+def _of_kind(own: list[Measurement]) -> tuple[float, Candidate]:
+    """How good an arithmetic is, less being better, and its best way."""
+    busy = min(own, key=_cost)
+    singles = [m for m in own if m.candidate.batch == 1] or own
+    rest = min(singles, key=lambda m: m.run_ms)
+    score, how = _cost(busy) * rest.run_ms, busy.candidate
+    same = [m.run_ms for m in singles if (m.candidate.threads, m.candidate.runs) == (how.threads, how.runs)]
+    saved = min(same, default=rest.run_ms) - rest.run_ms
+    if rest.candidate.threads > how.threads and saved >= max(_WORTHWHILE_MS, _WORTHWHILE_SHARE * rest.run_ms):
+        how = replace(how, rest=rest.candidate.threads)
+    return score, replace(how, batch=0) if how.batch == max(m.candidate.batch for m in own) > 1 else how
+
+
+def _cost(m: Measurement) -> float:
+    """Milliseconds that a row takes of the whole machine. Larger batches win where there is nothing in it: what is done
+    around each run is done less often."""
+    how = m.candidate
+    wall = 1000 / m.rows_per_second
+    alone = how.device != "cpu" or not m.cpu_ms
+    return (wall if alone else m.cpu_ms / available_cpus()) * (1.05 if how.batch == 1 else 1.0)
 
 
 def _as(like: Candidate, stored: StoredModel, wanted: list[Candidate], threads: int, gpu: GpuSettings) -> Candidate:
@@ -288,7 +316,9 @@ def _as(like: Candidate, stored: StoredModel, wanted: list[Candidate], threads: 
         compared = measure(stored, dict.fromkeys((wanted[0], same)), seconds=0, gpu=gpu)
         if not any(m.candidate == same and is_allowed(m, reduced=True) for m in compared):
             same = exact
-    return replace(same, threads=threads or like.threads)
+    if same.device != like.device:
+        return replace(same, threads=threads or same.threads)
+    return replace(same, threads=threads or like.threads, runs=like.runs, rest=like.rest, batch=like.batch)
 
 
 def _nothing_left(backend: str, device: str) -> str:
@@ -303,6 +333,7 @@ def open_fastest(
     stored: StoredModel,
     *,
     threads: int = 0,
+    runs: int = 0,
     backend: str = "auto",
     reduced: bool = False,
     device: str = "auto",
@@ -316,72 +347,14 @@ def open_fastest(
         GpuMissingError: a GPU was asked for, and there is none that could be used.
         ValueError: nothing is left of what was asked for.
     """
-    how = choose(stored, threads=threads, backend=backend, reduced=reduced, device=device, gpu=gpu, like=like)
+    how = choose(
+        stored, threads=threads, runs=runs, backend=backend, reduced=reduced, device=device, gpu=gpu, like=like
+    )
     try:
         return how, load(stored, how, gpu)
     except (ModelLoadError, engines.EngineError) as error:
         if how.device == "cpu" or device == "cuda" or backend != "auto":
             raise
         log.warning("no GPU for %s, the CPU takes its place: %s", stored.manifest.name, error)
-    how = choose(stored, threads=threads, reduced=reduced, device="cpu", like=like)
+    how = choose(stored, threads=threads, runs=runs, reduced=reduced, device="cpu", like=like)
     return how, load(stored, how)
-
-
-def _files(stored: StoredModel) -> tuple[Path, Path]:
-    """Where measurements are kept: beside the model, or in the user's cache where that cannot be written."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "ferry" / "tuning"
-    beside = stored.directory / f"tuning-{machine_id()}.json"
-    return beside, cache / f"{stored.manifest.digest[:16]}-{machine_id()}.json"
-
-
-def read(stored: StoredModel) -> list[Measurement]:
-    """Measurements of this model on this kind of machine; empty where there are none (or unreadable ones)."""
-    for path in _files(stored):
-        try:
-            record = json.loads(path.read_text())
-            if record["digest"] == stored.manifest.digest:
-                return [_measurement(m, stored.manifest) for m in record["measurements"]]
-        except (OSError, ValueError, KeyError, TypeError, RecursionError):
-            continue
-    return []
-
-
-def _measurement(record: dict[str, Any], manifest: Manifest) -> Measurement:
-    """One entry of a kept file. It is no model file, so nobody vouches for it: whatever is odd raises."""
-    candidate = Candidate(**record["candidate"])
-    figures = [float(record[name]) for name in ("rows_per_second", "run_ms", "difference")]
-    counts = (candidate.threads, candidate.batch)
-    if candidate.backend not in (*BACKENDS, *GPU_BACKENDS) or candidate.precision not in PRECISIONS:
-        raise ValueError(f"there is no {candidate.backend} {candidate.precision}")
-    stored_so = candidate.precision in VARIANTS and (candidate.backend, candidate.precision) != ("tensorrt", "fp16")
-    if candidate.variant not in {candidate.precision if stored_so else DEFAULT_VARIANT}:
-        raise ValueError(f"variant {candidate.variant!r} is not stored in {candidate.precision}")
-    if stored_so and candidate.backend not in manifest.variant_backends[candidate.variant]:
-        raise ValueError(f"{candidate.variant} has not passed its gate on {candidate.backend}")
-    passed = record.get("passed")
-    if passed is not None and not isinstance(passed, bool):
-        raise ValueError("passed is neither true nor false")
-    if not all(isinstance(n, int) and 1 <= n <= 4096 for n in counts) or not all(math.isfinite(f) for f in figures):
-        raise ValueError("a figure is out of its range")
-    rows_per_second, run_ms, difference = figures
-    return Measurement(candidate, rows_per_second, run_ms, difference, passed)
-
-
-def write(stored: StoredModel, measurements: list[Measurement]) -> Path | None:
-    """Keeps measurements for the next start; returns where, or None where nothing can be written."""
-    record = {
-        "digest": stored.manifest.digest,
-        "machine": cpu_name(),
-        "cpus": available_cpus(),
-        "measurements": [asdict(m) for m in measurements],
-    }
-    for path in _files(stored):
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            scratch = path.with_suffix(f".{os.getpid()}.tmp")
-            scratch.write_text(json.dumps(record, indent=2) + "\n")
-            scratch.replace(path)
-        except OSError:
-            continue
-        return path
-    return None

@@ -44,3 +44,7 @@ class Backend(ABC):
         Returns:
             Output name to float32 [N, ...].
         """
+
+    def warm(self, rows: Rows) -> Outputs:
+        """As `run`, by everything that may make such a run later. Called before the model serves."""
+        return self.run(rows)

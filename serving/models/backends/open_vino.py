@@ -54,6 +54,7 @@ class OpenVinoBackend(Backend):
             raise ModelLoadError(path, str(error)) from error
         if len(self._model.inputs) != 1:
             raise ModelLoadError(path, f"has {len(self._model.inputs)} inputs where Ferry feeds one")
+        self._concurrency = concurrency
         self._requests: queue.SimpleQueue[ov.InferRequest] = queue.SimpleQueue()
         for _ in range(concurrency):
             self._requests.put(self._model.create_infer_request())
@@ -61,9 +62,18 @@ class OpenVinoBackend(Backend):
     def run(self, rows: Rows) -> Outputs:
         request = self._requests.get()
         try:
-            request.infer([rows], share_inputs=True)
-            return {
-                name: np.array(request.get_output_tensor(i).data, np.float32) for i, name in enumerate(self._outputs)
-            }
+            return self._run(request, rows)
         finally:
             self._requests.put(request)
+
+    def warm(self, rows: Rows) -> Outputs:
+        requests = [self._requests.get() for _ in range(self._concurrency)]
+        try:
+            return [self._run(request, rows) for request in requests][-1]
+        finally:
+            for request in requests:
+                self._requests.put(request)
+
+    def _run(self, request: ov.InferRequest, rows: Rows) -> Outputs:
+        request.infer([rows], share_inputs=True)
+        return {name: np.array(request.get_output_tensor(i).data, np.float32) for i, name in enumerate(self._outputs)}

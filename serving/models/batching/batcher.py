@@ -1,9 +1,10 @@
 """The micro-batcher: requests of different callers share one model run.
 
-An idle model never waits: what arrives runs at once, and whatever arrives meanwhile forms the next batch. A busy
-model may wait up to `max_wait` for its next batch to fill. Requests whose caller has gone or whose deadline has
-passed are dropped before a run, never after; a run that fails is repeated one request at a time, so that only the
-request that broke it fails.
+An idle model never waits: what arrives runs at once, and whatever arrives meanwhile forms the next batch, or the next
+batches where several runs are made at once: what waits is shared out among them. A busy model may wait
+up to `max_wait` for its next batch to fill. Requests whose caller has gone or whose deadline has passed are dropped
+before a run, never after; a run that fails is repeated one request at a time, so that only the request that broke it
+fails.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import cast
 
@@ -24,6 +26,7 @@ from opentelemetry import trace
 from opentelemetry.context import Context
 
 from serving.errors import DeadlineError, OverloadedError, RefusedError, ServiceError
+from serving.models.backends.elastic import under_way
 from serving.telemetry import metrics, tracing
 
 log = logging.getLogger(__name__)
@@ -94,6 +97,7 @@ class MicroBatcher:
         self._arrived = asyncio.Event()
         self._workers: list[asyncio.Task[None]] = []
         self._executing = 0
+        self._running_rows = 0
         self._closed = False
         self._executor = ThreadPoolExecutor(policy.concurrency, thread_name_prefix=f"run-{model}")
         self._recent_run_seconds = 0.05
@@ -114,8 +118,9 @@ class MicroBatcher:
     async def submit(self, rows: Rows, deadline: float) -> BatchResult:
         """Runs `rows` as part of some batch; rows of one shape share a run.
 
-        More than `max_batch` rows are split over several runs, one after another, so that a large request takes one
-        place in the queue and others run between its parts.
+        More than `max_batch` rows are split over several runs, as many side by side as are made at once, so that a
+        large request takes few places in the queue and others run between its parts. Fewer are split too while nothing
+        else is there to run.
 
         Args:
             rows: float32 or uint8 [n, ...], n >= 1; the caller has checked the shape of a row.
@@ -129,15 +134,40 @@ class MicroBatcher:
         """
         if len(self._queue) >= self._policy.max_queue:
             raise OverloadedError(f"the queue of {self._model} is full", retry_after=self._backlog_seconds())
-        limit = self._policy.max_batch
-        if len(rows) <= limit:
+        parts = self._parts(rows)
+        if len(parts) == 1:
             return await self._submit(rows, deadline)
-        results = [await self._submit(rows[start : start + limit], deadline) for start in range(0, len(rows), limit)]
+        results: list[BatchResult] = []
+        at_once = self._policy.concurrency
+        for start in range(0, len(parts), at_once):
+            results += await self._submit_all(parts[start : start + at_once], deadline)
         return BatchResult(
             {name: np.concatenate([r.outputs[name] for r in results]) for name in results[0].outputs},
-            sum(r.queue_seconds for r in results),
-            sum(r.compute_seconds for r in results),
+            sum(r.queue_seconds for r in results[::at_once]),
+            sum(r.compute_seconds for r in results[::at_once]),
         )
+
+    def _parts(self, rows: Rows) -> list[Rows]:
+        """Rows of one request as they go into the queue."""
+        runs, limit = self._policy.concurrency, self._policy.max_batch
+        if runs > 1 and not self.pending:
+            limit = min(limit, -(-len(rows) // runs))
+        return [rows[start : start + limit] for start in range(0, len(rows), limit)]
+
+    async def _submit_all(self, parts: list[Rows], deadline: float) -> list[BatchResult]:
+        """The first error ends the others."""
+        if len(parts) == 1:
+            return [await self._submit(parts[0], deadline)]
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(self._submit(part, deadline)) for part in parts]
+        except* ServiceError as errors:
+            failure = errors.exceptions[0]
+            while isinstance(failure, BaseExceptionGroup):
+                failure = failure.exceptions[0]
+        else:
+            return [task.result() for task in tasks]
+        raise failure
 
     def _backlog_seconds(self) -> float:
         """About how long what waits will take: a run takes as many rows as fit. Within 0.05 to 5."""
@@ -185,7 +215,9 @@ class MicroBatcher:
                 await self._fill()
             batch = self._take()
             if batch:
+                rows = sum(len(item.rows) for item in batch)
                 self._executing += len(batch)
+                self._running_rows += rows
                 try:
                     await self._execute(batch)
                 except Exception as error:
@@ -196,6 +228,7 @@ class MicroBatcher:
                             item.future.set_exception(ServiceError(f"{self._model} could not process this input"))
                 finally:
                     self._executing -= len(batch)
+                    self._running_rows -= rows
             was_busy = True
 
     async def _fill(self) -> None:
@@ -221,7 +254,12 @@ class MicroBatcher:
         other_shapes: list[_Item] = []
         rows = 0
         now = time.monotonic()
-        while self._queue and rows + len(self._queue[0].rows) <= self._policy.max_batch:
+        most = self._policy.max_batch
+        if self._policy.concurrency > 1 and self._queue:
+            # A fair share of what waits and of what others are at: they are free now or soon.
+            there = self._running_rows + sum(len(item.rows) for item in self._queue)
+            most = min(most, max(-(-there // self._policy.concurrency), len(self._queue[0].rows)))
+        while self._queue and rows + len(self._queue[0].rows) <= most:
             item = self._queue.popleft()
             if self._is_over(item):
                 continue
@@ -242,10 +280,8 @@ class MicroBatcher:
         return item.future.done()
 
     async def _execute(self, batch: list[_Item]) -> None:
-        links = [trace.Link(item.span) for item in batch if item.span.is_valid]
         started = time.monotonic()
-        with tracing.tracer.start_as_current_span("model run", _parent(links), links=links) as span:
-            span.set_attributes({"ferry.model": self._model, "ferry.version": self._version})
+        with self._span(batch) as span:
             try:
                 rows, outputs = await asyncio.get_running_loop().run_in_executor(
                     self._executor, self._run_rows, [item.rows for item in batch]
@@ -271,10 +307,19 @@ class MicroBatcher:
                 item.future.set_result(BatchResult(mine, item.queue_seconds, seconds))
             start = end
 
+    def _span(self, batch: list[_Item]) -> AbstractContextManager[trace.Span]:
+        """Of the run; one that records nothing where none of its requests is traced."""
+        if not any(item.span.trace_flags.sampled for item in batch):
+            return nullcontext(trace.INVALID_SPAN)
+        links = [trace.Link(item.span) for item in batch if item.span.is_valid]
+        attributes = {"ferry.model": self._model, "ferry.version": self._version}
+        return tracing.tracer.start_as_current_span("model run", _parent(links), links=links, attributes=attributes)
+
     def _run_rows(self, parts: list[Rows]) -> tuple[int, Outputs]:
         """On a worker thread: one run over all parts; its number of rows and its outputs."""
         rows = parts[0] if len(parts) == 1 else cast(Rows, np.concatenate(parts))
-        outputs = self._run(rows)
+        with under_way():
+            outputs = self._run(rows)
         if any(len(values) != len(rows) for values in outputs.values()):
             raise RuntimeError("the model returned another number of rows than it was given")
         return len(rows), outputs

@@ -23,7 +23,14 @@ async def host(tmp_path: Path) -> AsyncIterator[Host]:
     started: list[ModelHost] = []
 
     async def start(policies: str, task: Task = Task.CLASSIFY, **settings: Any) -> ModelHost:
-        options = {"models_dir": tmp_path, "backend": "onnxruntime", "threads": 1, "max_batch": 4, "reload_interval": 0}
+        options = {
+            "models_dir": tmp_path,
+            "backend": "onnxruntime",
+            "threads": 1,
+            "runs": 1,
+            "max_batch": 4,
+            "reload_interval": 0,
+        }
         made = ModelHost(
             ModelRepository(tmp_path), parse_policies(policies), task, ModelServiceSettings(**(options | settings))
         )

@@ -222,13 +222,14 @@ async def test_a_stable_version_that_is_gone_is_served_on_and_nothing_takes_its_
 
 
 async def test_a_swap_measures_nothing_beside_live_load_and_runs_as_the_version_before(
-    tmp_path: Path, host: Host
+    tmp_path: Path, host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(tuning, "cpu_share", lambda cpus: 1.0)
     publish(tmp_path, classifier_manifest(version="1"), classifier_graph(OLD))
     first = ModelRepository(tmp_path).open("tiny", "1")
     ways = [("onnxruntime", "fp32", 2.0), ("openvino", "fp32", 1.0), ("openvino", "bf16", 9.0)]
     tuning.write(first, [Measurement(Candidate(b, p, 2, 1), 1 / ms, ms, 0.0) for b, p, ms in ways])
-    running = await host("tiny:latest", backend="auto", threads=0)
+    running = await host("tiny:latest", backend="auto", threads=2)
     second = publish(tmp_path, classifier_manifest(version="2"), classifier_graph(NEW))
     await running.refresh()
     assert await ask(running) == ("2", 0)
@@ -309,7 +310,10 @@ async def test_the_quantized_variant_answers_only_where_reduced_precision_is_all
     assert metrics.MODEL_INFO.labels("tiny", "1", digest, "onnxruntime:cpu", precision)._value.get() == 1
 
 
-async def test_an_untuned_model_is_measured_once_and_the_result_kept(tmp_path: Path, host: Host) -> None:
+async def test_an_untuned_model_is_measured_once_and_the_result_kept(
+    tmp_path: Path, host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tuning, "cpu_share", lambda cpus: 1.0)
     version = publish(tmp_path, classifier_manifest(), classifier_graph())
     await host("tiny", backend="auto")
     (kept,) = version.glob("tuning-*.json")
@@ -319,7 +323,10 @@ async def test_an_untuned_model_is_measured_once_and_the_result_kept(tmp_path: P
     assert kept.stat().st_mtime_ns == before
 
 
-async def test_measurements_for_other_thread_counts_are_kept_beside_new_ones(tmp_path: Path, host: Host) -> None:
+async def test_measurements_for_other_thread_counts_are_kept_beside_new_ones(
+    tmp_path: Path, host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tuning, "cpu_share", lambda cpus: 1.0)
     publish(tmp_path, classifier_manifest(), classifier_graph())
     stored = ModelRepository(tmp_path).open("tiny", "1")
     tuning.write(stored, [Measurement(Candidate("onnxruntime", "fp32", 64, 1), 1.0, 1.0, 0.0)])

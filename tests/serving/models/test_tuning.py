@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from serving.models import tuning
+from serving.models import kept, tuning
 from serving.models.tuning import Candidate, Measurement
 from serving.repository.repository import ModelRepository, StoredModel
 from tests.tiny_models import (
@@ -31,8 +31,17 @@ def stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StoredModel:
 
 def measured(run_ms: float, backend: str = "onnxruntime", precision: str = "fp32", **more: Any) -> Measurement:
     variant = precision if precision == "int8" else "default"
-    candidate = Candidate(backend, precision, more.get("threads", 1), more.get("batch", 1), variant)
-    return Measurement(candidate, 1000 / run_ms, run_ms, more.get("difference", 0.0), more.get("passed"))
+    batch, runs = more.get("batch", 1), more.get("runs", 1)
+    candidate = Candidate(backend, precision, more.get("threads", 1), batch, variant, runs)
+    rate, cpu_ms = batch * runs * 1000 / run_ms, more.get("cpu_ms", 0.0)
+    return Measurement(candidate, rate, run_ms, more.get("difference", 0.0), more.get("passed"), cpu_ms)
+
+
+def best(*found: Measurement, reduced: bool = True) -> tuple[str, str, str]:
+    """Arithmetic of the way that is chosen."""
+    how = tuning.best_way(found, reduced=reduced)
+    assert how is not None
+    return how.arithmetic
 
 
 @pytest.fixture
@@ -66,19 +75,63 @@ def test_the_probe_is_the_same_every_time_and_normalised() -> None:
 
 
 def test_the_fastest_in_float32_wins_unless_reduced_precision_is_allowed() -> None:
-    found = [
-        measured(3),
-        measured(2, "openvino"),
-        measured(1, "openvino", "bf16", difference=0.01),
-        measured(0.5, "openvino", "bf16", difference=0.5),
-        measured(0.1, batch=8),
-    ]
-    best, best_reduced = tuning.fastest(found, reduced=False), tuning.fastest(found, reduced=True)
-    assert best is not None
-    assert best.run_ms == 2
-    assert best_reduced is not None
-    assert best_reduced.run_ms == 1
-    assert tuning.fastest([], reduced=True) is None
+    found = [measured(3), measured(2, "openvino"), measured(1, "openvino", "bf16", difference=0.01)]
+    assert best(*found, reduced=False) == ("openvino", "fp32", "default")
+    assert best(*found) == ("openvino", "bf16", "default")
+    assert best(*found[:2], measured(1, "openvino", "bf16", difference=0.5)) == ("openvino", "fp32", "default")
+    assert tuning.best_way([], reduced=True) is None
+
+
+def test_many_runs_of_one_thread_are_made_where_they_cost_less_cpu_and_all_threads_serve_one_row_at_rest() -> None:
+    all_threads = measured(26, threads=2, cpu_ms=52)
+    one_each, eights = (measured(ms, runs=2, batch=batch, cpu_ms=cpu) for ms, batch, cpu in ((49, 1, 49), (420, 8, 53)))
+    assert tuning.best_way([all_threads, one_each, eights], reduced=False) == Candidate(
+        "onnxruntime", "fp32", threads=1, batch=1, runs=2, rest=2
+    )
+    cheaper = measured(300, runs=2, batch=8, cpu_ms=38)
+    how = tuning.best_way([all_threads, one_each, cheaper], reduced=False)
+    assert how is not None
+    assert (how.runs, how.batch, how.rest) == (2, 0, 2), "as many rows as the settings allow"
+
+
+def test_a_second_copy_of_a_model_is_not_held_for_a_millisecond_or_two() -> None:
+    how = tuning.best_way([measured(5, threads=2, cpu_ms=10), measured(8, runs=2, cpu_ms=8)], reduced=False)
+    assert how is not None
+    assert (how.threads, how.runs, how.rest) == (1, 2, 0)
+
+
+def test_an_arithmetic_is_judged_by_load_and_rest_together() -> None:
+    slow_at_rest = [measured(60, threads=2, cpu_ms=50), measured(50, runs=2, cpu_ms=50)]
+    even = [measured(26, "openvino", threads=2, cpu_ms=52), measured(51, "openvino", runs=2, cpu_ms=51)]
+    assert best(*slow_at_rest, *even, reduced=False)[0] == "openvino"
+
+
+@pytest.mark.parametrize(("share", "kept"), [(0.5, False), (0.97, True)])
+def test_what_was_measured_on_a_busy_machine_is_used_and_not_kept(
+    stored: StoredModel, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, share: float, kept: bool
+) -> None:
+    monkeypatch.setattr(tuning, "cpu_share", lambda cpus: share)
+    assert tuning.choose(stored).backend in {"onnxruntime", "openvino"}
+    assert bool(tuning.read(stored)) is kept
+    assert ("busy machine" in caplog.text) is not kept
+
+
+def test_a_start_measures_runs_side_by_side_and_the_next_one_does_not(
+    stored: StoredModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tuning, "available_cpus", lambda: 2)
+    monkeypatch.setattr(tuning, "cpu_share", lambda cpus: 1.0)
+    first = tuning.choose(stored)
+    assert {(m.candidate.threads, m.candidate.runs) for m in tuning.read(stored)} == {(2, 1), (1, 2)}
+    monkeypatch.setattr(tuning, "measure", lambda *_, **__: pytest.fail("measured again"))
+    assert tuning.choose(stored) == first
+
+
+def test_a_model_that_is_held_twice_answers_alike(stored: StoredModel) -> None:
+    rows = tuning.probe(stored.manifest.input, 1)
+    ways = [Candidate("openvino", "fp32", 1, 0, runs=2, rest=rest) for rest in (0, 2)]
+    once, twice = (tuning.load(stored, way).run(rows)["logits"] for way in ways)
+    np.testing.assert_allclose(once, twice, atol=1e-5)
 
 
 def test_a_quantized_variant_is_offered_where_it_passed_its_gate(quantized: StoredModel) -> None:
@@ -95,15 +148,12 @@ def test_a_quantized_variant_is_offered_where_it_passed_its_gate(quantized: Stor
 
 
 def test_measured_accuracy_decides_before_the_probe_does() -> None:
-    def chosen(*found: Measurement) -> Measurement | None:
-        return tuning.fastest(found, reduced=True)
-
     full = measured(9)
-    assert chosen(full, good := measured(1, "openvino", "bf16", difference=0.5, passed=True)) is good
-    assert chosen(full, measured(1, "openvino", "bf16", difference=0.0, passed=False)) is full
-    assert chosen(full, good := measured(1, "onnxruntime", "int8", difference=0.5)) is good
-    assert chosen(full, measured(1, "onnxruntime", "int8", passed=False)) is full
-    assert tuning.fastest([full, measured(1, "onnxruntime", "int8", passed=True)], reduced=False) is full
+    assert best(full, measured(1, "openvino", "bf16", difference=0.5, passed=True))[1] == "bf16"
+    assert best(full, measured(1, "openvino", "bf16", difference=0.0, passed=False))[1] == "fp32"
+    assert best(full, measured(1, "onnxruntime", "int8", difference=0.5))[1] == "int8"
+    assert best(full, measured(1, "onnxruntime", "int8", passed=False))[1] == "fp32"
+    assert best(full, measured(1, "onnxruntime", "int8", passed=True), reduced=False)[1] == "fp32"
 
 
 def test_a_verdict_outlives_the_next_measurement(quantized: StoredModel) -> None:
@@ -116,10 +166,10 @@ def test_a_verdict_outlives_the_next_measurement(quantized: StoredModel) -> None
 def test_the_choice_keeps_to_what_is_asked(quantized: StoredModel) -> None:
     kinds = [("onnxruntime", "fp32", 4), ("openvino", "fp32", 3), ("openvino", "bf16", 2), ("onnxruntime", "int8", 1)]
     tuning.write(quantized, [measured(ms, backend, precision) for backend, precision, ms in kinds])
-    assert tuning.choose(quantized, threads=1, reduced=True).variant == "int8"
-    assert tuning.choose(quantized, threads=1).arithmetic == ("openvino", "fp32", "default")
-    assert tuning.choose(quantized, threads=1, backend="onnxruntime").precision == "fp32"
-    assert tuning.choose(quantized, threads=1, backend="openvino", reduced=True).backend == "openvino"
+    assert tuning.choose(quantized, threads=1, runs=1, reduced=True).variant == "int8"
+    assert tuning.choose(quantized, threads=1, runs=1).arithmetic == ("openvino", "fp32", "default")
+    assert tuning.choose(quantized, threads=1, runs=1, backend="onnxruntime").precision == "fp32"
+    assert tuning.choose(quantized, threads=1, runs=1, backend="openvino", reduced=True).backend == "openvino"
 
 
 @pytest.mark.parametrize("processor", ["plain", "bf16"], indirect=True)
@@ -131,7 +181,7 @@ def test_bfloat16_is_offered_where_the_processor_multiplies_it(processor: str) -
 @pytest.mark.parametrize("processor", ["plain", "bf16"], indirect=True)
 def test_without_openvino_onnx_runtime_is_left(stored: StoredModel, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tuning, "installed", lambda: ("onnxruntime",))
-    monkeypatch.setattr(tuning, "_version", lambda _: "none")
+    monkeypatch.setattr(kept, "_version", lambda _: "none")
     assert {c.backend for c in tuning.candidates(1, (1,), reduced=True) if c.device == "cpu"} == {"onnxruntime"}
     assert tuning.choose(stored, threads=1, device="cpu").backend == "onnxruntime"
     with pytest.raises(ValueError, match="openvino is not installed"):
@@ -139,7 +189,7 @@ def test_without_openvino_onnx_runtime_is_left(stored: StoredModel, monkeypatch:
 
 
 def test_a_package_that_is_not_here_has_no_version() -> None:
-    assert tuning._version("no-such-package-of-ferry") == "none"
+    assert kept._version("no-such-package-of-ferry") == "none"
 
 
 def test_files_kept_before_there_were_variants_are_read(stored: StoredModel) -> None:
@@ -147,7 +197,9 @@ def test_files_kept_before_there_were_variants_are_read(stored: StoredModel) -> 
     assert path is not None
     record = json.loads(path.read_text())
     del record["measurements"][0]["passed"]
-    del record["measurements"][0]["candidate"]["variant"]
+    del record["measurements"][0]["cpu_ms"]
+    for name in ("variant", "runs", "rest"):
+        del record["measurements"][0]["candidate"][name]
     path.write_text(json.dumps(record))
     assert tuning.read(stored) == [measured(2)]
 
@@ -186,6 +238,9 @@ HOSTILE: dict[str, Any] = {
     "unknown precision": {"precision": "int1"},
     "threads as text": {"threads": "many"},
     "negative threads": {"threads": -1},
+    "no runs": {"runs": 0},
+    "a billion threads at rest": {"rest": 10**9},
+    "no rows a second": {"rows_per_second": 0.0},
     "a billion threads": {"threads": 10**9},
     "a variant it does not have": {"variant": "int8", "precision": "int8"},
     "a file as a variant": {"variant": "../../secret.onnx"},

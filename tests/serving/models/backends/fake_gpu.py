@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from serving.models import tuning
+from serving.models import kept
 from serving.models.backends import engines, gpu, gpu_runtime
 from serving.models.backends.gpu import PROVIDERS, Gpu
 
@@ -145,7 +145,7 @@ def install(monkeypatch: pytest.MonkeyPatch, *, tensorrt: bool = True, card: Gpu
     """From now on this machine has a GPU, and ONNX Runtime its providers."""
     fake = FakeOrt()
     monkeypatch.setattr(gpu_runtime, "ort", fake)
-    for module in (gpu, engines, tuning):
+    for module in (gpu, engines, kept):
         monkeypatch.setattr(module, "find_gpu", lambda: card)
         monkeypatch.setattr(module, "tensorrt_version", lambda: "10.13.3" if tensorrt else None)
     monkeypatch.setattr(gpu, "providers", lambda: frozenset(PROVIDERS.values()))
@@ -154,7 +154,7 @@ def install(monkeypatch: pytest.MonkeyPatch, *, tensorrt: bool = True, card: Gpu
 
 def remove(monkeypatch: pytest.MonkeyPatch) -> None:
     """From now on this machine has no GPU, whatever it really has."""
-    for module in (gpu, engines, tuning):
+    for module in (gpu, engines, kept):
         monkeypatch.setattr(module, "find_gpu", lambda: None)
         monkeypatch.setattr(module, "tensorrt_version", lambda: None)
     monkeypatch.setattr(gpu, "providers", lambda: frozenset({"CPUExecutionProvider"}))

@@ -321,7 +321,7 @@ def test_the_choice_keeps_to_the_device(
     kept(stored, cpu=4, vino=3, cuda=1, half=0.5, int8=2, **more)
 
     def chosen(**how: object) -> tuple[str, str]:
-        how_to = tuning.choose(stored, threads=1, gpu=settings, **how)  # type: ignore[arg-type]
+        how_to = tuning.choose(stored, threads=1, runs=1, gpu=settings, **how)  # type: ignore[arg-type]
         return how_to.backend, how_to.precision
 
     assert chosen() == ("cuda", "fp32")
@@ -337,13 +337,13 @@ def test_the_choice_keeps_to_the_device(
 
 def test_a_gpu_that_is_slower_is_not_taken(fake: FakeOrt, stored: StoredModel, settings: GpuSettings) -> None:
     kept(stored, cpu=4, vino=0.5, cuda=1)
-    assert tuning.choose(stored, threads=1, gpu=settings).backend == "openvino"
+    assert tuning.choose(stored, threads=1, runs=1, gpu=settings).backend == "openvino"
 
 
 def test_measurements_of_a_gpu_that_is_gone_do_not_count(stored: StoredModel, monkeypatch: pytest.MonkeyPatch) -> None:
     remove(monkeypatch)
     kept(stored, cpu=4, vino=3, cuda=1)
-    assert tuning.choose(stored, threads=1).backend == "openvino"
+    assert tuning.choose(stored, threads=1, runs=1).backend == "openvino"
 
 
 def test_the_gpu_is_part_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -361,11 +361,11 @@ def test_auto_falls_back_to_the_cpu_when_the_gpu_fails(
     pytest.importorskip("openvino")
     kept(stored, cpu=4, vino=3, cuda=1)
     fake.broken = True
-    _, backend = tuning.open_fastest(stored, threads=1, gpu=settings)
+    _, backend = tuning.open_fastest(stored, threads=1, runs=1, gpu=settings)
     assert (backend.name, backend.device) == ("openvino", "cpu")
     assert "the CPU takes its place" in caplog.text
     with pytest.raises(ModelLoadError):
-        tuning.open_fastest(stored, threads=1, gpu=settings, device="cuda")
+        tuning.open_fastest(stored, threads=1, runs=1, gpu=settings, device="cuda")
 
 
 @pytest.mark.parametrize("how", [{"device": "cuda"}, {"backend": "cuda"}, {"backend": "tensorrt", "reduced": True}])
@@ -379,7 +379,7 @@ def test_a_gpu_that_is_not_there_is_said_in_one_line(
     assert "no NVIDIA GPU with a driver is visible" in message
     assert "onnxruntime-gpu" in message
     assert "\n" not in message
-    assert tuning.open_fastest(stored, threads=1, backend="onnxruntime")[1].device == "cpu"
+    assert tuning.open_fastest(stored, threads=1, runs=1, backend="onnxruntime")[1].device == "cpu"
 
 
 def test_this_machine_can_be_asked() -> None:

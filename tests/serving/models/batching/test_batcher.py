@@ -334,18 +334,6 @@ async def test_close_finishes_the_queue_and_takes_nothing_new(model: GatedModel,
     await closing
 
 
-async def test_concurrency_runs_two_batches_at_a_time(model: GatedModel, make: Make) -> None:
-    batcher = make(max_batch=1, concurrency=2)
-    tasks = [ask(batcher, i) for i in range(3)]
-    await model.started()
-    await model.started()
-    for _ in range(100):
-        await asyncio.sleep(0)
-    assert len(model.runs) == 2
-    model.finish(3)
-    assert sorted(answer(r)[0] for r in await asyncio.gather(*tasks)) == [0, 2, 4]
-
-
 async def test_the_in_flight_gauge_counts_queued_and_executing_and_returns_to_zero(
     model: GatedModel, make: Make
 ) -> None:
