@@ -7,7 +7,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import aclosing
 from functools import partial
-from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
+from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias, cast
 
 import grpc
 
@@ -160,8 +160,9 @@ class GatewayService(Service, gateway_pb2_grpc.ExpressionRecognitionServicer):
         self, request: gateway_pb2.RecognizeRequest, context: Context
     ) -> gateway_pb2.RecognizeResponse:
         hints = self._hints(context)
-        with self._admission.admit(Call(1, len(request.image), caller())):
-            return await self._recognizer.recognize(request, hints)
+        with self._admission.admit(Call(1, request.ByteSize(), caller())):
+            # The interceptor sends bytes as they are.
+            return cast(gateway_pb2.RecognizeResponse, await self._recognizer.recognize_bytes(request, hints))
 
     async def RecognizeBatch(  # noqa: N802
         self, request: gateway_pb2.RecognizeBatchRequest, context: Context

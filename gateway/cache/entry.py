@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import struct
+from collections import Counter
 from dataclasses import dataclass
+from functools import cached_property
+from typing import TypeAlias
 
 from google.protobuf.message import DecodeError
 
@@ -13,12 +16,14 @@ from ferry.v1 import gateway_pb2
 MAX_PAYLOAD_BYTES = 1 << 20
 """Largest answer kept; one of 256 faces judged by three models has about a quarter of it."""
 
+Faces: TypeAlias = tuple[tuple[int, int], ...]
+
 _HEAD = struct.Struct(">4sd16s")
 _MAGIC = b"FRY1"
 MAX_PACKED_BYTES = _HEAD.size + MAX_PAYLOAD_BYTES
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Entry:
     """One kept answer.
 
@@ -29,6 +34,16 @@ class Entry:
 
     payload: bytes
     expires: float
+
+    @cached_property
+    def faces(self) -> Faces:
+        """How many faces show what; looked up once, when first asked for."""
+        return count_faces(gateway_pb2.RecognizeResponse.FromString(self.payload))
+
+
+def count_faces(response: gateway_pb2.RecognizeResponse) -> Faces:
+    """Numbers of the contract's expressions, and how many faces show each."""
+    return tuple(Counter(face.expression for face in response.faces).items())
 
 
 def pack(key: bytes, entry: Entry) -> bytes:

@@ -28,10 +28,9 @@ class MemoryCache:
             max_bytes, ttu=lambda _key, entry, _now: entry.expires, timer=clock, getsizeof=_size
         )
 
-    def get(self, key: bytes) -> bytes | None:
-        """The payload kept under `key`."""
-        entry = self._entries.get(key)
-        return None if entry is None else entry.payload
+    def get(self, key: bytes) -> Entry | None:
+        """What is kept under `key`."""
+        return self._entries.get(key)
 
     def put(self, key: bytes, entry: Entry) -> None:
         """Keeps `entry`, unless it is larger than the whole cache or has expired."""

@@ -33,21 +33,21 @@ class ResultCache:
         self._clock = clock
         self._hits, self._misses = (metrics.CACHE_REQUESTS.labels("memory", result) for result in ("hit", "miss"))
 
-    def get_local(self, key: bytes) -> bytes | None:
-        """The payload under `key` in memory."""
-        payload = self._memory.get(key)
-        (self._misses if payload is None else self._hits).inc()
-        return payload
+    def get_local(self, key: bytes) -> Entry | None:
+        """What is under `key` in memory."""
+        entry = self._memory.get(key)
+        (self._misses if entry is None else self._hits).inc()
+        return entry
 
-    async def get_shared(self, key: bytes) -> bytes | None:
-        """The payload under `key` in Redis."""
+    async def get_shared(self, key: bytes) -> Entry | None:
+        """What is under `key` in Redis."""
         if self._redis is None:
             return None
         entry = await self._redis.get(key)
         if entry is None:
             return None
         self._memory.put(key, entry)
-        return entry.payload
+        return entry
 
     def put(self, key: bytes, payload: bytes) -> None:
         """Keeps `payload` in both tiers; does not wait for Redis. One that is too large is not kept."""

@@ -10,6 +10,7 @@ import grpc
 
 from ferry.v1 import ensembler_pb2, gateway_pb2, types_pb2
 from gateway.admission.checks import Checks
+from gateway.cache.entry import Faces, count_faces
 from gateway.cache.result_cache import ResultCache
 from gateway.cache.single_flight import SingleFlight
 from gateway.experiments.recorder import Asked, Recorder
@@ -38,11 +39,15 @@ class _Outcome:
 
     Attributes:
         payload: a serialised RecognizeResponse without what belongs to a single request.
+        faces: how many of them show what.
         timings: the pipeline's; None when the answer came from the cache.
+        degraded: whether a model did not answer for some face.
     """
 
     payload: bytes
+    faces: Faces
     timings: types_pb2.Timings | None
+    degraded: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +101,14 @@ class Recognizer:
     async def recognize(
         self, request: gateway_pb2.RecognizeRequest, hints: Hints = NO_HINTS
     ) -> gateway_pb2.RecognizeResponse:
+        """As `recognize_bytes`, as a message."""
+        return gateway_pb2.RecognizeResponse.FromString(await self.recognize_bytes(request, hints))
+
+    async def recognize_bytes(self, request: gateway_pb2.RecognizeRequest, hints: Hints = NO_HINTS) -> bytes:
         """The answer to one image: of the variant that the caller falls to, or of `stable` where that one fails.
+
+        Returns:
+            A serialised RecognizeResponse: a kept answer is neither read nor written anew.
 
         Raises:
             InvalidArgumentError: the image or an option; the field says which.
@@ -104,8 +116,10 @@ class Recognizer:
             ServiceError: what the pipeline said.
         """
         started = time.monotonic()
-        self._checks.check(request.image, request.options)
-        question = Question(request.image, request.options)
+        # Each look at a field of bytes copies it.
+        image, options = request.image, request.options
+        self._checks.check(image, options)
+        question = Question(image, options)
         recorded = self._asked(hints)
         with self._router.choose(hints) as variant:
             alone = variant.name == STABLE or hints.assigned == FORCED
@@ -140,15 +154,15 @@ class Recognizer:
             seconds = time.monotonic() - started
             self._recorder.answered(recorded, "", b"", cached=False, seconds=seconds, error=error.code.name)
 
-    async def _answer_of(self, variant: Variant, asked: _Asked, patience: float) -> gateway_pb2.RecognizeResponse:
+    async def _answer_of(self, variant: Variant, asked: _Asked, patience: float) -> bytes:
         if self._cache is None or asked.bypass_cache or not variant.fingerprint:
             cache = None if asked.bypass_cache else self._cache
             outcome, took_part = await self._ask_and_keep(cache, variant, asked, patience), BYPASS
         else:
             key = asked.question.key(variant.fingerprint)
-            payload = self._cache.get_local(key)
-            if payload is not None:
-                outcome, took_part = _Outcome(payload, None), HIT
+            entry = self._cache.get_local(key)
+            if entry is not None:
+                outcome, took_part = _Outcome(entry.payload, entry.faces, None), HIT
             else:
                 find = partial(self._find_or_ask, self._cache, key, variant, asked, patience)
                 outcome, joined = await self._flights.run(key, find)
@@ -160,9 +174,9 @@ class Recognizer:
     async def _find_or_ask(
         self, cache: ResultCache, key: bytes, variant: Variant, asked: _Asked, patience: float
     ) -> _Outcome:
-        payload = await cache.get_shared(key)
-        if payload is not None:
-            return _Outcome(payload, None)
+        entry = await cache.get_shared(key)
+        if entry is not None:
+            return _Outcome(entry.payload, entry.faces, None)
         return await self._ask_and_keep(cache, variant, asked, patience)
 
     async def _ask_and_keep(
@@ -185,27 +199,26 @@ class Recognizer:
             self._router.copy(Original(question.image, question.options, told, request_id, asked.key))
         return outcome
 
-    def _answer(
-        self, outcome: _Outcome, variant: Variant, took_part: str, asked: _Asked
-    ) -> gateway_pb2.RecognizeResponse:
-        response = gateway_pb2.RecognizeResponse.FromString(outcome.payload)
-        response.variant = variant.name
-        context = current.get()
-        if context is not None:
-            response.request_id = context.request_id
-        if outcome.timings is None:
-            response.cached = True
-        else:
-            response.timings.CopyFrom(outcome.timings)
-        seconds = time.monotonic() - asked.started
-        response.timings.total_ms = seconds * 1000
-        variant.predictions.count(response, took_part, seconds)
+    def _answer(self, outcome: _Outcome, variant: Variant, took_part: str, asked: _Asked) -> bytes:
+        """What is kept and what belongs to this request, one after the other: so protobuf merges messages."""
+        context, seconds = current.get(), time.monotonic() - asked.started
+        timings = types_pb2.Timings()
+        if outcome.timings is not None:
+            timings.CopyFrom(outcome.timings)
+        timings.total_ms = seconds * 1000
+        own = gateway_pb2.RecognizeResponse(
+            variant=variant.name,
+            request_id="" if context is None else context.request_id,
+            cached=outcome.timings is None,
+            timings=timings,
+        )
+        variant.predictions.count(outcome.faces, took_part, seconds, degraded=outcome.degraded)
         if self._recorder is not None and asked.recorded is not None:
             cached = outcome.timings is None
             self._recorder.answered(
                 asked.recorded, variant.name, outcome.payload, cached=cached, seconds=seconds, error=asked.failure
             )
-        return response
+        return outcome.payload + own.SerializeToString()
 
 
 def _outcome(answer: ensembler_pb2.EnsemblerRecognizeResponse, seconds: float) -> _Outcome:
@@ -218,4 +231,4 @@ def _outcome(answer: ensembler_pb2.EnsemblerRecognizeResponse, seconds: float) -
     )
     timings = answer.timings
     timings.ensembler_ms = seconds * 1000
-    return _Outcome(kept.SerializeToString(), timings)
+    return _Outcome(kept.SerializeToString(), count_faces(kept), timings, answer.degraded)

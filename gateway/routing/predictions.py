@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final
 
-from ferry.v1 import gateway_pb2
 from gateway.routing.distributions import Distributions
 from serving.expressions import EXPRESSIONS
 from serving.telemetry import metrics
@@ -32,15 +32,18 @@ class PredictionCounter:
             cache: metrics.PREDICTION_SECONDS.labels(variant, cache) for cache in (HIT, MISS, COALESCED, BYPASS)
         }
 
-    def count(self, response: gateway_pb2.RecognizeResponse, cache: str, seconds: float) -> None:
-        """Counts one answer that took `seconds`, with `cache` being one of the constants above."""
+    def count(self, faces: Iterable[tuple[int, int]], cache: str, seconds: float, *, degraded: bool) -> None:
+        """Counts one answer.
+
+        Args:
+            faces: numbers of the contract's expressions, and how many faces show each.
+            cache: one of the constants above.
+            seconds: that it took.
+            degraded: whether a model did not answer for some face.
+        """
         self._seconds[cache].observe(seconds)
-        if response.degraded:
+        if degraded:
             self._degraded.inc()
-        faces: dict[int, int] = {}
-        for face in response.faces:
+        for expression, number in faces:
             # An expression that this version does not know counts as unspecified.
-            known = face.expression if 0 <= face.expression < len(self._faces) else 0
-            faces[known] = faces.get(known, 0) + 1
-        for expression, number in faces.items():
-            self._faces[expression].inc(number)
+            self._faces[expression if 0 <= expression < len(self._faces) else 0].inc(number)

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from serving.activation import softmax
 from serving.cpu import available_cpus, has_bf16
 from serving.models.backends import BACKENDS, GPU_BACKENDS, engines, installed, load_backend
-from serving.models.backends.base import Backend, ModelLoadError, Outputs, Rows
+from serving.models.backends.base import Backend, ModelLoadError, Outputs
 from serving.models.backends.elastic import ElasticBackend
 from serving.models.backends.gpu import GpuSettings, lacks, require
 from serving.models.kept import QUANTIZED_VARIANTS, VARIANTS, machine_id, read, write

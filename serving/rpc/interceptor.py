@@ -11,32 +11,23 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import logging
-import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Mapping
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing
 from contextvars import ContextVar
 from typing import Any, TypeAlias
 
 import grpc
 from google.protobuf.message import DecodeError
-from opentelemetry import trace
 
-from ferry.transport import STATUS_DETAILS_KEY
-from serving.errors import DeadlineError, InvalidArgumentError, RefusedError, ServiceError, UnimplementedError
-from serving.rpc import context as request_context
-from serving.rpc.context import REQUEST_ID_KEY, RequestContext
+from serving.errors import InvalidArgumentError, RefusedError, ServiceError
+from serving.rpc.call import Call, Context, Method, end, texts
 from serving.rpc.identity import ANONYMOUS, Identity, of_certificate
 from serving.rpc.lanes import Lane, Lanes
 from serving.rpc.limits import Kind, Limits
 from serving.rpc.receiving import Receiving
-from serving.telemetry import metrics, tracing
-
-log = logging.getLogger(__name__)
 
 # Strings: the classes are generic in their stubs only.
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
-Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 Identify: TypeAlias = "Callable[[Mapping[str, str]], Identity | None]"
 _named: ContextVar[Identity | None] = ContextVar("ferry_named", default=None)
 """Who the metadata of the call in this task named; gRPC runs interceptors and handler in one task."""
@@ -81,6 +72,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         self._identify = identify
         self._certificates = certificates
         self._wrapped: dict[str, Handler] = {}
+        self._methods: dict[tuple[str, Kind], Method] = {}
 
     async def intercept_service(
         self,
@@ -94,9 +86,9 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         try:
             lane.calls.enter(asyncio.current_task())
             if own and not self.ready:
-                raise RefusedError("the service is still loading its models; try again in a moment")
+                raise _not_ready()
             if own and self._identify is not None:
-                _named.set(self._identify(_texts(handler_call_details.invocation_metadata)))
+                _named.set(self._identify(texts(handler_call_details.invocation_metadata)))
         except ServiceError as error:
             return self._refusal(method, error) if own else _aside_refusal(error)
         known = self._wrapped.get(method)
@@ -106,6 +98,22 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                 return None
             known = self._wrapped[method] = self._wrap(handler, method) if own else _wrap_aside(handler, lane)
         return known
+
+    async def answer(
+        self, method: str, respond: Callable[[Any, Any], Awaitable[Any]], request: Any, context: Context
+    ) -> Any:
+        """A unary call whose message is here already (serving.rpc.local): its answer, or None where an error became the
+        status of `context`.
+
+        Raises:
+            grpc.aio.AbortError: the service is not ready.
+        """
+        answer = None
+        async with self._call(method, Kind.UNARY, context):
+            if not self.ready:
+                raise _not_ready()
+            answer = await respond(request, context)
+        return answer  # noqa: RET504  (an error ends the block above)
 
     def _refusal(self, method: str, error: ServiceError) -> Handler:
         """Answers with `error` and receives nothing, whatever the method takes."""
@@ -123,7 +131,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         kind = self._kinds.get(method) or Kind.of(**streams)
         codecs = {
             "request_deserializer": _tolerant(handler.request_deserializer),
-            "response_serializer": handler.response_serializer,
+            "response_serializer": _unless_done(handler.response_serializer),
         }
         requests_of = _requests_of(handler, self._lanes.own.receiving)
         if not handler.response_streaming:
@@ -154,82 +162,18 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
 
         return grpc.stream_stream_rpc_method_handler(stream, **codecs)
 
-    @asynccontextmanager
-    async def _call(self, method: str, kind: Kind, context: Context) -> AsyncIterator[None]:
+    def _call(self, method: str, kind: Kind, context: Context) -> Call:
         """Around the work of one call; an error becomes the call's status and goes no further."""
-        started = time.monotonic()
-        metadata = _texts(context.invocation_metadata())
-        timeout = self._limits[kind].timeout(context.time_remaining())
-        request = RequestContext(
-            request_context.request_id_from(metadata.get(REQUEST_ID_KEY)),
-            deadline=started + timeout,
-            caller=self._caller(context),
-            losses=request_context.losses_from(metadata),
-        )
-        token = request_context.current.set(request)
-        span = self._start_span(method, metadata, request)
-        status = grpc.StatusCode.OK
-        try:
-            with trace.use_span(span, end_on_exit=False, record_exception=False, set_status_on_exception=False):
-                try:
-                    async with asyncio.timeout(timeout):
-                        yield
-                    return
-                except ServiceError as error:
-                    failure = error
-                except TimeoutError:
-                    failure = DeadlineError(f"no answer within {timeout:.3f} s")
-                except asyncio.CancelledError:
-                    status = grpc.StatusCode.CANCELLED
-                    raise
-                except grpc.aio.AbortError:
-                    status = _code_of(context)
-                    raise
-                except NotImplementedError:
-                    failure = UnimplementedError(f"{method[1:]} is not offered here")
-                except Exception as error:
-                    log.exception("unexpected error in %s", method)
-                    # The kind is enough: messages can quote what the caller sent.
-                    span.set_attribute("error.type", type(error).__name__)
-                    failure = ServiceError(f"internal error; look for request id {request.request_id} in the logs")
-            status = failure.code
-            refusal = _end(context, failure, (REQUEST_ID_KEY, request.request_id))
-            # This frame is part of the error's traceback: it must not keep the error.
-            del failure
-            if refusal is not None:
-                await refusal
-        finally:
-            if span.is_recording():
-                span.set_attribute("rpc.grpc.status_code", int(status.value[0]))
-                if status is not grpc.StatusCode.OK:
-                    span.set_status(trace.StatusCode.ERROR, status.name)
-            span.end()
-            request_context.current.reset(token)
-            service, _, name = method[1:].partition("/")
-            metrics.RPC_SECONDS.labels(service, name, status.name).observe(time.monotonic() - started)
+        known = self._methods.get((method, kind))
+        if known is None:
+            known = self._methods[method, kind] = Method(method, self._limits[kind])
+        return Call(known, self._caller(context), context)
 
     def _caller(self, context: Context) -> Identity:
         named = _named.get()
         if named is not None:
             return named
         return of_certificate(context.auth_context()) if self._certificates else ANONYMOUS
-
-    @staticmethod
-    def _start_span(method: str, metadata: dict[str, str], request: RequestContext) -> trace.Span:
-        if not tracing.enabled():
-            return trace.INVALID_SPAN
-        service, _, name = method[1:].partition("/")
-        return tracing.tracer.start_span(
-            method[1:],
-            context=tracing.extract(metadata),
-            kind=trace.SpanKind.SERVER,
-            attributes={
-                "rpc.system": "grpc",
-                "rpc.service": service,
-                "rpc.method": name,
-                "ferry.request_id": request.request_id,
-            },
-        )
 
 
 def _requests_of(handler: Handler, receiving: Receiving) -> Callable[[Context], Awaitable[Any]]:
@@ -275,7 +219,7 @@ def _wrap_aside(handler: Handler, lane: Lane) -> Handler:
             if answer is not None:
                 await context.write(answer)
         except ServiceError as error:
-            _end(context, error)
+            end(context, error)
 
     return grpc.stream_stream_rpc_method_handler(serve, **codecs)
 
@@ -284,32 +228,17 @@ def _aside_refusal(error: ServiceError) -> Handler:
     errors = [error]
 
     async def refuse(requests: Any, context: Context) -> None:
-        _end(context, errors.pop())
+        end(context, errors.pop())
 
     return grpc.stream_stream_rpc_method_handler(refuse)
 
 
+def _not_ready() -> RefusedError:
+    return RefusedError("the service is still loading its models; try again in a moment")
+
+
 def _service_of(method: str) -> str:
     return method[1:].partition("/")[0]
-
-
-def _end(context: Context, failure: ServiceError, *metadata: tuple[str, str]) -> Awaitable[None] | None:
-    """Makes `failure` the status of the call, or returns what will: a call that is refused has nothing but trailers,
-    and that is what a caller's gRPC tries again elsewhere."""
-    details = failure.to_status().SerializeToString()
-    trailers = ((STATUS_DETAILS_KEY, details), *metadata)
-    if isinstance(failure, RefusedError):
-        return context.abort(failure.code, failure.message, trailers)
-    # Not `abort`: gRPC would keep its exception, and through the traceback the request's bytes, in a cycle.
-    context.set_code(failure.code)
-    context.set_details(failure.message)
-    context.set_trailing_metadata(trailers)
-    return None
-
-
-def _texts(metadata: Iterable[tuple[str, str | bytes]] | None) -> dict[str, str]:
-    """A call's metadata, without what is binary."""
-    return {key: value for key, value in metadata or () if isinstance(value, str)}
 
 
 def _tolerant(parse: Callable[[bytes], Any] | None) -> Callable[[bytes], Any] | None:
@@ -326,6 +255,12 @@ def _tolerant(parse: Callable[[bytes], Any] | None) -> Callable[[bytes], Any] | 
     return tolerant
 
 
-def _code_of(context: Context) -> grpc.StatusCode:
-    code = context.code()
-    return code if isinstance(code, grpc.StatusCode) else grpc.StatusCode.UNKNOWN
+def _unless_done(serialize: Callable[[Any], bytes] | None) -> Callable[[Any], bytes] | None:
+    """`serialize`, but an answer that is bytes is a message already."""
+    if serialize is None:
+        return None
+
+    def serialized(answer: Any) -> bytes:
+        return answer if type(answer) is bytes else serialize(answer)
+
+    return serialized

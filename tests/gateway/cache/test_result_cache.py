@@ -15,6 +15,10 @@ from tests.gateway.fakes import eventually
 PAYLOAD = gateway_pb2.RecognizeResponse(fingerprint="f").SerializeToString()
 
 
+def payload(entry):
+    return None if entry is None else entry.payload
+
+
 class Clock:
     """Unix time that only a test moves; Redis has its own."""
 
@@ -70,7 +74,7 @@ async def test_each_answer_lives_its_own_time_near_the_ttl(clock):
 async def test_memory_only(clock):
     cache = make(None, clock)
     cache.put(b"k" * 32, PAYLOAD)
-    assert cache.get_local(b"k" * 32) == PAYLOAD
+    assert payload(cache.get_local(b"k" * 32)) == PAYLOAD
     assert await cache.get_shared(b"k" * 32) is None
     assert not cache.redis_available
 
@@ -82,7 +86,7 @@ async def test_what_comes_from_redis_keeps_its_time(valkey, stores, clock):
     await eventually(lambda: store.idle)
     clock.now += 80
     assert other.get_local(key) is None
-    assert await other.get_shared(key) == PAYLOAD
+    assert payload(await other.get_shared(key)) == PAYLOAD
     # At most 30 seconds are left of it, not another hundred.
     assert 9.8 < lifetime(other, clock, key) <= 30.2
 
@@ -94,7 +98,7 @@ async def test_writes_are_finished_at_the_end(valkey, stores, clock):
     for key in keys:
         cache.put(key, PAYLOAD)
     await store.stop()
-    assert [await reader.get_shared(key) for key in keys] == [PAYLOAD] * 50
+    assert [payload(await reader.get_shared(key)) for key in keys] == [PAYLOAD] * 50
 
 
 async def test_an_answer_that_is_too_large_is_not_kept(valkey, stores, clock):
@@ -115,6 +119,6 @@ async def test_a_read_is_finished_although_its_caller_has_gone(own_valkey, store
         for read in reads:
             read.cancel()
         await asyncio.wait(reads)
-    assert await cache.get_shared(b"k" * 32) == PAYLOAD
+    assert payload(await cache.get_shared(b"k" * 32)) == PAYLOAD
     assert await cache.get_shared(b"other".ljust(32)) is None
     assert cache.redis_available
