@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -12,6 +13,8 @@ from pydantic import BaseModel, Field, ValidationError
 from ferry.transport import target
 
 MAX_CONFIG_BYTES = 64 << 10
+
+_LOCAL = re.compile(r"local:[a-z0-9_-]{1,80}")
 
 Weight = Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False, strict=True)]
 """A share before it is divided by the sum of all."""
@@ -65,12 +68,14 @@ def parse_config(path: Path, data: bytes, model: type[ModelT]) -> ModelT:
 
 
 def host_and_port(address: str) -> str:
-    """`address`, which is `host:port`, several `ip:port` separated by commas, or a gRPC target with its scheme.
+    """`address`, which is `host:port`, several `ip:port` separated by commas, a gRPC target with its scheme, or
+    `local:NAME`, a service of the same process.
 
     Raises:
         ValueError: it is none of them.
     """
-    target(address)
+    if not _LOCAL.fullmatch(address):
+        target(address)
     return address
 
 

@@ -102,7 +102,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
     async def answer(
         self, method: str, respond: Callable[[Any, Any], Awaitable[Any]], request: Any, context: Context
     ) -> Any:
-        """A unary call whose message is here already (serving.rpc.local): its answer, or None where an error became the
+        """A unary call whose message is here already (serving.rpc.same_process): its answer, or None where an error became the
         status of `context`.
 
         Raises:

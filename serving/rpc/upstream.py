@@ -29,6 +29,7 @@ from serving.rpc import context as request_context
 from serving.rpc.context import REQUEST_ID_KEY, Losses
 from serving.rpc.readiness import Readiness
 from serving.rpc.renewing import RenewingChannel
+from serving.rpc.same_process import LocalChannel, is_local
 from serving.telemetry import metrics, tracing
 
 log = logging.getLogger(__name__)
@@ -55,6 +56,8 @@ def configure(tls: Tls | None) -> None:
 
 
 def _open_channel(address: str, caller: str, health_service: str) -> grpc.aio.Channel:
+    if is_local(address):
+        return cast(grpc.aio.Channel, LocalChannel(address))
     where = target(address)
     options = channel_options(f"{caller}/{ferry.__version__}", internal_service_config(health_service))
     if _tls is None:
@@ -73,7 +76,7 @@ class Upstream:
     def __init__(self, address: str, *, name: str, health_service: str, caller: str) -> None:
         """
         Args:
-            address: `host:port`, or what else ferry.transport.target takes.
+            address: `host:port`, what else ferry.transport.target takes, or `local:NAME`, a service of this process.
             name: of the service called, for errors, spans and metrics, such as `detector`.
             health_service: full name of its gRPC service, such as `ferry.v1.Detector`.
             caller: name of the service that calls.
@@ -113,7 +116,7 @@ class Upstream:
             timeout = min(timeout, context.remaining() - _MARGIN_SECONDS)
             if timeout <= 0:
                 raise DeadlineError(f"no time left to ask {self._name}")
-        if not tracing.enabled():
+        if not tracing.recording():
             return await self._ask(method, request, timeout, patience)
         with tracing.tracer.start_as_current_span(
             f"call {self._name}",
