@@ -14,7 +14,7 @@ import typer
 from rich.table import Table
 
 from cli.cluster import Cluster, ClusterError, ClusterSettings, Endpoint
-from cli.cluster.settings import DEFAULT_CLASSIFIERS, DEFAULT_DETECTOR_WEIGHT
+from cli.cluster.settings import DEFAULT_CLASSIFIERS, DEFAULT_DETECTOR_WEIGHT, DEFAULT_PROCESSES
 from cli.models_dir import MODELS_DIR
 from cli.output import JsonOption, answers, errors, print_json
 from ferry.client import Client, ClusterStatus, FerryError
@@ -57,6 +57,17 @@ def serve(
     ] = None,
     batch_size: Annotated[int | None, typer.Option(min=1, max=64, help="Most rows of one model run.")] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads of one model run.")] = None,
+    runs: Annotated[int | None, typer.Option(min=1, help="Runs of one model at once.")] = None,
+    processes: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            max=32,
+            help="1: all services in one process; N: N such processes behind the gateway's port; 0: a process for each "
+            "service, as on Kubernetes, which --replicas asks for too.",
+            show_default=str(DEFAULT_PROCESSES),
+        ),
+    ] = None,
     replicas: Annotated[
         list[str] | None,
         typer.Option(
@@ -85,9 +96,12 @@ def serve(
 ) -> None:
     """Start a cluster on this machine and keep it running until Ctrl-C.
 
-    Gateway, ensembler, detector and one service for each classifier run as processes, with an embedded Valkey as the
-    Redis of the result cache. What dies is started again. Ctrl-C lets every call finish; a second one does not.
+    Gateway, ensembler, detector and one service for each classifier run in one process, or in one each, with an
+    embedded Valkey as the Redis of the result cache. What dies is started again. Ctrl-C lets every call finish; a
+    second one does not.
     """
+    if processes is None:
+        processes = 0 if replicas else DEFAULT_PROCESSES
     try:
         settings = ClusterSettings(
             host=host,
@@ -105,6 +119,8 @@ def serve(
             redis_url=redis_url,
             batch_size=batch_size,
             threads=threads,
+            runs=runs,
+            processes=processes,
             log_dir=log_dir,
         )
     except ValueError as error:

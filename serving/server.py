@@ -32,7 +32,7 @@ from serving.rpc.interceptor import CallInterceptor
 from serving.rpc.lanes import Lanes
 from serving.rpc.limits import Kind, limits_by_kind
 from serving.rpc.local import LocalCalls
-from serving.settings import ModelServiceSettings, ServiceSettings
+from serving.settings import ServiceSettings
 from serving.telemetry import gpu, logs, tracing
 from serving.telemetry.exposition import MetricsServer
 
@@ -53,6 +53,8 @@ class Service(ABC):
     """Methods of those that say no more than health does, and are served as it is: always, and to everybody."""
     ready = False
     """Whether health by the names of `grpc_services` says SERVING. The server keeps it."""
+    runs_models: bool = False
+    """Whether models run in its process."""
     kinds: Mapping[str, Kind] = {}
     """Of methods, such as `/ferry.v1.Detector/Detect`, that are not what their streaming says."""
     has_streams: bool = False
@@ -220,7 +222,7 @@ class Server:
         # the connection ends that, so it comes no later than the longest call needs.
         longest = self.settings.max_stream_age if self.service.has_streams else self.settings.max_timeout
         return [
-            ("grpc.so_reuseport", 0),
+            ("grpc.so_reuseport", int(self.settings.reuse_port)),
             ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
             ("grpc.max_receive_message_length", max_request_bytes),
             ("grpc.max_metadata_size", 16 << 10),
@@ -296,7 +298,7 @@ def _serve(service: Service, settings: ServiceSettings) -> int:
     tracing.configure(service.name, settings.otlp_endpoint, settings.trace_sample_ratio)
     upstream.configure(settings.tls)
     try:
-        if settings.metrics_port and isinstance(settings, ModelServiceSettings):
+        if settings.metrics_port and service.runs_models:
             gpu.watch()
         asyncio.run(_run(service, settings))
     except Exception as error:

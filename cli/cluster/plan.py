@@ -14,10 +14,13 @@ from cli.cluster.process import ProcessSpec
 from cli.cluster.recipe import recipe
 from cli.cluster.settings import ClusterSettings
 from cli.cluster.valkey import valkey_spec
+from serving.cpu import available_cpus
 
 LOOPBACK = "127.0.0.1"
 GATEWAY, ENSEMBLER, MODELS, CACHE = range(4)
 """Stages: who calls stops before who is called."""
+_NOWHERE = "local:here"
+"""In a recipe whose models are in the process that reads it."""
 GATEWAY_DRAIN_SECONDS = 0.5
 """The gateway goes on listening that long when it stops: a call that is just arriving is answered, not cut off."""
 
@@ -51,6 +54,8 @@ def plan(settings: ClusterSettings, folder: Path) -> list[ProcessSpec]:
         ClusterError: a model or a port is missing.
     """
     check_models(settings)
+    if settings.processes:
+        return _whole(settings, folder)
     slots = _slots(settings)
     addresses = {
         service: ",".join(slot.address for slot in slots if slot.service == service)
@@ -71,6 +76,35 @@ def plan(settings: ClusterSettings, folder: Path) -> list[ProcessSpec]:
         flags[f"classifier-{name}"] = (MODELS, "services.classifier", model_flags)
     gateway, *others = (_spec(settings, slot, *flags[slot.service]) for slot in slots)
     return [_with_http(gateway, others, settings), *others, *specs]
+
+
+def _whole(settings: ClusterSettings, folder: Path) -> list[ProcessSpec]:
+    """Processes that hold all services each. Where they share a port, each has one of its own for its health."""
+    n = settings.processes
+    shares = n > 1
+    first_metrics = 0 if settings.port == 0 else settings.metrics_port
+    free = iter(ports.free(2 * n + 1))
+    port = settings.port or next(free)
+    if settings.port:
+        ports.following(settings.host, port, 1, "--port")
+    metrics_ports = _ports(LOOPBACK, first_metrics, n, "--metrics-port", free.__next__)
+    recipe_path = folder / "recipe.json"
+    here = dict.fromkeys(settings.classifiers, _NOWHERE)
+    recipe_path.write_text(recipe(settings, _NOWHERE, here))
+    cache_flags, specs = _cache(settings, folder)
+    flags = ["--recipe", str(recipe_path), *cache_flags, *_model_flags(settings)]
+    if shares:
+        # Together as many runs as there are CPUs.
+        flags.append("--reuse-port")
+        if settings.runs is None:
+            flags += ["--runs", str(max(1, available_cpus() // n))]
+    made = []
+    for replica, metrics_port in enumerate(metrics_ports, start=1):
+        own = ["--health-port", str(next(free))] if shares else []
+        ready_at = f"{connectable(settings.host)}:{own[1]}" if shares else ""
+        slot = _Slot("ferry", replica, port, metrics_port)
+        made.append(_spec(settings, slot, GATEWAY, "single", [*flags, *own], ready_at=ready_at))
+    return made + specs
 
 
 def check_models(settings: ClusterSettings) -> None:
@@ -136,10 +170,14 @@ def _model_flags(settings: ClusterSettings) -> list[str]:
         flags += ["--max-batch", str(settings.batch_size)]
     if settings.threads is not None:
         flags += ["--threads", str(settings.threads)]
+    if settings.runs is not None:
+        flags += ["--runs", str(settings.runs)]
     return flags
 
 
-def _spec(settings: ClusterSettings, slot: _Slot, stage: int, module: str, flags: list[str]) -> ProcessSpec:
+def _spec(
+    settings: ClusterSettings, slot: _Slot, stage: int, module: str, flags: list[str], *, ready_at: str = ""
+) -> ProcessSpec:
     host = settings.host if stage == GATEWAY else LOOPBACK
     common = {
         "--host": host,
@@ -154,7 +192,7 @@ def _spec(settings: ClusterSettings, slot: _Slot, stage: int, module: str, flags
     return ProcessSpec(
         slot.name,
         ("-m", module, *arguments, *flags),
-        partial(is_serving, reachable),
+        partial(is_serving, ready_at or reachable),
         stage,
         reachable,
         f"{connectable(host)}:{slot.metrics_port}",

@@ -14,6 +14,8 @@ _RECIPE = read_recipe(DEFAULT_RECIPE)
 DEFAULT_CLASSIFIERS: Mapping[str, float] = MappingProxyType({item.name: item.weight for item in _RECIPE.classifiers})
 DEFAULT_DETECTOR_WEIGHT = _RECIPE.detector_weight
 MAX_REPLICAS = 32
+DEFAULT_PROCESSES = 1
+"""Of `ferry serve`."""
 REDIS_SCHEMES = ("redis://", "rediss://", "unix://")
 
 
@@ -40,6 +42,9 @@ class ClusterSettings:
         embedded_redis: False: without a `redis_url` the cache lives in the gateway's memory only.
         batch_size: rows of one model run; None: the services' own default.
         threads: threads of one model run; None: the services' own default.
+        runs: runs of one model at once; None: the services' own default.
+        processes: 0: every service is a process of its own; N: N processes that each hold all services and share the
+            gateway's port.
         log_dir: where each process's log goes; None: a temporary folder, removed after a clean end.
         log_level: debug, info, warning or error.
         startup_timeout: seconds until everything must be SERVING.
@@ -64,6 +69,8 @@ class ClusterSettings:
     embedded_redis: bool = True
     batch_size: int | None = None
     threads: int | None = None
+    runs: int | None = None
+    processes: int = 0
     log_dir: Path | None = None
     log_level: str = "info"
     startup_timeout: float = 120.0
@@ -86,6 +93,10 @@ class ClusterSettings:
                 raise ValueError(f"the weight of {name} must be 0 or more, not {weight:g}")
         if not sum(weights.values()):
             raise ValueError("all weights are 0; give at least one model a weight above 0")
+        if not 0 <= self.processes <= MAX_REPLICAS:
+            raise ValueError(f"processes: 0 to {MAX_REPLICAS}, not {self.processes}")
+        if self.processes and self.replicas:
+            raise ValueError("replicas are of services that are processes of their own; that needs processes 0")
         known = {"ensembler", "detector", "classifier", *self.classifiers}
         for service, count in self.replicas.items():
             if service not in known:

@@ -102,8 +102,8 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
     async def answer(
         self, method: str, respond: Callable[[Any, Any], Awaitable[Any]], request: Any, context: Context
     ) -> Any:
-        """A unary call whose message is here already (serving.rpc.same_process): its answer, or None where an error became the
-        status of `context`.
+        """A unary call whose message is here already (serving.rpc.same_process): its answer, or None where an error
+        became the status of `context`.
 
         Raises:
             grpc.aio.AbortError: the service is not ready.

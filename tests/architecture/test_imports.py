@@ -13,12 +13,13 @@ import pytest
 
 from tests.processes import ROOT
 
-PACKAGES = ("ferry", "serving", "services", "gateway", "modelkit", "cli")
+PACKAGES = ("ferry", "serving", "services", "gateway", "single", "modelkit", "cli")
 ALLOWED = {
     "ferry": {"ferry"},
     "serving": {"serving", "ferry"},
     "services": {"services", "serving", "ferry"},
     "gateway": {"gateway", "serving", "ferry"},
+    "single": {"single", "gateway", "services", "serving", "ferry"},
     "modelkit": {"modelkit", "services", "serving", "ferry"},
     "cli": {*PACKAGES, "deploy"},
     "deploy": {"deploy", "serving", "ferry"},

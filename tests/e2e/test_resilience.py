@@ -119,16 +119,18 @@ def test_without_redis_everything_goes_on_and_the_cache_comes_back(cluster: Clus
     until(redis_is_back, what="Redis")
 
 
-def test_the_whole_cluster_stops_on_sigterm_with_exit_code_0_and_leaves_nothing() -> None:
+@pytest.mark.parametrize(("processes", "least"), [("0", 6), ("1", 2)])
+def test_the_whole_cluster_stops_on_sigterm_with_exit_code_0_and_leaves_nothing(processes: str, least: int) -> None:
     port = free_port()
     arguments = ["serve", "--port", str(port), "--metrics-port", "0", "--models-dir", str(MODELS), "--threads", "1"]
+    arguments += ["--processes", processes]
     with process(["-c", "from cli.main import main; main()", *arguments]) as started:
         with open_channel(f"127.0.0.1:{port}") as channel:
             stub = gateway_pb2_grpc.ExpressionRecognitionStub(channel)
             until(lambda: answers(stub) or started.poll() is not None, what="an answer")
             assert started.poll() is None
             children = psutil.Process(started.pid).children(recursive=True)
-            assert len(children) >= 6
+            assert len(children) >= least
             in_flight = stub.Recognize.future(gateway_pb2.RecognizeRequest(image=IMAGE, bypass_cache=True), timeout=60)
             started.send_signal(signal.SIGTERM)
             outcome = in_flight.exception(60)

@@ -154,6 +154,24 @@ def test_ports_beyond_the_last(models: Path, tmp_path: Path) -> None:
         plan(ClusterSettings(port=65_534, models_dir=models), tmp_path)
 
 
+def test_all_services_in_one_process(models: Path, tmp_path: Path) -> None:
+    one, valkey = plan(ClusterSettings(port=0, models_dir=models, processes=1, runs=3, threads=2), tmp_path)
+    assert (one.name, valkey.name) == ("ferry", "valkey")
+    assert one.command[:2] == ("-m", "single")
+    assert flag(one, "--redis-url") == valkey.address
+    assert (flag(one, "--runs"), flag(one, "--threads")) == ("3", "2")
+    assert read_recipe(Path(flag(one, "--recipe"))).classifiers[0].name == "efficientnet"
+    assert "--reuse-port" not in one.command
+
+
+def test_several_processes_share_the_port_and_have_a_port_each_for_health(models: Path, tmp_path: Path) -> None:
+    specs = plan(ClusterSettings(port=0, models_dir=models, processes=3, cache=False), tmp_path)
+    assert [spec.name for spec in specs] == ["ferry", "ferry-2", "ferry-3"]
+    assert len({spec.address for spec in specs}) == 1
+    assert len({spec.metrics for spec in specs} | {flag(spec, "--health-port") for spec in specs}) == 6
+    assert all("--reuse-port" in spec.command for spec in specs)
+
+
 def test_free_ports_differ() -> None:
     found = ports.free(50)
     assert len(set(found)) == 50
@@ -166,6 +184,8 @@ def test_free_ports_differ() -> None:
         {"replicas": {"gateway": 2}},
         {"replicas": {"detector": 0}},
         {"replicas": {"detector": 1000}},
+        {"processes": 33},
+        {"processes": 2, "replicas": {"detector": 2}},
         {"classifiers": {}},
         {"vote": "loud"},
         {"redis_url": "localhost:6379"},
@@ -176,5 +196,5 @@ def test_free_ports_differ() -> None:
     ],
 )
 def test_settings_that_make_no_cluster(wrong: dict[str, object]) -> None:
-    with pytest.raises(ValueError, match=r"replicas|classifier|vote|redis_url|weight"):
+    with pytest.raises(ValueError, match=r"replicas|processes|classifier|vote|redis_url|weight"):
         ClusterSettings(**wrong)  # type: ignore[arg-type]
