@@ -29,6 +29,8 @@ from serving.tensors import from_tensor, to_tensor
 MAX_CROPS = 256
 MIN_SIDE = 8
 MAX_SIDE = 512
+_AT_ONCE = 2
+"""So few crops are prepared on the event loop: to hand them to a thread and back costs more, and holds it as long."""
 
 
 class ClassifierService(ModelService, classifier_pb2_grpc.ClassifierServicer):
@@ -86,8 +88,11 @@ class ClassifierService(ModelService, classifier_pb2_grpc.ClassifierServicer):
         with self._host.use(name, version) as model:
             manifest = model.manifest
             async with self._held.hold(crops.nbytes * (len(VIEWS) if augment else 1)):
-                loop = asyncio.get_running_loop()
-                rows = await loop.run_in_executor(self._pool, _rows, crops, manifest.input, augment)
+                if len(crops) <= _AT_ONCE and not augment:
+                    rows = prepare(crops, manifest.input)
+                else:
+                    loop = asyncio.get_running_loop()
+                    rows = await loop.run_in_executor(self._pool, _rows, crops, manifest.input, augment)
                 run = await model.batcher.submit(rows, deadline_after(self._settings.max_timeout))
             shares = mean_over_views(probabilities(run.outputs, manifest), len(crops))
             if not np.isfinite(shares).all():

@@ -72,6 +72,9 @@ class Pipeline:
         self.detector = DetectorModel(recipe.detector)
         self.classifiers = [ClassifierModel(entry) for entry in recipe.classifiers]
         self._weights = np.array(recipe.weights, np.float64)
+        self._made_by: tuple[str, ...] = ()
+        self._known = ""
+        """Fingerprint of the models in `_made_by`: it is the same for nearly every answer."""
         for entry in recipe.classifiers:
             # A rate misses the first increment of a series that was not there before.
             metrics.DEGRADED.labels(entry.name)
@@ -262,7 +265,11 @@ class Pipeline:
         faces does not depend on it, and a degraded one is never cached, it names the pipeline it falls short of.
         """
         versions = [given or model.model for given, model in zip(answered, self.classifiers, strict=True)]
-        return fingerprint(self.recipe, [*versions, detector])
+        versions.append(detector)
+        made_by = tuple("" if version is None else f"{version.name}/{version.digest}" for version in versions)
+        if made_by != self._made_by:
+            self._made_by, self._known = made_by, fingerprint(self.recipe, versions)
+        return self._known
 
     def describe(self) -> ensembler_pb2.GetPipelineResponse:
         """What stands behind the recipe as far as is known."""
