@@ -17,6 +17,7 @@ from services.ensembler.settings import EnsemblerSettings
 from serving.rpc.identity import Identity
 from serving.rpc.interceptor import CallInterceptor
 from serving.rpc.limits import limits_by_kind
+from serving.rpc.local import LocalCalls
 from serving.rpc.same_process import SCHEME, LocalServer
 from serving.server import Service
 from serving.settings import ServiceSettings
@@ -30,6 +31,7 @@ class SingleService(Service):
     grpc_services = GatewayService.grpc_services
     probes = GatewayService.probes
     kinds = GatewayService.kinds
+    has_streams = GatewayService.has_streams
     runs_models = True
 
     def __init__(self, settings: SingleSettings, recipe: Recipe) -> None:
@@ -70,6 +72,15 @@ class SingleService(Service):
 
     def identify(self, metadata: Mapping[str, str]) -> Identity | None:
         return self._gateway.identify(metadata)
+
+    def check(self, metadata: Mapping[str, str]) -> None:
+        self._gateway.check(metadata)
+
+    async def open(self, calls: LocalCalls) -> None:
+        await self._gateway.open(calls)
+
+    async def close(self, grace: float | None) -> None:
+        await self._gateway.close(grace)
 
     async def watch_ability(self, tell: Callable[[bool], Awaitable[None]]) -> None:
         await self._gateway.watch_ability(tell)
