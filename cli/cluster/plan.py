@@ -104,7 +104,7 @@ def _whole(settings: ClusterSettings, folder: Path) -> list[ProcessSpec]:
         ready_at = f"{connectable(settings.host)}:{own[1]}" if shares else ""
         slot = _Slot("ferry", replica, port, metrics_port)
         made.append(_spec(settings, slot, GATEWAY, "single", [*flags, *own], ready_at=ready_at))
-    return made + specs
+    return [_with_http(made[0], made[1:], settings), *made[1:], *specs]
 
 
 def check_models(settings: ClusterSettings) -> None:
