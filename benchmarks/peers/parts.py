@@ -51,10 +51,10 @@ def images(bench: Bench, precision: str, seconds: float, rounds: int, wanted: Wa
 
 
 def ferry_ways(cpus: int) -> list[tuple[str, ...]]:
-    """`ferry serve` as it is, and in one process or as many as there are CPUs, where it offers that."""
+    """`ferry serve` as it is, with a process for each service (0), and in one or as many as there are CPUs."""
     if "processes" not in inspect.signature(serve).parameters:
         return [()]
-    return [(), ("--processes", "1"), ("--processes", str(cpus))]
+    return [(), *(("--processes", str(count)) for count in dict.fromkeys((0, 1, cpus)))]
 
 
 def classifier(bench: Bench, precision: str, seconds: float, rounds: int, wanted: Wanted) -> None:
