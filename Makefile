@@ -12,7 +12,7 @@ TORCH := torch==2.13.0
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: images images-gpu sbom images-check release k8s-check cluster-test help demo test test-processors test-serving \
+.PHONY: images images-gpu sbom images-check release k8s-check cluster-test help demo test test-all test-processors test-serving \
 	check lint types proto proto-check format bench bench-peers chaos fuzz clean
 
 help: ## List these commands
@@ -22,11 +22,18 @@ help: ## List these commands
 demo: $(VENV)/local.stamp ## Recognise the sample photos with a temporary cluster; annotated pictures go to out/
 	$(BIN)/ferry predict samples --annotate out
 
-test: $(VENV)/toolchain.stamp check ## Lint, types, contract and all tests (installs torch)
-	$(BIN)/python -m pytest
+# WORKERS=2 runs tests in two processes, where memory and processors allow.
+WORKERS ?= 1
+PYTEST := $(BIN)/python -m pytest $(if $(filter-out 1,$(WORKERS)),-n $(WORKERS) --dist loadfile)
+
+test: $(VENV)/toolchain.stamp check ## Lint, types, contract and the tests, but for the slowest (installs torch)
+	$(PYTEST) -m "not slow"
+
+test-all: $(VENV)/toolchain.stamp check ## Lint, types, contract and all tests
+	$(PYTEST)
 
 test-serving: $(VENV)/dev.stamp ## The tests that need no torch
-	$(BIN)/python -m pytest -m "not toolchain"
+	$(PYTEST) -m "not toolchain and not slow"
 
 # Choices and arithmetic that follow the processor, on one without extensions (in the libraries too) and on this one.
 ON_PROCESSORS := tests/serving/models tests/serving/test_cpu.py tests/modelkit/training/test_trainer.py \

@@ -1,17 +1,30 @@
-"""No test depends on the processor it runs on: what the processor can do is given.
+"""No test depends on the processor it runs on: what the processor can do is given. Nor on what runs beside it.
 
 A test that says nothing gets a processor without any extension; `processors.py` names the others. The variable
 FERRY_TEST_PROCESSOR gives another one to all tests, which `make test-processors` uses.
+
+Where tests run in several processes, those of a file stay together, and so do the end-to-end tests (one cluster).
 """
 
 from __future__ import annotations
 
 import os
+from typing import Any
 
 import pytest
 
 from serving import cpu
 from tests.processors import PROCESSORS
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Says what stays together: for `pytest -n 2 --dist loadfile`."""
+    if config.getvalue("dist") != "loadfile":
+        return None
+    from tests.together import Together
+
+    return Together(config, log)
 
 
 @pytest.fixture(autouse=True)

@@ -17,6 +17,7 @@ from modelkit.detector.free_sides import STEP, free_sides
 from modelkit.publishing.half_weights import store_as_half
 from modelkit.publishing.simplify import simplify
 from modelkit.publishing.take_bytes import take_bytes
+from modelkit.publishing.trace import trace_to_onnx
 from serving.repository.manifest import Color, Encoding, InputSpec
 
 INPUT = "images"
@@ -48,17 +49,8 @@ def export(net: Any, path: Path, side: int) -> None:
     example = torch.zeros(2, 3, side, side)
     with torch.inference_mode():
         net(example)
-        torch.onnx.export(
-            net,
-            (example,),
-            str(path),
-            input_names=[INPUT],
-            output_names=[OUTPUT],
-            dynamic_axes={INPUT: {0: "batch", 2: "height", 3: "width"}, OUTPUT: {0: "batch", 2: "anchors"}},
-            opset_version=OPSET,
-            do_constant_folding=True,
-            dynamo=False,
-        )
+        axes = {INPUT: {0: "batch", 2: "height", 3: "width"}, OUTPUT: {0: "batch", 2: "anchors"}}
+        trace_to_onnx(net, example, path, axes=axes, opset=OPSET)
     finish(path, input_spec(side))
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import warnings
 from pathlib import Path
 from typing import cast
 
@@ -17,6 +16,7 @@ from modelkit.judging.parity import TOLERANCE, ExportError
 from modelkit.publishing.half_weights import LEAST_HALF, store_as_half
 from modelkit.publishing.manifests import EMBEDDING, INPUT, LOGITS
 from modelkit.publishing.simplify import simplify
+from modelkit.publishing.trace import trace_to_onnx
 from serving.activation import softmax
 
 OPSET = 20
@@ -54,20 +54,8 @@ def export(network: nn.Module, path: Path, size: int, channels: int = 1, least_h
     with torch.inference_mode():
         logits, embedding = network(example)
     outputs = [LOGITS] if embedding is None else [LOGITS, EMBEDDING]
-    with warnings.catch_warnings():
-        # The exporter by tracing is deprecated; its graphs are the smaller and plainer ones.
-        warnings.simplefilter("ignore", DeprecationWarning)
-        torch.onnx.export(
-            _LogitsOnly(network) if embedding is None else network,
-            (example,),
-            str(path),
-            input_names=[INPUT],
-            output_names=outputs,
-            dynamic_axes={name: {0: "batch"} for name in [INPUT, *outputs]},
-            opset_version=OPSET,
-            do_constant_folding=True,
-            dynamo=False,
-        )
+    traced = _LogitsOnly(network) if embedding is None else network
+    trace_to_onnx(traced, example, path, axes={name: {0: "batch"} for name in (INPUT, *outputs)}, opset=OPSET)
     simplify(path)
     model = onnx.load(str(path))
     store_as_half(model, least=least_half)

@@ -47,6 +47,7 @@ def test_reports_show_figures_ratios_and_the_reason_of_a_skip(tmp_path: Path) ->
     assert json.loads((tmp_path / "out" / "gains.json").read_text())["rows"][1]["note"] == "skipped: no GPU"
 
 
+@pytest.mark.slow
 def test_command_measures_and_writes_its_reports(tmp_path: Path) -> None:
     arguments = ["gains", "--only", "batch", "--only", "ensemble", "--seconds", "0.1", "--json", "--out", str(tmp_path)]
     result = CliRunner().invoke(app, [*arguments, "--models-dir", str(ROOT / "models")])

@@ -1,14 +1,16 @@
-"""The command line as a whole."""
+"""The command line as a whole. A process of its own takes a second to import what it needs, so most run in this one."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 import ferry
+from cli.main import main
 
 COMMANDS = ("serve", "predict", "status", "monitor", "models", "rollout", "tune", "capacity", "version")
 
@@ -16,6 +18,27 @@ COMMANDS = ("serve", "predict", "status", "monitor", "models", "rollout", "tune"
 def ferry_command(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-c", "from cli.main import main; main()", *arguments]
     return subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=cwd, check=False)
+
+
+Ferry = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture
+def ferry_here(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Ferry:
+    """`ferry_command` within this process."""
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        monkeypatch.setattr(sys, "argv", ["ferry", *arguments])
+        capsys.readouterr()
+        code = 0
+        try:
+            main()
+        except SystemExit as end:
+            code = int(end.code or 0)
+        said = capsys.readouterr()
+        return subprocess.CompletedProcess(arguments, code, said.out, said.err)
+
+    return run
 
 
 def test_help_names_every_command() -> None:
@@ -27,22 +50,22 @@ def test_help_names_every_command() -> None:
 
 @pytest.mark.parametrize("flag", ["-h", "--help"])
 @pytest.mark.parametrize("command", COMMANDS)
-def test_every_command_explains_itself(command: str, flag: str) -> None:
-    run = ferry_command(command, flag)
+def test_every_command_explains_itself(ferry_here: Ferry, command: str, flag: str) -> None:
+    run = ferry_here(command, flag)
     assert run.returncode == 0, run.stderr
     assert "Usage" in run.stdout
 
 
-def test_help_flows_in_paragraphs(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_help_flows_in_paragraphs(ferry_here: Ferry, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "1000")
     for command in ("serve", "predict", "tune"):
-        lines = [line for line in ferry_command(command, "--help").stdout.splitlines() if line.strip()]
+        lines = [line for line in ferry_here(command, "--help").stdout.splitlines() if line.strip()]
         prose = lines[1 : next(i for i, line in enumerate(lines) if line.startswith("╭"))]
         assert all(line.rstrip().endswith(".") for line in prose), prose
 
 
-def test_version() -> None:
-    assert ferry_command("version").stdout.strip() == ferry.__version__
+def test_version(ferry_here: Ferry) -> None:
+    assert ferry_here("version").stdout.strip() == ferry.__version__
 
 
 def test_a_failure_is_one_line_that_says_what_to_do() -> None:
@@ -70,8 +93,8 @@ def test_a_failure_is_one_line_that_says_what_to_do() -> None:
     ],
     ids=" ".join,
 )
-def test_wrong_usage_exits_with_2(arguments: list[str]) -> None:
-    assert ferry_command(*arguments).returncode == 2
+def test_wrong_usage_exits_with_2(ferry_here: Ferry, arguments: list[str]) -> None:
+    assert ferry_here(*arguments).returncode == 2
 
 
 def test_serve_without_models_says_what_to_do(tmp_path: Path) -> None:
@@ -81,8 +104,8 @@ def test_serve_without_models_says_what_to_do(tmp_path: Path) -> None:
     assert "Traceback" not in run.stderr
 
 
-def test_a_list_without_models_says_where_it_looked(tmp_path: Path) -> None:
-    run = ferry_command("models", "list", "--models-dir", str(tmp_path))
+def test_a_list_without_models_says_where_it_looked(ferry_here: Ferry, tmp_path: Path) -> None:
+    run = ferry_here("models", "list", "--models-dir", str(tmp_path))
     assert run.returncode == 0
     assert f"no models in {tmp_path}" in run.stdout
 

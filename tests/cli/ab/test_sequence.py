@@ -21,6 +21,7 @@ def test_more_labels_and_a_laxer_level_narrow_the_interval() -> None:
     assert 0.02 in narrow
 
 
+@pytest.mark.slow
 def test_the_true_share_stays_inside_at_every_look() -> None:
     random = np.random.default_rng(2)
     outside = 0
@@ -31,6 +32,7 @@ def test_the_true_share_stays_inside_at_every_look() -> None:
     assert outside <= 8  # of 100; 5 are promised, a common interval has about 30
 
 
+@pytest.mark.slow
 def test_a_quantile_is_inside_at_every_look_and_its_interval_narrows() -> None:
     random = np.random.default_rng(3)
     truth, outside = -math.log(0.05), 0

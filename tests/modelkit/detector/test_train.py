@@ -51,6 +51,7 @@ torch.save(list(feed(sampler, 5, 9, 2, pinned=False)), sys.argv[2])
 """
 
 
+@pytest.mark.slow
 def test_processes_make_the_same_pictures_in_the_same_order(material: Material, tmp_path: Path) -> None:
     sampler = Sampler(material, 3, ((64, 2), (96, 1)))
     here = list(feed(sampler, 5, 9, 0, pinned=False))
@@ -64,6 +65,7 @@ def test_processes_make_the_same_pictures_in_the_same_order(material: Material, 
         assert all(torch.equal(a, b) for a, b in zip(mine, theirs, strict=True))
 
 
+@pytest.mark.slow
 def test_a_killed_run_continues_to_the_same_weights(
     material: Material, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -96,6 +98,7 @@ def test_a_torn_checkpoint_is_never_read(material: Material, tmp_path: Path, mon
     assert Trainer(material, tmp_path, settings, None).step == 2
 
 
+@pytest.mark.slow
 def test_a_run_from_a_published_file_begins_where_that_ended(
     material: Material, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

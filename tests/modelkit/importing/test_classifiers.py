@@ -28,14 +28,16 @@ from serving.repository.repository import ModelRepository, StoredModel
 pytestmark = pytest.mark.toolchain
 
 ARCH = "resnet18"
+SMALLEST = "test_resnet"
+"""Of timm's, for where the size of a network makes no difference."""
 FER = "angry,disgust,fear,happy,sad,surprise,neutral"
 ORDER = ("--labels", FER)
 SMALL = ("--size", "32")
 
 
-def network(classes: int = 7, channels: int = 3) -> Any:
+def network(classes: int = 7, channels: int = 3, arch: str = ARCH) -> Any:
     torch.manual_seed(0)
-    return create(ARCH, classes, channels).eval()
+    return create(arch, classes, channels).eval()
 
 
 def run(*arguments: object) -> Any:
@@ -77,24 +79,29 @@ def answers_like(model: StoredModel, expected: Callable[[torch.Tensor], torch.Te
     ],
 )
 def test_weights_are_found_wherever_they_lie(tmp_path: Path, wrap: Callable[[Any], Any]) -> None:
-    original = network()
+    original = network(arch=SMALLEST)
     torch.save(wrap(original.state_dict()), tmp_path / "best.pth")
-    result = run("efficientnet", tmp_path / "best.pth", "--arch", ARCH, *ORDER, *SMALL, "--models-dir", tmp_path / "m")
+    result = run(
+        "efficientnet", tmp_path / "best.pth", "--arch", SMALLEST, *ORDER, *SMALL, "--models-dir", tmp_path / "m"
+    )
     assert result.exit_code == 0, result.output
     answers_like(published(tmp_path / "m"), original)
 
 
 @pytest.mark.parametrize("wrap", [lambda network: network, lambda network: {"model": network, "epoch": 3}])
 def test_a_network_that_was_saved_whole_is_read_as_dead_matter(tmp_path: Path, wrap: Callable[[Any], Any]) -> None:
-    original = network()
+    original = network(arch=SMALLEST)
     torch.save(wrap(original), tmp_path / "best.pth")
-    result = run("efficientnet", tmp_path / "best.pth", "--arch", ARCH, *ORDER, *SMALL, "--models-dir", tmp_path / "m")
+    result = run(
+        "efficientnet", tmp_path / "best.pth", "--arch", SMALLEST, *ORDER, *SMALL, "--models-dir", tmp_path / "m"
+    )
     assert result.exit_code == 0, result.output
     assert "kept as empty shells, never run: " in result.stderr
     assert "timm.models.resnet.ResNet" in result.stderr
     answers_like(published(tmp_path / "m"), original)
 
 
+@pytest.mark.slow
 def test_safetensors_grey_input_and_a_guessed_architecture(tmp_path: Path) -> None:
     original = network(channels=1)
     save_file(original.state_dict(), tmp_path / "best.safetensors")
@@ -166,6 +173,7 @@ def test_arcface_on_ferrys_own_mobilenet(tmp_path: Path) -> None:
     answers_like(model, lambda images: original(images)[0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("head", ["cosine", "transposed cosine", "linear"])
 def test_arcface_around_a_timm_backbone(tmp_path: Path, head: str) -> None:
     torch.manual_seed(0)
@@ -192,6 +200,7 @@ def test_arcface_around_a_timm_backbone(tmp_path: Path, head: str) -> None:
     answers_like(published(tmp_path / "m", "arcface"), expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("one_dictionary", [True, False])
 def test_arcface_as_insightface_names_it(tmp_path: Path, one_dictionary: bool) -> None:
     torch.manual_seed(0)

@@ -103,6 +103,7 @@ def test_another_architecture_is_refused_by_the_right_name(
         import_classifier(theirs, "efficientnet_b3")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("architecture", "outside", "inside"), CASES)
 def test_half_a_network_keeps_its_names(architecture: str, outside: dict[str, str], inside: Callable[..., str]) -> None:
     theirs = renamed(create(architecture, 7, 3).state_dict(), outside, inside)

@@ -25,6 +25,7 @@ def write(folder: Path, contents: list[bytes]) -> list[Path]:
     return paths
 
 
+@pytest.mark.slow
 def test_no_picture_takes_more_than_it_is_said_to(tmp_path: Path) -> None:
     pictures = [
         (name, turn, data) for name, turn, data in every(WIDTH, HEIGHT) if turn == 6 or not name.startswith(TURNED)
@@ -39,6 +40,7 @@ def test_no_picture_takes_more_than_it_is_said_to(tmp_path: Path) -> None:
     assert not low
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reduction", [2, 4, 8])
 def test_a_jpeg_that_is_shrunk_while_it_is_decoded_takes_less(tmp_path: Path, reduction: int) -> None:
     pictures = [(name, make(WIDTH, HEIGHT, 6)) for name, make in KINDS.items() if name.startswith("JPEG")]

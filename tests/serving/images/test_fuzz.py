@@ -160,6 +160,7 @@ def damage(number: int) -> bytes:
     return mutate(SEEDS[number % len(SEEDS)], steps)
 
 
+@pytest.mark.slow
 def test_nothing_that_is_read_is_written_to_standard_error() -> None:
     """C libraries have their own ways to warn; every one that is seen would fill a service's logs."""
     program = (
