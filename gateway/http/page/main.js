@@ -9,6 +9,7 @@ import { startPicking } from "./picking.js";
 import { again, back, clear, leave, redraw, step } from "./pictures.js";
 
 const HEALTH_MS = 10_000;
+const UNWELL_MS = 2000;
 const views = ["recognise", "cluster"];
 
 const open = (name) => {
@@ -49,17 +50,18 @@ const say = (text, kind) => {
 };
 
 const watchHealth = async () => {
+  let well = false;
   if (!document.hidden) {
     try {
       const { variants } = await status(false);
-      const well = variants.every((variant) => variant.healthy);
+      well = variants.every((variant) => variant.healthy);
       say(well ? "healthy" : "degraded", well ? "good" : "warn");
     } catch (error) {
       say(error.status === 401 ? "key needed" : "no answer", error.status === 401 ? "warn" : "bad");
       if (error.status === 401) byId("key-button").hidden = false;
     }
   }
-  setTimeout(watchHealth, HEALTH_MS);
+  setTimeout(watchHealth, well || document.hidden ? HEALTH_MS : UNWELL_MS);
 };
 
 startKey();
