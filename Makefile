@@ -13,7 +13,7 @@ TORCH := torch==2.13.0
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .PHONY: images images-gpu sbom images-check release k8s-check cluster-test help demo test test-all test-processors test-serving \
-	check lint types proto proto-check format bench bench-peers chaos fuzz clean
+	check lint types proto proto-check format bench bench-peers chaos fuzz clients clean
 
 help: ## List these commands
 	@echo "Ferry: make COMMAND"
@@ -26,13 +26,13 @@ demo: $(VENV)/local.stamp ## Recognise the sample photos with a temporary cluste
 WORKERS ?= 1
 PYTEST := $(BIN)/python -m pytest $(if $(filter-out 1,$(WORKERS)),-n $(WORKERS) --dist loadfile)
 
-test: $(VENV)/toolchain.stamp check ## Lint, types, contract and the tests, but for the slowest (installs torch)
+test: $(VENV)/toolchain.stamp $(VENV)/clients.stamp check ## Lint, types, contract and the tests, but for the slowest (installs torch)
 	$(PYTEST) -m "not slow"
 
-test-all: $(VENV)/toolchain.stamp check ## Lint, types, contract and all tests
+test-all: $(VENV)/toolchain.stamp $(VENV)/clients.stamp check ## Lint, types, contract and all tests
 	$(PYTEST)
 
-test-serving: $(VENV)/dev.stamp ## The tests that need no torch
+test-serving: $(VENV)/dev.stamp $(VENV)/clients.stamp ## The tests that need no torch
 	$(PYTEST) -m "not toolchain and not slow"
 
 # Choices and arithmetic that follow the processor, on one without extensions (in the libraries too) and on this one.
@@ -64,7 +64,7 @@ lint: $(VENV)/dev.stamp ## Code style, and the contract: its style, and nothing 
 types: $(VENV)/dev.stamp ## Check types
 	$(BIN)/mypy
 
-proto: $(VENV)/dev.stamp ## Generate ferry/v1 from protos/
+proto: $(VENV)/dev.stamp ## Generate ferry/v1 and ferry/inference from protos/
 	$(BIN)/python protos/generate.py
 
 proto-check: $(VENV)/dev.stamp
@@ -73,6 +73,8 @@ proto-check: $(VENV)/dev.stamp
 format: $(VENV)/dev.stamp ## Format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+clients: $(VENV)/clients.stamp ## Install others' clients of the Open Inference Protocol, which the end-to-end tests ask with
 
 bench: $(VENV)/toolchain.stamp ## Measure speed and memory, as ratios taken in one run
 	$(BIN)/ferry bench speed
@@ -150,6 +152,13 @@ $(VENV)/bench.stamp: pyproject.toml | $(BIN)/python
 	@echo "installing what serving and its instruments need into $(VENV) (once, a minute or a few)"
 	$(PIP_INSTALL) --editable '.[bench]'
 	@touch $@ $(VENV)/local.stamp
+
+# In an environment of their own: they want another protobuf than Ferry does.
+$(VENV)/clients.stamp: tests/e2e/inference_clients/requirements.txt | $(BIN)/python
+	@echo "installing clients of the Open Inference Protocol into $(VENV)/clients (once, a minute or a few)"
+	$(BIN)/python -m venv $(VENV)/clients
+	$(VENV)/clients/bin/python -m pip install --disable-pip-version-check --quiet --requirement $<
+	@touch $@
 
 $(VENV)/toolchain.stamp: pyproject.toml | $(BIN)/python
 	@echo "installing everything into $(VENV), torch included (once, some minutes)"

@@ -27,7 +27,9 @@ def models_dir() -> Path:
 @pytest.fixture(scope="session")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """Running, healthy, and stopped without having to kill anything."""
-    settings = ClusterSettings(port=0, models_dir=MODELS, threads=1, runs=1, log_dir=tmp_path_factory.mktemp("logs"))
+    settings = ClusterSettings(
+        port=0, http_port=0, models_dir=MODELS, threads=1, runs=1, log_dir=tmp_path_factory.mktemp("logs")
+    )
     running = Cluster(settings)
     running.start()
     try:
