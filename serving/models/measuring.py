@@ -86,6 +86,14 @@ def cpu_share(cpus: int) -> float:
     return min(1.0, sum(taken) / (cpus * (time.perf_counter() - began)))
 
 
+def quiet_share(cpus: int, patience: float) -> float:
+    """`cpu_share`, looked at again for `patience` seconds as long as it is below `LEAST_SHARE`."""
+    end = time.monotonic() + patience
+    while (share := cpu_share(cpus)) < LEAST_SHARE and time.monotonic() < end:
+        time.sleep(_LOOK_SECONDS * 10)
+    return share
+
+
 @contextmanager
 def alone(patience: float) -> Iterator[None]:
     """Services that start together measure one after the other. Where that cannot be arranged they do not wait.

@@ -20,7 +20,7 @@ from serving.models.backends.base import Backend, ModelLoadError, Outputs
 from serving.models.backends.elastic import ElasticBackend
 from serving.models.backends.gpu import GpuSettings, lacks, require
 from serving.models.kept import QUANTIZED_VARIANTS, VARIANTS, machine_id, read, write
-from serving.models.measuring import LEAST_SHARE, alone, cpu_share, probe, timed
+from serving.models.measuring import LEAST_SHARE, alone, cpu_share, probe, quiet_share, timed
 from serving.models.ways import DEFAULT_VARIANT, FULL_PRECISION, Candidate, Measurement, splits
 from serving.repository.manifest import Manifest, Task
 from serving.repository.repository import StoredModel
@@ -53,6 +53,8 @@ MANY_ROWS = {Task.CLASSIFY: 8, Task.DETECT: 2}
 _WORTHWHILE_MS, _WORTHWHILE_SHARE = 4.0, 0.25
 """What all CPUs on one row have to save, of a run's milliseconds, for a second copy of the model to be held."""
 _PATIENCE_SECONDS = 60.0
+_QUIET_SECONDS = 3.0
+"""Services that start together disturb each other for about that long."""
 
 MAX_REDUCED_DIFFERENCE = 0.02
 """Largest difference of any class score from float32, on the probe batch, that a reduced precision may have."""
@@ -167,7 +169,10 @@ def choose(
     gpu: GpuSettings = GpuSettings(),
     like: Candidate | None = None,
 ) -> Candidate:
-    """How to run the model, under load and at rest: as tuned, else as measured now (and kept, unless others disturbed).
+    """How to run the model, under load and at rest: as tuned, else as measured now, and kept.
+
+    On a machine that stays busy nothing is measured: it would take long, and say more of the others than of the model.
+    Then the model runs in float32 in the way that pays wherever it was measured.
 
     TensorRT takes part where its engine is built already, or where it is asked for by name.
 
@@ -217,6 +222,9 @@ def choose(
         if len(kinds) == 1:
             return _unmeasured(wanted, stored)
         usable = _measure_and_keep(stored, [c for c in offered if c.device == "cpu" or device != "cpu"], known, gpu)
+        if not usable:
+            full = [c for c in wanted if c.precision == FULL_PRECISION] or wanted
+            return _unmeasured([c for c in full if c.arithmetic == full[0].arithmetic], stored)
     asked = [m for m in usable if backend in {"auto", m.candidate.backend} and device in {"auto", m.candidate.device}]
     asked = [m for m in asked if m.candidate.device == "cpu" or m.candidate.arithmetic in kinds]
     return best_way(asked, reduced=reduced) or replace(wanted[0], batch=0)
@@ -247,6 +255,7 @@ def _fits(how: Candidate, threads: int, runs: int) -> bool:
 def _measure_and_keep(
     stored: StoredModel, offered: list[Candidate], known: list[Measurement], gpu: GpuSettings
 ) -> list[Measurement]:
+    """Nothing where others keep the machine busy; what is disturbed meanwhile is used, and not kept."""
     cpus = available_cpus()
     tried: dict[Candidate, None] = {}
     for c in offered:
@@ -254,7 +263,14 @@ def _measure_and_keep(
         if c.runs > 1 or cpus == 1:
             tried[replace(c, batch=MANY_ROWS[stored.manifest.task])] = None
     with alone(_PATIENCE_SECONDS):
-        share = cpu_share(cpus)
+        share = quiet_share(cpus, _QUIET_SECONDS)
+        if share < LEAST_SHARE:
+            log.warning(
+                "%s is not measured, since others are at work (it gets %d %% of its CPUs); `ferry tune` measures",
+                stored.manifest.name,
+                round(share * 100),
+            )
+            return []
         usable = measure(stored, tried, seconds=0.1, gpu=gpu)
         share = min(share, cpu_share(cpus))
     if share < LEAST_SHARE:

@@ -225,6 +225,7 @@ async def test_a_swap_measures_nothing_beside_live_load_and_runs_as_the_version_
     tmp_path: Path, host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tuning, "cpu_share", lambda cpus: 1.0)
+    monkeypatch.setattr(tuning, "quiet_share", lambda cpus, patience: 1.0)
     publish(tmp_path, classifier_manifest(version="1"), classifier_graph(OLD))
     first = ModelRepository(tmp_path).open("tiny", "1")
     ways = [("onnxruntime", "fp32", 2.0), ("openvino", "fp32", 1.0), ("openvino", "bf16", 9.0)]
@@ -314,6 +315,7 @@ async def test_an_untuned_model_is_measured_once_and_the_result_kept(
     tmp_path: Path, host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tuning, "cpu_share", lambda cpus: 1.0)
+    monkeypatch.setattr(tuning, "quiet_share", lambda cpus, patience: 1.0)
     version = publish(tmp_path, classifier_manifest(), classifier_graph())
     await host("tiny", backend="auto")
     (kept,) = version.glob("tuning-*.json")
@@ -327,6 +329,7 @@ async def test_measurements_for_other_thread_counts_are_kept_beside_new_ones(
     tmp_path: Path, host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tuning, "cpu_share", lambda cpus: 1.0)
+    monkeypatch.setattr(tuning, "quiet_share", lambda cpus, patience: 1.0)
     publish(tmp_path, classifier_manifest(), classifier_graph())
     stored = ModelRepository(tmp_path).open("tiny", "1")
     tuning.write(stored, [Measurement(Candidate("onnxruntime", "fp32", 64, 1), 1.0, 1.0, 0.0)])

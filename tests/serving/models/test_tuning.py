@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from serving.models import kept, tuning
+from serving.models import kept, measuring, tuning
 from serving.models.tuning import Candidate, Measurement
 from serving.repository.repository import ModelRepository, StoredModel
 from tests.tiny_models import (
@@ -107,13 +107,34 @@ def test_an_arithmetic_is_judged_by_load_and_rest_together() -> None:
 
 
 @pytest.mark.parametrize(("share", "kept"), [(0.5, False), (0.97, True)])
-def test_what_was_measured_on_a_busy_machine_is_used_and_not_kept(
+def test_what_was_disturbed_is_used_and_not_kept(
     stored: StoredModel, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, share: float, kept: bool
 ) -> None:
+    monkeypatch.setattr(tuning, "quiet_share", lambda cpus, patience: 1.0)
     monkeypatch.setattr(tuning, "cpu_share", lambda cpus: share)
     assert tuning.choose(stored).backend in {"onnxruntime", "openvino"}
     assert bool(tuning.read(stored)) is kept
     assert ("busy machine" in caplog.text) is not kept
+
+
+def test_on_a_busy_machine_nothing_is_measured_and_float32_runs(
+    quantized: StoredModel, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(tuning, "quiet_share", lambda cpus, patience: 0.5)
+    monkeypatch.setattr(tuning, "measure", lambda *_, **__: pytest.fail("measured"))
+    how = tuning.choose(quantized, reduced=True)
+    assert (how.precision, how.variant) == ("fp32", "default")
+    assert tuning.load(quantized, how).run(tuning.probe(quantized.manifest.input, 1))
+    assert not tuning.read(quantized)
+    assert "others are at work" in caplog.text
+
+
+def test_a_machine_that_calms_down_in_time_is_quiet(monkeypatch: pytest.MonkeyPatch) -> None:
+    shares = iter([0.3, 0.4, 0.99])
+    monkeypatch.setattr(measuring, "cpu_share", lambda cpus: next(shares))
+    assert measuring.quiet_share(2, patience=60) == 0.99
+    monkeypatch.setattr(measuring, "cpu_share", lambda cpus: 0.3)
+    assert measuring.quiet_share(2, patience=0) == 0.3
 
 
 def test_a_start_measures_runs_side_by_side_and_the_next_one_does_not(
@@ -121,6 +142,7 @@ def test_a_start_measures_runs_side_by_side_and_the_next_one_does_not(
 ) -> None:
     monkeypatch.setattr(tuning, "available_cpus", lambda: 2)
     monkeypatch.setattr(tuning, "cpu_share", lambda cpus: 1.0)
+    monkeypatch.setattr(tuning, "quiet_share", lambda cpus, patience: 1.0)
     first = tuning.choose(stored)
     assert {(m.candidate.threads, m.candidate.runs) for m in tuning.read(stored)} == {(2, 1), (1, 2)}
     monkeypatch.setattr(tuning, "measure", lambda *_, **__: pytest.fail("measured again"))
