@@ -83,6 +83,13 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         probe = method in self._probes
         own = _service_of(method) in self._services and not probe
         lane = self._lanes.own if own else self._lanes.check if probe else self._lanes.aside(method)
+        known = self._wrapped.get(method)
+        if known is None:
+            # What does not exist is told so before anything is kept or measured by its name, which anybody can make up.
+            handler = await continuation(handler_call_details)
+            if handler is None:
+                return None
+            known = self._wrapped[method] = self._wrap(handler, method) if own else _wrap_aside(handler, lane)
         try:
             lane.calls.enter(asyncio.current_task())
             if own and not self.ready:
@@ -91,12 +98,6 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                 _named.set(self._identify(texts(handler_call_details.invocation_metadata)))
         except ServiceError as error:
             return self._refusal(method, error) if own else _aside_refusal(error)
-        known = self._wrapped.get(method)
-        if known is None:
-            handler = await continuation(handler_call_details)
-            if handler is None:
-                return None
-            known = self._wrapped[method] = self._wrap(handler, method) if own else _wrap_aside(handler, lane)
         return known
 
     async def answer(

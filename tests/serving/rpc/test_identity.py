@@ -10,6 +10,7 @@ from typing import Any
 import grpc
 import pytest
 import trustme
+from prometheus_client import generate_latest
 
 from ferry.v1 import classifier_pb2, classifier_pb2_grpc, gateway_pb2, gateway_pb2_grpc
 from serving.errors import UnauthenticatedError
@@ -91,6 +92,15 @@ async def test_a_stranger_is_told_so_whatever_it_sends(size: int) -> None:
                 await call
             assert caught.value.code() is grpc.StatusCode.UNAUTHENTICATED
     assert not service.seen
+
+
+async def test_names_that_a_stranger_makes_up_are_not_kept() -> None:
+    async with running(Guarded()) as (_, channel):
+        for number in range(3):
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await channel.unary_unary(f"/ferry.v1.Classifier/MadeUp{number}")(b"", timeout=20)
+            assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
+    assert b"MadeUp" not in generate_latest()
 
 
 async def test_health_asks_nobody() -> None:
