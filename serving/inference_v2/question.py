@@ -12,6 +12,8 @@ from serving.inference_v2.model import Description, Metadata, Query
 from serving.inference_v2.tensor import BYTES, Tensor, TensorSpec, check_size, elements, shown, split
 
 MAX_ID: Final = 256
+MAX_ITEMS: Final = 1 << 12
+"""Elements of an input of BYTES: each is an object, and takes as little as four bytes of a message."""
 _SHARED_MEMORY: Final = ("shared_memory",)
 _OF_OUTPUTS: Final = (*_SHARED_MEMORY, "classification")
 
@@ -78,7 +80,9 @@ def _check(spec: TensorSpec, given: pb.ModelInferRequest.InferInputTensor, descr
     field = f"inputs[{spec.name}]"
     if given.datatype != spec.datatype:
         raise InvalidArgumentError(f"{field}.datatype", f"must be {spec.datatype}, not {shown(given.datatype)}")
-    elements(given.shape, f"{field}.shape")
+    count = elements(given.shape, f"{field}.shape")
+    if given.datatype == BYTES and count > MAX_ITEMS:
+        raise InvalidArgumentError(f"{field}.shape", f"may hold {MAX_ITEMS} elements of BYTES at most, not {count}")
     if not spec.fits(given.shape):
         raise InvalidArgumentError(f"{field}.shape", f"{list(given.shape)} does not fit; {_takes(description)}")
     parameters.refuse(given.parameters, _SHARED_MEMORY, f"{field}.parameters")

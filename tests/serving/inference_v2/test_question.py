@@ -86,7 +86,7 @@ BAD = {
     "wrong axes": (raw(inputs=[pixels(shape=[2]), note()]), "inputs[pixels].shape", "takes pixels UINT8 [-1, 2]"),
     "wrong size": (raw(inputs=[pixels(shape=[1, 3]), note()]), "inputs[pixels].shape", "[1, 3] does not fit"),
     "huge shape": (raw(inputs=[pixels(shape=[2**62, 2]), note()]), "raw_input_contents[0]", "has 2 bytes where"),
-    "huge count": (raw(inputs=[pixels(), note(shape=[2**62])]), "raw_input_contents[1]", "holds 1 element"),
+    "huge count": (raw(inputs=[pixels(), note(shape=[2**62])]), "inputs[note].shape", "at most"),
     "short raw": (raw(raw_input_contents=[b"a", join([b"x"])]), "raw_input_contents[0]", "has 1 bytes"),
     "long raw": (raw(raw_input_contents=[b"abc", join([b"x"])]), "raw_input_contents[0]", "has 3 bytes"),
     "broken prefix": (raw(raw_input_contents=[b"ab", b"\xff\xff\xff\xff"]), "raw_input_contents[1]", "4294967295"),
@@ -188,3 +188,11 @@ def test_answers_take_the_form_of_their_question(as_typed: bool) -> None:
     assert message.parameters["count"].int64_param == 1
     assert message.parameters["share"].double_param == 0.5
     assert message.parameters["word"].string_param == "x"
+
+
+def test_so_many_elements_of_bytes_are_refused_before_any_is_read() -> None:
+    count = question.MAX_ITEMS + 1
+    asked = raw(inputs=[pixels(), note(shape=[count])], raw_input_contents=[bytes([7, 8]), bytes(4 * count)])
+    with pytest.raises(InvalidArgumentError, match="at most") as caught:
+        question.read(asked, MODEL)
+    assert caught.value.field == "inputs[note].shape"
