@@ -183,11 +183,16 @@ def _values(data: Any, datatype: str, field: str, encoded: bool) -> bytes:
 
 
 def _flat(data: list[Any]) -> Iterator[Any]:
-    for value in data:
-        if isinstance(value, list):
-            yield from _flat(value)
-        else:
+    """Without recursion: JSON may be nested more deeply than calls of Python's."""
+    open_lists = [iter(data)]
+    while open_lists:
+        for value in open_lists[-1]:
+            if isinstance(value, list):
+                open_lists.append(iter(value))
+                break
             yield value
+        else:
+            open_lists.pop()
 
 
 def _element(value: Any, field: str, encoded: bool) -> bytes:

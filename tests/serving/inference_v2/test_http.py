@@ -49,6 +49,14 @@ def test_values_in_json(given: dict[str, Any], raw: bytes) -> None:
     assert list(message.inputs[0].shape) == given["shape"]
 
 
+def test_values_may_be_nested_as_deeply_as_json_is() -> None:
+    data: list[Any] = [7]
+    for _ in range(300):
+        data = [data]
+    given = body(tensor(shape=[1], data=[1, data, 2]))
+    assert list(http_question.read(given, None).message.raw_input_contents) == [struct.pack("<3i", 1, 7, 2)]
+
+
 def test_values_after_the_json_and_what_else_a_question_says() -> None:
     given = body(
         {"name": "a", "datatype": "UINT8", "shape": [2], "parameters": {"binary_data_size": 2}},
