@@ -85,7 +85,7 @@ def judge(
         raise typer.BadParameter("give one of --gateways and --prometheus: where to read what gateways count")
     source: Source = Prometheus(prometheus, namespace) if prometheus else Gateways(_addresses(gateways))
     place: Place = ConfigMapPlace.of_this_pod(namespace) if routing_file is None else LocalPlace(routing_file)
-    labels = Labels(redis_url, canary, LABELS_SECONDS) if redis_url else None
+    labels = Labels(redis_url, canary) if redis_url else None
     logs.configure("judge", os.environ.get("FERRY_LOG_LEVEL", "info"))
     name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
     at_work = Judge(name, place, source, rules, labels=labels)
@@ -98,6 +98,10 @@ def judge(
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, end)
+    if labels is not None and once:
+        labels.look()
+    elif labels is not None:
+        threading.Thread(target=labels.follow, args=(LABELS_SECONDS, leave), name="labels", daemon=True).start()
     while True:
         at_work.look()
         if once or leave.wait(LOOK_SECONDS):

@@ -50,7 +50,7 @@ class Judge:
             place: where table and state lie.
             source: of what gateways count.
             rules: of judging.
-            labels: what labels say; None: they are not asked.
+            labels: what labels say, looked up by somebody else; None: they are not asked.
             clock: Unix time, seconds.
         """
         self._name = name
@@ -70,8 +70,6 @@ class Judge:
         now = self._clock()
         readings = self._source.read()
         self._window.add(now, readings)
-        if self._labels is not None:
-            self._labels.look()
         for attempt in range(_TRIES):
             try:
                 before = self._place.read()

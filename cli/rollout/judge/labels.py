@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import math
+import threading
 import time
 from collections.abc import Callable
 
@@ -12,6 +14,8 @@ from cli.ab.report import Comparison, Exit, report
 from cli.ab.verdict import Verdict
 from gateway.routing.table import STABLE
 from serving.telemetry import metrics
+
+log = logging.getLogger(__name__)
 
 _BACK_SECONDS = 7 * 86400
 _METRICS = (Metric.ACCURACY, Metric.MACRO_RECALL, Metric.LATENCY, Metric.ERRORS, Metric.DEGRADED, Metric.AGREEMENT)
@@ -25,42 +29,52 @@ class Labels:
         missing: why that is not known; empty: it is.
     """
 
-    def __init__(self, url: str, canary: str, interval: float, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, url: str, canary: str, clock: Callable[[], float] = time.time) -> None:
         """
         Args:
             url: of Redis.
             canary: the variant that is judged.
-            interval: seconds between two looks; one reads everything of a week.
             clock: Unix time, seconds.
         """
         self.worse = ""
-        self.missing = ""
+        self.missing = "labels have not been read yet"
         self._url = url
         self._canary = canary
-        self._interval = interval
         self._clock = clock
-        self._next = 0.0
+
+    def follow(self, interval: float, leave: threading.Event) -> None:
+        """Looks until `leave` is set. For a thread of its own: a look reads and judges everything of a week, and
+        guardrails must not wait for that.
+
+        Args:
+            interval: seconds from the end of a look to the next one.
+            leave: ends it.
+        """
+        while not leave.is_set():
+            try:
+                self.look()
+            except Exception as error:
+                log.exception("labels cannot be judged: %s", error)
+                self.missing = "labels cannot be judged; the judge's log says why"
+            leave.wait(interval)
 
     def look(self) -> None:
-        """Looks again, where it is time to."""
+        """Reads and judges what is there now."""
         now = self._clock()
-        if now < self._next:
-            return
-        self._next = now + self._interval
         try:
             records = read(self._url, now - _BACK_SECONDS, now)
         except RecordsError as error:
             self.missing = str(error)
             return
-        self.missing = ""
         try:
             (comparison,) = report(records, [self._canary], STABLE, _METRICS).comparisons
         except RecordsError:
             # Nothing of the canary yet: nothing speaks against it.
-            self.worse = ""
+            self.worse = self.missing = ""
             return
         self._show(comparison)
         self.worse = f"labels: {comparison.summary}" if comparison.verdict is Exit.WORSE else ""
+        self.missing = ""
 
     @staticmethod
     def _show(comparison: Comparison) -> None:

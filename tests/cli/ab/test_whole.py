@@ -73,7 +73,9 @@ async def test_the_worse_variant_is_found_and_taken_back_and_an_equal_one_is_not
     assert any("another pipeline" in note for note in worse.notes)
 
     place = LocalPlace(tracks.path)
-    judge = Judge("one", place, Gateways([f"127.0.0.1:{metrics}"]), Rules(), labels=Labels(url, "canary", 0.0))
+    labels = Labels(url, "canary")
+    await asyncio.to_thread(labels.look)
+    judge = Judge("one", place, Gateways([f"127.0.0.1:{metrics}"]), Rules(), labels=labels)
     page, _ = start_http_server(metrics, "127.0.0.1")
     begun = await asyncio.to_thread(judge.look)
     assert begun is Action.START, place.read().state.reason
