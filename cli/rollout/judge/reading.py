@@ -117,23 +117,24 @@ class Window:
             seconds: that count as lately.
         """
         self._seconds = seconds
-        self._last: dict[str, Reading] = {}
+        self._last: dict[str, tuple[float, Reading]] = {}
         self._steps: deque[tuple[float, dict[str, Counts]]] = deque()
 
     def add(self, now: float, readings: Readings) -> None:
         """Takes in what was read at `now`, seconds."""
         step: dict[str, Counts] = {}
         for process, reading in readings.by_process.items():
-            before = self._last.get(process)
-            # What a process counted before it was first seen is nobody's.
+            _, before = self._last.get(process, (now, None))
+            # What a process counted before it was first seen, or while it was long out of sight, is nobody's.
             if before is not None:
                 for variant, counts in reading.counts.items():
                     more = counts.plus(before.counts.get(variant, Counts()), -1)
                     step[variant] = step.get(variant, Counts()).plus(more if more.risen else counts)
-            self._last[process] = reading
+            self._last[process] = now, reading
         self._steps.append((now, step))
         while self._steps and self._steps[0][0] < now - self._seconds:
             self._steps.popleft()
+        self._last = {process: seen for process, seen in self._last.items() if seen[0] >= now - self._seconds}
 
     def since(self, time: float) -> dict[str, Counts]:
         """By variant, what was counted after `time` and within the window."""

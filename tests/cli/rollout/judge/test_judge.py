@@ -14,7 +14,9 @@ from typer.testing import CliRunner
 from cli.rollout import app
 from cli.rollout.judge.decide import Action, Rules
 from cli.rollout.judge.judge import Judge
+from cli.rollout.judge.labels import Labels
 from cli.rollout.judge.place import ANNOTATION, ConfigMapPlace, ConflictError, LocalPlace, PlaceError
+from cli.rollout.judge.reading import Counts, Reading, Readings, Window
 from cli.rollout.judge.sources import Gateways, Prometheus
 from cli.rollout.judge.state import LEASE_SECONDS, Phase, State
 
@@ -174,6 +176,38 @@ def test_a_gateway_that_does_not_answer_stops_steps(page, place) -> None:
     judge = Judge("one", place, Gateways([f"127.0.0.1:{port}", "127.0.0.1:1"]), RULES, clock=clock)
     assert run(judge, clock, kept, 10) == []
     assert "does not answer: 127.0.0.1:1" in place.read().state.reason
+
+
+def test_nothing_is_stepped_before_labels_have_been_read(page, place) -> None:
+    kept, port = page
+    clock, labels = Clock(), Labels("redis://127.0.0.1:1", "canary")
+    judge = Judge("one", place, Gateways([f"127.0.0.1:{port}"]), RULES, labels=labels, clock=clock)
+    assert run(judge, clock, kept, 8) == []
+    assert place.read().state.reason == "waits: labels have not been read yet"
+    labels.look()
+    assert run(judge, clock, kept, 8) == []
+    assert "Redis cannot be read" in place.read().state.reason
+
+
+def test_labels_that_cannot_be_judged_end_no_thread_and_are_said(monkeypatch) -> None:
+    leave, labels = threading.Event(), Labels("redis://127.0.0.1:1", "canary")
+
+    def broken(*_: object) -> None:
+        leave.set()
+        raise RuntimeError("a record of another time")
+
+    monkeypatch.setattr("cli.rollout.judge.labels.read", broken)
+    labels.follow(60, leave)
+    assert "cannot be judged" in labels.missing
+
+
+def test_processes_that_are_gone_for_long_are_forgotten() -> None:
+    window = Window(60)
+    window.add(0, Readings({"old": Reading({"canary": Counts(asked=5)}, {})}))
+    for now in (30.0, 61.0):
+        window.add(now, Readings({"new": Reading({"canary": Counts(asked=now)}, {})}))
+    window.add(62, Readings({"old": Reading({"canary": Counts(asked=9)}, {})}))
+    assert window.since(0)["canary"].asked == 31
 
 
 def test_the_config_map_is_changed_by_whoever_read_it_last(page) -> None:
