@@ -117,6 +117,8 @@ async def _serve(door: Door, socket: WebSocket) -> None:
     try:
         await asyncio.wait({answering, receiving}, return_when=asyncio.FIRST_COMPLETED)
         problem = receiving.result() if receiving.done() else None
+        if answering.done():
+            answering.result()
         if problem is not None:
             await _refuse(socket, problem, UNSUPPORTED if problem.status == 415 else POLICY)
     finally:
@@ -197,4 +199,7 @@ async def _refuse(socket: WebSocket, problem: Problem, code: int) -> None:
 def _same_origin(socket: WebSocket) -> bool:
     """Browsers say where a page comes from, and let pages of others connect; other programs say nothing."""
     origin = socket.headers.get("origin")
-    return origin is None or urlsplit(origin).netloc == socket.headers.get("host")
+    try:
+        return origin is None or urlsplit(origin).netloc == socket.headers.get("host")
+    except ValueError:
+        return False

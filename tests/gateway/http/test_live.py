@@ -144,9 +144,11 @@ async def test_keys(start_http, tmp_path):
 
 
 async def test_pages_of_other_origins_may_not_connect(http):
-    with pytest.raises(InvalidStatus):
-        async with open_live(http, origin="https://elsewhere.example"):
-            pass
+    for origin in ("https://elsewhere.example", "null", "http://["):
+        with pytest.raises(InvalidStatus) as caught:
+            async with open_live(http, origin=origin):
+                pass
+        assert caught.value.response.status_code == 403
     async with open_live(http, origin=f"http://127.0.0.1:{http.port}") as socket:
         await greeted(socket)
 
