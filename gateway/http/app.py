@@ -33,6 +33,8 @@ _SAFE = (
     (b"referrer-policy", b"no-referrer"),
     (b"cross-origin-resource-policy", b"same-origin"),
 )
+_NOT_KEPT = (b"cache-control", b"no-store")
+"""What is said of faces stays in no browser's or proxy's cache; files of the page say otherwise."""
 
 
 def create_app(settings: GatewaySettings, calls: LocalCalls, able: Callable[[], bool]) -> ASGIApp:
@@ -82,7 +84,10 @@ class Guard:
 
         async def counted(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = [*message.get("headers", ()), *_SAFE]
+                headers = [*message.get("headers", ()), *_SAFE]
+                if not any(name == b"cache-control" for name, _ in headers):
+                    headers.append(_NOT_KEPT)
+                message["headers"] = headers
                 route = getattr(scope.get("route"), "path", _UNKNOWN)
                 metrics.HTTP_RESPONSES.labels(route, str(message["status"])).inc()
             await send(message)

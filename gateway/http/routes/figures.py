@@ -36,6 +36,6 @@ def router(door: Door, watch: Watch) -> APIRouter:
         # Whoever may not ask for the status is told so here.
         status = await door.ask("GetStatus", request, gateway_pb2.GetStatusRequest())
         document = {**await watch.figures(), "status": json.loads(status_json(status))}
-        return Response(json.dumps(document), media_type=JSON, headers={"cache-control": "no-store"})
+        return Response(json.dumps(document), media_type=JSON)
 
     return routes

@@ -23,6 +23,12 @@ async def test_the_answer_is_what_the_python_client_gives(http):
     assert answer["timings"]["total_ms"] > 0
 
 
+async def test_no_cache_on_the_way_keeps_an_answer(http):
+    for answer in (await http.predict(jpeg()), await http.client.get("/api/status"), await http.predict(b"no picture")):
+        assert answer.headers.get_list("cache-control") == ["no-store"]
+    assert (await http.client.get("/")).headers.get_list("cache-control") == ["no-cache"]
+
+
 async def test_all_ways_to_send_an_image_are_one_to_the_cache(http, ensembler):
     url, image = "/api/predict", jpeg()
     encoded = base64.b64encode(image).decode()
