@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Mapping
-from typing import Any, Final
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping
+from typing import Any, Final, TypeVar
 
 import grpc
 from google.protobuf.message import Message
@@ -22,6 +22,7 @@ _METADATA: Final = ("authorization", CALLER_KEY, VARIANT_KEY, "traceparent", "tr
 """Headers that are a call's metadata, too."""
 
 Read = Callable[[], Awaitable[Message]]
+T = TypeVar("T")
 
 
 class HttpContext(LocalContext):
@@ -151,6 +152,26 @@ class Door:
             await asyncio.gather(watching, return_exceptions=True)
         if context.failure is not None:
             raise ProblemError(context.problem(context.failure))
+
+
+async def while_wanted(work: Coroutine[Any, Any, T], body: Body, timeout: float | None) -> T:
+    """What `work` gives; it is cancelled where whoever sent `body` has left, or has no time left.
+
+    Args:
+        work: what is still to be done for a request after its call.
+        body: all of it has come.
+        timeout: seconds; None: it takes as long as it takes.
+
+    Raises:
+        ProblemError: nobody waits for it any more, or `work` raised it.
+    """
+    working = asyncio.create_task(work)
+    try:
+        async with asyncio.timeout(timeout):
+            await _until_done(working, body)
+    except TimeoutError as error:
+        raise ProblemError(Problem(504, "no answer within the time that the request allows")) from error
+    return working.result()
 
 
 def _context(

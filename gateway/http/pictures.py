@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 import sys
 from collections.abc import AsyncGenerator
 from typing import Final
@@ -12,13 +13,18 @@ from typing import Final
 from ferry.client import convert
 from ferry.v1 import gateway_pb2
 from gateway.http.problems import Problem, ProblemError
+from serving.bare_environment import bare_environment
+
+log = logging.getLogger(__name__)
 
 PNG: Final = "image/png"
 PROGRAM: Final = "serving.images.drawing.program"
 AT_ONCE: Final = 1
 MOST_WAITING: Final = 8
 SECONDS: Final = 15.0
-"""For one picture, the start of the process included."""
+"""For one picture, the start of the process included; and as long for its turn to come."""
+REFUSED: Final = 3
+"""Exit status of a program that will not draw into this picture (serving.images.drawing.program)."""
 _PIECE: Final = 64 << 10
 _RETRY: Final = {"retry-after": "2"}
 
@@ -42,11 +48,18 @@ class Pictures:
             ProblemError: it cannot be drawn into, or too many others are being drawn.
         """
         if self._waiting >= MOST_WAITING + AT_ONCE:
-            raise ProblemError(Problem(429, "too many pictures are being drawn; try again shortly", headers=_RETRY))
+            raise _busy()
         self._waiting += 1
         try:
-            async with self._turn:
+            try:
+                async with asyncio.timeout(SECONDS):
+                    await self._turn.acquire()
+            except TimeoutError:
+                raise _busy() from None
+            try:
                 return await self._run(_task(answer) + image)
+            finally:
+                self._turn.release()
         finally:
             self._waiting -= 1
 
@@ -56,6 +69,7 @@ class Pictures:
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.DEVNULL,
+            env=bare_environment(),
         )
         try:
             async with asyncio.timeout(SECONDS):
@@ -66,10 +80,16 @@ class Pictures:
             with contextlib.suppress(ProcessLookupError):
                 process.kill()
             await process.wait()
+        if process.returncode not in {0, REFUSED}:
+            log.warning("the process that draws into a picture ended with status %s", process.returncode)
         if process.returncode or not drawn:
             said = "this picture cannot be drawn into: it is too large or of an unusual kind; ask for application/json"
             raise ProblemError(Problem(406, said, field="accept"))
         return drawn
+
+
+def _busy() -> ProblemError:
+    return ProblemError(Problem(429, "too many pictures are being drawn; try again shortly", headers=_RETRY))
 
 
 def wants_png(accept: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Annotated, Any
@@ -13,7 +14,7 @@ from ferry.v1 import gateway_pb2
 from gateway.http import examples
 from gateway.http.answers import line, problem_line, recognition_response
 from gateway.http.body import Body
-from gateway.http.calls import Door
+from gateway.http.calls import Door, while_wanted
 from gateway.http.documents import body_schema, problems
 from gateway.http.messages import JsonImage, JsonImages, many_images, one_image
 from gateway.http.options import QueryOptions
@@ -48,6 +49,7 @@ def router(door: Door, max_image_bytes: int) -> APIRouter:
         openapi_extra=body_schema(JsonImage, "image", many=False),
     )
     async def predict(request: Request, options: Annotated[QueryOptions, Query()]) -> Response:
+        started = time.monotonic()
         body = Body(request.scope, request.receive)
         taken: list[bytes] = []
 
@@ -61,7 +63,8 @@ def router(door: Door, max_image_bytes: int) -> APIRouter:
         answer = await door.ask("Recognize", request, read, body, timeout=options.timeout)
         if not as_picture:
             return recognition_response(answer)
-        drawn = await pictures.draw(taken.pop(), answer)
+        left = None if options.timeout is None else options.timeout - (time.monotonic() - started)
+        drawn = await while_wanted(pictures.draw(taken.pop(), answer), body, left)
         return Stream(pieces(drawn), PNG, {"content-length": str(len(drawn)), "x-request-id": answer.request_id})
 
     @routes.post(

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from serving.bare_environment import bare_environment
 from serving.errors import InvalidArgumentError
 from serving.images.apart.program import SECONDS, Answer, Task
 from serving.images.cost import RGB_BYTES, DecodeCost, Outline
@@ -96,7 +97,10 @@ class Helper:
             return self._process
         self.close()
         self._process = subprocess.Popen(
-            [sys.executable, "-m", self._program], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+            [sys.executable, "-m", self._program],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=bare_environment(),
         )
         return self._process
 

@@ -75,6 +75,32 @@ async def test_few_at_once(monkeypatch):
     assert (await first).startswith(b"\x89PNG")
 
 
+async def test_nothing_is_drawn_for_longer_than_the_caller_waits(start_http, monkeypatch):
+    monkeypatch.setattr(Pictures.__init__, "__defaults__", ("http.server",))
+    http = await start_http()
+    late = problem(await http.predict(jpeg(), headers=PNG, params={"timeout": 3}), 504)
+    assert "no answer within" in late["detail"]
+
+
+async def test_the_process_that_decodes_is_told_no_secrets(monkeypatch, tmp_path):
+    (tmp_path / "tell.py").write_text("import os; print(sorted(os.environ))")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setenv("FERRY_REDIS_URL", "redis://:secret@cache")
+    told = (await Pictures("tell").draw(jpeg(), answer(64, 48))).decode()
+    assert "PYTHONPATH" in told
+    assert "FERRY" not in told
+
+
+async def test_an_end_that_nobody_meant_is_logged(caplog):
+    with pytest.raises(ProblemError):
+        await Pictures("tests.gateway.http.no_such_program").draw(jpeg(), answer(64, 48))
+    assert "ended with status 1" in caplog.text
+    caplog.clear()
+    with pytest.raises(ProblemError):
+        await Pictures().draw(b"no picture", answer(64, 48))
+    assert not caplog.text
+
+
 async def test_an_error_stays_an_error(http):
     assert problem(await http.predict(b"no picture", headers=PNG), 400)["field"] == "image"
 
