@@ -6,6 +6,8 @@ import { copy, el } from "./dom.js";
 const quote = (text) => `'${text.replaceAll("'", `'\\''`)}'`;
 const pythonValue = (value) => (value === "true" ? "True" : Number.isNaN(Number(value)) ? JSON.stringify(value) : value);
 
+const secure = () => location.protocol === "https:";
+
 const curl = (name, options) => {
   const query = new URLSearchParams(options).toString();
   const header = hasKey() ? ` \\\n  -H "Authorization: Bearer $FERRY_API_KEY"` : "";
@@ -15,9 +17,10 @@ const curl = (name, options) => {
 const python = (name, options) => {
   const keywords = Object.entries(options).map(([option, value]) => `, ${option}=${pythonValue(value)}`).join("");
   const key = hasKey() ? ', api_key=os.environ["FERRY_API_KEY"]' : "";
-  return `${hasKey() ? "import os\n\n" : ""}from ferry.client import Client
+  const tls = secure() ? ", tls=Tls()" : "";
+  return `${hasKey() ? "import os\n\n" : ""}from ferry.client import Client${secure() ? ", Tls" : ""}
 
-with Client("${location.hostname}:50051"${key}) as client:
+with Client("${location.hostname}:50051"${tls}${key}) as client:
     for face in client.recognize(${JSON.stringify(name)}${keywords}).faces:
         print(face.box, face.expression, face.confidence)`;
 };
@@ -29,7 +32,7 @@ const grpcurl = (name, options) => {
   const more = `${Object.keys(named).length ? `, "options": ${JSON.stringify(named)}` : ""}${bypass ? ', "bypass_cache": true' : ""}`;
   const key = hasKey() ? `  -H "authorization: Bearer $FERRY_API_KEY" \\\n` : "";
   return `printf '{"image": "%s"${more}}' "$(base64 < ${quote(name)} | tr -d '\\n')" |
-  grpcurl -plaintext -d @ \\\n${key}  ${location.hostname}:50051 ferry.v1.ExpressionRecognition/Recognize`;
+  grpcurl ${secure() ? "" : "-plaintext "}-d @ \\\n${key}  ${location.hostname}:50051 ferry.v1.ExpressionRecognition/Recognize`;
 };
 
 export const showCalls = (card, picture, options, json) => {

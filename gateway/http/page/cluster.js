@@ -7,6 +7,7 @@ const EVERY_MS = 2000;
 const HISTORY = 60;
 const history = { requests: [], latency: [], hits: [], faces: [] };
 let timer = null;
+let watching = null;
 
 const keep = (list, value) => {
   list.push(value ?? 0);
@@ -86,17 +87,18 @@ const look = async (first) => {
   return true;
 };
 
-const loop = async (first) => {
+const loop = async (view, first) => {
   const goOn = document.hidden || (await look(first));
-  if (timer !== null && goOn) timer = setTimeout(loop, EVERY_MS, false);
+  // Whoever has left meanwhile, and come back, has another loop.
+  if (watching === view && goOn) timer = setTimeout(loop, EVERY_MS, view, false);
 };
 
 export const startCluster = () => {
-  timer = 0;
-  loop(true);
+  watching = {};
+  loop(watching, true);
 };
 
 export const stopCluster = () => {
   clearTimeout(timer);
-  timer = null;
+  watching = null;
 };
