@@ -11,7 +11,7 @@ import typer
 from rich.table import Table
 
 from cli.drift.counts import read
-from cli.output import JsonOption, answers, print_json
+from cli.output import JsonOption, answers, errors, print_json
 from gateway.experiments.drift import LEAST_IMAGES, Baseline
 from gateway.routing.distributions import CELLS, Counts, difference, nothing, psi, two_sample
 from serving.config_file import ConfigFileError, read_config
@@ -19,6 +19,8 @@ from serving.config_file import ConfigFileError, read_config
 CHANGED = 0.25
 """Population stability index from which on it is another population, as is usual in credit scoring."""
 SLIGHT = 0.1
+NOTHING = 3
+"""Exit status where nothing could be compared."""
 
 GatewaysOption = Annotated[
     str, typer.Option(envvar="FERRY_JUDGE_GATEWAYS", help="Metrics of all gateways, HOST:PORT with commas.")
@@ -61,7 +63,10 @@ def report(
     plot: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw them (.png, .svg, .pdf).")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Say how far answers are from the reference window. Exit status: 0 alike, 2 changed."""
+    """Say how far answers are from the reference window.
+
+    Exit status: 0 alike, 2 changed, 3 nothing to compare: no variant has answered often enough.
+    """
     try:
         stored = read_config(reference, Baseline)
     except ConfigFileError as error:
@@ -90,6 +95,9 @@ def report(
         for v, n, index, p in rows:
             table.add_row(v, n, f"{sum(found[v]['faces']):,}", f"{index:.3f}", f"{p:.2g}", _words(index, v in enough))
         answers.print(table)
+    if not enough:
+        errors.print(f"error: no variant has {LEAST_IMAGES} computed answers in that time", highlight=False)
+        raise typer.Exit(NOTHING)
     if any(index >= CHANGED and v in enough for v, _, index, _ in rows):
         raise typer.Exit(2)
 

@@ -153,3 +153,10 @@ def test_what_cannot_be_compared_is_named(tmp_path, monkeypatch) -> None:
     assert "only 0 computed answers" in few.output
     assert CliRunner().invoke(app, ["baseline", "--gateways", "g:1", "--out", "a.txt"]).exit_code == 2
     assert CliRunner().invoke(app, ["baseline", "--gateways", "", "--out", "a.json"]).exit_code == 2
+
+
+def test_too_few_answers_are_not_taken_for_answers_alike(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(command, "read", lambda addresses: {"stable": nothing()})
+    path = reference(tmp_path, {name: [1] * len(cells) for name, cells in CELLS.items()})
+    few = CliRunner().invoke(app, ["report", "--gateways", "g:1", "--baseline", str(path)])
+    assert few.exit_code == 3
