@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -103,7 +103,7 @@ def slowed(stage: Stage, service: str) -> Iterator[None]:
 
 
 @contextmanager
-def gone(stage: Stage, *services: str) -> Iterator[None]:
+def gone(stage: Stage, services: Sequence[str]) -> Iterator[None]:
     """Every replica dies, and dies again."""
     with kept_dead(lambda: [pid for service in services for pid in stage.pids(service)]):
         yield
@@ -240,21 +240,15 @@ def faults() -> list[Fault]:
         Fault("no descriptors in the gateway", no_descriptors, _descriptors, seconds=3),
         Fault("overload 5x", nothing, _overload, seconds=6, load=5.0, after=0.0),
         Fault("after the overload", nothing, lambda o: [_normal(o)], seconds=0.1, after=4.0),
-        Fault("one classifier gone", partial(_gone, services=("classifier-arcface",)), _degraded, 4, 1),
-        Fault("both classifiers gone", partial(_gone, services=SERVICES[3:]), _degraded, 4, 1),
-        Fault("detector gone", partial(_gone, services=("detector",)), _unavailable, 4, 1),
+        Fault("one classifier gone", partial(gone, services=("classifier-arcface",)), _degraded, 4, 1),
+        Fault("both classifiers gone", partial(gone, services=SERVICES[3:]), _degraded, 4, 1),
+        Fault("detector gone", partial(gone, services=("detector",)), _unavailable, 4, 1),
         Fault("the only detector killed, deadline 20 s", partial(killed, service="detector"),
               lambda o: [none_failed(o)], 1, 1, 0.3, deadline=20.0),
         Fault("the only gateway killed, deadline 20 s", partial(killed, service="gateway"),
               lambda o: [none_failed(o)], 1, 1, 0.3, deadline=20.0),
     ]  # fmt: skip
     return found
-
-
-def _gone(stage: Stage, services: Sequence[str]) -> AbstractContextManager[None]:
-    stack = ExitStack()
-    stack.enter_context(gone(stage, *services))
-    return stack  # type: ignore[return-value]
 
 
 def _normal(outcome: Outcome) -> Finding:

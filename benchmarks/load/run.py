@@ -58,7 +58,7 @@ class Step:
 
     Attributes:
         rate: that was sent, a second.
-        per_second: answered, degraded ones included.
+        per_second: answered while the step lasted, degraded ones included; what waits at its end does not count.
         percentiles: percent to milliseconds, of what was answered, from when it was due.
         codes: gRPC's, how often; UNSENT: too many waited already.
         late_ms: by how much the latest request was sent late; large: the senders are the limit.
@@ -129,7 +129,7 @@ class Sending:
         Raises:
             RuntimeError: a process died.
         """
-        total, codes, late = histogram(), Counter[str](), 0.0
+        total, codes, late, in_time = histogram(), Counter[str](), 0.0, 0
         events: list[tuple[float, float, str]] = []
         for process in self._processes:
             out, _ = process.communicate(timeout=self._load.seconds + self._load.timeout + 60)
@@ -139,11 +139,11 @@ class Sending:
             total.add(HdrHistogram.decode(part["histogram"]))
             codes.update(part["codes"])
             late = max(late, part["late"])
+            in_time += part["in_time"]
             events += [(due, took, code) for due, took, code in part["events"]]
-        answered = sum(codes[code] for code in ANSWERED)
         return Step(
             self._rate,
-            answered / self._load.seconds,
+            in_time / self._load.seconds,
             {share: total.get_value_at_percentile(share) / 1000 for share in PERCENTILES},
             dict(codes),
             late * 1000,

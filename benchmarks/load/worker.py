@@ -36,7 +36,7 @@ async def drive(order: dict[str, Any]) -> dict[str, Any]:
     requests = Requests(Mix.from_json(order["mix"]), order["seed"])
     latencies, codes = histogram(), Counter[str]()
     events: list[tuple[float, float, str]] = []
-    late = 0.0
+    late, in_time = 0.0, 0
     options = channel_options("ferry-bench-load")
     async with grpc.aio.insecure_channel(target(order["address"]), options=options) as channel:
         stub = gateway_pb2_grpc.ExpressionRecognitionStub(channel)
@@ -44,6 +44,7 @@ async def drive(order: dict[str, Any]) -> dict[str, Any]:
         open_calls: set[asyncio.Task[None]] = set()
 
         async def one(due: float) -> None:
+            nonlocal in_time
             code = "OK"
             try:
                 answer = await stub.Recognize(next(requests), timeout=order["timeout"])
@@ -54,6 +55,7 @@ async def drive(order: dict[str, Any]) -> dict[str, Any]:
             codes[code] += 1
             events.append((due, took, code))
             if code in {"OK", "DEGRADED"}:
+                in_time += due + took <= order["seconds"]
                 latencies.record_value(min(max(int(took * 1e6), 1), LONGEST_US))
 
         start = order["start"]
@@ -72,6 +74,7 @@ async def drive(order: dict[str, Any]) -> dict[str, Any]:
     return {
         "histogram": latencies.encode().decode(),
         "codes": dict(codes),
+        "in_time": in_time,
         "late": late,
         "events": events if order["events"] else [],
     }

@@ -90,6 +90,7 @@ async def test_what_waits_behind_a_stall_is_charged_with_its_wait(address: str) 
     assert sum(done.codes.values()) == done.codes["OK"] == 60
     assert done.percentiles[50.0] > 300
     assert len(done.events) == 60
+    assert done.per_second <= 20, "what was still waiting at the end is no throughput"
     refused = await asyncio.to_thread(send, replace(load, timeout=0.2, seconds=1.0), 40)
     assert refused.codes["DEADLINE_EXCEEDED"] > 5
     assert refused.failed > 0.1
