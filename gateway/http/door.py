@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from gateway.http.app import create_app
+from gateway.http.routes.live import MAX_FRAME_BYTES
 from gateway.http.server import HttpServer
 from gateway.settings import GatewaySettings
 from serving.rpc.local import LocalCalls
@@ -25,7 +26,7 @@ async def open_http(settings: GatewaySettings, calls: LocalCalls, able: Callable
     server = HttpServer(
         create_app(settings, calls, able),
         max_connections=settings.max_connections,
-        max_message_bytes=settings.max_image_bytes,
+        max_message_bytes=min(settings.max_image_bytes, MAX_FRAME_BYTES),
         tls=settings.tls,
     )
     await server.start(settings.host, settings.http_port)

@@ -28,6 +28,10 @@ HELLO_SECONDS: Final = 10.0
 IDLE_SECONDS: Final = 60.0
 """After which a connection ends on which nothing comes."""
 _MAX_TEXT: Final = 4096
+MOST_SOCKETS: Final = 32
+MAX_FRAME_BYTES: Final = 1 << 20
+"""Each connection may hold three frames: one on its way in, one that waits, one that is worked on. Nothing else bounds
+what comes in here, since a frame is complete before anybody asks for it."""
 UNSUPPORTED, POLICY, TRY_LATER = 1003, 1008, 1013
 """Codes of RFC 6455 and its registry that end a connection."""
 _ENDING: Final = {401: POLICY, 403: POLICY, 404: POLICY}
@@ -81,18 +85,28 @@ def router(door: Door, max_age: float) -> APIRouter:
     """
     routes = APIRouter()
 
+    connected: set[WebSocket] = set()
+
     @routes.websocket("/api/live")
     async def live(socket: WebSocket) -> None:
         if not _same_origin(socket):
             await socket.close(POLICY)
             return
-        await socket.accept()
-        with contextlib.suppress(WebSocketDisconnect):
-            try:
-                async with asyncio.timeout(max_age):
-                    await _serve(door, socket)
-            except TimeoutError:
-                await _refuse(socket, Problem(408, "the connection has had its time"), TRY_LATER)
+        if len(connected) >= MOST_SOCKETS:
+            said = "too many cameras are connected; try again in a while"
+            await socket.send_denial_response(Problem(503, said, headers={"retry-after": "5"}).response())
+            return
+        connected.add(socket)
+        try:
+            await socket.accept()
+            with contextlib.suppress(WebSocketDisconnect):
+                try:
+                    async with asyncio.timeout(max_age):
+                        await _serve(door, socket)
+                except TimeoutError:
+                    await _refuse(socket, Problem(408, "the connection has had its time"), TRY_LATER)
+        finally:
+            connected.discard(socket)
 
     return routes
 

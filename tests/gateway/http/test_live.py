@@ -153,6 +153,33 @@ async def test_pages_of_other_origins_may_not_connect(http):
         await greeted(socket)
 
 
+async def test_so_many_cameras_at_once(http, monkeypatch):
+    monkeypatch.setattr(live, "MOST_SOCKETS", 1)
+    async with open_live(http) as socket:
+        await greeted(socket)
+        with pytest.raises(InvalidStatus) as caught:
+            async with open_live(http):
+                pass
+        assert caught.value.response.status_code == 503
+        assert caught.value.response.headers["retry-after"]
+
+    async def again():
+        async with open_live(http) as socket:
+            await greeted(socket)
+
+    await eventually_connects(again)
+
+
+async def eventually_connects(connecting):
+    """The end of the former connection may not be known there yet."""
+    async with asyncio.timeout(20):
+        while True:
+            try:
+                return await connecting()
+            except InvalidStatus:
+                await asyncio.sleep(0.02)
+
+
 async def test_overload_slows_the_caller_down(http, ensembler):
     async def behave(fake, request, context):
         if len(fake.requests) == 1:
