@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from redis import Redis
 from redis.client import Pipeline
@@ -16,6 +16,11 @@ from gateway.experiments.record import Exposure, Pair, RecordError, exposure_of,
 
 _CHUNK = 1000
 _TIMEOUT = 10.0
+_FADING_MS = 2 * names.BUCKET_SECONDS * 1000
+"""An index lives for a bucket's length longer than its newest record, and its oldest is a bucket's length older: with
+less than that left, records that are not there any more have had their time."""
+
+RecordT = TypeVar("RecordT")
 
 
 class RecordsError(Exception):
@@ -44,7 +49,7 @@ class Records:
         labels: by request id, by position of the face.
         pairs: of shadows, oldest first.
         tables: shares by variant, by the name of the routing table.
-        lost: records that were written and are no longer there.
+        lost: records that were written and are no longer there, although their time is not over.
     """
 
     exposures: dict[str, Exposure]
@@ -74,40 +79,36 @@ def read(url: str, since: float, until: float) -> Records:
 
 def _read(redis: Redis, since: float, until: float) -> Records:
     buckets = range(names.bucket(since), names.bucket(until) + 1)
-    lost = 0
-    exposures: dict[str, Exposure] = {}
-    for name, value in _values(redis, names.EXPOSURE, buckets):
-        try:
-            one = exposure_of(value or b"")
-        except RecordError:
-            lost += 1
-            continue
-        if since <= one.time <= until:
-            exposures[name] = one
-    pairs = []
-    for _, value in _values(redis, names.PAIR, buckets):
-        try:
-            pair = pair_of(value or b"")
-        except RecordError:
-            lost += 1
-            continue
-        if since <= pair.time <= until:
-            pairs.append(pair)
+    found, lost = _records(redis, names.EXPOSURE, buckets, exposure_of)
+    exposures = {name: one for name, one in found if since <= one.time <= until}
+    copied, lost_pairs = _records(redis, names.PAIR, buckets, pair_of)
+    pairs = [pair for _, pair in copied if since <= pair.time <= until]
     pairs.sort(key=lambda pair: pair.time)
     tables = {}
     for table in {one.table for one in exposures.values()}:
-        found = redis.get(names.table(table))
-        if isinstance(found, bytes):
-            tables[table] = json.loads(found)
-    return Records(exposures, dict(_labels(redis, buckets)), pairs, tables, lost)
+        text = redis.get(names.table(table))
+        if isinstance(text, bytes):
+            tables[table] = json.loads(text)
+    return Records(exposures, dict(_labels(redis, buckets)), pairs, tables, lost + lost_pairs)
 
 
-def _values(redis: Redis, kind: str, buckets: Iterable[int]) -> Iterator[tuple[str, bytes | None]]:
-    for found in _ask(redis, _listing, [names.index(kind, bucket) for bucket in buckets]):
+def _records(
+    redis: Redis, kind: str, buckets: Iterable[int], parse: Callable[[bytes], RecordT]
+) -> tuple[list[tuple[str, RecordT]], int]:
+    """By name, and how many are gone before their time."""
+    keys = [names.index(kind, bucket) for bucket in buckets]
+    kept: list[tuple[str, RecordT]] = []
+    lost = 0
+    for found, left in zip(_ask(redis, _listing, keys), _ask(redis, _life, keys), strict=True):
         listed = sorted({name.decode() for name in found})
         for at in range(0, len(listed), _CHUNK):
             part = listed[at : at + _CHUNK]
-            yield from zip(part, redis.mget([names.record(kind, name) for name in part]), strict=True)
+            for name, value in zip(part, redis.mget([names.record(kind, name) for name in part]), strict=True):
+                try:
+                    kept.append((name, parse(value if isinstance(value, bytes) else b"")))
+                except RecordError:
+                    lost += value is not None or left > _FADING_MS
+    return kept, lost
 
 
 def _labels(redis: Redis, buckets: Iterable[int]) -> Iterator[tuple[str, dict[int, Label]]]:
@@ -127,6 +128,10 @@ def _label(value: bytes) -> Label:
 
 def _listing(pipe: Pipeline, key: str) -> None:
     pipe.lrange(key, 0, -1)
+
+
+def _life(pipe: Pipeline, key: str) -> None:
+    pipe.pttl(key)
 
 
 def _ask(redis: Redis, command: Callable[[Pipeline, str], Any], keys: Sequence[str]) -> Iterator[Any]:
