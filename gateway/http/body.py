@@ -20,7 +20,7 @@ class Body:
     def __init__(self, scope: Scope, receive: Receive) -> None:
         headers: dict[bytes, str] = {name: value.decode("latin-1") for name, value in scope["headers"]}
         self.content_type = headers.get(b"content-type", "")
-        self.encoding = headers.get(b"content-encoding", "")
+        self.encoding = headers.get(b"content-encoding", "").strip().lower()
         length = headers.get(b"content-length", "")
         # More than one length, or one that is no number, has ended at the parser.
         self.length = int(length) if length.isdigit() else None

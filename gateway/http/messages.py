@@ -20,8 +20,8 @@ BESIDE_THE_IMAGE: Final = 64 << 10
 _FORM: Final = "multipart/form-data"
 _JSON: Final = "application/json"
 _RAW: Final = "application/octet-stream"
-_LARGE_JSON: Final = 256 << 10
-"""Bytes of JSON that is read beside the event loop."""
+LARGE_JSON: Final = 256 << 10
+"""Bytes; what is larger is read beside the event loop."""
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
 
@@ -48,7 +48,7 @@ async def one_image(body: Body, options: Options, max_image_bytes: int) -> gatew
         BodyError: there is none, or several, or it cannot be read.
         SenderGoneError: the connection ended.
     """
-    _check_encoding(body)
+    check_encoding(body)
     if body.media_type == _FORM:
         image: bytes | None = None
         fields: dict[str, str] = {}
@@ -80,7 +80,7 @@ async def many_images(
         BodyError: as `one_image`.
         SenderGoneError: the connection ended.
     """
-    _check_encoding(body)
+    check_encoding(body)
     if body.media_type == _FORM:
         fields: dict[str, str] = {}
         chosen: Options | None = None
@@ -103,7 +103,7 @@ async def many_images(
 async def _json(body: Body, model: type[ModelT], max_image_bytes: int) -> ModelT:
     data = await body.read(max_image_bytes * 4 // 3 + BESIDE_THE_IMAGE)
     try:
-        if len(data) < _LARGE_JSON:
+        if len(data) < LARGE_JSON:
             return model.model_validate_json(data)
         return await asyncio.to_thread(model.model_validate_json, data)
     except ValidationError as error:
@@ -115,7 +115,7 @@ async def _decoded(found: JsonImage, options: Options) -> gateway_pb2.RecognizeR
     if text.startswith("data:"):
         text = text.partition(",")[2]
     try:
-        if len(text) < _LARGE_JSON:
+        if len(text) < LARGE_JSON:
             image = binascii.a2b_base64(text, strict_mode=True)
         else:
             image = await asyncio.to_thread(binascii.a2b_base64, text, strict_mode=True)
@@ -128,7 +128,11 @@ def _request(image: bytes, options: Options) -> gateway_pb2.RecognizeRequest:
     return gateway_pb2.RecognizeRequest(image=image, options=options.to_proto(), bypass_cache=options.bypass_cache)
 
 
-def _check_encoding(body: Body) -> None:
+def check_encoding(body: Body) -> None:
+    """
+    Raises:
+        BodyError: it is compressed.
+    """
     if body.encoding not in {"", "identity"}:
         raise BodyError(415, "is not taken; send the body as it is", "content-encoding", accept_encoding="identity")
 

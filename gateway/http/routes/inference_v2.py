@@ -15,7 +15,7 @@ from starlette.responses import JSONResponse, Response
 from ferry.inference import open_inference_grpc_pb2 as pb
 from gateway.http.body import Body
 from gateway.http.calls import Door
-from gateway.http.messages import BESIDE_THE_IMAGE
+from gateway.http.messages import BESIDE_THE_IMAGE, LARGE_JSON, check_encoding
 from gateway.http.problems import BodyError, ProblemError
 from gateway.inference_v2.models import IMAGE
 from serving.inference_v2 import http_answer, http_question
@@ -24,8 +24,6 @@ from serving.inference_v2.http_question import HttpQuestion
 JSON_LENGTH: Final = "inference-header-content-length"
 _BINARY: Final = "application/octet-stream"
 _EXTENSION: Final = "binary_tensor_data"
-_LARGE_JSON: Final = 256 << 10
-"""Bytes of a body that is read beside the event loop."""
 _MAX_INDEX_BYTES: Final = 4 << 10
 Handler = Callable[..., Awaitable[Response]]
 
@@ -75,7 +73,7 @@ def router(door: Door, max_image_bytes: int, able: Callable[[], bool]) -> APIRou
         async def read() -> Message:
             data = await _whole(body, max_image_bytes * 4 // 3 + BESIDE_THE_IMAGE)
             length = _json_length(request.headers)
-            if len(data) > _LARGE_JSON:
+            if len(data) > LARGE_JSON:
                 question = await asyncio.to_thread(http_question.read, data, length, {IMAGE})
             else:
                 question = http_question.read(data, length, {IMAGE})
@@ -123,8 +121,7 @@ async def _whole(body: Body, limit: int) -> bytes:
         BodyError: it is too large, or compressed.
         SenderGoneError: it ended before it was complete.
     """
-    if body.encoding.lower() not in {"", "identity"}:
-        raise BodyError(415, "must be identity: compressed bodies are not taken", "Content-Encoding")
+    check_encoding(body)
     return await body.read(limit)
 
 
