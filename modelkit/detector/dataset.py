@@ -169,7 +169,8 @@ class Sampler:
         boxes: list[npt.NDArray[np.float32]] = []
         soft = []
         for _ in range(int(rng.integers(1, 9)) if rng.random() < PASTED else 0):
-            face = round(float(np.exp(rng.uniform(np.log(24), np.log(min(200, 0.65 * side))))))
+            largest = min(200, 0.65 * side)
+            face = round(float(np.exp(rng.uniform(np.log(min(24, largest)), np.log(largest)))))
             left, top = (int(v) for v in rng.integers(-face // 8, side - face + face // 8, 2))
             outline = np.array([left, top, left + face, top + face], np.float32)
             if any(overlap(outline, box) > 0.05 for box in boxes):

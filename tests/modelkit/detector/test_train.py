@@ -108,10 +108,10 @@ def test_a_run_from_a_published_file_begins_where_that_ended(
     first.run()
     export(first.average, tmp_path / "model.onnx", 64)
     again = Trainer(material, tmp_path / "again", settings, tmp_path / "model.onnx")
-    images = torch.rand(3, 3, 64, 64)
+    images = torch.randint(0, 256, (3, 64, 64, 3), dtype=torch.uint8)
     expected = load_backend(tmp_path / "model.onnx").run(images.numpy())["output0"]
     with torch.inference_mode():
-        actual = again.average(images)
+        actual = again.average(images.permute(0, 3, 1, 2) / 255)
     actual = (actual[0] if isinstance(actual, tuple) else actual).numpy()
     assert abs(actual[:, 4:] - expected[:, 4:]).max() < 1e-3
     assert abs(actual[:, :4] - expected[:, :4]).max() < 0.1, "pixels"
