@@ -60,8 +60,8 @@ class Point:
 
     @property
     def worth(self) -> float:
-        """What the served point is chosen by: agreement with the crowd, over faces and expressions, and with labels."""
-        return self.crowd_accuracy + self.crowd_mean_recall + self.label_accuracy
+        """What the served point is chosen by: agreement with the crowd, over faces and over expressions alike."""
+        return self.crowd_accuracy + self.crowd_mean_recall
 
     def as_record(self) -> dict[str, float]:
         """As plain values, rounded to a ten-thousandth."""
