@@ -16,38 +16,15 @@ from google.protobuf.message import DecodeError
 from google.rpc import status_pb2
 
 from ferry.transport import STATUS_DETAILS_KEY
+from serving.rpc.in_process import InProcessContext, Pairs
 from serving.rpc.interceptor import CallInterceptor
 
 # A string: the class is generic in its stubs only.
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 
 
-class LocalContext:
-    """What the interceptor and servicers ask of gRPC's context; a door says by subclassing how messages come and go.
-
-    Attributes:
-        failure: the status that the call ended with, where it is not OK.
-    """
-
-    def __init__(
-        self,
-        metadata: Iterable[tuple[str, str]] = (),
-        *,
-        timeout: float | None = None,
-        certificate: Mapping[str, Iterable[bytes]] | None = None,
-    ) -> None:
-        """
-        Args:
-            metadata: names in lower case.
-            timeout: seconds that the caller allows; None: it did not say.
-            certificate: names of the caller's, as gRPC's `auth_context` gives them.
-        """
-        self.failure: status_pb2.Status | None = None
-        self._metadata = tuple(metadata)
-        self._timeout = timeout
-        self._certificate = certificate or {}
-        self._code: grpc.StatusCode = grpc.StatusCode.OK
-        self._message = ""
+class LocalContext(InProcessContext):
+    """The context of a door's call; a door says by subclassing how messages come and go."""
 
     async def read(self) -> Any:
         """The next message of the caller; `grpc.aio.EOF` after the last.
@@ -61,39 +38,18 @@ class LocalContext:
         """Sends one of several answers."""
         raise NotImplementedError
 
-    def invocation_metadata(self) -> tuple[tuple[str, str], ...]:
-        return self._metadata
-
-    def time_remaining(self) -> float | None:
-        return self._timeout
-
-    def auth_context(self) -> Mapping[str, Iterable[bytes]]:
-        return self._certificate
-
-    def code(self) -> grpc.StatusCode:
-        return self._code
-
-    def set_code(self, code: grpc.StatusCode) -> None:
-        self._code = code
-
-    def set_details(self, message: str) -> None:
-        self._message = message
-
-    def set_trailing_metadata(self, trailers: Iterable[tuple[str, str | bytes]]) -> None:
-        self.failure = self._status(dict(trailers).get(STATUS_DETAILS_KEY))
-
-    async def abort(self, code: grpc.StatusCode, message: str, trailers: Iterable[tuple[str, str | bytes]]) -> None:
-        self.set_code(code)
-        self.set_details(message)
-        self.set_trailing_metadata(trailers)
-
-    def _status(self, details: str | bytes | None) -> status_pb2.Status:
+    @property
+    def failure(self) -> status_pb2.Status | None:
+        """The status that the call ended with; None where that is OK."""
+        if self.status is grpc.StatusCode.OK:
+            return None
+        details = dict(self.trailers).get(STATUS_DETAILS_KEY)
         if isinstance(details, bytes):
             try:
                 return status_pb2.Status.FromString(details)
             except DecodeError:
                 pass
-        return status_pb2.Status(code=int(self._code.value[0]), message=self._message)
+        return status_pb2.Status(code=int(self.status.value[0]), message=self.text)
 
 
 class LocalCalls:
@@ -143,7 +99,7 @@ class _Details:
     """As grpc.HandlerCallDetails, which cannot be made."""
 
     method: str
-    invocation_metadata: tuple[tuple[str, str], ...]
+    invocation_metadata: Pairs
 
 
 class _Registry:

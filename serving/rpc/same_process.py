@@ -13,12 +13,12 @@ from typing import Any, NoReturn, TypeAlias, cast
 import grpc
 
 from ferry.transport import STATUS_DETAILS_KEY
+from serving.rpc.in_process import InProcessContext, Pairs
 from serving.rpc.interceptor import CallInterceptor
 
 SCHEME = "local:"
 """Begins the address of a service in this process: `local:detector`."""
 
-Pairs: TypeAlias = "tuple[tuple[str, str | bytes], ...]"
 Respond: TypeAlias = "Callable[[Any, Any], Awaitable[Any]]"
 
 _servers: dict[str, LocalServer] = {}
@@ -72,7 +72,7 @@ class LocalServer:
         Raises:
             grpc.aio.AioRpcError: as a call over a channel would.
         """
-        context = _Context(timeout, metadata)
+        context = _Context(metadata, timeout=timeout)
         respond = self._methods.get(method)
         if respond is None:
             raise _error(grpc.StatusCode.UNIMPLEMENTED, f"{method} is not offered by {self.name}")
@@ -85,39 +85,13 @@ class LocalServer:
         return answer
 
 
-class _Context:
-    """What the interceptor and servicers ask of a call's context."""
+class _Context(InProcessContext):
+    """Ends a call that is aborted as gRPC's does: by raising."""
 
-    def __init__(self, timeout: float | None, metadata: Pairs) -> None:
-        self._timeout = timeout
-        self._metadata = metadata
-        self.status = grpc.StatusCode.OK
-        self.text = ""
-        self.trailers: Pairs = ()
-
-    def invocation_metadata(self) -> Pairs:
-        return self._metadata
-
-    def time_remaining(self) -> float | None:
-        return self._timeout
-
-    def auth_context(self) -> dict[str, Iterable[bytes]]:
-        return {}
-
-    def code(self) -> grpc.StatusCode:
-        return self.status
-
-    def set_code(self, code: grpc.StatusCode) -> None:
-        self.status = code
-
-    def set_details(self, details: str) -> None:
-        self.text = details
-
-    def set_trailing_metadata(self, trailers: Pairs) -> None:
-        self.trailers = trailers
-
-    async def abort(self, code: grpc.StatusCode, details: str = "", trailers: Pairs = ()) -> NoReturn:
-        self.status, self.text, self.trailers = code, details, trailers
+    async def abort(
+        self, code: grpc.StatusCode, details: str = "", trailers: Iterable[tuple[str, str | bytes]] = ()
+    ) -> NoReturn:
+        await super().abort(code, details, trailers)
         raise grpc.aio.AbortError
 
 
