@@ -11,7 +11,9 @@ const BATCH = 16;
 const pictures = [];
 let current = null;
 
-const settle = (picture, answer) => {
+// An answer to options that were changed meanwhile is no answer.
+const settle = (picture, answer, chosen) => {
+  if (picture.options !== chosen) return;
   picture.pending = false;
   if (answer instanceof Error) picture.problem = answer;
   else if (answer.error) picture.problem = new Problem(answer.error, answer.error.status);
@@ -60,10 +62,10 @@ export const show = async (picture) => {
 
 const ask = async (added, chosen) => {
   try {
-    if (added.length === 1) settle(added[0], await recognise(added[0].file, chosen));
-    else await recogniseMany(added.map((picture) => picture.file), chosen, (index, line) => settle(added[index], line));
+    if (added.length === 1) settle(added[0], await recognise(added[0].file, chosen), chosen);
+    else await recogniseMany(added.map((picture) => picture.file), chosen, (index, line) => settle(added[index], line, chosen));
   } catch (error) {
-    for (const picture of added.filter((one) => one.pending)) settle(picture, error);
+    for (const picture of added.filter((one) => one.pending)) settle(picture, error, chosen);
   }
 };
 
@@ -82,7 +84,7 @@ export const add = async (files) => {
 };
 
 export const again = () => {
-  if (!current || current.pending) return;
+  if (!current) return;
   Object.assign(current, { options: options(), pending: true, result: null, problem: null, chosen: 0 });
   show(current);
   ask([current], current.options);

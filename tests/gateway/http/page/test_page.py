@@ -46,12 +46,27 @@ async def test_cached_and_degraded_are_marked_and_options_ask_again(open_page, e
     await page.page.locator(".options summary").click()
     await page.page.locator("[name=detail]").select_option("2")
     await eventually(lambda: ensembler.requests[-1].options.detail == 2)
-    await page.page.locator("[name=detail]").select_option("0")
-    await page.sees("2 faces", "#answer")
+    async with page.page.expect_response("**/api/predict*"):
+        await page.page.locator("[name=detail]").select_option("0")
     await page.page.locator("#clear").click()
     await page.sees("Drop pictures here")
     await page.upload(PICTURE)
     await page.sees("cached", ".heading")
+
+
+async def test_options_that_are_changed_while_a_call_is_under_way_are_asked(open_page, ensembler):
+    page = await open_page()
+    await page.upload(PICTURE)
+    await page.sees("2 faces", "#answer")
+    ensembler.gate.clear()
+    await page.page.locator(".options summary").click()
+    await page.page.locator("[name=detail]").select_option("2")
+    await eventually(lambda: ensembler.requests[-1].options.detail == 2)
+    ensembler.faces = 1
+    await page.page.locator("[name=detail]").select_option("4")
+    await eventually(lambda: ensembler.requests[-1].options.detail == 4)
+    ensembler.gate.set()
+    await page.sees("1 face", "#answer .heading")
 
 
 async def test_a_picture_without_faces_is_an_answer(open_page, ensembler):
