@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from modelkit.publishing.take_bytes import take_bytes
+from modelkit.graphs.take_bytes import take_bytes
 from serving.expressions import EXPRESSIONS
 from serving.repository.manifest import (
     Activation,

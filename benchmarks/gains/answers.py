@@ -37,9 +37,9 @@ def ensemble_and_views(
         for technique, promise in ((ENSEMBLE, ENSEMBLE_PROMISE), (TTA, TTA_PROMISE)):
             yield Row(technique, "ensemble", promise, "", note="skipped: needs --data")
         return
-    from modelkit.detector.evaluate import detector_probabilities
+    from modelkit.data.expressions import read_expressions
+    from modelkit.judging.detection import detector_probabilities
     from modelkit.judging.opinions import classify, vote, vote_weights
-    from modelkit.training.data import read_expressions
 
     crops, weights, threads = read_expressions(data, SPLIT), vote_weights(), available_cpus()
     images, labels = crops.images[:limit], crops.labels[:limit]

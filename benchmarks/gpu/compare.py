@@ -45,7 +45,7 @@ def read_pictures(manifest: Manifest, data: Path | None, limit: int) -> Rows:
         As the manifest says.
 
     Raises:
-        modelkit.training.data.DataError: the folder lacks them.
+        modelkit.data.expressions.DataError: the folder lacks them.
     """
     spec = manifest.input
     if manifest.detection is not None:
@@ -84,19 +84,19 @@ def _scores(outputs: Outputs, manifest: Manifest) -> Rows:
 
 
 def _parts() -> Sequence[Crops]:
-    from modelkit.judging.parity import stand_ins
+    from modelkit.publishing.parity import stand_ins
 
     return stand_ins()
 
 
 def _crops(data: Path) -> Sequence[Crops]:
-    from modelkit.training.data import read_expressions
+    from modelkit.data.expressions import read_expressions
 
     return list(np.repeat(read_expressions(data, "public_test").images[..., None], 3, axis=3))
 
 
 def _photos(data: Path) -> Sequence[Crops]:
-    from modelkit.detector.photos import read_photos
-    from modelkit.training.data import find_parquet
+    from modelkit.data.expressions import find_parquet
+    from modelkit.data.photos import read_photos
 
     return [np.asarray(photo.image()) for photo in read_photos(find_parquet(data, "faces", "validation"))]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 if TYPE_CHECKING:
-    from modelkit.training.classifiers import Run
+    from modelkit.releases.classifier import Run
 
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 WORK_DIR = Path("~/.cache/ferry/training")
@@ -58,7 +58,7 @@ def classifier_run(
     **changes: Any,
 ) -> Run:
     """The training run of a classifier that these settings name."""
-    from modelkit.training.classifiers import find_run
+    from modelkit.releases.classifier import find_run
     from serving.repository.repository import ModelRepository
 
     if not refine:

@@ -49,14 +49,14 @@ def export(
 
         torch.set_num_threads(1)
         if name == DETECTOR:
-            from modelkit.detector.release import MODEL_FILE
-            from modelkit.detector.release import export_run as export_detector
+            from modelkit.releases.detector import MODEL_FILE
+            from modelkit.releases.detector import export_run as export_detector
 
             folder = work_dir.expanduser() / name
             typer.echo(f"{folder / MODEL_FILE}: {export_detector(folder, data)}")
             return
-        from modelkit.judging.parity import Parity
-        from modelkit.training.classifiers import export_run
+        from modelkit.publishing.parity import Parity
+        from modelkit.releases.classifier import export_run
 
         changes = {"epochs": epochs, "learning_rate": learning_rate, "seed": seed, "device": "cpu"}
         run = classifier_run(name, data, work_dir, models_dir, refine=refine, base=base, init=init, **changes)

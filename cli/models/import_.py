@@ -64,8 +64,8 @@ def import_model(
         from modelkit.importing.classifier import import_classifier
         from modelkit.importing.errors import CheckpointError
         from modelkit.importing.labels import make_labels, parse_overrides, parse_without
-        from modelkit.importing.release import Source, publish_classifier, publish_detector
         from modelkit.importing.yolo import import_yolo
+        from modelkit.releases.imported import Source, publish_classifier, publish_detector
 
         torch.set_num_threads(1)
         overrides, lacking = parse_overrides(mapping or []), parse_without(without or [])

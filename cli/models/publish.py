@@ -36,12 +36,12 @@ def publish(
     """Judge the exported model and put it into the repository as its next version."""
     with explained():
         if name == DETECTOR:
-            from modelkit.detector.release import publish_run as publish_detector
+            from modelkit.releases.detector import publish_run as publish_detector
 
             run_folder = work_dir.expanduser() / name
             version = publish_detector(run_folder, data, models_dir, below_gate=below_gate)
         else:
-            from modelkit.training.classifiers import publish_run
+            from modelkit.releases.classifier import publish_run
 
             run = classifier_run(name, data, work_dir, models_dir, refine=refine, base=base)
             version = publish_run(run, models_dir, below_gate=below_gate, note=note)

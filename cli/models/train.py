@@ -82,7 +82,7 @@ def train(
     with explained():
         import torch
 
-        from modelkit.training.classifiers import find_run
+        from modelkit.releases.classifier import find_run
         from serving.repository.repository import ModelRepository
 
         torch.set_num_threads(threads)
@@ -145,11 +145,11 @@ def _train_detector(
     pseudo_labels: bool,
     yunet: Path | None,
 ) -> None:
+    from modelkit.data.selection import select
     from modelkit.detector.material import read_training_photos
     from modelkit.detector.pseudo_labels import write_pseudo_labels, write_taught
     from modelkit.detector.train import LARGE, Settings, train_detector
     from modelkit.networks.architectures import pick_device
-    from modelkit.training.selection import select
     from serving.repository.repository import ModelRepository
 
     recipe = LARGE if pick_device(device).type == "cuda" else Settings()

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from modelkit.detector.framing import box_of_crop, crop_of_box
+from modelkit.data.framing import box_of_crop, crop_of_box
 
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 

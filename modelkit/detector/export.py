@@ -1,6 +1,6 @@
 """Turns a trained detector into `model.onnx`: bytes in, any batch, several shapes, weights stored as float16.
 
-`modelkit.judging.parity` compares what it answers with PyTorch.
+`modelkit.publishing.parity` compares what it answers with PyTorch.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ import onnx
 import torch
 
 from modelkit.detector.free_sides import STEP, free_sides
-from modelkit.publishing.half_weights import store_as_half
-from modelkit.publishing.simplify import simplify
-from modelkit.publishing.take_bytes import take_bytes
-from modelkit.publishing.trace import trace_to_onnx
+from modelkit.graphs.half_weights import store_as_half
+from modelkit.graphs.simplify import simplify
+from modelkit.graphs.take_bytes import take_bytes
+from modelkit.graphs.trace import trace_to_onnx
 from serving.repository.manifest import Color, Encoding, InputSpec
 
 INPUT = "images"

@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from modelkit.data.expressions import DataError, find_parquet
+from modelkit.data.photos import Photo, digest, read_photos
+from modelkit.data.selection import SelectionCounts, select
+from modelkit.data.votes import crowd_shares
 from modelkit.detector.missing import filled
-from modelkit.detector.photos import Photo, digest, read_photos
 from modelkit.detector.yunet import YuNet
-from modelkit.training.data import DataError, find_parquet
-from modelkit.training.selection import SelectionCounts, select
-from modelkit.votes import crowd_shares
 from serving.expressions import EXPRESSIONS
 
 

@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from modelkit.detector.photos import Photo
+from modelkit.data.photos import Photo
 from services.detector.nms import iou
 
 SURE = 0.65

@@ -13,10 +13,10 @@ import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
-from modelkit.detector.photos import Photo
+from modelkit.data.expressions import ExpressionSet
+from modelkit.data.photos import Photo
+from modelkit.data.tables import write_table
 from modelkit.judging.opinions import classify
-from modelkit.training.data import ExpressionSet
-from modelkit.training.tables import write_table
 from services.classifier.probabilities import probabilities
 from serving.expressions import EXPRESSIONS
 from serving.images.crop import cut_crops

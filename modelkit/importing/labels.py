@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from difflib import get_close_matches
 
+from modelkit.data.names import expression_of, nearest_expression, plain
 from modelkit.importing.errors import CheckpointError
 from serving.expressions import Expression
 from serving.repository.manifest import Label
@@ -14,15 +13,6 @@ from serving.repository.manifest import Label
 MAX_CLASSES = 1024
 """Of a model that is imported; nobody tells more expressions apart."""
 
-SYNONYMS: dict[Expression, tuple[str, ...]] = {
-    Expression.ANGRY: ("angry", "anger", "mad"),
-    Expression.DISGUST: ("disgust", "disgusted"),
-    Expression.FEAR: ("fear", "fearful", "afraid", "scared"),
-    Expression.HAPPY: ("happy", "happiness", "joy", "smile", "smiling"),
-    Expression.NEUTRAL: ("neutral", "calm", "normal"),
-    Expression.SAD: ("sad", "sadness", "unhappy"),
-    Expression.SURPRISED: ("surprised", "surprise"),
-}
 NONE = ("none", "-", "")
 """What a person writes for a class without counterpart."""
 
@@ -33,13 +23,6 @@ WITHOUT_COUNTERPART = ("contempt", "contemptuous")
 NO_FACE = ("noface", "nonface", "notface", "nf", "none", "other", "others", "unknown", "uncertain", "background")
 """Classes of classifiers for what is no expression at all."""
 _MOST_SHOWN = 8
-
-_BY_NAME = {name: expression for expression, names in SYNONYMS.items() for name in names}
-
-
-def expression_of(name: str) -> Expression | None:
-    """The expression that a class name stands for, whatever its case and punctuation; None: it has no counterpart."""
-    return _BY_NAME.get(_plain(name))
 
 
 def make_labels(
@@ -108,10 +91,10 @@ def left_out(labels: Sequence[Label]) -> str:
 def _explained(unmapped: Sequence[str], names: Sequence[str], detector: bool) -> None:
     """That every class that the caller has not mapped says what it is."""
     others = (*WITHOUT_COUNTERPART, *(FACE if detector else NO_FACE))
-    strange = [name for name in unmapped if expression_of(name) is None and _plain(name) not in others]
+    strange = [name for name in unmapped if expression_of(name) is None and plain(name) not in others]
     if not strange:
         return
-    if len(strange) == len(names) and not any(_nearest(name) for name in names):
+    if len(strange) == len(names) and not any(nearest_expression(name) for name in names):
         if detector:
             raise CheckpointError(
                 f"no class of this detector is a face or an expression: {_listed(names)}. It finds other things; where "
@@ -123,7 +106,7 @@ def _explained(unmapped: Sequence[str], names: Sequence[str], detector: bool) ->
         )
     hints = []
     for name in strange[:_MOST_SHOWN]:
-        near = _nearest(name)
+        near = nearest_expression(name)
         offer = f"did you mean {near.value}? --map '{name}={near.value}'" if near else f"--map '{name}=EXPRESSION'"
         hints.append(f"{name!r}: {offer}")
     leave = "CLASS=face if it is a face that shows none of them" if detector else "CLASS=none to leave it out"
@@ -147,15 +130,6 @@ def _complete(labels: Sequence[Label], without: Collection[Expression], detector
             f"no class means {', '.join(lacking)}: the model would never answer that, and would vote against it. Map a "
             f"class to it (--map CLASS={lacking[0]}), or say that it has none: --without {','.join(lacking)}"
         )
-
-
-def _nearest(name: str) -> Expression | None:
-    near = get_close_matches(_plain(name), list(_BY_NAME), n=1, cutoff=0.7)
-    return _BY_NAME[near[0]] if near else None
-
-
-def _plain(name: str) -> str:
-    return re.sub(r"[^a-z]", "", name.lower())
 
 
 def _listed(names: Sequence[str]) -> str:

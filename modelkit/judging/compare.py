@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from modelkit.detector.evaluate import detector_probabilities, evaluate_detector
+from modelkit.data.expressions import DataError, find_parquet, read_expressions
+from modelkit.judging.detection import detector_probabilities, evaluate_detector
 from modelkit.judging.opinions import classify, report
-from modelkit.training.data import DataError, find_parquet, read_expressions
 from serving.models.backends import load_backend
 from serving.models.backends.timing import median_ms
 from serving.models.tuning import probe
@@ -40,7 +40,7 @@ def compare(
         models_dir: the model repository.
         name: of the model.
         versions: the old one and the new one; decimal numbers, `latest` or `stable`.
-        data: see `modelkit.training.data.find_parquet`.
+        data: see `modelkit.data.expressions.find_parquet`.
         split: of the expression crops.
         limit: crops to judge on; None: all.
         seconds: to time each version.

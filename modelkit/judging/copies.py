@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from modelkit.data.expressions import CROP_SIZE, DataError, find_parquet, read_expressions
+from modelkit.data.near_duplicates import LEAK, correlated_pairs
+from modelkit.data.tables import write_table
 from modelkit.judging.pictures import Pictures
-from modelkit.training.data import CROP_SIZE, DataError, find_parquet, read_expressions
-from modelkit.training.near_duplicates import LEAK, correlated_pairs
-from modelkit.training.tables import write_table
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +26,7 @@ def copy_free(pictures: Pictures, data: Path, cache: Path) -> npt.NDArray[np.boo
 
     Args:
         pictures: to judge by.
-        data: where `train` is looked for, see `modelkit.training.data.find_parquet`.
+        data: where `train` is looked for, see `modelkit.data.expressions.find_parquet`.
         cache: folder for the result.
 
     Returns:

@@ -10,16 +10,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from modelkit.detector.evaluate import Detector, evaluate_detector
+from modelkit.data.expressions import REPORTED, DataError, find_parquet
+from modelkit.data.selection import select
+from modelkit.data.votes import read_votes, votes_for
 from modelkit.judging.copies import LEARNT, copy_free
+from modelkit.judging.detection import Detector, evaluate_detector
 from modelkit.judging.figures import Labels, Truth
 from modelkit.judging.opinions import classifies, judge_pictures, vote, vote_weights
 from modelkit.judging.pictures import Pictures, spread
 from modelkit.judging.sources import read_pictures
 from modelkit.judging.whole import Whole, has_faces, read_whole
-from modelkit.training.data import REPORTED, DataError, find_parquet
-from modelkit.training.selection import select
-from modelkit.votes import read_votes, votes_for
 from services.ensembler.recipe import DEFAULT_RECIPE, Recipe, read_recipe
 from serving.repository.repository import ModelRepository, StoredModel
 
@@ -163,7 +163,7 @@ def _exam(request: Request, repository: ModelRepository, recipe: Recipe, *, need
 def held_back(data: Path, cache: Path, limit: int | None = None) -> Pictures:
     """The part of train that decides everything and that nothing is learnt from, with its votes.
 
-    Arguments as in `modelkit.training.selection.select` and `modelkit.judging.sources.read_pictures`.
+    Arguments as in `modelkit.data.selection.select` and `modelkit.judging.sources.read_pictures`.
     """
     chosen = select(data, REPORTED, cache).validation
     chosen = chosen.take(np.array(spread(len(chosen), limit), np.intp))

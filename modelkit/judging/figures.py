@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from modelkit.data.votes import crowd_distribution, crowd_majority, share_of
 from modelkit.judging.metrics import cross_entropy, distribution_error, expression_metrics
 from modelkit.judging.pictures import Pictures
-from modelkit.votes import crowd_distribution, crowd_majority, share_of
 from serving.expressions import EXPRESSIONS
 
 Mask = npt.NDArray[np.bool_]
@@ -31,7 +31,7 @@ UNEVEN = 50
 class Labels(StrEnum):
     """Who says what a picture shows.
 
-    CROWD: more than half of those who voted, see `modelkit.votes.crowd_majority`. FER2013: the one label that each
+    CROWD: more than half of those who voted, see `modelkit.data.votes.crowd_majority`. FER2013: the one label that each
     picture of FER2013, or of any other data, carries. BOTH: each, where there are votes.
     """
 

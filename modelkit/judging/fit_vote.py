@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from modelkit.data.expressions import DataError
+from modelkit.data.votes import crowd_distribution, crowd_majority
 from modelkit.judging.cascade import Cascade, fit_cascade
 from modelkit.judging.diversity import Diversity, diversity
 from modelkit.judging.evaluate import held_back
 from modelkit.judging.figures import Truth
 from modelkit.judging.opinions import judge_pictures, vote, vote_weights
 from modelkit.judging.pictures import Pictures
-from modelkit.training.data import DataError
-from modelkit.votes import crowd_distribution, crowd_majority
 from services.ensembler.recipe import DEFAULT_RECIPE, read_recipe
 from serving.expressions import EXPRESSIONS
 from serving.repository.repository import ModelRepository
@@ -112,8 +112,8 @@ def fit_vote(models_dir: Path, data: Path, cache: Path, threads: int = 1) -> Fit
 
     Args:
         models_dir: the model repository.
-        data: see `modelkit.training.data.find_parquet`.
-        cache: folder for the search for near-duplicates, see `modelkit.training.selection.select`.
+        data: see `modelkit.data.expressions.find_parquet`.
+        cache: folder for the search for near-duplicates, see `modelkit.data.selection.select`.
         threads: of the models' runtime.
 
     Raises:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from modelkit.detector.evaluate import Detector, crop_probabilities, detector_probabilities
+from modelkit.judging.detection import Detector, crop_probabilities, detector_probabilities
 from modelkit.judging.metrics import expression_metrics
 from modelkit.judging.pictures import by_side
 from services.classifier.probabilities import probabilities

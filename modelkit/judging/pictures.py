@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from modelkit.votes import VOTES
+from modelkit.data.votes import VOTES
 from serving.errors import InvalidArgumentError
 from serving.images.crop import cut_crops
 from serving.images.decode import decode
@@ -32,7 +32,7 @@ class Pictures:
     Attributes:
         crops: N square crops, uint8 [s, s, 3], RGB; their sides differ.
         labels: int64 [N], index into `serving.expressions.EXPRESSIONS`.
-        votes: int64 [N, 10], counts in the order of `modelkit.votes.VOTES`; ten zeros where nobody voted.
+        votes: int64 [N, 10], counts in the order of `modelkit.data.votes.VOTES`; ten zeros where nobody voted.
         sizes: float32 [N], longer side of the face where it was found, in pixels.
         names: N names.
         digest: SHA-256 over everything that is judged.

@@ -9,10 +9,10 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from modelkit.importing.labels import expression_of
+from modelkit.data.expressions import DataError, find_parquet
+from modelkit.data.names import expression_of
+from modelkit.data.votes import own_votes, read_votes, votes_for
 from modelkit.judging.pictures import Collector, NoPictureError, Pictures, counted, spread
-from modelkit.training.data import DataError, find_parquet
-from modelkit.votes import own_votes, read_votes, votes_for
 from serving.expressions import EXPRESSIONS, INDEX, Expression
 
 COLUMNS = ("name", "label", "image")
@@ -24,8 +24,8 @@ def read_pictures(data: Path, split: str, crop_size: int, limit: int | None = No
     """The labelled crops of `data`.
 
     Args:
-        data: a Parquet file, a folder that holds one (see `modelkit.training.data.find_parquet`), or a folder with one
-            folder for each expression.
+        data: a Parquet file, a folder that holds one (see `modelkit.data.expressions.find_parquet`), or a folder
+            with one folder for each expression.
         split: name of the Parquet file or, where `data` holds no expression's folder, of the folder that does.
         crop_size: side of the crops that classifiers are served; larger pictures are brought to it.
         limit: pictures to judge, evenly spread over all; None: all.
@@ -40,7 +40,7 @@ def read_pictures(data: Path, split: str, crop_size: int, limit: int | None = No
 
 
 def find_crops(data: Path, split: str) -> list[Path]:
-    """As `modelkit.training.data.find_parquet`; its error tells of folders too."""
+    """As `modelkit.data.expressions.find_parquet`; its error tells of folders too."""
     try:
         return find_parquet(data, "fer2013", split)
     except DataError as error:

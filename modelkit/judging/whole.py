@@ -12,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow.parquet as pq
 
-from modelkit.detector.evaluate import BATCH, MATCH_IOU, Detector
+from modelkit.data.expressions import DataError
+from modelkit.judging.detection import BATCH, MATCH_IOU, Detector
 from modelkit.judging.pictures import Collector, NoPictureError, Pictures, decoded, spread
 from modelkit.judging.sources import (
     check_row,
@@ -24,7 +25,6 @@ from modelkit.judging.sources import (
     read_file,
     read_table,
 )
-from modelkit.training.data import DataError
 from services.detector.engine import DetectedFace
 from services.detector.nms import iou
 from services.ensembler.recipe import Recipe

@@ -12,11 +12,11 @@ import onnx
 import torch
 from torch import Tensor, nn
 
-from modelkit.judging.parity import TOLERANCE, ExportError
-from modelkit.publishing.half_weights import LEAST_HALF, store_as_half
-from modelkit.publishing.manifests import EMBEDDING, INPUT, LOGITS
-from modelkit.publishing.simplify import simplify
-from modelkit.publishing.trace import trace_to_onnx
+from modelkit.graphs.half_weights import LEAST_HALF, store_as_half
+from modelkit.graphs.simplify import simplify
+from modelkit.graphs.trace import trace_to_onnx
+from modelkit.publishing.parity import TOLERANCE, ExportError
+from modelkit.training.manifests import EMBEDDING, INPUT, LOGITS
 from serving.activation import softmax
 
 OPSET = 20
@@ -47,7 +47,7 @@ def export(network: nn.Module, path: Path, size: int, channels: int = 1, least_h
 
     Raises:
         ExportError: probabilities differ from PyTorch's by more than `TOLERANCE` on noise; see
-            `modelkit.judging.parity` for pictures.
+            `modelkit.publishing.parity` for pictures.
     """
     network = copy.deepcopy(network).float().cpu().eval()
     example = torch.randn(2, channels, size, size, generator=torch.Generator().manual_seed(0))

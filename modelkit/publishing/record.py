@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from modelkit.data.selection import Selection
 from modelkit.training.heads import Point
 from modelkit.training.recipes import Recipe
-from modelkit.training.selection import Selection
 from modelkit.training.trainer import Epoch
 from serving.expressions import EXPRESSIONS
 

@@ -22,7 +22,7 @@ from onnxruntime.quantization.calibrate import (
     save_tensors_data,
 )
 
-from modelkit.publishing.half_weights import store_as_half
+from modelkit.graphs.half_weights import store_as_half
 from modelkit.quantize.graph import LAYER_OPS
 from serving.models.backends.base import Rows
 

@@ -13,7 +13,7 @@ import onnx
 from onnx import TensorProto
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
-from modelkit.publishing.half_weights import store_as_float
+from modelkit.graphs.half_weights import store_as_float
 
 LAYER_OPS = ("Conv", "Gemm", "MatMul")
 MIN_LAYER_WEIGHTS = 64

@@ -13,12 +13,12 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from modelkit.detector.evaluate import Detector, crop_probabilities, match_all
-from modelkit.detector.photos import Photo, read_photos
+from modelkit.data.expressions import REPORTED, DataError, ExpressionSet, find_parquet, read_expressions
+from modelkit.data.photos import Photo, read_photos
+from modelkit.data.selection import select
+from modelkit.judging.detection import Detector, crop_probabilities, match_all
 from modelkit.judging.metrics import expression_metrics
 from modelkit.judging.opinions import classify_with
-from modelkit.training.data import REPORTED, DataError, ExpressionSet, find_parquet, read_expressions
-from modelkit.training.selection import select
 from services.classifier.probabilities import probabilities
 from services.detector.engine import prepare_images
 from serving.expressions import EXPRESSIONS
@@ -68,7 +68,7 @@ def open_judge(manifest: Manifest, data: Path, cache: Path, samples: int, limit:
 
     Args:
         manifest: of the model.
-        data: see `modelkit.training.data.find_parquet`.
+        data: see `modelkit.data.expressions.find_parquet`.
         cache: folder where the search for near-duplicates is kept.
         samples: pictures to calibrate by, at most.
         limit: pictures to judge by, at most; all by default.

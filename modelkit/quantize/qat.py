@@ -19,12 +19,12 @@ from torch import Tensor
 from torch.nn import functional
 from tqdm import tqdm
 
+from modelkit.data.expressions import DataError
 from modelkit.quantize.convert import StaticQuantizer
 from modelkit.quantize.network import GraphNetwork
 from modelkit.quantize.places import Rounding, find_places
 from modelkit.quantize.progress import Progress
 from modelkit.training.augment import Augmentation, augment
-from modelkit.training.data import DataError
 from serving.repository.manifest import Activation, Manifest
 
 BATCH = 32

@@ -1,1 +1,1 @@
-"""Training of the expression classifiers: data, recipes, views, targets and the loop."""
+"""Training of the expression classifiers: recipes, views, targets and the loop."""

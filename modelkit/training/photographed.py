@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
-from modelkit.detector.framing import CROP_MARGIN
-from modelkit.detector.photos import Photo
-from modelkit.training.data import CROP_SIZE, ExpressionSet
-from modelkit.votes import VOTES
+from modelkit.data.expressions import CROP_SIZE, ExpressionSet
+from modelkit.data.framing import CROP_MARGIN
+from modelkit.data.photos import Photo
+from modelkit.data.votes import VOTES
 from serving.images.crop import cut_crops
 
 LEAST = 32.0

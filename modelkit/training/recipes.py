@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Self
 
-from modelkit.publishing.half_weights import LEAST_HALF
+from modelkit.graphs.half_weights import LEAST_HALF
 from modelkit.training.augment import Augmentation
 
 EXPORT_ONLY = {"symmetric", "start_share", "least_half"}

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from modelkit.training.data import ExpressionSet
+from modelkit.data.expressions import ExpressionSet
+from modelkit.data.votes import crowd_majority, crowd_shares
 from modelkit.training.recipes import Recipe
-from modelkit.votes import crowd_majority, crowd_shares
 from serving.expressions import EXPRESSIONS
 
 CLASSES = len(EXPRESSIONS)

@@ -22,12 +22,12 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from modelkit.data.expressions import ExpressionSet
 from modelkit.networks.architectures import build, computes_bfloat16, load_initial
 from modelkit.networks.published import restore, start_from_mobilenet
-from modelkit.publishing.manifests import input_spec
 from modelkit.training.augment import augment
-from modelkit.training.data import ExpressionSet
 from modelkit.training.degrade import equalized
+from modelkit.training.manifests import input_spec
 from modelkit.training.recipes import Recipe
 from modelkit.training.targets import CLASSES, judge, mix, softened, targets
 from modelkit.training.targets import loss as total_loss

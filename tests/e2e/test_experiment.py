@@ -74,7 +74,7 @@ def of_samples(count: int, truth: dict[str, str]) -> Iterator[Picture]:
 
 
 def of_parquet(path: Path, faces: int) -> Iterator[Picture]:
-    from modelkit.training.data import REPORTED, read_expressions
+    from modelkit.data.expressions import REPORTED, read_expressions
     from serving.expressions import EXPRESSIONS
 
     found = read_expressions(path, REPORTED)

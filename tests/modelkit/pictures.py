@@ -30,7 +30,7 @@ def png(image: npt.NDArray[np.uint8]) -> bytes:
 
 
 def write_crops(path: Path, images: npt.NDArray[np.uint8], labels: npt.NDArray[np.int64]) -> None:
-    """A Parquet file of the schema that `modelkit.training.data` reads."""
+    """A Parquet file of the schema that `modelkit.data.expressions` reads."""
     path.parent.mkdir(parents=True, exist_ok=True)
     table = pa.table(
         {

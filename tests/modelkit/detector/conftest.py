@@ -11,15 +11,15 @@ import pytest
 from PIL import Image
 
 if TYPE_CHECKING:
+    from modelkit.data.photos import Photo
     from modelkit.detector.material import Material
-    from modelkit.detector.photos import Photo
 
 # Without the toolchain's packages these files cannot even be imported.
 collect_ignore_glob = [] if importlib.util.find_spec("torch") else ["test_*.py"]
 
 
 def _photo(name: str, boxes: list[list[float]], rng: np.random.Generator) -> Photo:
-    from modelkit.detector.photos import Photo
+    from modelkit.data.photos import Photo
 
     packed = io.BytesIO()
     Image.fromarray(rng.integers(0, 256, (120, 160, 3), dtype=np.uint8)).save(packed, "JPEG")

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from modelkit.data.framing import box_of_crop, crop_of_box
 from modelkit.detector.composites import ellipse, paste_face, replace_face
-from modelkit.detector.framing import box_of_crop, crop_of_box
 
 pytestmark = pytest.mark.toolchain
 

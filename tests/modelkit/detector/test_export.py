@@ -9,7 +9,7 @@ import torch
 
 from modelkit.detector.export import INPUT, OUTPUT, export, input_spec
 from modelkit.detector.network import build
-from modelkit.publishing.half_weights import store_as_half
+from modelkit.graphs.half_weights import store_as_half
 from serving.models.backends import load_backend
 from serving.preprocess import normalise
 

@@ -4,8 +4,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from modelkit.data.photos import Photo
 from modelkit.detector.missing import filled
-from modelkit.detector.photos import Photo
 from modelkit.detector.yunet import decode
 from tests.modelkit.pictures import png
 

@@ -14,7 +14,7 @@ import pytest
 from typer.testing import CliRunner
 
 from cli.models import app
-from modelkit.votes import VOTES
+from modelkit.data.votes import VOTES
 from tests.modelkit.judging.faces import picture, write_folder, write_parquet
 from tests.processes import ROOT
 from tests.tiny_models import classifier_graph, classifier_manifest, detector_graph, detector_manifest, publish

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from modelkit.data.votes import VOTES
 from modelkit.judging.figures import Labels, Truth, by_light, by_size
 from modelkit.judging.metrics import cross_entropy, distribution_error
 from modelkit.judging.pictures import Pictures
-from modelkit.votes import VOTES
 
 SURE = np.eye(7, dtype=np.float32)
 

@@ -10,9 +10,9 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
+from modelkit.data.expressions import DataError
+from modelkit.data.votes import VOTES
 from modelkit.judging.sources import read_pictures
-from modelkit.training.data import DataError
-from modelkit.votes import VOTES
 from tests.modelkit.judging.faces import ANGRY, HAPPY, NEUTRAL, picture, write_folder, write_parquet
 
 

@@ -9,9 +9,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from modelkit.detector.evaluate import Detector
+from modelkit.data.expressions import DataError
+from modelkit.judging.detection import Detector
 from modelkit.judging.whole import Whole, has_faces, read_whole
-from modelkit.training.data import DataError
 from services.ensembler.recipe import DEFAULT_RECIPE, read_recipe
 from tests.modelkit.judging.faces import HAPPY, NEUTRAL, picture, write_folder, write_parquet
 from tests.tiny_models import FACE, detector_graph, detector_manifest, publish

@@ -7,9 +7,9 @@ import onnx
 import pytest
 import torch
 
+from modelkit.graphs.half_weights import LEAST_HALF
 from modelkit.networks.architectures import Symmetric, build
 from modelkit.publishing.export import TOLERANCE, export
-from modelkit.publishing.half_weights import LEAST_HALF
 from modelkit.training.recipes import RECIPES
 from serving.models.backends import load_backend
 

@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from modelkit.publishing.half_weights import store_as_half
+from modelkit.graphs.half_weights import store_as_half
 from serving.repository.manifest import Color, InputSpec, Manifest
 from serving.repository.repository import ModelRepository, StoredModel
 from tests.tiny_models import FACE, classifier_manifest, detector_manifest, publish

@@ -9,7 +9,7 @@ import onnx
 import pytest
 from onnx import TensorProto
 
-from modelkit.publishing.half_weights import store_as_float, store_as_half
+from modelkit.graphs.half_weights import store_as_float, store_as_half
 from modelkit.quantize.graph import blocks, layers, prepare_graph, tail
 from serving.models.backends import load_backend
 from tests.modelkit.quantize.models import classifier, detector

@@ -11,6 +11,7 @@ import pytest
 import torch
 from onnx import TensorProto, helper
 
+from modelkit.data.expressions import DataError
 from modelkit.networks.architectures import Symmetric, build
 from modelkit.publishing.export import export
 from modelkit.quantize import qat
@@ -20,7 +21,6 @@ from modelkit.quantize.network import GraphNetwork
 from modelkit.quantize.places import Rounding, find_places
 from modelkit.quantize.progress import Progress
 from modelkit.quantize.qat import fine_tune
-from modelkit.training.data import DataError
 from serving.models.backends import load_backend
 from serving.models.tuning import probe
 from serving.preprocess import prepare

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from modelkit.detector.photos import Photo
+from modelkit.data.photos import Photo
 from modelkit.training.photographed import photographed
 from tests.modelkit.pictures import png
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
-from modelkit.training.data import ExpressionSet  # noqa: E402
+from modelkit.data.expressions import ExpressionSet  # noqa: E402
 from modelkit.training.targets import judge, loss, softened, targets  # noqa: E402
 from tests.modelkit.recipe import TINY  # noqa: E402
 

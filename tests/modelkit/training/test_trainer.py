@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from modelkit.data.selection import select
 from modelkit.networks.architectures import computes_bfloat16
-from modelkit.training.selection import select
 from modelkit.training.teachers import TrainedTeacher
 from modelkit.training.trainer import CHECKPOINT, DivergedError, ResumeError, Trainer, answer
 from serving.expressions import EXPRESSIONS, Expression

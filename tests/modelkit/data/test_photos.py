@@ -10,8 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from modelkit.detector.photos import digest, read_photos
-from modelkit.training.data import DataError
+from modelkit.data.expressions import DataError
+from modelkit.data.photos import digest, read_photos
 
 pytestmark = pytest.mark.toolchain
 

@@ -38,7 +38,7 @@ class ExpressionSet:
         images: uint8 [N, 48, 48], grey.
         labels: int64 [N], index into `serving.expressions.EXPRESSIONS`; -1 where nobody said.
         names: N names, as the file gives them.
-        votes: int64 [N, 10], what a crowd saw, see `modelkit.votes`; None where nobody was asked.
+        votes: int64 [N, 10], what a crowd saw, see `modelkit.data.votes`; None where nobody was asked.
     """
 
     images: npt.NDArray[np.uint8]

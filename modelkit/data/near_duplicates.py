@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from modelkit.training.data import ExpressionSet
+from modelkit.data.expressions import ExpressionSet
 
 LEAK = 0.90  # what is kept away from training: nearly all pairs here are copies, some are only alike
 SAME = 0.95  # what is taken for one picture: by eye, all pairs here are copies

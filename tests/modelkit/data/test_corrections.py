@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from modelkit.detector.corrections import ADDITIONS, corrected
-from modelkit.detector.photos import Photo
+from modelkit.data.corrections import ADDITIONS, corrected
+from modelkit.data.photos import Photo
 
 pytestmark = pytest.mark.toolchain
 

@@ -17,7 +17,7 @@ import numpy.typing as npt
 import pyarrow.parquet as pq
 from PIL import Image
 
-from modelkit.training.data import DataError
+from modelkit.data.expressions import DataError
 
 MASK_FREE = "without_mask"
 COLUMNS = ("name", "image", "boxes_xyxy")

@@ -15,8 +15,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from modelkit.importing.labels import expression_of
-from modelkit.training.data import DataError
+from modelkit.data.expressions import DataError
+from modelkit.data.names import expression_of
 from serving.expressions import EXPRESSIONS, Expression
 
 VOTES = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt", "unknown", "NF")

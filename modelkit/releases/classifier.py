@@ -13,26 +13,26 @@ import numpy.typing as npt
 import torch
 from tqdm import tqdm
 
-from modelkit.detector.photos import read_photos
+from modelkit.data.expressions import REPORTED, DataError, find_parquet, read_expressions
+from modelkit.data.photos import read_photos
+from modelkit.data.selection import Selection, select
+from modelkit.data.tables import write_table
+from modelkit.data.votes import crowd_majority, crowd_shares, read_votes, votes_for
 from modelkit.judging.evaluate import Request, evaluate
 from modelkit.judging.metrics import confusion_matrix, expression_metrics, fit_temperature
 from modelkit.judging.opinions import classify
-from modelkit.judging.parity import check_classifier
 from modelkit.networks.architectures import Symmetric
 from modelkit.publishing.export import export
 from modelkit.publishing.golden import golden_crops
-from modelkit.publishing.manifests import LOGITS, classifier_manifest, input_spec
+from modelkit.publishing.parity import check_classifier
 from modelkit.publishing.publish import PublishError, publish
 from modelkit.publishing.record import draw_confusion, draw_curves, draw_frontier, training_record
-from modelkit.training.data import REPORTED, DataError, find_parquet, read_expressions
 from modelkit.training.heads import Joined, frontier
+from modelkit.training.manifests import LOGITS, classifier_manifest, input_spec
 from modelkit.training.photographed import photographed
 from modelkit.training.recipes import RECIPES, Recipe
-from modelkit.training.selection import Selection, select
-from modelkit.training.tables import write_table
 from modelkit.training.teachers import PublishedTeacher, Teacher, TrainedTeacher
 from modelkit.training.trainer import Trainer, answer
-from modelkit.votes import crowd_majority, crowd_shares, read_votes, votes_for
 from serving.activation import softmax
 from serving.expressions import EXPRESSIONS
 from serving.models.backends import load_backend
@@ -51,7 +51,7 @@ class Run:
 
     Attributes:
         recipe: every setting.
-        data: see `modelkit.training.data.find_parquet`.
+        data: see `modelkit.data.expressions.find_parquet`.
         folder: `<work dir>/<name>`.
         device: `auto`, `cpu` or `cuda`.
         initial: file to start from, see `modelkit.training.trainer.Trainer`.
@@ -191,7 +191,7 @@ def find_run(
 
     Args:
         name: of the recipe.
-        data: see `modelkit.training.data.find_parquet`.
+        data: see `modelkit.data.expressions.find_parquet`.
         work_dir: the run's folder lies in it.
         device: `auto`, `cpu` or `cuda`.
         initial: weights to start from, see `modelkit.training.trainer.Trainer`.

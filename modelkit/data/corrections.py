@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from modelkit.detector.photos import Photo
+from modelkit.data.photos import Photo
 
 ADDITIONS = Path(__file__).with_name("additions.json")
 

@@ -12,20 +12,20 @@ from typing import Any
 import numpy as np
 import torch
 
+from modelkit.data.expressions import REPORTED, DataError, find_parquet, read_expressions
+from modelkit.data.framing import CROP_MARGIN
+from modelkit.data.photos import read_photos
 from modelkit.detector import export as detector_export
-from modelkit.detector.evaluate import evaluate_detector
-from modelkit.detector.framing import CROP_MARGIN
-from modelkit.detector.photos import read_photos
 from modelkit.importing.classifier import Imported
 from modelkit.importing.errors import CheckpointError
 from modelkit.importing.labels import left_out
 from modelkit.importing.yolo import ImportedDetector
+from modelkit.judging.detection import evaluate_detector
 from modelkit.judging.opinions import classify, report
-from modelkit.judging.parity import MOST_PICTURES, Crops, check_classifier, check_detector, stand_ins
 from modelkit.publishing.export import export
-from modelkit.publishing.manifests import EMBEDDING, INPUT, LOGITS
+from modelkit.publishing.parity import MOST_PICTURES, Crops, check_classifier, check_detector, stand_ins
 from modelkit.publishing.publish import publish
-from modelkit.training.data import REPORTED, DataError, find_parquet, read_expressions
+from modelkit.training.manifests import EMBEDDING, INPUT, LOGITS
 from serving.repository.manifest import (
     Activation,
     Color,

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from modelkit.training.data import ExpressionSet, read_expressions
-from modelkit.training.near_duplicates import LEAK, SAME, conflicting, correlated_pairs, groups
-from modelkit.training.tables import write_table
-from modelkit.votes import read_votes, votes_for
+from modelkit.data.expressions import ExpressionSet, read_expressions
+from modelkit.data.near_duplicates import LEAK, SAME, conflicting, correlated_pairs, groups
+from modelkit.data.tables import write_table
+from modelkit.data.votes import read_votes, votes_for
 
 HELD_BACK = 0.05
 
@@ -43,13 +43,13 @@ class Selection:
 def select(data: Path, evaluation: str, cache: Path, seed: int = 7) -> Selection:
     """Reads `train`, drops what must not be learnt from, and holds a part back.
 
-    Votes of a crowd are kept beside the pictures where `data` has them, see `modelkit.votes.find_votes`.
+    Votes of a crowd are kept beside the pictures where `data` has them, see `modelkit.data.votes.find_votes`.
 
     Dropped: near-duplicates of any picture of the `evaluation` split, and near-duplicates among themselves
     that disagree on the label. The held-back part takes whole groups of near-duplicates.
 
     Args:
-        data: see `modelkit.training.data.find_parquet`.
+        data: see `modelkit.data.expressions.find_parquet`.
         evaluation: name of the split that is reported on, for example `public_test`.
         cache: folder for the result of the search, by the digests of both splits.
         seed: of the choice of the held-back part.

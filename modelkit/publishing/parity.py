@@ -15,7 +15,7 @@ from PIL import Image
 from torch import nn
 
 from modelkit.detector.export import OUTPUT
-from modelkit.publishing.manifests import LOGITS
+from modelkit.training.manifests import LOGITS
 from services.detector.letterbox import letterbox
 from serving.models.backends import load_backend
 from serving.preprocess import encode, floats, normalise, prepare

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from modelkit.detector.framing import BOX_ASPECT, CROP_MARGIN, box_of_crop, crop_of_box
+from modelkit.data.framing import BOX_ASPECT, CROP_MARGIN, box_of_crop, crop_of_box
 
 pytestmark = pytest.mark.toolchain
 

@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 import pytest
 
-from modelkit.publishing.take_bytes import take_bytes
+from modelkit.graphs.take_bytes import take_bytes
 from serving.models.backends import load_backend
 from serving.preprocess import normalise
 from serving.repository.manifest import Color, InputSpec

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from modelkit.detector.framing import CROP_MARGIN
+from modelkit.data.framing import CROP_MARGIN
 from modelkit.training.recipes import Recipe
 from serving.expressions import EXPRESSIONS
 from serving.repository.manifest import Activation, Color, InputSpec, Label, Manifest, OutputSpec, Task

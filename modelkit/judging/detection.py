@@ -11,11 +11,11 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from modelkit.detector.corrections import corrected
-from modelkit.detector.framing import box_of_crop
-from modelkit.detector.photos import Photo, read_photos
+from modelkit.data.corrections import corrected
+from modelkit.data.expressions import ExpressionSet
+from modelkit.data.framing import box_of_crop
+from modelkit.data.photos import Photo, read_photos
 from modelkit.judging.metrics import expression_metrics
-from modelkit.training.data import ExpressionSet
 from services.detector.engine import DetectedFace, find_faces, prepare_images
 from services.detector.letterbox import PAD_VALUE
 from services.detector.nms import iou

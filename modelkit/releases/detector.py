@@ -12,16 +12,16 @@ from typing import Any
 import numpy as np
 import torch
 
-from modelkit.detector.evaluate import Detector, crop_probabilities, evaluate_detector
+from modelkit.data.expressions import REPORTED, find_parquet, read_expressions
+from modelkit.data.photos import read_photos
+from modelkit.data.selection import select
 from modelkit.detector.export import OUTPUT, export, input_spec
 from modelkit.detector.network import build
-from modelkit.detector.photos import read_photos
 from modelkit.detector.train import CHECKPOINT, LOSSES, STARTS
+from modelkit.judging.detection import Detector, crop_probabilities, evaluate_detector
 from modelkit.judging.metrics import fit_temperature
-from modelkit.judging.parity import ExportError, Parity, check_detector
+from modelkit.publishing.parity import ExportError, Parity, check_detector
 from modelkit.publishing.publish import PublishError, publish
-from modelkit.training.data import REPORTED, find_parquet, read_expressions
-from modelkit.training.selection import select
 from serving.expressions import EXPRESSIONS
 from serving.repository.manifest import (
     Activation,

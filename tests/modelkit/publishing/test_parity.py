@@ -16,8 +16,8 @@ from typer.testing import CliRunner
 
 from cli.models import app
 from modelkit.detector.export import input_spec as detector_input
-from modelkit.judging.parity import ExportError, check_classifier, check_detector, stand_ins
-from modelkit.publishing.simplify import simplify
+from modelkit.graphs.simplify import simplify
+from modelkit.publishing.parity import ExportError, check_classifier, check_detector, stand_ins
 from serving.models.backends import load_backend
 from serving.repository.manifest import Color, InputSpec
 from serving.repository.repository import ModelRepository

@@ -12,10 +12,10 @@ import pytest
 from typer.testing import CliRunner
 
 from cli.models import app
+from modelkit.data.expressions import read_expressions
+from modelkit.data.votes import VOTES
 from modelkit.judging.opinions import classify, vote
-from modelkit.training.data import read_expressions
 from modelkit.training.recipes import RECIPES
-from modelkit.votes import VOTES
 from serving.repository.repository import ModelRepository
 from tests.modelkit.recipe import TINY
 

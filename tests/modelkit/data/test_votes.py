@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from modelkit.training.data import DataError
-from modelkit.votes import VOTES, crowd_distribution, crowd_majority, crowd_shares, read_votes, votes_for
+from modelkit.data.expressions import DataError
+from modelkit.data.votes import VOTES, crowd_distribution, crowd_majority, crowd_shares, read_votes, votes_for
 from serving.expressions import EXPRESSIONS, Expression
 
 

@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from modelkit.training.data import ExpressionSet, read_expressions
-from modelkit.training.near_duplicates import LEAK, SAME, conflicting, correlated_pairs, groups
-from modelkit.training.selection import select
+from modelkit.data.expressions import ExpressionSet, read_expressions
+from modelkit.data.near_duplicates import LEAK, SAME, conflicting, correlated_pairs, groups
+from modelkit.data.selection import select
 from tests.modelkit.pictures import crops
 
 pytestmark = pytest.mark.toolchain

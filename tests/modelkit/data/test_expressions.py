@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from modelkit.training.data import DataError, find_parquet, read_expressions
+from modelkit.data.expressions import DataError, find_parquet, read_expressions
 from tests.modelkit.pictures import crops, png, write_crops
 
 pytestmark = pytest.mark.toolchain

@@ -11,11 +11,11 @@ import pytest
 from PIL import Image
 
 from modelkit.detector import dataset
-from modelkit.detector.evaluate import detector_probabilities, evaluate_detector
 from modelkit.detector.pseudo_labels import write_pseudo_labels
-from modelkit.detector.release import export_run, publish_run
 from modelkit.detector.train import STARTS, Settings, train_detector
+from modelkit.judging.detection import detector_probabilities, evaluate_detector
 from modelkit.publishing.publish import PublishError
+from modelkit.releases.detector import export_run, publish_run
 from serving.expressions import EXPRESSIONS
 from serving.repository.repository import ModelRepository
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from modelkit.detector.evaluate import match
+from modelkit.judging.detection import match
 from services.detector.engine import DetectedFace
 
 pytestmark = pytest.mark.toolchain

@@ -1,0 +1,1 @@
+"""ONNX graphs: traced, simplified, given bytes to take, stored small."""
