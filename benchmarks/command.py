@@ -65,6 +65,12 @@ def soak(context: typer.Context) -> None:
 
 
 @app.command(**UNTOUCHED)
+def cancelled(context: typer.Context) -> None:
+    """What a call that its caller gives up leaves in memory, gRPC's part and Ferry's."""
+    pass_on(context, "benchmarks.cancelled.command", "cancelled")
+
+
+@app.command(**UNTOUCHED)
 def gains(context: typer.Context) -> None:
     """What each technique brings and costs."""
     pass_on(context, "benchmarks.gains.command", "gains")

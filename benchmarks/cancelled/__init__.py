@@ -1,0 +1,1 @@
+"""What a call that its caller gives up leaves in memory."""
