@@ -34,7 +34,7 @@ async def _pipeline(request: bytes, context: grpc.aio.ServicerContext[bytes, byt
 async def main(port: int) -> None:
     server = grpc.aio.server()
     for service in ("ferry.v1.Ensembler", "ferry.v1.ExpressionRecognition"):
-        methods = {
+        methods: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {
             "Recognize": grpc.unary_unary_rpc_method_handler(_wait),
             "GetPipeline": grpc.unary_unary_rpc_method_handler(_pipeline),
         }
