@@ -6,8 +6,10 @@ import typer
 
 from cli.ab.command import plan
 from cli.ab.show import report
+from cli.verdicts import Verdicts
 
 app = typer.Typer(
+    cls=Verdicts,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

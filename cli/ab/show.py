@@ -17,12 +17,11 @@ from cli.ab.records import RecordsError, read
 from cli.ab.report import ALPHA, MARGIN, Comparison, Report
 from cli.ab.report import report as judged
 from cli.output import JsonOption, answers, errors, print_json
+from cli.verdicts import NOTHING
 from gateway.routing.table import STABLE
 
 _UNITS = {"m": 60, "h": 3600, "d": 86400, "w": 604800}
 _PICTURES = (".png", ".svg", ".pdf")
-FAILED = 3
-"""Exit status where there is no report: neither a verdict nor the want of one."""
 
 RedisOption = Annotated[
     str,
@@ -50,7 +49,8 @@ def report(
 ) -> None:
     """Say which variant is better, by how much, and how sure that is; as often as you like.
 
-    Exit status: 0 better, 1 not decided, 2 worse or a guardrail broken (errors, degraded answers, p95), 3 no report.
+    Exit status: 0 better, 1 not decided, 2 worse or a guardrail broken (errors, degraded answers, p95), 3 no report,
+    64 bad options.
     """
     for name, value in (("alpha", alpha), ("margin", margin)):
         if not 0 < value < 1:  # so that NaN fails too
@@ -64,7 +64,7 @@ def report(
         found = judged(records, variant or (), against, metric or tuple(Metric), alpha=alpha, margin=margin)
     except RecordsError as error:
         errors.print(f"error: {error}", markup=False, highlight=False, soft_wrap=True)
-        raise typer.Exit(FAILED) from error
+        raise typer.Exit(NOTHING) from error
     if plot is not None:
         from cli.ab.figure import draw
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import typer
 
 from cli.drift.command import baseline, report
+from cli.verdicts import Verdicts
 
 app = typer.Typer(
+    cls=Verdicts,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from cli.drift.counts import read
 from cli.output import JsonOption, answers, errors, print_json
+from cli.verdicts import NOTHING
 from gateway.experiments.drift import LEAST_IMAGES, Baseline
 from gateway.routing.distributions import CELLS, Counts, difference, nothing, psi, two_sample
 from serving.config_file import ConfigFileError, read_config
@@ -19,8 +20,6 @@ from serving.config_file import ConfigFileError, read_config
 CHANGED = 0.25
 """Population stability index from which on it is another population, as is usual in credit scoring."""
 SLIGHT = 0.1
-NOTHING = 3
-"""Exit status where nothing could be compared."""
 
 GatewaysOption = Annotated[
     str, typer.Option(envvar="FERRY_JUDGE_GATEWAYS", help="Metrics of all gateways, HOST:PORT with commas.")
@@ -65,7 +64,8 @@ def report(
 ) -> None:
     """Say how far answers are from the reference window.
 
-    Exit status: 0 alike, 2 changed, 3 nothing to compare: no variant has answered often enough.
+    Exit status: 0 alike, 2 changed, 3 nothing to compare: no variant has answered often enough,
+    64 bad options.
     """
     try:
         stored = read_config(reference, Baseline)

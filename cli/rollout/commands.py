@@ -15,7 +15,7 @@ from cli.output import answers, errors
 from cli.rollout.errors import RolloutError
 from cli.rollout.judge.command import judge
 from cli.rollout.judge.place import ANNOTATION, LocalPlace, PlaceError
-from cli.rollout.judge.state import Phase, State
+from cli.rollout.judge.state import Phase, State, StateError
 from cli.rollout.judge.state import load as load_state
 from cli.rollout.kubectl import Kubectl
 from cli.rollout.standstill import standstills
@@ -207,7 +207,12 @@ def _by_judge(kubectl: Kubectl, table: RoutingTable) -> bool:
 
 def _state(kubectl: Kubectl) -> State:
     annotations = kubectl.get("configmap", CONFIG_MAP)["metadata"].get("annotations") or {}
-    return load_state(annotations.get(ANNOTATION, ""))
+    try:
+        return load_state(annotations.get(ANNOTATION, ""))
+    except StateError as error:
+        raise RolloutError(
+            f"the annotation {ANNOTATION} of ConfigMap {CONFIG_MAP} is no state of a judge: {error}"
+        ) from error
 
 
 def _wait(kubectl: Kubectl, name: str) -> None:

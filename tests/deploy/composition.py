@@ -22,6 +22,7 @@ CONFLICTS: dict[frozenset[str], str] = {
 NEEDS: dict[str, frozenset[str]] = {
     "gateway-api-split": frozenset({"gateway-api"}),
     "judge": frozenset({"canary"}),
+    "judge-redis": frozenset({"judge", "redis"}),
 }
 """Components that are of use, or build, only together with others."""
 ONLY: dict[str, frozenset[str]] = {"gpu-dra": frozenset({"gpu"})}

@@ -9,8 +9,10 @@ from cli.rollout.judge.reading import Counts, quantile_bound
 
 ALPHA = 1e-4
 """Of one look at one guardrail; there is a look every two seconds, with overlapping windows."""
-_LEAST_COMPUTED = 50
-"""Computed answers of the old variant before its p95 is believed."""
+LEAST = 50
+"""Images or answers of the old variant before its rates and its p95 are believed."""
+_UNKNOWN = 0.2
+"""What is tolerated where nothing is known of the old variant; it should have been asked before it is idle."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,19 +31,28 @@ class Limits:
 
 
 def broken(new: Counts, old: Counts, limits: Limits) -> str:
-    """Why the new variant hurts, in words; empty where it does not, or too little was counted to say so."""
+    """Why the new variant hurts, in words; empty where it does not, or too little was counted to say so.
+
+    An old variant that is idle has no rates: not to have failed because nobody asked is no reference.
+    """
     for name, bad, whole, old_bad, old_whole, allowed in (
         ("errors", new.failed, new.asked, old.failed, old.asked, limits.errors),
         ("degraded answers", new.degraded, new.answered, old.degraded, old.answered, limits.degraded),
     ):
-        reference = old_bad / old_whole if old_whole else 0.0
+        if old_whole < LEAST:
+            if whole and tail(min(bad, whole), whole, _UNKNOWN) < ALPHA:
+                return (
+                    f"{name}: {bad / whole:.1%} of {whole:.0f}, more than a fifth; of the old one too little is known"
+                )
+            continue
+        reference = old_bad / old_whole
         if whole and tail(min(bad, whole), whole, min(reference + allowed, 1.0)) < ALPHA:
             return f"{name}: {bad / whole:.1%} of {whole:.0f}, of the old one {reference:.1%}"
     return _slow(new, old, limits)
 
 
 def _slow(new: Counts, old: Counts, limits: Limits) -> str:
-    if sum(old.computed.values()) < _LEAST_COMPUTED:
+    if sum(old.computed.values()) < LEAST:
         return ""
     p95 = quantile_bound(old, 0.95)
     if p95 is None or not math.isfinite(p95):

@@ -5,15 +5,17 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from cli.rollout.judge.decide import Action, Decision, Known, Rules, decide
+from cli.rollout.judge.guardrails import LEAST
 from cli.rollout.judge.labels import Labels
 from cli.rollout.judge.place import ConflictError, Place, PlaceError, Snapshot
-from cli.rollout.judge.reading import Readings, Window
+from cli.rollout.judge.reading import Counts, Readings, Window
 from cli.rollout.judge.sources import Source
 from cli.rollout.judge.state import LEASE_SECONDS, State
 from cli.rollout.weights import with_share
+from gateway.routing.table import STABLE
 from serving.telemetry import metrics
 
 log = logging.getLogger(__name__)
@@ -29,6 +31,22 @@ class _Asked:
 
     since: float = -1.0
     images: float = 0.0
+
+
+@dataclass(slots=True)
+class _Reference:
+    """What stable last did while it was asked: at the last steps of a canary it is idle."""
+
+    pipeline: str = ""
+    counts: Counts = field(default_factory=Counts)
+
+    def of(self, lately: Counts, pipeline: str) -> Counts:
+        """What to compare with: what stable did lately, or, where that is too little, when it was last asked enough."""
+        if pipeline and pipeline != self.pipeline:
+            self.pipeline, self.counts = pipeline, Counts()
+        if lately.asked >= LEAST:
+            self.counts = lately
+        return lately if lately.asked >= LEAST else self.counts
 
 
 class Judge:
@@ -61,6 +79,7 @@ class Judge:
         self._clock = clock
         self._window = Window(WINDOW_SECONDS)
         self._asked = _Asked()
+        self._reference = _Reference()
         for action in Action:
             # A rate misses the first increment of a series that was not there before.
             metrics.JUDGE_ACTIONS.labels(action.value)
@@ -79,7 +98,7 @@ class Judge:
             except ConflictError as error:
                 log.info("somebody else was faster, looking again: %s", error)
             except PlaceError as error:
-                log.warning("the routing table is out of reach: %s", error)
+                log.warning("nothing is judged: %s", error)
                 metrics.JUDGE_BLIND.set(1)
                 break
         return Action.NONE
@@ -108,6 +127,8 @@ class Judge:
 
     def _known(self, before: Snapshot, readings: Readings, now: float) -> Known:
         lately = self._window.since(max(before.state.since, now - WINDOW_SECONDS))
+        pipelines = _agreed(readings)
+        lately[STABLE] = self._reference.of(lately.get(STABLE, Counts()), pipelines.get(STABLE, ""))
         missing = ""
         if not readings.by_process:
             missing = "no gateway answers: " + ", ".join(readings.missing or ("none is known",))
@@ -119,7 +140,7 @@ class Judge:
         return Known(
             now=now,
             shares=before.table.shares,
-            pipelines=_agreed(readings),
+            pipelines=pipelines,
             lately=lately,
             at_step=self._asked.images,
             missing=missing,

@@ -17,9 +17,10 @@ from typing import Any, Protocol
 
 from pydantic import ValidationError
 
-from cli.rollout.judge.state import State, load
+from cli.rollout.judge.state import State, StateError, load
 from cli.rollout.weights import CONFIG_MAP, FILE, render
 from gateway.routing.table import RoutingTable
+from serving.faults import words
 
 ANNOTATION = "ferry/judge"
 """Of the ConfigMap: the judge's state. Not its data: that is mounted into every gateway."""
@@ -84,7 +85,7 @@ class LocalPlace:
             state = self.state_path.read_text() if self.state_path.exists() else ""
         except (OSError, UnicodeDecodeError) as error:
             raise PlaceError(f"{self.path} cannot be read: {error}") from error
-        return Snapshot(_table(text, str(self.path)), load(state), _digest(text, state))
+        return Snapshot(_table(text, str(self.path)), _state(state, str(self.state_path)), _digest(text, state))
 
     def write(self, before: Snapshot, table: RoutingTable, state: State) -> None:
         try:
@@ -132,7 +133,8 @@ class ConfigMapPlace:
         except (KeyError, TypeError):
             raise PlaceError(f"ConfigMap {CONFIG_MAP} has no {FILE}; apply the component canary first") from None
         metadata = found["metadata"]
-        state = load((metadata.get("annotations") or {}).get(ANNOTATION, ""))
+        annotation = (metadata.get("annotations") or {}).get(ANNOTATION, "")
+        state = _state(annotation, f"the annotation {ANNOTATION} of ConfigMap {CONFIG_MAP}")
         return Snapshot(_table(text, f"{FILE} in ConfigMap {CONFIG_MAP}"), state, str(metadata["resourceVersion"]))
 
     def write(self, before: Snapshot, table: RoutingTable, state: State) -> None:
@@ -170,8 +172,23 @@ class ConfigMapPlace:
 def _table(text: str, where: str) -> RoutingTable:
     try:
         return RoutingTable.model_validate(tomllib.loads(text))
-    except (ValidationError, ValueError) as error:
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        field = ".".join(map(str, first["loc"]))
+        raise PlaceError(f"{where} is no routing table: {field}: {words(first)}") from error
+    except ValueError as error:
         raise PlaceError(f"{where} is no routing table: {error}") from error
+
+
+def _state(text: str, where: str) -> State:
+    try:
+        return load(text)
+    except StateError as error:
+        # Not an empty one in its place: what is judged, and who set the present weight, is in it.
+        raise PlaceError(
+            f"{where} is no state of a judge ({error}); nothing is judged until it is mended or removed, with which "
+            "the judge begins anew at the weight that it finds"
+        ) from error
 
 
 def _digest(*texts: str) -> str:

@@ -11,6 +11,10 @@ LEASE_SECONDS = 30.0
 _MOST_EVENTS = 20
 
 
+class StateError(ValueError):
+    """What lies there is no state of a judge, or one of another version."""
+
+
 class Phase(enum.StrEnum):
     """How a judge stands to a pipeline."""
 
@@ -56,11 +60,18 @@ class State:
 
 
 def load(text: str) -> State:
-    """From JSON; what is none is an empty state: a judge then begins anew, at the weight that it finds."""
+    """From JSON; of nothing an empty state.
+
+    Raises:
+        StateError: it is none: a judge that forgot what it had set would take its own weight for a person's, or begin
+            a canary anew that it had taken back.
+    """
+    if not text.strip():
+        return State()
     try:
-        fields = json.loads(text) if text else {}
+        fields = json.loads(text)
         fields["phase"] = Phase(fields.get("phase", Phase.IDLE))
         fields["events"] = tuple((float(time), str(words)) for time, words in fields.get("events", ()))
         return State(**fields)
-    except (ValueError, TypeError, KeyError, AttributeError):
-        return State()
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise StateError(f"{type(error).__name__}: {error}") from error

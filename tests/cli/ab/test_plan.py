@@ -7,6 +7,7 @@ from typer.testing import CliRunner
 
 from cli.ab import app
 from cli.ab.plan import plan
+from cli.verdicts import USAGE
 
 
 def test_harder_questions_need_more_labels() -> None:
@@ -43,7 +44,7 @@ def test_pairs_need_far_fewer() -> None:
 def test_numbers_out_of_range_are_refused_by_name(option: str, value: str) -> None:
     options = {"baseline": "0.84", "effect": "0.03", option: value}
     run = CliRunner().invoke(app, ["plan", *(part for name, text in options.items() for part in (f"--{name}", text))])
-    assert run.exit_code == 2
+    assert run.exit_code == USAGE
     assert f"--{option}" in run.output
 
 

@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from cli.drift import app, command
 from cli.drift.counts import of, read
+from cli.verdicts import NOTHING, USAGE
 from ferry.v1 import ensembler_pb2, types_pb2
 from gateway.experiments.drift import Baseline, DriftWatch
 from gateway.routing.distributions import CELLS, Distributions, difference, nothing, psi, two_sample
@@ -149,10 +150,10 @@ def test_what_cannot_be_compared_is_named(tmp_path, monkeypatch) -> None:
         read(["127.0.0.1:1"])
     monkeypatch.setattr(command, "read", lambda addresses: {"stable": nothing()})
     few = CliRunner().invoke(app, ["baseline", "--gateways", "g:1", "--out", str(tmp_path / "a.json")])
-    assert few.exit_code == 2
+    assert few.exit_code == USAGE
     assert "only 0 computed answers" in few.output
-    assert CliRunner().invoke(app, ["baseline", "--gateways", "g:1", "--out", "a.txt"]).exit_code == 2
-    assert CliRunner().invoke(app, ["baseline", "--gateways", "", "--out", "a.json"]).exit_code == 2
+    assert CliRunner().invoke(app, ["baseline", "--gateways", "g:1", "--out", "a.txt"]).exit_code == USAGE
+    assert CliRunner().invoke(app, ["baseline", "--gateways", "", "--out", "a.json"]).exit_code == USAGE
 
 
 def test_too_few_answers_are_not_taken_for_answers_alike(tmp_path, monkeypatch) -> None:
@@ -160,3 +161,12 @@ def test_too_few_answers_are_not_taken_for_answers_alike(tmp_path, monkeypatch) 
     path = reference(tmp_path, {name: [1] * len(cells) for name, cells in CELLS.items()})
     few = CliRunner().invoke(app, ["report", "--gateways", "g:1", "--baseline", str(path)])
     assert few.exit_code == 3
+
+
+def test_what_goes_wrong_is_never_taken_for_a_change(tmp_path, monkeypatch) -> None:
+    for wrong in (["report", "--gateway", "g:1"], ["repot"], ["--bogus"], ["report"]):
+        assert CliRunner().invoke(app, wrong).exit_code == USAGE
+    away = CliRunner().invoke(app, ["baseline", "--gateways", "127.0.0.1:1", "--out", str(tmp_path / "a.json")])
+    assert away.exit_code == NOTHING
+    assert "127.0.0.1:1" in away.output
+    assert CliRunner().invoke(app, ["--help"]).exit_code == 0

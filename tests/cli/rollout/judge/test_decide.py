@@ -9,7 +9,7 @@ import pytest
 from cli.rollout.judge.decide import Action, Known, Rules, decide
 from cli.rollout.judge.guardrails import Limits, broken, tail
 from cli.rollout.judge.reading import Counts
-from cli.rollout.judge.state import Phase, State, load
+from cli.rollout.judge.state import Phase, State, StateError, load
 
 RULES = Rules(hold=60, least=50)
 NEW, OLD = "c" * 16, "a" * 16
@@ -126,8 +126,25 @@ def test_the_tail_is_that_of_the_binomial() -> None:
     assert tail(2, 100, 0.001) == pytest.approx(1 - 0.999**100 - 100 * 0.001 * 0.999**99, rel=1e-6)
 
 
-def test_a_state_comes_back_and_garbage_is_a_new_one() -> None:
+def test_a_state_comes_back_and_garbage_is_an_error() -> None:
     state = replace(STEPPING, events=((1.0, "a"),), reason="x", holder="h", until=5.0)
     assert load(state.dump()) == state
-    for garbage in ("", "{", "[]", '{"phase": "flying"}', '{"unknown": 1}', "null"):
-        assert load(garbage) == State()
+    assert load("") == State()
+    for garbage in ("{", "[]", '{"phase": "flying"}', '{"unknown": 1}', "null", "0"):
+        with pytest.raises(StateError):
+            load(garbage)
+
+
+def test_an_idle_stable_is_no_stable_without_faults() -> None:
+    limits = Limits(errors=0.02, degraded=0.05)
+    idle = Counts()
+    for of_old in (idle, replace_counts(asked=10, answered=10)):
+        usual = Counts(1000, 40, 1000, 80, {})
+        assert not broken(usual, of_old, limits), "nothing is known that it would be worse than"
+        assert "more than a fifth" in broken(Counts(100, 90, 100, 0, {}), of_old, limits)
+    assert broken(Counts(1000, 90, 1000, 0, {}), Counts(1000, 10, 1000, 0, {}), limits)
+    assert not broken(Counts(1000, 40, 1000, 0, {}), Counts(1000, 40, 1000, 0, {}), limits)
+
+
+def replace_counts(**fields: float) -> Counts:
+    return Counts(**fields)  # type: ignore[arg-type]

@@ -148,6 +148,35 @@ def test_a_canary_steps_up_and_is_taken_back_with_the_first_look_that_shows_it(p
     assert "10.0% held; now 50.0%" in shown.output
 
 
+def test_a_state_that_cannot_be_read_is_said_and_left_as_it_is(page, place, caplog) -> None:
+    kept, port = page
+    clock = Clock()
+    judge = Judge("one", place, Gateways([f"127.0.0.1:{port}"]), RULES, clock=clock)
+    run(judge, clock, kept, 1)
+    place.state_path.write_text("half a sta")
+    assert run(judge, clock, kept, 5, failing=20) == []
+    assert "is no state of a judge" in caplog.text
+    assert str(place.state_path) in caplog.text
+    assert place.state_path.read_text() == "half a sta"
+    place.state_path.unlink()
+    assert run(judge, clock, kept, 1) == [Action.START], "it begins anew where a person has removed it"
+
+
+def test_a_canary_alone_is_compared_with_what_stable_last_did(page, place) -> None:
+    kept, port = page
+    clock = Clock()
+    judge = Judge("one", place, Gateways([f"127.0.0.1:{port}"]), RULES, clock=clock)
+    assert run(judge, clock, kept, 12) == [Action.START, Action.STEP, Action.STEP, Action.FINISH]
+    for _ in range(30):
+        clock.now += 4
+        kept.asked["canary"] += 40
+        assert judge.look() is Action.NONE
+    clock.now += 4
+    kept.asked["canary"] += 40
+    kept.failed += 30
+    assert judge.look() is Action.ROLL_BACK
+
+
 def test_another_judge_goes_on_where_the_first_one_died(page, place) -> None:
     kept, port = page
     clock = Clock()
