@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import signal
 import socket
@@ -124,6 +125,68 @@ def test_what_is_not_there_starts_no_cluster(photo: Path, monkeypatch: pytest.Mo
         assert says in result.output
 
 
+@pytest.mark.parametrize("environment", [False, True])
+def test_where_somebody_named_an_address_no_cluster_is_started(
+    photo: Path, monkeypatch: pytest.MonkeyPatch, environment: bool
+) -> None:
+    monkeypatch.setattr("cli.predict.Cluster", lambda *args: pytest.fail("started a cluster"))
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        where = f"127.0.0.1:{closed.getsockname()[1]}"
+    arguments = ["predict", str(photo), *([] if environment else ["--address", where])]
+    result = run(app, arguments, env={"FERRY_ADDRESS": where} if environment else {})
+    assert result.exit_code == 1
+    assert f"no gateway answers at {where}" in str(result.exception)
+
+
+def test_people_see_each_photo_in_80_columns_as_it_is_answered(address: str, photo: Path) -> None:
+    long = photo.with_name("a" * 90 + ".png")
+    photo.rename(long)
+    result = run(app, ["predict", str(long), "--address", address], env={"COLUMNS": "80"})
+    name, *rest = result.stdout.splitlines()
+    assert name == f"{long}: 1 face, 12 ms, cached"
+    assert all(len(line) <= 80 for line in rest)
+    assert rest[0].startswith("   0  happy 0.75       at 1, 2, ")
+    assert "without efficientnet" in rest[0]
+    assert rest[1].strip() == "arcface 1: happy 0.70"
+
+
+def test_tables_hold_a_row_for_each_face_and_for_what_has_none(
+    address: str, photo: Path, gateway: FakeGateway, tmp_path: Path
+) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet")
+    broken = photo.with_name("broken.jpg")
+    broken.write_bytes(b"not a photo")
+    gateway.item_error = lambda request: (
+        gateway_pb2.ItemError(code=3, message="image: unknown format") if b"not a" in request.image else None
+    )
+    files = [tmp_path / f"out.{suffix}" for suffix in ("csv", "parquet", "jsonl")]
+    options = [part for file in files for part in ("--out", str(file))]
+    result = run(app, ["predict", str(photo.parent), "--address", address, *options])
+    assert result.exit_code == 1
+    with files[0].open(newline="") as file:
+        by_csv = {Path(row["path"]).name: row for row in csv.DictReader(file)}
+    by_parquet = {Path(row["path"]).name: row for row in parquet.read_table(files[1]).to_pylist()}
+    by_line = {Path(row["path"]).name: row for row in map(json.loads, files[2].read_text().splitlines())}
+    assert by_csv.keys() == by_parquet.keys() == by_line.keys() == {"one.png", "broken.jpg"}
+    assert (by_csv["one.png"]["expression"], by_csv["one.png"]["face"]) == ("happy", "0")
+    assert by_parquet["one.png"]["happy"] == pytest.approx(0.7)
+    assert by_parquet["broken.jpg"]["face"] is None
+    assert "unknown format" in by_csv["broken.jpg"]["error"]
+    assert "unknown format" in by_line["broken.jpg"]["error"]
+    assert not list(tmp_path.glob(".*.new"))
+
+
+@pytest.mark.parametrize(("name", "says"), [("a.xls", ".csv"), ("none/a.csv", "cannot be written")])
+def test_a_table_that_cannot_be_written_is_named_before_the_work(
+    address: str, photo: Path, gateway: FakeGateway, tmp_path: Path, name: str, says: str
+) -> None:
+    arguments = ["predict", str(photo), "--address", address, "--out", str(tmp_path / name)]
+    result = run(app, arguments, env={"COLUMNS": "300"})
+    assert result.exit_code == 2
+    assert says in result.output
+    assert not gateway.requests
+
+
 def test_elsewhere_no_cluster_is_started(photo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cli.predict.Cluster", lambda *args: pytest.fail("started a cluster"))
     result = run(app, ["predict", str(photo), "--address", "192.0.2.1.invalid:1"])
@@ -138,16 +201,16 @@ def test_a_signal_stops_the_temporary_cluster(
     cluster, before = Mock(address="127.0.0.1:1"), signal.getsignal(number)
     monkeypatch.setattr("cli.predict.Cluster", lambda *args: cluster)
     monkeypatch.setattr("cli.predict._recognize", lambda *args: signal.raise_signal(number))
-    result = run(app, ["predict", str(photo), "--address", "127.0.0.1:1"])
+    monkeypatch.setattr("ferry.client.Client.status", Mock(side_effect=UnavailableError("nobody", code="UNAVAILABLE")))
+    result = run(app, ["predict", str(photo)])
     assert result.exit_code == 128 + number
     cluster.stop.assert_called_once_with()
     assert signal.getsignal(number) is before
 
 
-def test_without_models_it_says_where_to_look(photo: Path, tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as closed:
-        port = closed.getsockname()[1]
-    result = run(app, ["predict", str(photo), "--address", f"localhost:{port}", "--models-dir", str(tmp_path / "none")])
+def test_without_models_it_says_where_to_look(photo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ferry.client.Client.status", Mock(side_effect=UnavailableError("nobody", code="UNAVAILABLE")))
+    result = run(app, ["predict", str(photo), "--models-dir", str(tmp_path / "none")])
     assert result.exit_code == 1
     assert "starting a temporary one" in result.output
     assert "--models-dir" in str(result.exception)

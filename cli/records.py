@@ -1,0 +1,82 @@
+"""What became of a photo, as data for programs and as lines for people."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from ferry.client import Face, FerryError, ModelOpinion, Recognition
+
+_WIDTH = 80
+"""Columns that lines for people need at most, names of files excepted."""
+
+
+def record(photo: Path, result: Recognition | FerryError) -> dict[str, Any]:
+    """As `--json` has it."""
+    if isinstance(result, FerryError):
+        return {"path": str(photo), "error": str(result), "code": result.code}
+    return {
+        "path": str(photo),
+        "faces": [_face_record(face) for face in result.faces],
+        "image_size": [result.image_size.width, result.image_size.height],
+        "timings_ms": {name.removesuffix("_ms"): value for name, value in asdict(result.timings).items()},
+        "cached": result.cached,
+        "degraded": result.degraded,
+        "variant": result.variant,
+        "request_id": result.request_id,
+    }
+
+
+def lines(photo: Path, result: Recognition | FerryError) -> Iterator[str]:
+    """The photo's name and what became of it, then a line a face, with what each model said below it."""
+    if isinstance(result, FerryError):
+        yield f"{photo}: error"
+        yield from _wrapped(str(result), "    ")
+        return
+    count = {0: "no face", 1: "1 face"}.get(len(result.faces), f"{len(result.faces)} faces")
+    yield f"{photo}: {count}, {result.timings.total_ms:.0f} ms" + (", cached" if result.cached else "")
+    for number, face in enumerate(result.faces):
+        left, top, right, bottom = (f"{edge:.0f}" for edge in face.box.xyxy)
+        said = f"{face.expression} {face.confidence:.2f}"
+        missing = f"  without {', '.join(face.missing_models)}" if face.missing_models else ""
+        yield f"{number:>4}  {said:<15}  at {left}, {top}, {right}, {bottom}{missing}"
+        opinions = ", ".join(_said(opinion) for opinion in face.models)
+        yield from _wrapped(opinions, "      ")
+
+
+def _wrapped(text: str, indent: str) -> list[str]:
+    return textwrap.wrap(
+        text, _WIDTH, initial_indent=indent, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+    )
+
+
+def _said(opinion: ModelOpinion) -> str:
+    return f"{opinion.model.name} {opinion.model.version}: {opinion.expression} {opinion.confidence:.2f}"
+
+
+def _face_record(face: Face) -> dict[str, Any]:
+    return {
+        "box": list(face.box.xyxy),
+        "score": face.score,
+        "expression": face.expression,
+        "confidence": face.confidence,
+        "probabilities": dict(face.probabilities),
+        "models": [_opinion_record(opinion) for opinion in face.models],
+        "degraded": face.degraded,
+        "missing_models": list(face.missing_models),
+    }
+
+
+def _opinion_record(opinion: ModelOpinion) -> dict[str, Any]:
+    return {
+        "name": opinion.model.name,
+        "version": opinion.model.version,
+        "digest": opinion.model.digest,
+        "expression": opinion.expression,
+        "confidence": opinion.confidence,
+        "probabilities": dict(opinion.probabilities),
+        "weight": opinion.weight,
+    }
