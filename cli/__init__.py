@@ -1,0 +1,3 @@
+"""The `ferry` command."""
+
+import serving  # noqa: F401  (says what gRPC and others have to know before they are imported)

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import sys
+import traceback
+from typing import Annotated
 
 import typer
 
 import ferry
-from cli import feedback, monitor, predict, serve, status
+from cli import feedback, jobs, monitor, predict, serve, status
 from cli.cluster.errors import ClusterError
 from cli.lazy import UNTOUCHED, pass_on
 from cli.output import errors
 from ferry.client import FerryError
+
+_debug = False
+_OWN = frozenset({"cli", "ferry", "gateway", "modelkit", "services", "serving"})
 
 app = typer.Typer(
     name="ferry",
@@ -24,11 +29,25 @@ app = typer.Typer(
     "Begin with `ferry predict photo.jpg`, which needs nothing else. Start a cluster for other programs with "
     "`ferry serve`, look at it with `ferry status` and `ferry monitor`.",
 )
+
+
+@app.callback()
+def ferry_command(
+    debug: Annotated[
+        bool, typer.Option("--debug", envvar="FERRY_DEBUG", help="Show where in the program an error comes from.")
+    ] = False,
+) -> None:
+    if debug:
+        global _debug
+        _debug = True
+
+
 app.command()(serve.serve)
 app.command()(predict.predict)
 app.command()(status.status)
 app.command()(monitor.monitor)
 app.command()(feedback.feedback)
+app.add_typer(jobs.app, name="jobs")
 
 # What follows is passed on untouched to commands that are imported only when they are called.
 
@@ -88,23 +107,35 @@ def version() -> None:
 
 
 def main() -> None:
-    """Runs the command line; whatever is expected to go wrong ends in one line and exit code 1."""
+    """Runs the command line; whatever goes wrong ends in one line and exit code 1."""
+    global _debug
+    _debug = False
     try:
         app(prog_name="ferry")
-    except ClusterError as error:
-        if error.log_tail:
+    except Exception as error:
+        if _debug:
+            errors.print(traceback.format_exc(), style="dim", markup=False, highlight=False, end="")
+        if isinstance(error, ClusterError) and error.log_tail:
             errors.print(error.log_tail, style="dim", markup=False, highlight=False)
-        message = str(error)
-    except FerryError as error:
-        message = str(error)
-    except ModuleNotFoundError as error:
-        if not error.name or error.name.split(".")[0] in {"cli", "ferry", "gateway", "modelkit", "services", "serving"}:
-            raise
-        message = f"{error}; {_remedy(error.name)}"
-    except OSError as error:
-        message = str(error)
-    errors.print(f"error: {message}", markup=False, highlight=False, soft_wrap=True)
+        errors.print(f"error: {_said(error)}", markup=False, highlight=False, soft_wrap=True)
     sys.exit(1)
+
+
+def _said(error: Exception) -> str:
+    if isinstance(error, ClusterError | FerryError):
+        return str(error)
+    if isinstance(error, ModuleNotFoundError) and error.name and error.name.split(".")[0] not in _OWN:
+        return f"{error}; {_remedy(error.name)}"
+    if isinstance(error, OSError):
+        return _system(error)
+    return f"unexpected {type(error).__name__}: {error}; `ferry --debug ...` shows where, for a report"
+
+
+def _system(error: OSError) -> str:
+    """In the order in which people say it: which file, and what is wrong with it."""
+    if error.filename is None or error.strerror is None:
+        return str(error)
+    return f"{error.filename}: {error.strerror[:1].lower()}{error.strerror[1:]}"
 
 
 def _remedy(module: str) -> str:

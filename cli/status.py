@@ -31,7 +31,8 @@ def status(
     with credentials(tls_ca, tls_cert, tls_key, api_key).client(address, timeout=5) as client:
         answer = client.status()
     if as_json:
-        print_json({"address": address, **asdict(answer)})
+        variants = [{**asdict(variant), "reason": variant.reason} for variant in answer.variants]
+        print_json({"address": address, **asdict(answer), "variants": variants})
     else:
         _show(address, answer)
     if not all(variant.healthy for variant in answer.variants):
@@ -52,10 +53,10 @@ def _show(address: str, answer: ClusterStatus) -> None:
     for variant in answer.variants:
         health = "healthy" if variant.healthy else "NOT healthy"
         line = f"variant {variant.name}: {health}, {variant.traffic_share:.1%} of the traffic"
+        reason = f"; {variant.reason}" if variant.reason else ""
+        answers.print(line + reason, highlight=False, soft_wrap=True)
         if not variant.models:
-            answers.print(f"{line}; its ensembler has not answered yet", highlight=False)
             continue
-        answers.print(line, highlight=False)
         table = Table("model", "version", "weight", "state", "digest")
         for model in variant.models:
             table.add_row(model.name, model.version or "?", f"{model.weight:g}", _state(model), model.digest[:12])

@@ -107,5 +107,17 @@ class Tls:
         return tuple((field, None if path is None else Path(path)) for field, path in named)
 
 
+_WORDS = {
+    "KEY_VALUES_MISMATCH": "they do not belong together",
+    "NO_START_LINE": "it holds none in PEM",
+    "NO_CERTIFICATE_OR_CRL_FOUND": "it holds none in PEM",
+    "BAD_PASSWORD_READ": "it is encrypted with a password",
+    "BAD_DECRYPT": "it is encrypted with a password",
+    "EE_KEY_TOO_SMALL": "the key is too short for today",
+    "CA_MD_TOO_WEAK": "the signature is too weak for today",
+}
+"""OpenSSL's reasons, as far as people meet them."""
+
+
 def _reason(error: Exception) -> str:
-    return getattr(error, "reason", None) or str(error)
+    return _WORDS.get(getattr(error, "reason", None) or "", "it is no PEM file that OpenSSL can read")

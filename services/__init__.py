@@ -1,0 +1,3 @@
+"""Detector, classifiers and ensembler."""
+
+import serving  # noqa: F401  (says what gRPC and others have to know before they are imported)

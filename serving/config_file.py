@@ -11,6 +11,7 @@ from typing import Annotated, Any, TypeVar
 from pydantic import BaseModel, Field, ValidationError
 
 from ferry.transport import target
+from serving.faults import words
 
 MAX_CONFIG_BYTES = 64 << 10
 
@@ -61,7 +62,7 @@ def parse_config(path: Path, data: bytes, model: type[ModelT]) -> ModelT:
     try:
         return model.model_validate(_parse(path, data))
     except ValidationError as error:
-        problems = "; ".join(_describe(e["loc"], e["msg"]) for e in error.errors(include_url=False))
+        problems = "; ".join(_describe(e["loc"], words(e)) for e in error.errors(include_url=False))
         raise ConfigFileError(f"{path}: {problems}") from error
     except (ValueError, RecursionError) as error:
         raise ConfigFileError(f"{path}: {error}") from error
@@ -87,6 +88,5 @@ def _parse(path: Path, data: bytes) -> Any:
 
 
 def _describe(location: tuple[int | str, ...], message: str) -> str:
-    message = message.removeprefix("Value error, ")
     field = ".".join(str(part) for part in location)
     return f"{field}: {message}" if field else message

@@ -26,6 +26,7 @@ from serving.daemon_thread import any_left
 from serving.health import Health
 from serving.memory import release_promptly, release_regularly
 from serving.rpc import upstream
+from serving.rpc.call_log import calls
 from serving.rpc.certificates import server_credentials
 from serving.rpc.identity import Identity
 from serving.rpc.interceptor import CallInterceptor
@@ -295,6 +296,7 @@ def _serve(service: Service, settings: ServiceSettings) -> int:
     """The exit code."""
     release_promptly()
     logs.configure(service.name, settings.log_level)
+    calls.share = settings.access_log
     tracing.configure(service.name, settings.otlp_endpoint, settings.trace_sample_ratio)
     upstream.configure(settings.tls)
     try:

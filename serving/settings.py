@@ -13,6 +13,7 @@ from pydantic import Field, JsonValue, ValidationError, ValidationInfo, field_va
 from pydantic_settings import BaseSettings, CliApp, SettingsConfigDict, SettingsError
 
 from ferry.tls import Tls
+from serving.faults import words
 
 Port = Annotated[int, Field(ge=0, le=65535)]
 Seconds = Annotated[float, Field(gt=0, le=86400, allow_inf_nan=False)]
@@ -81,6 +82,9 @@ class ServiceSettings(BaseSettings):
     )
     health_port: Port = Field(
         default=0, description="health alone, without TLS, for probes that do not speak it; 0: none"
+    )
+    access_log: Annotated[float, Field(ge=0, le=1)] = Field(
+        default=0.0, description="share of the calls that succeed that get a line in the log; those that fail do anyway"
     )
     otlp_endpoint: str | None = Field(default=None, description="OTLP/gRPC address for traces; none: tracing is off")
     trace_sample_ratio: Annotated[float, Field(ge=0, le=1)] = Field(default=0.1, description="share of traces kept")
@@ -172,7 +176,7 @@ def load(cls: type[SettingsT], arguments: list[str] | None = None) -> SettingsT:
             variable, flag = f"FERRY_{field.upper()}", f"--{field.replace('_', '-')}"
             hidden = problem["type"] == "missing" or field in _secrets(cls)
             got = "" if hidden else f", got {problem.get('input')!r}"
-            print(f"{flag} (or {variable}): {problem['msg']}{got}", file=sys.stderr)
+            print(f"{flag} (or {variable}): {words(problem)}{got}", file=sys.stderr)
     except SettingsError as error:
         print(f"settings: {error}", file=sys.stderr)
     raise SystemExit(2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import subprocess
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from typing import Any
 from cli.rollout.errors import RolloutError
 
 Json = dict[str, Any]
+_KLOG = re.compile(r"[IWEF][0-9]{4} [0-9:.]+ +[0-9]+ ")
 
 
 class Kubectl:
@@ -76,6 +78,13 @@ class Kubectl:
         except FileNotFoundError as error:
             raise RolloutError("kubectl is not on the PATH; install it, or patch the cluster by hand") from error
         if done.returncode != 0:
-            reason = done.stderr.strip() or f"exit code {done.returncode}"
+            reason = _reason(done.stderr) or f"exit code {done.returncode}"
             raise RolloutError(f"{shlex.join(['kubectl', *arguments[:3]])}: {reason}")
         return done.stdout
+
+
+def _reason(stderr: str) -> str:
+    """What kubectl says at the end, without its libraries' log lines before it."""
+    lines = stderr.strip().splitlines()
+    said = [line for line in lines if not _KLOG.match(line)]
+    return "\n".join(said or lines)

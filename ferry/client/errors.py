@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -82,7 +83,7 @@ def from_rpc(error: grpc.RpcError, address: str, request_id: str, mistake: str |
     if code is grpc.StatusCode.UNAVAILABLE and details is None:
         return UnavailableError(
             f"no gateway answers at {address}; start a cluster with `ferry serve`, or give the address of a running "
-            f"one ({message})",
+            f"one ({_plain(message)})",
             code=code.name,
             request_id=request_id,
         )
@@ -130,6 +131,14 @@ def _make(code: grpc.StatusCode, message: str, *, field: str, retry_after: float
             return UnavailableError(message, code=code.name, request_id=request_id)
         case _:
             return FerryError(message, code=code.name, request_id=request_id)
+
+
+def _plain(message: str) -> str:
+    """Of gRPC's chain of errors the last one: what the system said."""
+    if "DNS resolution" in message or "Name or service not known" in message:
+        return "the host's name is not known"
+    said = message.rpartition("connect: ")[2] if "connect: " in message else message.rpartition("last error: ")[2]
+    return re.sub(r"\s*\([0-9]+\)$", "", said.strip())
 
 
 def _details(metadata: Iterable[Any]) -> status_pb2.Status | None:

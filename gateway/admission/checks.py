@@ -12,6 +12,7 @@ from serving.errors import InvalidArgumentError
 from serving.faces import MAX_DETAIL
 from serving.images.header import read_header
 from serving.telemetry import metrics
+from serving.units import sizes_text
 
 MAX_FACE_SIZE = 65536.0
 """Largest options.min_face_size, pixels."""
@@ -112,9 +113,8 @@ class Checks:
             raise self._too_long(len(image))
 
     def _too_long(self, size: int) -> InvalidArgumentError:
-        return InvalidArgumentError(
-            "image", f"is {size} bytes, more than {self._max_bytes}; send a smaller or more compressed copy"
-        )
+        is_, limit = sizes_text(size, self._max_bytes)
+        return InvalidArgumentError("image", f"is {is_}, more than {limit}; send a smaller or more compressed copy")
 
     def _check_options(self, options: ensembler_pb2.RecognizeOptions) -> None:
         if options.max_faces > self._max_faces:

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from starlette.types import Receive, Scope
 
 from gateway.http.problems import BodyError
+from serving.units import size_text
 
 
 class SenderGoneError(Exception):
@@ -79,4 +80,4 @@ class Body:
 
 
 def _too_large(limit: int) -> BodyError:
-    return BodyError(413, f"is larger than {limit} bytes; send a smaller or more compressed copy")
+    return BodyError(413, f"is larger than {size_text(limit)}; send a smaller or more compressed copy")

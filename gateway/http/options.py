@@ -11,35 +11,8 @@ from ferry.v1 import ensembler_pb2, types_pb2
 from gateway.admission.checks import MAX_FACE_SIZE
 from gateway.http.problems import BodyError
 from serving.faces import MAX_DETAIL, MAX_FACES
+from serving.faults import words
 
-_WORDS = {
-    "missing": "is missing",
-    "extra_forbidden": "is not known here",
-    "json_invalid": "is no valid JSON",
-    "json_type": "is no valid JSON",
-    "less_than_equal": "must be at most {le}",
-    "greater_than_equal": "must be at least {ge}",
-    "greater_than": "must be more than {gt}",
-    "too_short": "must hold at least {min_length}",
-    "too_long": "must hold at most {max_length}",
-    "string_too_short": "must not be empty",
-    "string_too_long": "must have at most {max_length} characters",
-    "string_pattern_mismatch": "does not have the form {pattern}",
-    "string_type": "must be a string",
-    "literal_error": "must be one of {expected}",
-    "bool_parsing": "must be true or false",
-    "bool_type": "must be true or false",
-    "int_parsing": "must be a whole number",
-    "int_type": "must be a whole number",
-    "int_from_float": "must be a whole number",
-    "float_parsing": "must be a number",
-    "float_type": "must be a number",
-    "finite_number": "must be a finite number",
-    "model_type": "must be an object",
-    "model_attributes_type": "must be an object",
-    "list_type": "must be a list",
-}
-"""By the kind of fault; pydantic's own words are written for programmers."""
 _VOTES = {"soft": types_pb2.VOTE_SOFT, "hard": types_pb2.VOTE_HARD}
 
 
@@ -81,7 +54,9 @@ class Options(BaseModel):
     def to_proto(self) -> ensembler_pb2.RecognizeOptions:
         """The message, without what belongs to the request."""
         message = ensembler_pb2.RecognizeOptions()
-        for name, value in self.model_dump(exclude={"bypass_cache", "timeout"}, exclude_defaults=True).items():
+        for name, value in self.model_dump(
+            exclude={"bypass_cache", "timeout", "time_to_live"}, exclude_defaults=True
+        ).items():
             setattr(message, name, _VOTES[value] if name == "vote" else value)
         return message
 
@@ -91,6 +66,14 @@ class QueryOptions(Options):
 
     timeout: Annotated[float, Field(gt=0, le=86400, allow_inf_nan=False)] | None = Field(
         default=None, description="Seconds until the answer must be there; the gateway has its own limit besides."
+    )
+
+
+class JobOptions(QueryOptions):
+    """And how long a job's result is kept."""
+
+    time_to_live: Annotated[float, Field(ge=1, le=86400, allow_inf_nan=False)] | None = Field(
+        default=None, description="Seconds that the result is kept; by default 3600."
     )
 
 
@@ -107,11 +90,4 @@ def first_fault(faults: Sequence[Any]) -> tuple[str, str]:
         faults: as pydantic lists them.
     """
     first = faults[0]
-    where = ".".join(str(part) for part in first["loc"])
-    words = _WORDS.get(first["type"])
-    return where, str(first["msg"]) if words is None else words.format_map(_Known(first.get("ctx", {})))
-
-
-class _Known(dict[str, Any]):
-    def __missing__(self, key: str) -> str:
-        return "?"
+    return ".".join(str(part) for part in first["loc"]), words(first)

@@ -16,8 +16,9 @@ from opentelemetry import trace
 from prometheus_client import Histogram
 
 from ferry.transport import STATUS_DETAILS_KEY
-from serving.errors import DeadlineError, RefusedError, ServiceError, UnimplementedError
+from serving.errors import DeadlineError, InvalidArgumentError, RefusedError, ServiceError, UnimplementedError
 from serving.rpc import context as request_context
+from serving.rpc.call_log import calls
 from serving.rpc.context import REQUEST_ID_KEY, RequestContext
 from serving.rpc.identity import Identity
 from serving.rpc.limits import Limits
@@ -58,7 +59,18 @@ class Call:
     A class and not a generator: it is on the way of every call, four times for an image.
     """
 
-    __slots__ = ("_attached", "_caller", "_context", "_method", "_request", "_span", "_started", "_timer", "_token")
+    __slots__ = (
+        "_attached",
+        "_caller",
+        "_context",
+        "_method",
+        "_request",
+        "_span",
+        "_started",
+        "_timer",
+        "_token",
+        "_wrong",
+    )
 
     def __init__(self, method: Method, caller: Identity, context: Context) -> None:
         self._method = method
@@ -77,6 +89,7 @@ class Call:
         )
         self._token: Token[RequestContext | None] = request_context.current.set(self._request)
         self._span = self._attached = None
+        self._wrong = ""
         if tracing.enabled():
             self._span = self._start_span(metadata)
             self._attached = trace_context.attach(trace.set_span_in_context(self._span))
@@ -105,6 +118,7 @@ class Call:
                 return False
             failure = self._failure(error)
             status = failure.code
+            self._wrong = failure.field if isinstance(failure, InvalidArgumentError) else ""
             refusal = end(self._context, failure, (REQUEST_ID_KEY, self._request.request_id))
             # This frame is part of the error's traceback: it must not keep the error.
             del failure, error
@@ -129,6 +143,9 @@ class Call:
         return ServiceError(f"internal error; look for request id {self._request.request_id} in the logs")
 
     def _end(self, status: grpc.StatusCode) -> None:
+        seconds = time.monotonic() - self._started
+        # Before the request's context goes: the line has its id.
+        calls.ended(self._method.path, status, seconds, self._wrong)
         span = self._span
         if span is not None:
             if span.is_recording():
@@ -139,7 +156,7 @@ class Call:
         if self._attached is not None:
             trace_context.detach(self._attached)
         request_context.current.reset(self._token)
-        self._method.observe(status, time.monotonic() - self._started)
+        self._method.observe(status, seconds)
 
     def _start_span(self, metadata: dict[str, str]) -> trace.Span:
         unsampled = tracing.unsampled(metadata)

@@ -33,6 +33,9 @@ _named: ContextVar[Identity | None] = ContextVar("ferry_named", default=None)
 """Who the metadata of the call in this task named; gRPC runs interceptors and handler in one task."""
 
 
+_REFLECTION = "/grpc.reflection."
+
+
 class CallInterceptor(grpc.aio.ServerInterceptor):
     """Wraps the methods of the services that it is told of.
 
@@ -94,7 +97,8 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             lane.calls.enter(asyncio.current_task())
             if own and not self.ready:
                 raise _not_ready()
-            if own and self._identify is not None:
+            # What is offered is told to those alone who may use it.
+            if (own or method.startswith(_REFLECTION)) and self._identify is not None:
                 _named.set(self._identify(texts(handler_call_details.invocation_metadata)))
         except ServiceError as error:
             return self._refusal(method, error) if own else _aside_refusal(error)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 import traceback
+from datetime import datetime
 from types import TracebackType
 
 from opentelemetry import trace
@@ -18,6 +19,10 @@ _MAX_CAUSES = 8
 class Formatter(JsonFormatter):
     """Of an exception its kind and where it came from, and so of what caused it; never its message, which can quote
     what a caller sent. Where a message is known to be harmless, whoever logs it says it."""
+
+    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: N802
+        """With milliseconds and the zone."""
+        return datetime.fromtimestamp(record.created).astimezone().isoformat(timespec="milliseconds")
 
     def formatException(  # noqa: N802
         self, ei: tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
@@ -49,7 +54,6 @@ def configure(service: str, level: str) -> None:
             ["asctime", "levelname", "name", "message"],
             rename_fields={"asctime": "time", "levelname": "level", "name": "logger"},
             static_fields={"service": service},
-            datefmt="%Y-%m-%dT%H:%M:%S%z",
         )
     )
     handler.addFilter(_Correlate())

@@ -136,6 +136,19 @@ VERDICT_WORSE = Gauge(
     "ferry_verdict_worse", "1 while a variant is worse than stable by a metric, beyond chance.", ("variant", "metric")
 )
 FEEDBACK = Counter("ferry_feedback_total", "Labels for earlier answers, by status.", ("status",))
+JOBS = Counter(
+    "ferry_jobs_total",
+    "Jobs, by what became of them: submitted, repeated (an idempotency key that is known), refused (no room), "
+    "succeeded, failed, cancelled, lost (gateways died while they worked on it), expired (it has waited too long).",
+    ("result",),
+)
+JOBS_WAITING = Gauge("ferry_jobs_waiting", "Jobs of the cluster that wait or are worked on.")
+JOB_BYTES = Gauge("ferry_job_bytes", "Bytes in Redis that jobs and their results take, about.")
+JOB_SECONDS = Histogram(
+    "ferry_job_seconds",
+    "Time from the submission of a job to its result.",
+    buckets=(0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 7200, 86400),
+)
 CACHE_REQUESTS = Counter("ferry_cache_requests_total", "Look-ups in the result cache.", ("tier", "result"))
 DEGRADED = Counter("ferry_degraded_total", "Answers that a model is missing from.", ("model",))
 CASCADE_FACES = Counter(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 import urllib.error
 import urllib.request
@@ -16,6 +17,8 @@ _MARKER = "rpc_server_call_duration_seconds"
 _LIMIT = 8 << 20
 _TIMEOUT = 1.0
 _MOST_AT_ONCE = 16
+_MOST_ADDRESSES = 256
+"""Of all names together; more processes than that are not looked at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,12 +86,27 @@ def scrape(ports: Sequence[int], host: str = "127.0.0.1") -> list[Scrape]:
 
 
 def scrape_all(endpoints: Sequence[str]) -> list[Scrape]:
-    """As `scrape`, of any `host:port`."""
+    """As `scrape`, of any `host:port`; of a name, every address that it stands for."""
     if not endpoints:
         return []
-    with ThreadPoolExecutor(min(len(endpoints), _MOST_AT_ONCE)) as pool:
-        found = pool.map(fetch, endpoints)
+    with ThreadPoolExecutor(_MOST_AT_ONCE) as pool:
+        known = [address for found in pool.map(_addresses, endpoints) for address in found]
+        found = pool.map(fetch, known[:_MOST_ADDRESSES])
         return [parse(endpoint, text) for endpoint, text in found if _MARKER in text]
+
+
+def _addresses(endpoint: str) -> list[str]:
+    """One where `endpoint` names an address, none where nobody knows the name."""
+    host, _, port = endpoint.rpartition(":")
+    try:
+        known = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)
+    except (OSError, ValueError):
+        return []
+    hosts = dict.fromkeys(str(info[4][0]) for info in known)
+    # A name of this machine has two addresses, and one process behind them.
+    if host == "localhost":
+        return [endpoint]
+    return [f"[{one}]:{port}" if ":" in one else f"{one}:{port}" for one in hosts]
 
 
 def parse(endpoint: str, text: str) -> Scrape:

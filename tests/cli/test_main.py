@@ -117,3 +117,26 @@ def test_light_commands_import_no_model_runtime() -> None:
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "[]"
+
+
+def test_errors_are_a_line_and_show_where_on_request(ferry_here: Ferry, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise KeyError("teapot")
+
+    monkeypatch.setattr("cli.status.credentials", broken)
+    plain = ferry_here("status")
+    assert plain.returncode == 1
+    assert plain.stderr.splitlines() == [
+        "error: unexpected KeyError: 'teapot'; `ferry --debug ...` shows where, for a report"
+    ]
+    assert "Traceback" in ferry_here("--debug", "status").stderr
+
+
+def test_a_file_is_named_before_what_is_wrong_with_it(ferry_here: Ferry, monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(*_: object, **__: object) -> None:
+        raise FileNotFoundError(2, "No such file or directory", "models/a.onnx")
+
+    monkeypatch.setattr("cli.status.credentials", missing)
+    said = ferry_here("status")
+    assert said.stderr.strip() == "error: models/a.onnx: no such file or directory"
+    assert "Traceback" in ferry_here("--debug", "status").stderr

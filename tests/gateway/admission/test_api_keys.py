@@ -6,8 +6,10 @@ import asyncio
 import hashlib
 from pathlib import Path
 
+import grpc
 import pytest
 import trustme
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from ferry.client import AsyncClient, Client, FerryError
 from gateway.admission import api_keys
@@ -107,3 +109,19 @@ def test_files_that_do_not_fit_are_named_and_not_repeated(tmp_path: Path, conten
 async def test_a_gateway_does_not_start_without_its_file(start_gateway, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(ApiKeysError, match="cannot be read"):
         await start_gateway(api_keys=tmp_path / "none")
+
+
+async def test_what_is_offered_is_told_to_callers_with_a_key_alone(start_gateway, file) -> None:  # type: ignore[no-untyped-def]
+    gateway = await start_gateway(api_keys=file)
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{gateway.port}") as channel:
+        stub = reflection_pb2_grpc.ServerReflectionStub(channel)
+
+        async def ask(*metadata: tuple[str, str]) -> list[str]:
+            asked = iter([reflection_pb2.ServerReflectionRequest(list_services="")])
+            answer = await stub.ServerReflectionInfo(asked, metadata=metadata, timeout=20).read()
+            return [service.name for service in answer.list_services_response.service]
+
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await ask()
+        assert caught.value.code() is grpc.StatusCode.UNAUTHENTICATED
+        assert "ferry.v1.ExpressionRecognition" in await ask(("authorization", "Bearer s3cret"))

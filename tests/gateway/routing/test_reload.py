@@ -67,7 +67,7 @@ async def test_a_file_that_cannot_be_used_changes_nothing_and_is_said_once(track
         seen = looks[0]
         await eventually(lambda: looks[0] >= seen + 3)
     (record,) = [record for record in caplog.records if record.levelno == logging.ERROR]
-    assert "variants.0.address: Field required" in record.getMessage()
+    assert "variants.0.address: is missing" in record.getMessage()
     assert set(await variants_of(gateway)) == {"canary"}
     tracks.path.unlink()
     seen = looks[0]

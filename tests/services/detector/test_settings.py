@@ -16,10 +16,10 @@ def test_the_budget_for_decoding_is_in_bytes(monkeypatch: pytest.MonkeyPatch) ->
 @pytest.mark.parametrize(
     ("variable", "value", "says"),
     [
-        ("FERRY_DECODE_BUDGET", "40", "greater than or equal to 1048576"),
-        ("FERRY_DECODE_BUDGET", "lots", "valid integer"),
+        ("FERRY_DECODE_BUDGET", "40", "must be at least 1048576"),
+        ("FERRY_DECODE_BUDGET", "lots", "must be a whole number"),
         ("FERRY_DECODE_BUDGET", str(100 << 20), "less than the 280000000 bytes that a photo of max_megapixels takes"),
-        ("FERRY_MAX_WAITING_BYTES", "0", "greater than or equal to 1"),
+        ("FERRY_MAX_WAITING_BYTES", "0", "must be at least 1"),
         ("FERRY_PIXEL_BUDGET", "40", "set decode_budget"),
     ],
 )

@@ -127,7 +127,7 @@ def test_deep_json_is_refused(tmp_path: Path) -> None:
         pytest.param("recipe.toml", b"vote = '\xff'", "utf-8", id="not UTF-8"),
         pytest.param("recipe.json", b"{", "line 1", id="broken JSON"),
         pytest.param("recipe.json", b"9" * 60_000, "digits", id="JSON number of many digits"),
-        pytest.param("recipe.json", b"[1]", "valid dictionary", id="JSON list"),
+        pytest.param("recipe.json", b"[1]", "must be an object", id="JSON list"),
         pytest.param("recipe.json", b'{"detector_weight": NaN}', "detector_weight", id="JSON NaN"),
     ],
 )
@@ -160,5 +160,5 @@ def test_a_bad_recipe_stops_the_start(tmp_path: Path) -> None:
     path.write_text(GOOD.replace("1.5", "nan"))
     code, errors = outcome(["-m", "services.ensembler", "--port", "0", "--recipe", str(path)])
     assert code == 2
-    assert f"--recipe (or FERRY_RECIPE): {path}: classifiers.1.weight: Input should be a finite number" in errors
+    assert f"--recipe (or FERRY_RECIPE): {path}: classifiers.1.weight: must be a finite number" in errors
     assert "Traceback" not in errors
