@@ -55,6 +55,21 @@ def serve(
     redis_url: Annotated[
         str | None, typer.Option(metavar="URL", help="A Redis for the cache, instead of the embedded Valkey.")
     ] = None,
+    jobs: Annotated[bool, typer.Option("--jobs/--no-jobs", help="Take images that are recognised later.")] = True,
+    jobs_redis_url: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="A Redis for jobs alone (noeviction), instead of a second embedded Valkey."),
+    ] = None,
+    jobs_key: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="FERRY_JOBS_KEY",
+            metavar="FILE",
+            help="Key that encrypts jobs; needed with --jobs-redis-url, so that they outlive this cluster.",
+            exists=True,
+            dir_okay=False,
+        ),
+    ] = None,
     batch_size: Annotated[int | None, typer.Option(min=1, max=64, help="Most rows of one model run.")] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads of one model run.")] = None,
     runs: Annotated[int | None, typer.Option(min=1, help="Runs of one model at once.")] = None,
@@ -97,8 +112,8 @@ def serve(
     """Start a cluster on this machine and keep it running until Ctrl-C.
 
     Gateway, ensembler, detector and one service for each classifier run in one process, or in one each, with an
-    embedded Valkey as the Redis of the result cache. What dies is started again. Ctrl-C lets every call finish; a
-    second one does not.
+    embedded Valkey as the Redis of the result cache and one for jobs. What dies is started again. Ctrl-C lets every
+    call finish; a second one does not.
     """
     if processes is None:
         processes = 0 if replicas else DEFAULT_PROCESSES
@@ -117,6 +132,9 @@ def serve(
             engine_cache=engine_cache,
             cache=cache_enabled,
             redis_url=redis_url,
+            jobs=jobs,
+            jobs_redis_url=jobs_redis_url,
+            jobs_key=jobs_key,
             batch_size=batch_size,
             threads=threads,
             runs=runs,

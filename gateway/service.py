@@ -48,6 +48,7 @@ from serving.server import Service
 
 if TYPE_CHECKING:
     from gateway.http.server import HttpServer
+    from gateway.jobs.jobs import Jobs
 
 # A string: the class is generic in its stubs only.
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
@@ -76,6 +77,7 @@ class GatewayService(Service, gateway_pb2_grpc.ExpressionRecognitionServicer):
         self._checks = Checks(settings)
         self._store = _store(settings) if settings.cache_enabled or settings.record_exposures else None
         self._experiments = _experiments(settings, self._store)
+        self._kept_jobs = _jobs(settings, self._checks)
         self._cache = _cache(settings, self._store) if settings.cache_enabled else None
         self._routing = None if settings.routing_file is None else RoutingFile(settings.routing_file)
         self._drift = None
@@ -130,6 +132,8 @@ class GatewayService(Service, gateway_pb2_grpc.ExpressionRecognitionServicer):
             self._following.append(asyncio.create_task(follow))
         if self._drift is not None:
             self._following.append(asyncio.create_task(self._drift.run(self._counts)))
+        if self._kept_jobs is not None:
+            await self._kept_jobs.start(self._recognizer.recognize, self._admission, lambda: self._admission.busy)
 
     def identify(self, metadata: Mapping[str, str]) -> Identity | None:
         if self._api_keys is None:
@@ -146,6 +150,8 @@ class GatewayService(Service, gateway_pb2_grpc.ExpressionRecognitionServicer):
             await asyncio.sleep(_LOOK_SECONDS)
 
     async def stop(self) -> None:
+        if self._kept_jobs is not None:
+            await self._kept_jobs.stop()
         for task in self._following:
             task.cancel()
         await asyncio.gather(*self._following, return_exceptions=True)
@@ -253,6 +259,30 @@ class GatewayService(Service, gateway_pb2_grpc.ExpressionRecognitionServicer):
         accepted = len(problems) - len(refusals)
         return gateway_pb2.SubmitFeedbackBatchResponse(accepted=accepted, refusals=refusals)
 
+    async def SubmitJob(  # noqa: N802
+        self, request: gateway_pb2.SubmitJobRequest, context: Context
+    ) -> gateway_pb2.SubmitJobResponse:
+        jobs, hints = self._jobs, self._hints(context)
+        with self._admission.admit(Call(1, request.ByteSize(), caller())):
+            return gateway_pb2.SubmitJobResponse(job_id=await jobs.submit(request, hints, caller()))
+
+    async def GetJob(  # noqa: N802
+        self, request: gateway_pb2.GetJobRequest, context: Context
+    ) -> gateway_pb2.GetJobResponse:
+        return await self._jobs.get(request.job_id, caller())
+
+    async def CancelJob(  # noqa: N802
+        self, request: gateway_pb2.CancelJobRequest, context: Context
+    ) -> gateway_pb2.CancelJobResponse:
+        await self._jobs.cancel(request.job_id, caller())
+        return gateway_pb2.CancelJobResponse()
+
+    @property
+    def _jobs(self) -> Jobs:
+        if self._kept_jobs is None:
+            raise UnimplementedError("this cluster takes no jobs; FERRY_JOBS_REDIS_URL turns that on. Use Recognize")
+        return self._kept_jobs
+
     @property
     def _feedback(self) -> Feedback:
         if self._experiments is None:
@@ -276,19 +306,10 @@ class GatewayService(Service, gateway_pb2_grpc.ExpressionRecognitionServicer):
     def _hints(self, context: Context) -> Hints:
         return read_hints(context.invocation_metadata() or (), allow_forced=self._settings.allow_forced_variant)
 
-    # The rest of the contract has its place; a caller learns at once that this version does not fill it.
+    # This one has its place in the contract; a caller learns at once that this version does not fill it.
 
     def RecognizeStream(self, request_iterator: Any, context: Context) -> NoReturn:  # noqa: N802
         raise UnimplementedError("RecognizeStream is not served by this version; send frames with Recognize")
-
-    async def SubmitJob(self, request: gateway_pb2.SubmitJobRequest, context: Context) -> NoReturn:  # noqa: N802
-        raise UnimplementedError("jobs are not served by this version; use Recognize or RecognizeBatch")
-
-    async def GetJob(self, request: gateway_pb2.GetJobRequest, context: Context) -> NoReturn:  # noqa: N802
-        raise UnimplementedError("jobs are not served by this version; use Recognize or RecognizeBatch")
-
-    async def CancelJob(self, request: gateway_pb2.CancelJobRequest, context: Context) -> NoReturn:  # noqa: N802
-        raise UnimplementedError("jobs are not served by this version; use Recognize or RecognizeBatch")
 
 
 async def _open_http(settings: GatewaySettings, calls: LocalCalls, able: Callable[[], bool]) -> HttpServer:
@@ -311,6 +332,23 @@ def _store(settings: GatewaySettings) -> StoreClient | None:
         retry_interval=settings.redis_retry_interval,
         failed=count_error,
     )
+
+
+def _jobs(settings: GatewaySettings, checks: Checks) -> Jobs | None:
+    if settings.jobs_redis_url is None or settings.jobs_key is None:
+        return None
+    # Here and not above: who does not use it does not load it.
+    from gateway.jobs.cipher import Cipher
+    from gateway.jobs.jobs import Jobs
+
+    store = StoreClient(
+        settings.jobs_redis_url,
+        timeout=settings.jobs_redis_timeout,
+        connections=settings.redis_connections,
+        failures=settings.redis_failures,
+        retry_interval=settings.redis_retry_interval,
+    )
+    return Jobs(store, settings, checks, Cipher(settings.jobs_key))
 
 
 def _experiments(settings: GatewaySettings, store: StoreClient | None) -> Experiments | None:

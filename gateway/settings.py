@@ -29,6 +29,14 @@ class GatewaySettings(ServiceSettings):
     port: Port = Field(default=50051, description="gRPC port")
     http_port: Port = Field(default=0, description="HTTP beside gRPC; 0: none")
     http_page: bool = Field(default=True, description="a page for browsers at / of the HTTP port")
+    public_port: Port = Field(
+        default=0, description="gRPC port that people reach this gateway by, for the page; 0: the one it listens on"
+    )
+    http_hosts: frozenset[str] = Field(
+        default=frozenset(),
+        description="names that browsers reach the HTTP port by, besides addresses and this machine's own names, where "
+        "it listens on this machine alone and callers need no key; as JSON or with commas",
+    )
     metrics_endpoints: Annotated[str, AfterValidator(_endpoints)] = Field(
         default="",
         max_length=4096,
@@ -102,6 +110,29 @@ class GatewaySettings(ServiceSettings):
         default=frozenset(), description="names of callers who may label the answers of others, as JSON or with commas"
     )
 
+    jobs_redis_url: str | None = Field(
+        default=None,
+        pattern=r"^(redis|rediss|unix)://",
+        description="a Redis for jobs alone, which forgets nothing by itself (noeviction); none: no jobs are taken",
+        json_schema_extra=SECRET,
+    )
+    jobs_key: Path | None = Field(
+        default=None,
+        validate_default=True,
+        description="file of keys that encrypt jobs, 64 hexadecimal digits a line; the first one seals, all open",
+    )
+    jobs_redis_timeout: Seconds = Field(default=2.0, description="seconds to connect, to send and to read, each")
+    jobs_concurrency: int = Field(
+        default=2, ge=1, le=256, description="jobs worked on at once while no caller is served; while one is: 1"
+    )
+    jobs_most: int = Field(
+        default=10_000, ge=2, le=1 << 24, description="jobs in Redis, results included; a caller with a name: half"
+    )
+    jobs_bytes: int = Field(
+        default=128 << 20, ge=1 << 16, le=1 << 40, description="bytes of jobs in Redis; a caller with a name: half"
+    )
+    jobs_wait: Seconds = Field(default=86400.0, description="seconds that a job may wait for its result")
+
     drift_baseline: Path | None = Field(
         default=None,
         description="file of `ferry drift baseline` that answers are compared with; none: they are not",
@@ -121,6 +152,18 @@ class GatewaySettings(ServiceSettings):
     max_in_flight_bytes: int = Field(
         default=512 << 20, ge=1 << 20, le=1 << 36, description="bytes of images held at once, over all calls"
     )
+
+    @property
+    def grpc_public_port(self) -> int:
+        """The port that others are told of."""
+        return self.public_port or self.port
+
+    @field_validator("jobs_key")
+    @classmethod
+    def _goes_with_the_jobs(cls, key: Path | None, info: ValidationInfo) -> Path | None:
+        if key is None and info.data.get("jobs_redis_url") is not None:
+            raise ValueError("is needed with jobs_redis_url: what lies there is encrypted")
+        return key
 
     @field_validator("record_exposures")
     @classmethod

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -65,9 +67,9 @@ def plan(settings: ClusterSettings, folder: Path) -> list[ProcessSpec]:
     classifier_addresses = {name: addresses[f"classifier-{name}"] for name in settings.classifiers}
     recipe_path.write_text(recipe(settings, addresses["detector"], classifier_addresses))
 
-    cache_flags, specs = _cache(settings, folder)
+    store_flags, specs = _stores(settings, folder)
     flags: dict[str, tuple[int, str, list[str]]] = {
-        "gateway": (GATEWAY, "gateway", ["--ensembler-address", addresses["ensembler"], *cache_flags]),
+        "gateway": (GATEWAY, "gateway", ["--ensembler-address", addresses["ensembler"], *store_flags]),
         "ensembler": (ENSEMBLER, "services.ensembler", ["--recipe", str(recipe_path)]),
         "detector": (MODELS, "services.detector", ["--model", settings.detector, *_model_flags(settings)]),
     }
@@ -91,8 +93,8 @@ def _whole(settings: ClusterSettings, folder: Path) -> list[ProcessSpec]:
     recipe_path = folder / "recipe.json"
     here = dict.fromkeys(settings.classifiers, _NOWHERE)
     recipe_path.write_text(recipe(settings, _NOWHERE, here))
-    cache_flags, specs = _cache(settings, folder)
-    flags = ["--recipe", str(recipe_path), *cache_flags, *_model_flags(settings)]
+    store_flags, specs = _stores(settings, folder)
+    flags = ["--recipe", str(recipe_path), *store_flags, *_model_flags(settings)]
     if shares:
         # Together as many runs as there are CPUs.
         flags.append("--reuse-port")
@@ -146,8 +148,30 @@ def _ports(host: str, first: int, count: int, option: str, next_free: Callable[[
     return ports.following(host, first, count, option) if first else [next_free() for _ in range(count)]
 
 
+def _stores(settings: ClusterSettings, folder: Path) -> tuple[list[str], list[ProcessSpec]]:
+    """The gateway's flags for cache and jobs, and the embedded Valkeys where there are any."""
+    cache_flags, cache_specs = _cache(settings, folder)
+    job_flags, job_specs = _jobs(settings, folder)
+    return [*cache_flags, *job_flags], [*cache_specs, *job_specs]
+
+
+def _jobs(settings: ClusterSettings, folder: Path) -> tuple[list[str], list[ProcessSpec]]:
+    if not settings.jobs:
+        return [], []
+    key = settings.jobs_key
+    if key is None:
+        key = folder / "jobs.key"
+        key.touch(mode=0o600)
+        key.write_text(secrets.token_hex(32))
+    specs = []
+    url = settings.jobs_redis_url
+    if url is None:
+        specs.append(valkey_spec(folder, CACHE, name="valkey-jobs", forgets=False))
+        url = specs[0].address
+    return ["--jobs-redis-url", url, "--jobs-key", str(key.resolve())], specs
+
+
 def _cache(settings: ClusterSettings, folder: Path) -> tuple[list[str], list[ProcessSpec]]:
-    """The gateway's flags, and the embedded Valkey where there is one."""
     if not settings.cache:
         return ["--no-cache-enabled"], []
     if settings.redis_url is not None:
@@ -206,7 +230,9 @@ def _with_http(gateway: ProcessSpec, others: Sequence[ProcessSpec], settings: Cl
         (port,) = ports.following(settings.host, settings.http_port, 1, "--http-port")
     else:
         (port,) = ports.free(1)
-    endpoints = ",".join(other.metrics for other in others)
+    # A judge that runs beside the cluster, say.
+    more = os.environ.get("FERRY_METRICS_ENDPOINTS", "")
+    endpoints = ",".join(filter(None, (*(other.metrics for other in others), more)))
     command = (*gateway.command, "--http-port", str(port), "--metrics-endpoints", endpoints)
     return replace(gateway, command=command, http=f"{connectable(settings.host)}:{port}")
 

@@ -40,6 +40,9 @@ class ClusterSettings:
         cache: whether answers are cached.
         redis_url: a Redis for the cache; None: an embedded Valkey, unless `embedded_redis` is False.
         embedded_redis: False: without a `redis_url` the cache lives in the gateway's memory only.
+        jobs: whether images are taken that are recognised later.
+        jobs_redis_url: a Redis for them alone; None: an embedded Valkey.
+        jobs_key: file of the key that encrypts them; None: one for the time of this cluster.
         batch_size: rows of one model run; None: the services' own default.
         threads: threads of one model run; None: the services' own default.
         runs: runs of one model at once; None: the services' own default.
@@ -67,6 +70,9 @@ class ClusterSettings:
     cache: bool = True
     redis_url: str | None = None
     embedded_redis: bool = True
+    jobs: bool = False
+    jobs_redis_url: str | None = None
+    jobs_key: Path | None = None
     batch_size: int | None = None
     threads: int | None = None
     runs: int | None = None
@@ -85,8 +91,7 @@ class ClusterSettings:
             raise ValueError("a cluster needs a classifier")
         if self.vote not in {"soft", "hard"}:
             raise ValueError(f"vote is soft or hard, not {self.vote!r}")
-        if self.redis_url is not None and not self.redis_url.startswith(REDIS_SCHEMES):
-            raise ValueError(f"the redis_url must begin with one of {', '.join(REDIS_SCHEMES)}")
+        self._check_redis()
         weights = {self.detector: self.detector_weight, **self.classifiers}
         for name, weight in weights.items():
             if not (math.isfinite(weight) and weight >= 0):
@@ -103,6 +108,13 @@ class ClusterSettings:
                 raise ValueError(f"there are no replicas of {service!r}; choose from {', '.join(sorted(known))}")
             if not 1 <= count <= MAX_REPLICAS:
                 raise ValueError(f"replicas of {service}: 1 to {MAX_REPLICAS}, not {count}")
+
+    def _check_redis(self) -> None:
+        for name, url in (("redis_url", self.redis_url), ("jobs_redis_url", self.jobs_redis_url)):
+            if url is not None and not url.startswith(REDIS_SCHEMES):
+                raise ValueError(f"the {name} must begin with one of {', '.join(REDIS_SCHEMES)}")
+        if self.jobs and self.jobs_redis_url is not None and self.jobs_key is None:
+            raise ValueError("jobs_redis_url needs jobs_key: jobs that outlive this cluster need a key that does")
 
     def replicas_of(self, service: str, *, classifier: bool = False) -> int:
         """How many processes of `service`; for a classifier, its own number comes before that of all classifiers."""

@@ -152,6 +152,17 @@ def question(image: Image, options: Options, *, shrink: bool = False) -> Questio
     return Question(gateway_pb2.RecognizeRequest(image=data, options=given, bypass_cache=bypass_cache), size)
 
 
+def submission(
+    image: Image, options: Options, *, time_to_live: float | None, idempotency_key: str, shrink: bool
+) -> gateway_pb2.SubmitJobRequest:
+    """For a job; raises as `question`."""
+    request = question(image, options, shrink=shrink).message
+    message = gateway_pb2.SubmitJobRequest(request=request, idempotency_key=idempotency_key)
+    if time_to_live is not None:
+        message.time_to_live.FromMilliseconds(int(time_to_live * 1000))
+    return message
+
+
 def labels(given: Iterable[Label]) -> Iterator[gateway_pb2.SubmitFeedbackBatchRequest]:
     """The messages for labels, as many in each as a cluster takes.
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from google.rpc import code_pb2
+
 from ferry.client.results import (
     Box,
     CacheStatus,
     ClusterStatus,
     Face,
+    Job,
     LoadFailure,
     ModelOpinion,
     ModelVersion,
@@ -68,6 +71,21 @@ def status(message: gateway_pb2.GetStatusResponse) -> ClusterStatus:
             memory_entries=message.cache.memory_entries,
             memory_bytes=message.cache.memory_bytes,
         ),
+    )
+
+
+def job(job_id: str, message: gateway_pb2.GetJobResponse) -> Job:
+    """How a job stands."""
+    failed = message.HasField("error")
+    return Job(
+        job_id=job_id,
+        state=gateway_pb2.GetJobResponse.State.Name(message.state).removeprefix("STATE_").lower()
+        if message.state in gateway_pb2.GetJobResponse.State.values()
+        else f"state_{message.state}",
+        result=recognition(message.response) if message.HasField("response") else None,
+        error=message.error.message if failed else "",
+        code=code_pb2.Code.Name(message.error.code) if failed else "",
+        expire_time=message.expire_time.ToMilliseconds() / 1000,
     )
 
 

@@ -151,6 +151,29 @@ class Label(_Plain):
 
 
 @dataclass(frozen=True, slots=True)
+class Job(_Plain):
+    """An image that is recognised later."""
+
+    job_id: str
+    """Names it, 32 hexadecimal digits; the request_id of its answer, too."""
+    state: str
+    """queued, running, succeeded, failed or cancelled."""
+    result: Recognition | None
+    """The answer, where it succeeded."""
+    error: str
+    """Why there is none, where it failed; else empty."""
+    code: str
+    """Name of the gRPC status of `error`; else empty."""
+    expire_time: float
+    """When it is forgotten at the latest, Unix time in seconds."""
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing more will become of it."""
+        return self.state not in {"queued", "running"}
+
+
+@dataclass(frozen=True, slots=True)
 class LoadFailure(_Plain):
     """A version that a service should serve and cannot load; the one that it has goes on."""
 
@@ -184,6 +207,16 @@ class VariantStatus(_Plain):
     healthy: bool
     fingerprint: str
     models: tuple[PipelineModel, ...]
+
+    @property
+    def reason(self) -> str:
+        """Why it is not healthy, in words; empty where it is."""
+        if self.healthy:
+            return ""
+        if not self.models:
+            return "its ensembler does not answer, or has not been asked yet"
+        away = [model.name for model in self.models if not model.available]
+        return f"no answer from {', '.join(away)}" if away else "its ensembler does not answer any more"
 
 
 @dataclass(frozen=True, slots=True)

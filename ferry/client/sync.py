@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
@@ -17,7 +18,7 @@ from ferry.client.diagnosis import Endpoint
 from ferry.client.errors import FerryError
 from ferry.client.images import Image
 from ferry.client.options import Options
-from ferry.client.results import ClusterStatus, Label, Recognition
+from ferry.client.results import ClusterStatus, Job, Label, Recognition
 from ferry.tls import Tls
 from ferry.transport import channel_options, target
 from ferry.v1 import gateway_pb2, gateway_pb2_grpc
@@ -161,6 +162,57 @@ class Client:
             refused += calls.refusals(answer, first, call.request_id)
             first += len(message.feedback)
         return refused
+
+    def submit_job(
+        self,
+        image: Image,
+        *,
+        time_to_live: float | None = None,
+        idempotency_key: str | None = None,
+        timeout: float | None = None,
+        shrink: bool = False,
+        **options: Unpack[Options],
+    ) -> str:
+        """Has an image recognised later, when callers leave room; `job` says what became of it.
+
+        Args:
+            image: as for `recognize`.
+            time_to_live: seconds that the result is kept, 1 to 86,400; None: an hour.
+            idempotency_key: the same key gives the same job, however often it is submitted; None: a new one, so that a
+                call that is sent again by itself makes no second job.
+            timeout: seconds.
+            shrink: as for `recognize`; boxes are in pixels of the smaller copy.
+            options: see `Options`.
+
+        Returns:
+            The job's id.
+
+        Raises:
+            FerryError: or one of its kinds, such as OverloadedError.
+        """
+        key = idempotency_key or secrets.token_hex(16)
+        message = calls.submission(image, options, time_to_live=time_to_live, idempotency_key=key, shrink=shrink)
+        call = self._call(timeout, None, len(message.request.image))
+        answer = self._ask(self._stub.SubmitJob, message, call)
+        return answer.job_id
+
+    def job(self, job_id: str, *, timeout: float | None = None) -> Job:
+        """How a job stands, with its result when it is done.
+
+        Raises:
+            FerryError: or one of its kinds; code NOT_FOUND: there is none of this caller's, or its time is over.
+        """
+        message = gateway_pb2.GetJobRequest(job_id=job_id)
+        return convert.job(job_id, self._ask(self._stub.GetJob, message, self._call(timeout)))
+
+    def cancel_job(self, job_id: str, *, timeout: float | None = None) -> None:
+        """Stops a job; one that has finished stays as it is.
+
+        Raises:
+            FerryError: as `job`.
+        """
+        message = gateway_pb2.CancelJobRequest(job_id=job_id)
+        self._ask(self._stub.CancelJob, message, self._call(timeout))
 
     def status(self, *, timeout: float | None = None) -> ClusterStatus:
         """Which variants, models and pipelines serve at present.

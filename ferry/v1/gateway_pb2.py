@@ -28,7 +28,7 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16\x66\x65rry/v1/gateway.proto\x12\x08\x66\x65rry.v1\x1a\x18\x66\x65rry/v1/ensembler.proto\x1a\x14\x66\x65rry/v1/types.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"d\n\x10RecognizeRequest\x12\r\n\x05image\x18\x01 \x01(\x0c\x12+\n\x07options\x18\x02 \x01(\x0b\x32\x1a.ferry.v1.RecognizeOptions\x12\x14\n\x0c\x62ypass_cache\x18\x03 \x01(\x08\"\x83\x02\n\x11RecognizeResponse\x12\x1d\n\x05\x66\x61\x63\x65s\x18\x01 \x03(\x0b\x32\x0e.ferry.v1.Face\x12\'\n\nimage_size\x18\x02 \x01(\x0b\x32\x13.ferry.v1.ImageSize\x12&\n\x06models\x18\x03 \x03(\x0b\x32\x16.ferry.v1.ModelVersion\x12\"\n\x07timings\x18\x04 \x01(\x0b\x32\x11.ferry.v1.Timings\x12\x0e\n\x06\x63\x61\x63hed\x18\x05 \x01(\x08\x12\x10\n\x08\x64\x65graded\x18\x06 \x01(\x08\x12\x0f\n\x07variant\x18\x07 \x01(\t\x12\x13\n\x0b\x66ingerprint\x18\x08 \x01(\t\x12\x12\n\nrequest_id\x18\t \x01(\t\"S\n\x14RecognizeManyRequest\x12+\n\x07request\x18\x01 \x01(\x0b\x32\x1a.ferry.v1.RecognizeRequest\x12\x0e\n\x06images\x18\x02 \x01(\r\"\x87\x01\n\x15RecognizeManyResponse\x12\r\n\x05index\x18\x01 \x01(\r\x12/\n\x08response\x18\x02 \x01(\x0b\x32\x1b.ferry.v1.RecognizeResponseH\x00\x12$\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x13.ferry.v1.ItemErrorH\x00\x42\x08\n\x06result\"E\n\x15RecognizeBatchRequest\x12,\n\x08requests\x18\x01 \x03(\x0b\x32\x1a.ferry.v1.RecognizeRequest\"\x88\x01\n\x16RecognizeBatchResponse\x12\r\n\x05index\x18\x01 \x01(\r\x12/\n\x08response\x18\x02 \x01(\x0b\x32\x1b.ferry.v1.RecognizeResponseH\x00\x12$\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x13.ferry.v1.ItemErrorH\x00\x42\x08\n\x06result\"9\n\tItemError\x12\x0c\n\x04\x63ode\x18\x01 \x01(\x05\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\r\n\x05\x66ield\x18\x03 \x01(\t\"W\n\x16RecognizeStreamRequest\x12\x10\n\x08\x66rame_id\x18\x01 \x01(\x04\x12+\n\x07request\x18\x02 \x01(\x0b\x32\x1a.ferry.v1.RecognizeRequest\"\xa4\x01\n\x17RecognizeStreamResponse\x12\x10\n\x08\x66rame_id\x18\x01 \x01(\x04\x12/\n\x08response\x18\x02 \x01(\x0b\x32\x1b.ferry.v1.RecognizeResponseH\x00\x12$\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x13.ferry.v1.ItemErrorH\x00\x12\x16\n\x0e\x64ropped_frames\x18\x04 \x01(\rB\x08\n\x06result\"p\n\x10SubmitJobRequest\x12+\n\x07request\x18\x01 \x01(\x0b\x32\x1a.ferry.v1.RecognizeRequest\x12/\n\x0ctime_to_live\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"#\n\x11SubmitJobResponse\x12\x0e\n\x06job_id\x18\x01 \x01(\t\"\x1f\n\rGetJobRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\"\xc4\x02\n\x0eGetJobResponse\x12-\n\x05state\x18\x01 \x01(\x0e\x32\x1e.ferry.v1.GetJobResponse.State\x12-\n\x08response\x18\x02 \x01(\x0b\x32\x1b.ferry.v1.RecognizeResponse\x12\"\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x13.ferry.v1.ItemError\x12/\n\x0b\x65xpire_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x7f\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x10\n\x0cSTATE_QUEUED\x10\x01\x12\x11\n\rSTATE_RUNNING\x10\x02\x12\x13\n\x0fSTATE_SUCCEEDED\x10\x03\x12\x10\n\x0cSTATE_FAILED\x10\x04\x12\x13\n\x0fSTATE_CANCELLED\x10\x05\"\"\n\x10\x43\x61ncelJobRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\"\x13\n\x11\x43\x61ncelJobResponse\"\x12\n\x10GetStatusRequest\"\xa6\x01\n\x11GetStatusResponse\x12\x15\n\rferry_version\x18\x01 \x01(\t\x12)\n\x08variants\x18\x02 \x03(\x0b\x32\x17.ferry.v1.VariantStatus\x12$\n\x05\x63\x61\x63he\x18\x03 \x01(\x0b\x32\x15.ferry.v1.CacheStatus\x12)\n\x06uptime\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\"\x82\x01\n\rVariantStatus\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x15\n\rtraffic_share\x18\x02 \x01(\x02\x12&\n\x07\x65ntries\x18\x03 \x03(\x0b\x32\x15.ferry.v1.RecipeEntry\x12\x13\n\x0b\x66ingerprint\x18\x04 \x01(\t\x12\x0f\n\x07healthy\x18\x05 \x01(\x08\"e\n\x0b\x43\x61\x63heStatus\x12\x0f\n\x07\x65nabled\x18\x01 \x01(\x08\x12\x17\n\x0fredis_available\x18\x02 \x01(\x08\x12\x16\n\x0ememory_entries\x18\x03 \x01(\x04\x12\x14\n\x0cmemory_bytes\x18\x04 \x01(\x04\"i\n\x15SubmitFeedbackRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x12\n\nface_index\x18\x02 \x01(\r\x12(\n\nexpression\x18\x03 \x01(\x0e\x32\x14.ferry.v1.Expression\"\x18\n\x16SubmitFeedbackResponse\"O\n\x1aSubmitFeedbackBatchRequest\x12\x31\n\x08\x66\x65\x65\x64\x62\x61\x63k\x18\x01 \x03(\x0b\x32\x1f.ferry.v1.SubmitFeedbackRequest\"\\\n\x1bSubmitFeedbackBatchResponse\x12\x10\n\x08\x61\x63\x63\x65pted\x18\x01 \x01(\r\x12+\n\x08refusals\x18\x02 \x03(\x0b\x32\x19.ferry.v1.FeedbackRefusal\"D\n\x0f\x46\x65\x65\x64\x62\x61\x63kRefusal\x12\r\n\x05index\x18\x01 \x01(\r\x12\"\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x13.ferry.v1.ItemError2\xae\x06\n\x15\x45xpressionRecognition\x12\x44\n\tRecognize\x12\x1a.ferry.v1.RecognizeRequest\x1a\x1b.ferry.v1.RecognizeResponse\x12T\n\rRecognizeMany\x12\x1e.ferry.v1.RecognizeManyRequest\x1a\x1f.ferry.v1.RecognizeManyResponse(\x01\x30\x01\x12U\n\x0eRecognizeBatch\x12\x1f.ferry.v1.RecognizeBatchRequest\x1a .ferry.v1.RecognizeBatchResponse0\x01\x12Z\n\x0fRecognizeStream\x12 .ferry.v1.RecognizeStreamRequest\x1a!.ferry.v1.RecognizeStreamResponse(\x01\x30\x01\x12\x44\n\tSubmitJob\x12\x1a.ferry.v1.SubmitJobRequest\x1a\x1b.ferry.v1.SubmitJobResponse\x12;\n\x06GetJob\x12\x17.ferry.v1.GetJobRequest\x1a\x18.ferry.v1.GetJobResponse\x12\x44\n\tCancelJob\x12\x1a.ferry.v1.CancelJobRequest\x1a\x1b.ferry.v1.CancelJobResponse\x12\x44\n\tGetStatus\x12\x1a.ferry.v1.GetStatusRequest\x1a\x1b.ferry.v1.GetStatusResponse\x12S\n\x0eSubmitFeedback\x12\x1f.ferry.v1.SubmitFeedbackRequest\x1a .ferry.v1.SubmitFeedbackResponse\x12\x62\n\x13SubmitFeedbackBatch\x12$.ferry.v1.SubmitFeedbackBatchRequest\x1a%.ferry.v1.SubmitFeedbackBatchResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16\x66\x65rry/v1/gateway.proto\x12\x08\x66\x65rry.v1\x1a\x18\x66\x65rry/v1/ensembler.proto\x1a\x14\x66\x65rry/v1/types.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"d\n\x10RecognizeRequest\x12\r\n\x05image\x18\x01 \x01(\x0c\x12+\n\x07options\x18\x02 \x01(\x0b\x32\x1a.ferry.v1.RecognizeOptions\x12\x14\n\x0c\x62ypass_cache\x18\x03 \x01(\x08\"\x83\x02\n\x11RecognizeResponse\x12\x1d\n\x05\x66\x61\x63\x65s\x18\x01 \x03(\x0b\x32\x0e.ferry.v1.Face\x12\'\n\nimage_size\x18\x02 \x01(\x0b\x32\x13.ferry.v1.ImageSize\x12&\n\x06models\x18\x03 \x03(\x0b\x32\x16.ferry.v1.ModelVersion\x12\"\n\x07timings\x18\x04 \x01(\x0b\x32\x11.ferry.v1.Timings\x12\x0e\n\x06\x63\x61\x63hed\x18\x05 \x01(\x08\x12\x10\n\x08\x64\x65graded\x18\x06 \x01(\x08\x12\x0f\n\x07variant\x18\x07 \x01(\t\x12\x13\n\x0b\x66ingerprint\x18\x08 \x01(\t\x12\x12\n\nrequest_id\x18\t \x01(\t\"S\n\x14RecognizeManyRequest\x12+\n\x07request\x18\x01 \x01(\x0b\x32\x1a.ferry.v1.RecognizeRequest\x12\x0e\n\x06images\x18\x02 \x01(\r\"\x87\x01\n\x15RecognizeManyResponse\x12\r\n\x05index\x18\x01 \x01(\r\x12/\n\x08response\x18\x02 \x01(\x0b\x32\x1b.ferry.v1.RecognizeResponseH\x00\x12$\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x13.ferry.v1.ItemErrorH\x00\x42\x08\n\x06result\"E\n\x15RecognizeBatchRequest\x12,\n\x08requests\x18\x01 \x03(\x0b\x32\x1a.ferry.v1.RecognizeRequest\"\x88\x01\n\x16RecognizeBatchResponse\x12\r\n\x05index\x18\x01 \x01(\r\x12/\n\x08response\x18\x02 \x01(\x0b\x32\x1b.ferry.v1.RecognizeResponseH\x00\x12$\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x13.ferry.v1.ItemErrorH\x00\x42\x08\n\x06result\"9\n\tItemError\x12\x0c\n\x04\x63ode\x18\x01 \x01(\x05\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\r\n\x05\x66ield\x18\x03 \x01(\t\"W\n\x16RecognizeStreamRequest\x12\x10\n\x08\x66rame_id\x18\x01 \x01(\x04\x12+\n\x07request\x18\x02 \x01(\x0b\x32\x1a.ferry.v1.RecognizeRequest\"\xa4\x01\n\x17RecognizeStreamResponse\x12\x10\n\x08\x66rame_id\x18\x01 \x01(\x04\x12/\n\x08response\x18\x02 \x01(\x0b\x32\x1b.ferry.v1.RecognizeResponseH\x00\x12$\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x13.ferry.v1.ItemErrorH\x00\x12\x16\n\x0e\x64ropped_frames\x18\x04 \x01(\rB\x08\n\x06result\"\x89\x01\n\x10SubmitJobRequest\x12+\n\x07request\x18\x01 \x01(\x0b\x32\x1a.ferry.v1.RecognizeRequest\x12/\n\x0ctime_to_live\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x17\n\x0fidempotency_key\x18\x03 \x01(\t\"#\n\x11SubmitJobResponse\x12\x0e\n\x06job_id\x18\x01 \x01(\t\"\x1f\n\rGetJobRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\"\xc4\x02\n\x0eGetJobResponse\x12-\n\x05state\x18\x01 \x01(\x0e\x32\x1e.ferry.v1.GetJobResponse.State\x12-\n\x08response\x18\x02 \x01(\x0b\x32\x1b.ferry.v1.RecognizeResponse\x12\"\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x13.ferry.v1.ItemError\x12/\n\x0b\x65xpire_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x7f\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x10\n\x0cSTATE_QUEUED\x10\x01\x12\x11\n\rSTATE_RUNNING\x10\x02\x12\x13\n\x0fSTATE_SUCCEEDED\x10\x03\x12\x10\n\x0cSTATE_FAILED\x10\x04\x12\x13\n\x0fSTATE_CANCELLED\x10\x05\"\"\n\x10\x43\x61ncelJobRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\"\x13\n\x11\x43\x61ncelJobResponse\"\x12\n\x10GetStatusRequest\"\xa6\x01\n\x11GetStatusResponse\x12\x15\n\rferry_version\x18\x01 \x01(\t\x12)\n\x08variants\x18\x02 \x03(\x0b\x32\x17.ferry.v1.VariantStatus\x12$\n\x05\x63\x61\x63he\x18\x03 \x01(\x0b\x32\x15.ferry.v1.CacheStatus\x12)\n\x06uptime\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\"\x82\x01\n\rVariantStatus\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x15\n\rtraffic_share\x18\x02 \x01(\x02\x12&\n\x07\x65ntries\x18\x03 \x03(\x0b\x32\x15.ferry.v1.RecipeEntry\x12\x13\n\x0b\x66ingerprint\x18\x04 \x01(\t\x12\x0f\n\x07healthy\x18\x05 \x01(\x08\"e\n\x0b\x43\x61\x63heStatus\x12\x0f\n\x07\x65nabled\x18\x01 \x01(\x08\x12\x17\n\x0fredis_available\x18\x02 \x01(\x08\x12\x16\n\x0ememory_entries\x18\x03 \x01(\x04\x12\x14\n\x0cmemory_bytes\x18\x04 \x01(\x04\"i\n\x15SubmitFeedbackRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x12\n\nface_index\x18\x02 \x01(\r\x12(\n\nexpression\x18\x03 \x01(\x0e\x32\x14.ferry.v1.Expression\"\x18\n\x16SubmitFeedbackResponse\"O\n\x1aSubmitFeedbackBatchRequest\x12\x31\n\x08\x66\x65\x65\x64\x62\x61\x63k\x18\x01 \x03(\x0b\x32\x1f.ferry.v1.SubmitFeedbackRequest\"\\\n\x1bSubmitFeedbackBatchResponse\x12\x10\n\x08\x61\x63\x63\x65pted\x18\x01 \x01(\r\x12+\n\x08refusals\x18\x02 \x03(\x0b\x32\x19.ferry.v1.FeedbackRefusal\"D\n\x0f\x46\x65\x65\x64\x62\x61\x63kRefusal\x12\r\n\x05index\x18\x01 \x01(\r\x12\"\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x13.ferry.v1.ItemError2\xae\x06\n\x15\x45xpressionRecognition\x12\x44\n\tRecognize\x12\x1a.ferry.v1.RecognizeRequest\x1a\x1b.ferry.v1.RecognizeResponse\x12T\n\rRecognizeMany\x12\x1e.ferry.v1.RecognizeManyRequest\x1a\x1f.ferry.v1.RecognizeManyResponse(\x01\x30\x01\x12U\n\x0eRecognizeBatch\x12\x1f.ferry.v1.RecognizeBatchRequest\x1a .ferry.v1.RecognizeBatchResponse0\x01\x12Z\n\x0fRecognizeStream\x12 .ferry.v1.RecognizeStreamRequest\x1a!.ferry.v1.RecognizeStreamResponse(\x01\x30\x01\x12\x44\n\tSubmitJob\x12\x1a.ferry.v1.SubmitJobRequest\x1a\x1b.ferry.v1.SubmitJobResponse\x12;\n\x06GetJob\x12\x17.ferry.v1.GetJobRequest\x1a\x18.ferry.v1.GetJobResponse\x12\x44\n\tCancelJob\x12\x1a.ferry.v1.CancelJobRequest\x1a\x1b.ferry.v1.CancelJobResponse\x12\x44\n\tGetStatus\x12\x1a.ferry.v1.GetStatusRequest\x1a\x1b.ferry.v1.GetStatusResponse\x12S\n\x0eSubmitFeedback\x12\x1f.ferry.v1.SubmitFeedbackRequest\x1a .ferry.v1.SubmitFeedbackResponse\x12\x62\n\x13SubmitFeedbackBatch\x12$.ferry.v1.SubmitFeedbackBatchRequest\x1a%.ferry.v1.SubmitFeedbackBatchResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -53,38 +53,38 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RECOGNIZESTREAMREQUEST']._serialized_end=1092
   _globals['_RECOGNIZESTREAMRESPONSE']._serialized_start=1095
   _globals['_RECOGNIZESTREAMRESPONSE']._serialized_end=1259
-  _globals['_SUBMITJOBREQUEST']._serialized_start=1261
-  _globals['_SUBMITJOBREQUEST']._serialized_end=1373
-  _globals['_SUBMITJOBRESPONSE']._serialized_start=1375
-  _globals['_SUBMITJOBRESPONSE']._serialized_end=1410
-  _globals['_GETJOBREQUEST']._serialized_start=1412
-  _globals['_GETJOBREQUEST']._serialized_end=1443
-  _globals['_GETJOBRESPONSE']._serialized_start=1446
-  _globals['_GETJOBRESPONSE']._serialized_end=1770
-  _globals['_GETJOBRESPONSE_STATE']._serialized_start=1643
-  _globals['_GETJOBRESPONSE_STATE']._serialized_end=1770
-  _globals['_CANCELJOBREQUEST']._serialized_start=1772
-  _globals['_CANCELJOBREQUEST']._serialized_end=1806
-  _globals['_CANCELJOBRESPONSE']._serialized_start=1808
-  _globals['_CANCELJOBRESPONSE']._serialized_end=1827
-  _globals['_GETSTATUSREQUEST']._serialized_start=1829
-  _globals['_GETSTATUSREQUEST']._serialized_end=1847
-  _globals['_GETSTATUSRESPONSE']._serialized_start=1850
-  _globals['_GETSTATUSRESPONSE']._serialized_end=2016
-  _globals['_VARIANTSTATUS']._serialized_start=2019
-  _globals['_VARIANTSTATUS']._serialized_end=2149
-  _globals['_CACHESTATUS']._serialized_start=2151
-  _globals['_CACHESTATUS']._serialized_end=2252
-  _globals['_SUBMITFEEDBACKREQUEST']._serialized_start=2254
-  _globals['_SUBMITFEEDBACKREQUEST']._serialized_end=2359
-  _globals['_SUBMITFEEDBACKRESPONSE']._serialized_start=2361
-  _globals['_SUBMITFEEDBACKRESPONSE']._serialized_end=2385
-  _globals['_SUBMITFEEDBACKBATCHREQUEST']._serialized_start=2387
-  _globals['_SUBMITFEEDBACKBATCHREQUEST']._serialized_end=2466
-  _globals['_SUBMITFEEDBACKBATCHRESPONSE']._serialized_start=2468
-  _globals['_SUBMITFEEDBACKBATCHRESPONSE']._serialized_end=2560
-  _globals['_FEEDBACKREFUSAL']._serialized_start=2562
-  _globals['_FEEDBACKREFUSAL']._serialized_end=2630
-  _globals['_EXPRESSIONRECOGNITION']._serialized_start=2633
-  _globals['_EXPRESSIONRECOGNITION']._serialized_end=3447
+  _globals['_SUBMITJOBREQUEST']._serialized_start=1262
+  _globals['_SUBMITJOBREQUEST']._serialized_end=1399
+  _globals['_SUBMITJOBRESPONSE']._serialized_start=1401
+  _globals['_SUBMITJOBRESPONSE']._serialized_end=1436
+  _globals['_GETJOBREQUEST']._serialized_start=1438
+  _globals['_GETJOBREQUEST']._serialized_end=1469
+  _globals['_GETJOBRESPONSE']._serialized_start=1472
+  _globals['_GETJOBRESPONSE']._serialized_end=1796
+  _globals['_GETJOBRESPONSE_STATE']._serialized_start=1669
+  _globals['_GETJOBRESPONSE_STATE']._serialized_end=1796
+  _globals['_CANCELJOBREQUEST']._serialized_start=1798
+  _globals['_CANCELJOBREQUEST']._serialized_end=1832
+  _globals['_CANCELJOBRESPONSE']._serialized_start=1834
+  _globals['_CANCELJOBRESPONSE']._serialized_end=1853
+  _globals['_GETSTATUSREQUEST']._serialized_start=1855
+  _globals['_GETSTATUSREQUEST']._serialized_end=1873
+  _globals['_GETSTATUSRESPONSE']._serialized_start=1876
+  _globals['_GETSTATUSRESPONSE']._serialized_end=2042
+  _globals['_VARIANTSTATUS']._serialized_start=2045
+  _globals['_VARIANTSTATUS']._serialized_end=2175
+  _globals['_CACHESTATUS']._serialized_start=2177
+  _globals['_CACHESTATUS']._serialized_end=2278
+  _globals['_SUBMITFEEDBACKREQUEST']._serialized_start=2280
+  _globals['_SUBMITFEEDBACKREQUEST']._serialized_end=2385
+  _globals['_SUBMITFEEDBACKRESPONSE']._serialized_start=2387
+  _globals['_SUBMITFEEDBACKRESPONSE']._serialized_end=2411
+  _globals['_SUBMITFEEDBACKBATCHREQUEST']._serialized_start=2413
+  _globals['_SUBMITFEEDBACKBATCHREQUEST']._serialized_end=2492
+  _globals['_SUBMITFEEDBACKBATCHRESPONSE']._serialized_start=2494
+  _globals['_SUBMITFEEDBACKBATCHRESPONSE']._serialized_end=2586
+  _globals['_FEEDBACKREFUSAL']._serialized_start=2588
+  _globals['_FEEDBACKREFUSAL']._serialized_end=2656
+  _globals['_EXPRESSIONRECOGNITION']._serialized_start=2659
+  _globals['_EXPRESSIONRECOGNITION']._serialized_end=3473
 # @@protoc_insertion_point(module_scope)

@@ -354,23 +354,29 @@ class SubmitJobRequest(_message.Message):
 
     REQUEST_FIELD_NUMBER: _builtins.int
     TIME_TO_LIVE_FIELD_NUMBER: _builtins.int
+    IDEMPOTENCY_KEY_FIELD_NUMBER: _builtins.int
+    idempotency_key: _builtins.str
+    """1 to 64 printable ASCII characters that name this submission; empty: none. The same key by the same caller gives the
+    same job, as long as that is kept; with another image or other options it is INVALID_ARGUMENT.
+    """
     @_builtins.property
     def request(self) -> Global___RecognizeRequest:
         """The image and its options."""
 
     @_builtins.property
     def time_to_live(self) -> _duration_pb2.Duration:
-        """How long the result is kept, 1 s to 24 h; unset: 1 h."""
+        """How long the result is kept from when it is there, 1 s to 24 h; unset: 1 h."""
 
     def __init__(
         self,
         *,
         request: Global___RecognizeRequest | None = ...,
         time_to_live: _duration_pb2.Duration | None = ...,
+        idempotency_key: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["request", b"request", "time_to_live", b"time_to_live"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["request", b"request", "time_to_live", b"time_to_live"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["idempotency_key", b"idempotency_key", "request", b"request", "time_to_live", b"time_to_live"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -384,7 +390,7 @@ class SubmitJobResponse(_message.Message):
 
     JOB_ID_FIELD_NUMBER: _builtins.int
     job_id: _builtins.str
-    """32 hexadecimal digits, not guessable."""
+    """32 hexadecimal digits, not guessable. It is the request_id of the answer, too, in feedback and in logs."""
     def __init__(
         self,
         *,
@@ -477,7 +483,7 @@ class GetJobResponse(_message.Message):
 
     @_builtins.property
     def expire_time(self) -> _timestamp_pb2.Timestamp:
-        """When the result is dropped."""
+        """When the job is forgotten: time_to_live after it has finished; of one that has not, when it would be at the latest."""
 
     def __init__(
         self,

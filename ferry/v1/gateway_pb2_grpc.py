@@ -148,21 +148,29 @@ class ExpressionRecognitionServicer:
         raise NotImplementedError('Method not implemented!')
 
     def SubmitJob(self, request, context):
-        """Puts an image in the queue and returns at once; the result waits in Redis. Not served yet: UNIMPLEMENTED.
+        """Puts an image in the queue and returns at once; the result waits in Redis. Jobs are worked on while callers of other
+        methods leave room, whichever gateway they were submitted to, and outlive it. Only their submitter sees them.
+
+        Errors: INVALID_ARGUMENT (as Recognize; time_to_live; idempotency_key), RESOURCE_EXHAUSTED (as many jobs wait as
+        may; google.rpc.RetryInfo says when to retry), UNAVAILABLE (the jobs' Redis does not answer), UNIMPLEMENTED (this
+        cluster takes no jobs).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetJob(self, request, context):
-        """How a job stands, with its result when it is done. Errors: NOT_FOUND. Not served yet: UNIMPLEMENTED.
+        """How a job stands, with its result when it is done.
+
+        Errors: NOT_FOUND (no such job, its time is over, or it is another caller's), INVALID_ARGUMENT (job_id is none),
+        UNAVAILABLE, UNIMPLEMENTED, as SubmitJob.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def CancelJob(self, request, context):
-        """Stops a job that has not finished. Errors: NOT_FOUND. Not served yet: UNIMPLEMENTED.
+        """Stops a job that has not finished, and drops its image; one that has finished stays as it is. Errors: as GetJob.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

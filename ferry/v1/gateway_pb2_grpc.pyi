@@ -68,11 +68,21 @@ class ExpressionRecognitionStub:
     Not served yet: UNIMPLEMENTED.
     """
     SubmitJob: _grpc.UnaryUnaryMultiCallable[_gateway_pb2.SubmitJobRequest, _gateway_pb2.SubmitJobResponse]
-    """Puts an image in the queue and returns at once; the result waits in Redis. Not served yet: UNIMPLEMENTED."""
+    """Puts an image in the queue and returns at once; the result waits in Redis. Jobs are worked on while callers of other
+    methods leave room, whichever gateway they were submitted to, and outlive it. Only their submitter sees them.
+
+    Errors: INVALID_ARGUMENT (as Recognize; time_to_live; idempotency_key), RESOURCE_EXHAUSTED (as many jobs wait as
+    may; google.rpc.RetryInfo says when to retry), UNAVAILABLE (the jobs' Redis does not answer), UNIMPLEMENTED (this
+    cluster takes no jobs).
+    """
     GetJob: _grpc.UnaryUnaryMultiCallable[_gateway_pb2.GetJobRequest, _gateway_pb2.GetJobResponse]
-    """How a job stands, with its result when it is done. Errors: NOT_FOUND. Not served yet: UNIMPLEMENTED."""
+    """How a job stands, with its result when it is done.
+
+    Errors: NOT_FOUND (no such job, its time is over, or it is another caller's), INVALID_ARGUMENT (job_id is none),
+    UNAVAILABLE, UNIMPLEMENTED, as SubmitJob.
+    """
     CancelJob: _grpc.UnaryUnaryMultiCallable[_gateway_pb2.CancelJobRequest, _gateway_pb2.CancelJobResponse]
-    """Stops a job that has not finished. Errors: NOT_FOUND. Not served yet: UNIMPLEMENTED."""
+    """Stops a job that has not finished, and drops its image; one that has finished stays as it is. Errors: as GetJob."""
     GetStatus: _grpc.UnaryUnaryMultiCallable[_gateway_pb2.GetStatusRequest, _gateway_pb2.GetStatusResponse]
     """Which variants, models and pipelines serve at present."""
     SubmitFeedback: _grpc.UnaryUnaryMultiCallable[_gateway_pb2.SubmitFeedbackRequest, _gateway_pb2.SubmitFeedbackResponse]
@@ -130,11 +140,21 @@ class ExpressionRecognitionAsyncStub(ExpressionRecognitionStub):
     Not served yet: UNIMPLEMENTED.
     """
     SubmitJob: _aio.UnaryUnaryMultiCallable[_gateway_pb2.SubmitJobRequest, _gateway_pb2.SubmitJobResponse]  # type: ignore[assignment]
-    """Puts an image in the queue and returns at once; the result waits in Redis. Not served yet: UNIMPLEMENTED."""
+    """Puts an image in the queue and returns at once; the result waits in Redis. Jobs are worked on while callers of other
+    methods leave room, whichever gateway they were submitted to, and outlive it. Only their submitter sees them.
+
+    Errors: INVALID_ARGUMENT (as Recognize; time_to_live; idempotency_key), RESOURCE_EXHAUSTED (as many jobs wait as
+    may; google.rpc.RetryInfo says when to retry), UNAVAILABLE (the jobs' Redis does not answer), UNIMPLEMENTED (this
+    cluster takes no jobs).
+    """
     GetJob: _aio.UnaryUnaryMultiCallable[_gateway_pb2.GetJobRequest, _gateway_pb2.GetJobResponse]  # type: ignore[assignment]
-    """How a job stands, with its result when it is done. Errors: NOT_FOUND. Not served yet: UNIMPLEMENTED."""
+    """How a job stands, with its result when it is done.
+
+    Errors: NOT_FOUND (no such job, its time is over, or it is another caller's), INVALID_ARGUMENT (job_id is none),
+    UNAVAILABLE, UNIMPLEMENTED, as SubmitJob.
+    """
     CancelJob: _aio.UnaryUnaryMultiCallable[_gateway_pb2.CancelJobRequest, _gateway_pb2.CancelJobResponse]  # type: ignore[assignment]
-    """Stops a job that has not finished. Errors: NOT_FOUND. Not served yet: UNIMPLEMENTED."""
+    """Stops a job that has not finished, and drops its image; one that has finished stays as it is. Errors: as GetJob."""
     GetStatus: _aio.UnaryUnaryMultiCallable[_gateway_pb2.GetStatusRequest, _gateway_pb2.GetStatusResponse]  # type: ignore[assignment]
     """Which variants, models and pipelines serve at present."""
     SubmitFeedback: _aio.UnaryUnaryMultiCallable[_gateway_pb2.SubmitFeedbackRequest, _gateway_pb2.SubmitFeedbackResponse]  # type: ignore[assignment]
@@ -219,7 +239,13 @@ class ExpressionRecognitionServicer(metaclass=_abc_1.ABCMeta):
         request: _gateway_pb2.SubmitJobRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_gateway_pb2.SubmitJobResponse, _abc.Awaitable[_gateway_pb2.SubmitJobResponse]]:
-        """Puts an image in the queue and returns at once; the result waits in Redis. Not served yet: UNIMPLEMENTED."""
+        """Puts an image in the queue and returns at once; the result waits in Redis. Jobs are worked on while callers of other
+        methods leave room, whichever gateway they were submitted to, and outlive it. Only their submitter sees them.
+
+        Errors: INVALID_ARGUMENT (as Recognize; time_to_live; idempotency_key), RESOURCE_EXHAUSTED (as many jobs wait as
+        may; google.rpc.RetryInfo says when to retry), UNAVAILABLE (the jobs' Redis does not answer), UNIMPLEMENTED (this
+        cluster takes no jobs).
+        """
 
     @_abc_1.abstractmethod
     def GetJob(
@@ -227,7 +253,11 @@ class ExpressionRecognitionServicer(metaclass=_abc_1.ABCMeta):
         request: _gateway_pb2.GetJobRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_gateway_pb2.GetJobResponse, _abc.Awaitable[_gateway_pb2.GetJobResponse]]:
-        """How a job stands, with its result when it is done. Errors: NOT_FOUND. Not served yet: UNIMPLEMENTED."""
+        """How a job stands, with its result when it is done.
+
+        Errors: NOT_FOUND (no such job, its time is over, or it is another caller's), INVALID_ARGUMENT (job_id is none),
+        UNAVAILABLE, UNIMPLEMENTED, as SubmitJob.
+        """
 
     @_abc_1.abstractmethod
     def CancelJob(
@@ -235,7 +265,7 @@ class ExpressionRecognitionServicer(metaclass=_abc_1.ABCMeta):
         request: _gateway_pb2.CancelJobRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_gateway_pb2.CancelJobResponse, _abc.Awaitable[_gateway_pb2.CancelJobResponse]]:
-        """Stops a job that has not finished. Errors: NOT_FOUND. Not served yet: UNIMPLEMENTED."""
+        """Stops a job that has not finished, and drops its image; one that has finished stays as it is. Errors: as GetJob."""
 
     @_abc_1.abstractmethod
     def GetStatus(

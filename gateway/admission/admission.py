@@ -20,6 +20,11 @@ class Admission:
         """Worked on at present."""
         return self._in_flight.images
 
+    @property
+    def busy(self) -> bool:
+        """Whether an image is worked on that somebody waits for."""
+        return self._in_flight.calls > 0
+
     def admit(self, call: Call) -> Permit:
         """Permission to work on `call`, to be used as a context at once.
 

@@ -79,6 +79,11 @@ class InFlight:
     def _full(self, call: Call) -> bool:
         return self.images + call.images > self._max_images or self._bytes + call.size > self._max_bytes
 
+    @property
+    def calls(self) -> int:
+        """Images worked on that somebody waits for."""
+        return self.images - len(self._held)
+
     def give_back(self, call: Call, outcome: Outcome) -> None:
         """Frees the room of a call that was taken, and learns how long its answer took."""
         self.images -= call.images

@@ -34,7 +34,7 @@ _HTTP: Final[Mapping[int, int]] = {
 """As google.rpc.Code's comments say; what is not here is 500."""
 _RETRY_SECONDS: Final = 1
 """`Retry-After` of an answer that says to come back and not when."""
-_FIELDS: Final[Mapping[str, str]] = {"requests": "images"}
+_FIELDS: Final[Mapping[str, str]] = {"requests": "images", "idempotency_key": "idempotency-key"}
 """What HTTP calls by another name than the contract."""
 
 

@@ -35,6 +35,7 @@ ROOMS = {
         "experiments": {"routing", "store"},
         "recognize": {"admission", "cache", "experiments", "routing"},
         "inference_v2": {"admission", "recognize", "routing"},
+        "jobs": {"admission", "recognize", "routing", "store"},
         "http": {"admission", "inference_v2", "routing"},
     },
     "serving": {

@@ -100,6 +100,22 @@ class FakeGateway(gateway_pb2_grpc.ExpressionRecognitionServicer):
             else:
                 yield gateway_pb2.RecognizeManyResponse(index=index, response=answer(item))
 
+    def SubmitJob(self, request: Any, context: grpc.ServicerContext) -> gateway_pb2.SubmitJobResponse:  # noqa: N802
+        self._receive(request, context)
+        return gateway_pb2.SubmitJobResponse(job_id="ab" * 16)
+
+    def GetJob(self, request: Any, context: grpc.ServicerContext) -> gateway_pb2.GetJobResponse:  # noqa: N802
+        self._receive(request, context)
+        done = gateway_pb2.GetJobResponse(state=3, response=answer(gateway_pb2.RecognizeRequest(image=b"12345678")))
+        failed = gateway_pb2.GetJobResponse(state=4, error=gateway_pb2.ItemError(code=3, message="image: broken"))
+        job = failed if request.job_id.startswith("f") else done
+        job.expire_time.FromSeconds(1_800_000_000)
+        return job
+
+    def CancelJob(self, request: Any, context: grpc.ServicerContext) -> gateway_pb2.CancelJobResponse:  # noqa: N802
+        self._receive(request, context)
+        return gateway_pb2.CancelJobResponse()
+
     def GetStatus(self, request: Any, context: grpc.ServicerContext) -> gateway_pb2.GetStatusResponse:  # noqa: N802
         self._receive(request, context)
         entry = ensembler_pb2.RecipeEntry(

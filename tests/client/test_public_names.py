@@ -24,6 +24,7 @@ def test_names() -> None:
         "Image",
         "InvalidImageError",
         "InvalidRequestError",
+        "Job",
         "Label",
         "LoadFailure",
         "ModelOpinion",

@@ -124,21 +124,6 @@ async def test_one_missed_look_loses_no_variant_and_an_answer_that_is_no_message
     await eventually(lambda: not variant.lost and variant.healthy)
 
 
-@pytest.mark.parametrize(
-    ("method", "request_type"),
-    [
-        ("SubmitJob", gateway_pb2.SubmitJobRequest),
-        ("GetJob", gateway_pb2.GetJobRequest),
-        ("CancelJob", gateway_pb2.CancelJobRequest),
-    ],
-)
-async def test_what_is_not_served_says_so(gateway, method, request_type):
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await getattr(gateway.stub, method)(request_type(), timeout=20)
-    assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
-    assert "this version" in caught.value.details()
-
-
 async def test_streams_are_not_served_and_say_so(gateway):
     call = gateway.stub.RecognizeStream(iter([gateway_pb2.RecognizeStreamRequest()]), timeout=20)
     with pytest.raises(grpc.aio.AioRpcError) as caught:

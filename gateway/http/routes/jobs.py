@@ -7,7 +7,7 @@ from datetime import UTC
 from functools import partial
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path, Query, Request
+from fastapi import APIRouter, Header, Path, Query, Request
 from starlette.responses import Response
 
 from ferry.v1 import gateway_pb2
@@ -17,11 +17,19 @@ from gateway.http.body import Body
 from gateway.http.calls import Door
 from gateway.http.documents import body_schema, problems
 from gateway.http.messages import JsonImage, one_image
-from gateway.http.options import Options, QueryOptions
+from gateway.http.options import JobOptions
 from gateway.http.problems import of_item
 
 JobId = Annotated[
     str, Path(pattern="^[0-9a-f]{32}$", description="As /api/predict-async gave it, 32 hexadecimal digits.")
+]
+OnceKey = Annotated[
+    str,
+    Header(
+        alias="Idempotency-Key",
+        max_length=64,
+        description="Names this submission: sent again with the same image it gives the same job.",
+    ),
 ]
 _STATE = "STATE_"
 
@@ -42,9 +50,9 @@ def router(door: Door, max_image_bytes: int) -> APIRouter:
         responses={202: {"description": "The job, to be asked for at `location`.", **examples.JOB}, **problems(501)},
         openapi_extra=body_schema(JsonImage, "image", many=False),
     )
-    async def predict_async(request: Request, options: Annotated[QueryOptions, Query()]) -> Response:
+    async def predict_async(request: Request, options: Annotated[JobOptions, Query()], once: OnceKey = "") -> Response:
         body = Body(request.scope, request.receive)
-        read = partial(_submission, body, options, max_image_bytes)
+        read = partial(_submission, body, options, once, max_image_bytes)
         answer = await door.ask("SubmitJob", request, read, body, timeout=options.timeout)
         where = f"/api/jobs/{answer.job_id}"
         document = {"job_id": answer.job_id, "location": where}
@@ -74,8 +82,12 @@ def router(door: Door, max_image_bytes: int) -> APIRouter:
     return routes
 
 
-async def _submission(body: Body, options: Options, max_image_bytes: int) -> gateway_pb2.SubmitJobRequest:
-    return gateway_pb2.SubmitJobRequest(request=await one_image(body, options, max_image_bytes))
+async def _submission(body: Body, options: JobOptions, once: str, max_image_bytes: int) -> gateway_pb2.SubmitJobRequest:
+    image = await one_image(body, options, max_image_bytes)
+    message = gateway_pb2.SubmitJobRequest(request=image, idempotency_key=once)
+    if options.time_to_live is not None:
+        message.time_to_live.FromMilliseconds(int(options.time_to_live * 1000))
+    return message
 
 
 def _job(job_id: str, answer: gateway_pb2.GetJobResponse) -> bytes:

@@ -187,6 +187,32 @@ async def test_status_jobs_and_feedback(http):
     assert problem(wrong, 400)["field"] == "expression"
 
 
+async def test_a_job_over_http(start_http, own_valkey, tmp_path):
+    key = tmp_path / "key"
+    key.write_text("ab" * 32)
+    http = await start_http(jobs_redis_url=f"unix://{own_valkey.unix_socket_path}", jobs_key=key)
+    once = {**RAW, "idempotency-key": "order-7"}
+
+    async def submit(image=jpeg(1), **parameters):
+        return await http.client.post("/api/predict-async", content=image, headers=once, params=parameters)
+
+    accepted = await submit(time_to_live=60, max_faces=3)
+    assert accepted.status_code == 202
+    where = accepted.headers["location"]
+    assert accepted.json() == {"job_id": where.rpartition("/")[2], "location": where}
+    assert (await submit(time_to_live=60, max_faces=3)).json() == accepted.json()
+    assert problem(await submit(jpeg(2)), 400)["field"] == "idempotency-key"
+    assert problem(await submit(time_to_live=0), 400)["field"] == "time_to_live"
+    async with asyncio.timeout(20):
+        while (job := (await http.client.get(where)).json())["state"] != "succeeded":
+            await asyncio.sleep(0.02)
+    assert job["result"]["request_id"] == job["job_id"]
+    assert job["result"]["faces"][0]["expression"] == "happy"
+    assert job["expire_time"]
+    assert (await http.client.delete(where)).status_code == 204
+    assert problem(await http.client.get(f"/api/jobs/{'a' * 32}"), 404)
+
+
 async def test_a_label_for_an_answer_over_http(start_http, valkey):
     http = await start_http(redis_url=redis_url(valkey), record_exposures=True, redis_timeout=2.0)
     answer = (await http.predict(jpeg(7))).json()

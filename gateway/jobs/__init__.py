@@ -1,0 +1,1 @@
+"""Images that are recognised later: a queue in a Redis of its own, and the worker that empties it."""
