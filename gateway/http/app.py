@@ -11,11 +11,13 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.websockets import WebSocket
 
 from gateway.http.calls import Door
 from gateway.http.documents import openapi
 from gateway.http.messages import JsonImage, JsonImages
 from gateway.http.options import first_fault
+from gateway.http.origin import Origins
 from gateway.http.problems import Problem, ProblemError
 from gateway.http.routes import feedback, figures, inference_v2, jobs, live, page, predict, status
 from gateway.http.watch import Watch
@@ -23,6 +25,7 @@ from gateway.settings import GatewaySettings
 from serving.inference_v2.servicer import SERVICE
 from serving.rpc.local import LocalCalls
 from serving.telemetry import metrics
+from serving.units import size_text
 
 MAX_HEADER_BYTES = 16 << 10
 _UNKNOWN = "unknown"
@@ -57,7 +60,7 @@ def create_app(settings: GatewaySettings, calls: LocalCalls, able: Callable[[], 
     ):
         app.include_router(router)
     if settings.http_page:
-        app.include_router(page.router())
+        app.include_router(page.router(settings.grpc_public_port))
     document = openapi(app, JsonImage, JsonImages)
 
     @app.get("/openapi.json", include_in_schema=False)
@@ -68,16 +71,22 @@ def create_app(settings: GatewaySettings, calls: LocalCalls, able: Callable[[], 
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(Exception, _unexpected)
-    return Guard(app)
+    origins = Origins(settings.host, settings.http_hosts, keys=settings.api_keys is not None)
+    return Guard(app, origins)
 
 
 class Guard:
-    """Around every request: the bound on headers, headers that keep browsers careful, and a count."""
+    """Around every request: the bound on headers, whose page it comes from, headers that keep browsers careful, and a
+    count."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, origins: Origins) -> None:
         self._app = app
+        self._origins = origins
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket" and (said := self._origins.refusal(_texts(scope))):
+            await WebSocket(scope, receive, send).send_denial_response(Problem(403, said).response())
+            return
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -97,8 +106,14 @@ class Guard:
         if scope["http_version"] not in _VERSIONS:
             app = Problem(505, "this port speaks HTTP/1.1; gRPC has a port of its own", headers=_CLOSE).response()
         elif size + len(scope["raw_path"]) + len(scope["query_string"]) > MAX_HEADER_BYTES:
-            app = Problem(431, f"path and headers are larger than {MAX_HEADER_BYTES} bytes").response()
+            app = Problem(431, f"path and headers are larger than {size_text(MAX_HEADER_BYTES)}").response()
+        elif said := self._origins.refusal(_texts(scope)):
+            app = Problem(403, said).response()
         await app(scope, receive, counted)
+
+
+def _texts(scope: Scope) -> dict[str, str]:
+    return {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
 
 
 def _problem(request: Request, error: Exception) -> Response:

@@ -19,7 +19,7 @@ _REFERENCE: Final = "#/components/schemas/{model}"
 _SAID: Final = {
     400: "Something in the request is wrong; `field` says what.",
     401: "The cluster asks for an API key: `Authorization: Bearer KEY`.",
-    403: "The answer was another caller's.",
+    403: "The answer was another caller's, or the request comes from a page of another host.",
     404: "There is no such thing.",
     405: "The path has no such method.",
     406: "The picture cannot be drawn into; ask for JSON.",
@@ -34,7 +34,7 @@ _SAID: Final = {
     503: "Nothing can answer at present; `Retry-After` says when to come back.",
     504: "No answer in time.",
 }
-_ALWAYS: Final = (400, 401, 405, 429, 431, 500, 503, 504)
+_ALWAYS: Final = (400, 401, 403, 405, 429, 431, 500, 503, 504)
 _OF_BODIES: Final = (404, 408, 413, 415)
 _DESCRIPTION: Final = """Facial expression recognition: a picture goes in; for every face come back its box, its
 expression, calibrated probabilities, what each model said, and which model versions said it.

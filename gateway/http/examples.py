@@ -101,5 +101,6 @@ FIGURES: Final = _object(
         "cache_hit_share": 0.21,
         "faces_per_second": 30.2,
         "processes": 5,
+        "experiments": [{"variant": "canary", "metric": "accuracy", "low": 0.004, "high": 0.038, "worse": False}],
     }
 )

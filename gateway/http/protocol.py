@@ -24,14 +24,9 @@ SEND_SECONDS: Final = 30.0
 class Protocol(H11Protocol):
     """One connection."""
 
-    max_connections: int = 1000
-
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self._timers: dict[str, asyncio.TimerHandle] = {}
-        if len(self.connections) > self.max_connections:
-            transport.abort()
-            return
         certificate = names_of_certificate(transport.get_extra_info("peercert"))
         self.app_state = {**self.app_state, "certificate": certificate}
         self._start("headers", HEADER_SECONDS)

@@ -11,6 +11,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from ferry.tls import Tls, TlsError
+from gateway.http.accepting import BoundedSocket
 from gateway.http.app import MAX_HEADER_BYTES
 from gateway.http.protocol import Protocol
 from serving.watched_file import WatchedFile
@@ -38,9 +39,10 @@ class HttpServer:
         self._tls = tls
         self._server: _Server | None = None
         self._running: asyncio.Task[None] | None = None
+        self._max_connections = max_connections
         self._config = uvicorn.Config(
             app,
-            http=type("BoundedProtocol", (Protocol,), {"max_connections": max_connections}),
+            http=Protocol,
             ws="websockets-sansio",
             ws_max_size=max_message_bytes,
             ws_ping_interval=_WEBSOCKET_PING_SECONDS,
@@ -66,7 +68,7 @@ class HttpServer:
         if self._tls is not None:
             self._config.ssl = _tls_context(self._tls)
         try:
-            listening = _listen(host.strip("[]"), port)
+            listening = _listen(host.strip("[]"), port, self._max_connections)
         except OSError as error:
             raise OSError(f"cannot serve HTTP on {host}:{port}: {error.strerror or error}") from error
         self.port = listening.getsockname()[1]
@@ -96,8 +98,8 @@ class _Server(uvicorn.Server):
         await self.shutdown(sockets=self._listening)
 
 
-def _listen(host: str, port: int) -> socket.socket:
-    listening = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+def _listen(host: str, port: int, max_connections: int) -> socket.socket:
+    listening = BoundedSocket(max_connections, socket.AF_INET6 if ":" in host else socket.AF_INET)
     try:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind((host, port))

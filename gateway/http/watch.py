@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -82,7 +83,31 @@ def _document(seen: ClusterFigures, now: Sequence[Scrape], before: Sequence[Scra
         "calls": [asdict(call) for call in front],
         "models": [asdict(model) for model in seen.models],
         "variants": _variants(now, before, seen.seconds or 1.0),
+        "experiments": _experiments(now),
     }
+
+
+def _experiments(now: Sequence[Scrape]) -> list[dict[str, Any]]:
+    """What a judge says of each variant by metric: where the difference to `stable` lies, and whether it is worse."""
+    ends: dict[tuple[str, str], dict[str, float]] = {}
+    worse: set[tuple[str, str]] = set()
+    for scrape in now:
+        for labels, value in scrape.values.get("ferry_verdict_interval", {}).items():
+            of = dict(labels)
+            ends.setdefault((of["variant"], of["metric"]), {})[of["end"]] = value
+        for labels, value in scrape.values.get("ferry_verdict_worse", {}).items():
+            of = dict(labels)
+            if value:
+                worse.add((of["variant"], of["metric"]))
+    return [
+        {
+            "variant": variant,
+            "metric": metric,
+            **{end: found[end] if math.isfinite(found.get(end, math.nan)) else None for end in ("low", "high")},
+            "worse": (variant, metric) in worse,
+        }
+        for (variant, metric), found in sorted(ends.items())
+    ]
 
 
 def _variants(now: Sequence[Scrape], before: Sequence[Scrape], seconds: float) -> list[dict[str, Any]]:

@@ -44,6 +44,8 @@ def _kind(api: str, kind: str, spec: Schema) -> Schema:
 _BACKEND = obj("name port", name=NAME, namespace=NAME, port=PORT, weight={**COUNT, "maximum": 1000000})
 _METHOD = obj("service", type=one_of("Exact", "RegularExpression"), service=STRING, method=STRING)
 _GRPC_RULE = obj("backendRefs", matches=many(obj(method=_METHOD)), backendRefs=many(_BACKEND))
+_HTTP_MATCH = obj("path", path=obj("value", type=one_of("Exact", "PathPrefix"), value=STRING))
+_HTTP_RULE = obj("backendRefs", matches=many(_HTTP_MATCH), backendRefs=many(_BACKEND))
 _PARENT = obj("name", name=NAME, namespace=NAME, sectionName=NAME)
 _LISTENER = obj(
     "name protocol port",
@@ -186,6 +188,11 @@ SCHEMAS: dict[str, Schema] = {
         "gateway.networking.k8s.io/v1",
         "GRPCRoute",
         obj("parentRefs rules", parentRefs=many(_PARENT), hostnames=many(HOST), rules=many(_GRPC_RULE)),
+    ),
+    "HTTPRoute": _kind(
+        "gateway.networking.k8s.io/v1",
+        "HTTPRoute",
+        obj("parentRefs rules", parentRefs=many(_PARENT), hostnames=many(HOST), rules=many(_HTTP_RULE)),
     ),
     "Gateway": _kind(
         "gateway.networking.k8s.io/v1",

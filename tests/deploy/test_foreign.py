@@ -71,6 +71,19 @@ def test_a_route_leads_from_its_listener_to_the_gateway_s_port(components: tuple
     assert [match["method"]["service"] for match in rule["matches"]] == ["ferry.v1.ExpressionRecognition"]
 
 
+def test_http_has_a_host_name_and_a_listener_of_its_own() -> None:
+    objects = render("cpu", ("gateway-api",))
+    (gateway,), (http,), (grpc,) = (of_kind(objects, kind) for kind in ("Gateway", "HTTPRoute", "GRPCRoute"))
+    listeners = {listener["name"]: listener for listener in gateway["spec"]["listeners"]}
+    (parent,) = http["spec"]["parentRefs"]
+    assert parent["name"] == name(gateway)
+    assert http["spec"]["hostnames"] == [listeners[parent["sectionName"]]["hostname"]]
+    assert not set(http["spec"]["hostnames"]) & set(grpc["spec"]["hostnames"]), "one of the two would be refused"
+    services = {name(s): {port["port"]: port for port in s["spec"]["ports"]} for s in of_kind(objects, "Service")}
+    ((backend,),) = (rule["backendRefs"] for rule in http["spec"]["rules"])
+    assert services[backend["name"]][backend["port"]]["appProtocol"] == "http"
+
+
 def test_weights_are_percentages() -> None:
     assert _weights(render("cpu", ("gateway-api",))) == {("ferry", "gateway"): 100}
     split = _weights(render("cpu", ("gateway-api", "gateway-api-split")))

@@ -119,10 +119,15 @@ ARCHITECTURE = {
     ("ensembler", "detector", 50053),
     ("ensembler", "classifier-efficientnet", 50054),
     ("ensembler", "classifier-arcface", 50054),
+    ("gateway", "ensembler", 9090),
+    ("gateway", "detector", 9090),
+    ("gateway", "classifier-efficientnet", 9090),
+    ("gateway", "classifier-arcface", 9090),
 }
 ADDED = {
     "redis": {("gateway", "redis", 6379)},
     "redis-external": {("gateway", "internet", 6379)},
+    "jobs": {("gateway", "internet", 6379)},
     "otel": {("otel-collector", "monitoring", 4317)},
     "models-fetch": {
         (model, "internet", 443) for model in ("detector", "classifier-efficientnet", "classifier-arcface")
@@ -131,8 +136,11 @@ ADDED = {
         ("judge", "gateway", 9090),
         ("judge", "internet", 443),
         ("judge", "internet", 6443),
+        ("judge", "internet", 6379),
         ("monitoring", "judge", 9090),
+        ("gateway", "judge", 9090),
     },
+    "judge-redis": {("judge", "redis", 6379)},
     "canary": {
         ("gateway", "ensembler-canary", 50052),
         ("ensembler-canary", "detector-canary", 50053),

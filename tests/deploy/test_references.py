@@ -100,7 +100,7 @@ def test_every_name_resolves(overlay: str, components: tuple[str, ...]) -> None:
                 # Secrets are not in the repository; what starts without them says so. Keys are the operator's to make:
                 # without them nobody is let in.
                 secret = value.get("name", value.get("secretName"))
-                assert value.get("optional") is True or secret in made | {"api-keys"}
+                assert value.get("optional") is True or secret in made | {"api-keys", "jobs"}
         assert needed <= have, name(workload)
         volumes = {volume["name"] for volume in spec.get("volumes", [])}
         assert volumes == {m["name"] for c in containers(workload) for m in c.get("volumeMounts", [])}

@@ -17,7 +17,7 @@ FOREIGN = {
     "keda.sh/v1alpha1": {"ScaledObject"},
     "cert-manager.io/v1": {"Certificate", "Issuer"},
     "argoproj.io/v1alpha1": {"AnalysisTemplate", "Rollout"},
-    "gateway.networking.k8s.io/v1": {"GRPCRoute", "Gateway"},
+    "gateway.networking.k8s.io/v1": {"GRPCRoute", "HTTPRoute", "Gateway"},
     "gateway.networking.k8s.io/v1beta1": {"ReferenceGrant"},
 }
 """Kinds that Kubernetes itself does not have: tests.deploy.foreign has shapes. Any other kind is a mistake."""

@@ -6,6 +6,8 @@ import { copy, el } from "./dom.js";
 const quote = (text) => `'${text.replaceAll("'", `'\\''`)}'`;
 const pythonValue = (value) => (value === "true" ? "True" : Number.isNaN(Number(value)) ? JSON.stringify(value) : value);
 
+const port = document.documentElement.dataset.grpcPort;
+
 const secure = () => location.protocol === "https:";
 
 const curl = (name, options) => {
@@ -20,7 +22,7 @@ const python = (name, options) => {
   const tls = secure() ? ", tls=Tls()" : "";
   return `${hasKey() ? "import os\n\n" : ""}from ferry.client import Client${secure() ? ", Tls" : ""}
 
-with Client("${location.hostname}:50051"${tls}${key}) as client:
+with Client("${location.hostname}:${port}"${tls}${key}) as client:
     for face in client.recognize(${JSON.stringify(name)}${keywords}).faces:
         print(face.box, face.expression, face.confidence)`;
 };
@@ -32,7 +34,7 @@ const grpcurl = (name, options) => {
   const more = `${Object.keys(named).length ? `, "options": ${JSON.stringify(named)}` : ""}${bypass ? ', "bypass_cache": true' : ""}`;
   const key = hasKey() ? `  -H "authorization: Bearer $FERRY_API_KEY" \\\n` : "";
   return `printf '{"image": "%s"${more}}' "$(base64 < ${quote(name)} | tr -d '\\n')" |
-  grpcurl ${secure() ? "" : "-plaintext "}-d @ \\\n${key}  ${location.hostname}:50051 ferry.v1.ExpressionRecognition/Recognize`;
+  grpcurl ${secure() ? "" : "-plaintext "}-d @ \\\n${key}  ${location.hostname}:${port} ferry.v1.ExpressionRecognition/Recognize`;
 };
 
 export const showCalls = (card, picture, options, json) => {

@@ -61,6 +61,24 @@ const variants = (seen) => {
     table([["variant"], ["state"], ["share"], ["models"], ["images/s", 1], ["failed/s", 1], ["fell back/s", 1]], rows));
 };
 
+const METRICS = {
+  accuracy: "accuracy, points", "macro-recall": "mean recall, points", agreement: "agreement, points", "latency-p95": "p95 latency, ms", errors: "errors, points", degraded: "degraded answers, points",
+};
+const bound = (metric, value) => (value === null ? "?" : metric === "latency-p95" ? value.toFixed(1) : (100 * value).toFixed(1));
+const LESS_IS_BETTER = new Set(["latency-p95", "errors", "degraded"]);
+const verdict = ({ metric, low, high, worse }) => {
+  if (worse) return el("span", { class: "badge bad" }, "worse");
+  if (metric === "agreement") return "";
+  const better = LESS_IS_BETTER.has(metric) ? high !== null && high < 0 : low !== null && low > 0;
+  return better ? el("span", { class: "badge good" }, "better") : el("span", { class: "badge" }, "not decided");
+};
+
+const experiments = (seen) => seen.experiments.length === 0 ? null : el("section", { class: "card", id: "experiments" },
+  el("div", { class: "section-head" }, el("h2", {}, "Experiments"), el("span", { class: "fine" }, "difference to stable, as the judge sees it")),
+  table([["variant"], ["metric"], ["lies between", 1], ["verdict"]],
+    seen.experiments.map((one) => [el("b", {}, one.variant), METRICS[one.metric] ?? one.metric,
+      `${bound(one.metric, one.low)} and ${bound(one.metric, one.high)}`, verdict(one)])));
+
 const models = (seen) => el("section", { class: "card" },
   el("div", { class: "section-head" }, el("h2", {}, "Models"),
     el("span", { class: "fine" }, seen.seconds > 0 ? `over ${Math.round(seen.seconds)} s` : "since the start")),
@@ -83,7 +101,7 @@ const look = async (first) => {
   keep(history.latency, seen.p95_ms);
   keep(history.hits, seen.cache_hit_share);
   keep(history.faces, seen.faces_per_second);
-  byId("cluster").replaceChildren(tiles(seen), variants(seen), models(seen));
+  byId("cluster").replaceChildren(...[tiles(seen), variants(seen), experiments(seen), models(seen)].filter(Boolean));
   return true;
 };
 

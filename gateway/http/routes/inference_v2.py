@@ -1,4 +1,4 @@
-"""`/v2`: the Open Inference Protocol over HTTP. Its own specification describes it, so that OpenAPI here does not."""
+"""`/v2`: the Open Inference Protocol over HTTP."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from gateway.http.body import Body
 from gateway.http.calls import Door
 from gateway.http.messages import BESIDE_THE_IMAGE, LARGE_JSON, check_encoding
 from gateway.http.problems import BodyError, ProblemError
+from gateway.http.routes.inference_v2_described import INDEX_BODY, INFER_BODY, described
 from gateway.inference_v2.models import IMAGE
 from serving.inference_v2 import http_answer, http_question
 from serving.inference_v2.http_question import HttpQuestion
@@ -35,18 +36,18 @@ def router(door: Door, max_image_bytes: int, able: Callable[[], bool]) -> APIRou
         max_image_bytes: of all encoded images of a question.
         able: whether the gateway can answer at present.
     """
-    routes = APIRouter(prefix="/v2", include_in_schema=False)
+    routes = APIRouter(prefix="/v2", tags=["inference v2"])
     models = ("/models/{name}", "/models/{name}/versions/{version}")
     ask = partial(_ask, door)
 
     def ready() -> bool:
         return door.calls.ready and able()
 
-    @routes.get("/health/live")
+    @routes.get("/health/live", **described("Whether the process is well"))
     async def live() -> Response:
         return JSONResponse({"live": True})
 
-    @routes.get("/health/ready")
+    @routes.get("/health/ready", **described("Whether questions can be answered"))
     async def server_ready() -> Response:
         return JSONResponse({"ready": ready()}, 200 if ready() else 503)
 
@@ -87,12 +88,15 @@ def router(door: Door, max_image_bytes: int, able: Callable[[], bool]) -> APIRou
             return Response(text, media_type="application/json")
         return Response(text, media_type=_BINARY, headers={JSON_LENGTH: str(json_length)})
 
-    routes.add_api_route("", _telling(server), methods=["GET"])
-    routes.add_api_route("/repository/index", _telling(index), methods=["POST"])
+    def add(path: str, handler: Handler, method: str, summary: str, **more: Any) -> None:
+        routes.add_api_route(path, _telling(handler), methods=[method], **described(summary, path, **more))
+
+    add("", server, "GET", "Name, version and extensions of the server")
+    add("/repository/index", index, "POST", "The models that there are", body=INDEX_BODY)
     for path in models:
-        routes.add_api_route(path, _telling(metadata), methods=["GET"])
-        routes.add_api_route(f"{path}/ready", _telling(model_ready), methods=["GET"])
-        routes.add_api_route(f"{path}/infer", _telling(infer), methods=["POST"])
+        add(path, metadata, "GET", "Inputs and outputs of a model")
+        add(f"{path}/ready", model_ready, "GET", "Whether a model can be asked")
+        add(f"{path}/infer", infer, "POST", "Ask a model", body=INFER_BODY, binary=True)
     return routes
 
 

@@ -12,7 +12,6 @@ import asyncio
 import contextlib
 import json
 from typing import Annotated, Any, Final, Literal
-from urllib.parse import urlsplit
 
 from fastapi import APIRouter, WebSocket
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -22,6 +21,7 @@ from ferry.v1 import gateway_pb2
 from gateway.http.answers import recognition_json
 from gateway.http.calls import Door
 from gateway.http.options import Options, first_fault
+from gateway.http.origin import same
 from gateway.http.problems import Problem, ProblemError
 
 HELLO_SECONDS: Final = 10.0
@@ -212,8 +212,5 @@ async def _refuse(socket: WebSocket, problem: Problem, code: int) -> None:
 
 def _same_origin(socket: WebSocket) -> bool:
     """Browsers say where a page comes from, and let pages of others connect; other programs say nothing."""
-    origin = socket.headers.get("origin")
-    try:
-        return origin is None or urlsplit(origin).netloc == socket.headers.get("host")
-    except ValueError:
-        return False
+    origin, host = socket.headers.get("origin"), socket.headers.get("host", "")
+    return origin is None or same(origin, {host, socket.headers.get("x-forwarded-host", host)})

@@ -38,7 +38,11 @@ HEADERS: Final = {
 }
 
 
-def router() -> APIRouter:
+def router(grpc_port: int) -> APIRouter:
+    """
+    Args:
+        grpc_port: that the page names in calls for programs.
+    """
     routes = APIRouter(include_in_schema=False)
     files = {
         path.name: (path.read_bytes(), _TYPES[path.name[path.name.rindex(".") :]])
@@ -46,9 +50,12 @@ def router() -> APIRouter:
         if path.name[path.name.rfind(".") :] in _TYPES
     }
 
+    index_html, kind = files.pop("index.html")
+    index_html = index_html.replace(b"<html ", b'<html data-grpc-port="%d" ' % grpc_port, 1)
+
     @routes.get("/")
     async def index(request: Request) -> Response:
-        return _file(request, *files["index.html"])
+        return _file(request, index_html, kind)
 
     @routes.get("/page/{name}")
     async def asset(request: Request, name: str) -> Response:

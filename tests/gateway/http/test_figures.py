@@ -36,3 +36,30 @@ async def test_many_who_ask_at_once_cost_one_look(http, monkeypatch):
     monkeypatch.setattr(watch.Watch, "_look", lambda self: looks.append(1) or look(self))
     await asyncio.gather(*(http.client.get("/api/figures") for _ in range(10)))
     assert len(looks) == 1
+
+
+async def test_verdicts_of_a_judge_are_shown(start_http, tmp_path):
+    page = """# TYPE rpc_server_call_duration_seconds histogram
+# TYPE ferry_verdict_interval gauge
+ferry_verdict_interval{variant="canary",metric="accuracy",end="low"} 0.004
+ferry_verdict_interval{variant="canary",metric="accuracy",end="high"} 0.038
+ferry_verdict_interval{variant="canary",metric="errors",end="low"} 0.01
+ferry_verdict_interval{variant="canary",metric="errors",end="high"} NaN
+# TYPE ferry_verdict_worse gauge
+ferry_verdict_worse{variant="canary",metric="errors"} 1.0
+"""
+
+    async def answer(reader, writer):
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(f"HTTP/1.0 200 OK\r\ncontent-length: {len(page)}\r\n\r\n{page}".encode())
+        await writer.drain()
+        writer.close()
+
+    judge = await asyncio.start_server(answer, "127.0.0.1", 0)
+    http = await start_http(metrics_endpoints=f"localhost:{judge.sockets[0].getsockname()[1]}")
+    seen = (await http.client.get("/api/figures")).json()
+    judge.close()
+    assert seen["experiments"] == [
+        {"variant": "canary", "metric": "accuracy", "low": 0.004, "high": 0.038, "worse": False},
+        {"variant": "canary", "metric": "errors", "low": 0.01, "high": None, "worse": True},
+    ]

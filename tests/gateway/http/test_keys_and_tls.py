@@ -1,5 +1,7 @@
 """Who may call: API keys and certificates, as over gRPC."""
 
+import asyncio
+import contextlib
 import hashlib
 import ssl
 
@@ -71,3 +73,25 @@ async def test_mutual_tls_tells_who_calls_and_certificates_are_renewed(start_gat
         await ask(next_authority, shop)
     shop.renew(next_authority)
     assert await ask(next_authority, shop) == 200
+
+
+async def test_who_never_ends_the_handshake_counts_as_a_connection(start_gateway, tmp_path):
+    own = Certificates(tmp_path / "gateway", trustme.CA())
+    port = free_port()
+    await start_gateway(http_port=port, max_connections=2, **own.settings)
+    silent = [await asyncio.open_connection("127.0.0.1", port) for _ in range(2)]
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    with contextlib.suppress(ConnectionError):
+        async with asyncio.timeout(20):
+            assert await reader.read(1) == b"", "a third connection was let in"
+    for _, one in (*silent, (reader, writer)):
+        one.close()
+    async with asyncio.timeout(20):
+        while True:
+            context = ssl.create_default_context(cafile=own.tls.ca)
+            try:
+                _, writer = await asyncio.open_connection("localhost", port, ssl=context)
+                break
+            except (ConnectionError, ssl.SSLError):
+                await asyncio.sleep(0.02)
+    writer.close()

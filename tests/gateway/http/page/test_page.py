@@ -1,5 +1,6 @@
 """The page in a real browser: pictures, errors, batches, the webcam, keys, the cluster; and on small screens."""
 
+import asyncio
 import hashlib
 
 import httpx
@@ -163,6 +164,37 @@ async def test_the_cluster_tab_shows_what_happens(open_page):
         await page.sees(text, "#cluster")
     await page.page.reload()
     await page.sees("Requests", "#cluster")
+
+
+async def test_verdicts_of_a_judge_are_in_the_cluster_tab(open_page):
+    page = """# TYPE rpc_server_call_duration_seconds histogram
+# TYPE ferry_verdict_interval gauge
+ferry_verdict_interval{variant="canary",metric="accuracy",end="low"} 0.004
+ferry_verdict_interval{variant="canary",metric="accuracy",end="high"} 0.038
+ferry_verdict_interval{variant="canary",metric="errors",end="low"} 0.01
+ferry_verdict_interval{variant="canary",metric="errors",end="high"} 0.03
+# TYPE ferry_verdict_worse gauge
+ferry_verdict_worse{variant="canary",metric="errors"} 1.0
+"""
+
+    async def answer(reader, writer):
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(f"HTTP/1.0 200 OK\r\ncontent-length: {len(page)}\r\n\r\n{page}".encode())
+        await writer.drain()
+        writer.close()
+
+    judge = await asyncio.start_server(answer, "127.0.0.1", 0)
+    opened = await open_page(path="/#cluster", metrics_endpoints=f"127.0.0.1:{judge.sockets[0].getsockname()[1]}")
+    for text in ("canary", "0.4 and 3.8", "better", "1.0 and 3.0", "worse"):
+        await opened.sees(text, "#experiments")
+    judge.close()
+
+
+async def test_calls_for_programs_name_the_port_that_people_reach(open_page):
+    page = await open_page(public_port=443)
+    await page.upload(PICTURE)
+    await page.page.get_by_role("button", name="Python", exact=True).click()
+    await page.sees('Client("127.0.0.1:443")', "#answer")
 
 
 async def test_the_cluster_gone_is_said(open_page):
