@@ -13,6 +13,7 @@ from cli import feedback, jobs, monitor, predict, serve, status
 from cli.cluster.errors import ClusterError
 from cli.lazy import UNTOUCHED, pass_on
 from cli.output import errors
+from cli.remedy import remedy
 from ferry.client import FerryError
 
 _debug = False
@@ -125,7 +126,7 @@ def _said(error: Exception) -> str:
     if isinstance(error, ClusterError | FerryError):
         return str(error)
     if isinstance(error, ModuleNotFoundError) and error.name and error.name.split(".")[0] not in _OWN:
-        return f"{error}; {_remedy(error.name)}"
+        return f"{error}; {remedy(error.name)}"
     if isinstance(error, OSError):
         return _system(error)
     return f"unexpected {type(error).__name__}: {error}; `ferry --debug ...` shows where, for a report"
@@ -136,9 +137,3 @@ def _system(error: OSError) -> str:
     if error.filename is None or error.strerror is None:
         return str(error)
     return f"{error.filename}: {error.strerror[:1].lower()}{error.strerror[1:]}"
-
-
-def _remedy(module: str) -> str:
-    if module.split(".", maxsplit=1)[0] in {"benchmarks", "deploy"}:
-        return "run it in a checkout of Ferry's repository"
-    return "install it with `pip install 'ferry[toolchain]'`"

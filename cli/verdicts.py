@@ -10,6 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from cli.output import errors
+from cli.remedy import remedy
 
 NOTHING: Final = 3
 """There is no verdict: nothing to judge by, or what is needed for it cannot be read, written or imported."""
@@ -37,8 +38,8 @@ def _told_apart() -> Iterator[None]:
         error.exit_code = USAGE
         raise
     except (OSError, ModuleNotFoundError) as error:
-        missing = isinstance(error, ModuleNotFoundError)
-        advice = "; install it with `pip install 'ferry[toolchain]'`" if missing else ""
+        missing = error.name if isinstance(error, ModuleNotFoundError) else None
+        advice = f"; {remedy(missing)}" if missing else ""
         errors.print(f"error: {error}{advice}", markup=False, highlight=False, soft_wrap=True)
         raise typer.Exit(NOTHING) from error
 
