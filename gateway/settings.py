@@ -11,7 +11,7 @@ from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 from serving.config_file import host_and_port
 from serving.faces import MAX_FACES
 from serving.images.header import MAX_IMAGE_BYTES, MAX_MEGAPIXELS
-from serving.settings import DEFAULT_PATIENCE, SECRET, Patience, Port, Seconds, ServiceSettings
+from serving.settings import DEFAULT_PATIENCE, SECRET, Names, Patience, Port, Seconds, ServiceSettings
 
 _ENDPOINT = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):[0-9]{1,5}")
 
@@ -32,7 +32,7 @@ class GatewaySettings(ServiceSettings):
     public_port: Port = Field(
         default=0, description="gRPC port that people reach this gateway by, for the page; 0: the one it listens on"
     )
-    http_hosts: frozenset[str] = Field(
+    http_hosts: Names = Field(
         default=frozenset(),
         description="names that browsers reach the HTTP port by, besides addresses and this machine's own names, where "
         "it listens on this machine alone and callers need no key; as JSON or with commas",
@@ -106,7 +106,7 @@ class GatewaySettings(ServiceSettings):
     record_bytes: int = Field(
         default=128 << 20, ge=1 << 20, le=1 << 40, description="bytes of records in Redis, all gateways; the oldest go"
     )
-    labelling_clients: frozenset[str] = Field(
+    labelling_clients: Names = Field(
         default=frozenset(), description="names of callers who may label the answers of others, as JSON or with commas"
     )
 

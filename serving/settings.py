@@ -5,12 +5,13 @@ Each service subclasses ServiceSettings. A flag beats a variable, a variable bea
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from pydantic import Field, JsonValue, ValidationError, ValidationInfo, field_validator
-from pydantic_settings import BaseSettings, CliApp, SettingsConfigDict, SettingsError
+from pydantic import BeforeValidator, Field, JsonValue, ValidationError, ValidationInfo, field_validator
+from pydantic_settings import BaseSettings, CliApp, NoDecode, SettingsConfigDict, SettingsError
 
 from ferry.tls import Tls
 from serving.faults import words
@@ -26,6 +27,22 @@ Patience = Annotated[
 ]
 DEFAULT_PATIENCE = 15.0
 """Seconds; a service of Ferry restarts in three to five."""
+
+
+def _names(given: Any) -> Any:
+    """A list of names, from JSON or from a text with commas."""
+    if isinstance(given, str):
+        text = given.strip()
+        if not text.startswith("["):
+            return [name.strip() for name in text.split(",") if name.strip()]
+        try:
+            return json.loads(text)
+        except ValueError:
+            raise ValueError("must be names with commas, or a list in JSON") from None
+    return given
+
+
+Names = Annotated[frozenset[str], NoDecode, BeforeValidator(_names)]
 SECRET: dict[str, JsonValue] = {"secret": True}
 """`json_schema_extra` of a field that may hold a password: its value is never printed."""
 

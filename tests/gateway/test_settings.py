@@ -1,0 +1,31 @@
+"""Lists of names in settings: with commas or as JSON, as flags and in variables."""
+
+from __future__ import annotations
+
+import pytest
+
+from gateway.settings import GatewaySettings
+from serving.settings import load
+
+
+@pytest.mark.parametrize("text", ["a.b,c.d", " a.b , c.d,", '["a.b", "c.d"]'])
+@pytest.mark.parametrize("name", ["http_hosts", "labelling_clients"])
+def test_names_are_taken_in_both_ways(monkeypatch: pytest.MonkeyPatch, name: str, text: str) -> None:
+    flag = f"--{name.replace('_', '-')}"
+    assert getattr(load(GatewaySettings, [flag, text]), name) == {"a.b", "c.d"}
+    monkeypatch.setenv(f"FERRY_{name.upper()}", text)
+    assert getattr(load(GatewaySettings, []), name) == {"a.b", "c.d"}
+
+
+def test_what_is_none_is_said_with_the_setting(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("FERRY_HTTP_HOSTS", '["a.b"')
+    with pytest.raises(SystemExit):
+        load(GatewaySettings, [])
+    assert "FERRY_HTTP_HOSTS): must be names with commas, or a list in JSON" in capsys.readouterr().err
+
+
+def test_jobs_need_a_key() -> None:
+    with pytest.raises(ValueError, match="what lies there is encrypted"):
+        GatewaySettings(jobs_redis_url="redis://localhost")
