@@ -10,13 +10,12 @@ import numpy as np
 import numpy.typing as npt
 
 from modelkit.data.expressions import DataError
-from modelkit.data.votes import crowd_distribution, crowd_majority
+from modelkit.data.votes import crowd_majority
 from modelkit.judging.cascade import Cascade, fit_cascade
 from modelkit.judging.diversity import Diversity, diversity
 from modelkit.judging.evaluate import held_back
 from modelkit.judging.figures import Truth
 from modelkit.judging.opinions import judge_pictures, vote, vote_weights
-from modelkit.judging.pictures import Pictures
 from services.ensembler.recipe import DEFAULT_RECIPE, read_recipe
 from serving.expressions import EXPRESSIONS
 from serving.repository.repository import ModelRepository
@@ -107,8 +106,9 @@ def fit_weights(
 def fit_vote(models_dir: Path, data: Path, cache: Path, threads: int = 1) -> FittedVote:
     """Fits the default recipe's weights to its published models, on the pictures held back from training.
 
-    What is made likely is the crowd's distribution on the pictures that it saw one of the seven in, or the label of
-    each where nobody voted; half of it counts by picture and half by expression.
+    What is made likely is what most of the crowd saw, on the pictures that it decides, or each label where nobody
+    voted; half of it counts by picture and half by expression. The crowd's whole distribution would favour whoever is
+    least sure: a model's probabilities say how likely it is that most people agree.
 
     Args:
         models_dir: the model repository.
@@ -129,13 +129,13 @@ def fit_vote(models_dir: Path, data: Path, cache: Path, threads: int = 1) -> Fit
     }
     if len(told) < 2:
         raise DataError(f"a vote needs two models with an opinion; {models_dir} has {', '.join(told) or 'none'}")
-    rows, wanted = np.stack(list(told.values())), _wanted(pictures)
+    rows = np.stack(list(told.values()))
+    labels = crowd_majority(pictures.votes) if pictures.voted else pictures.labels
+    known = labels >= 0
     before = np.array([weights[name] for name in told], np.float64)
     before = before / before.sum()
-    known = np.isfinite(wanted).all(axis=1)
-    after = fit_weights(rows[:, known], balanced(wanted[known]))
+    after = fit_weights(rows[:, known], balanced(np.eye(len(EXPRESSIONS), dtype=np.float32)[labels[known]]))
     truth, detector = Truth.of(pictures), read_recipe(DEFAULT_RECIPE).detector.name
-    labels = crowd_majority(pictures.votes) if pictures.voted else pictures.labels
     answers = {"before": vote(list(rows), list(before)), "after": vote(list(rows), list(after)), **told}
     return FittedVote(
         names=tuple(told),
@@ -149,10 +149,3 @@ def fit_vote(models_dir: Path, data: Path, cache: Path, threads: int = 1) -> Fit
         diversity=diversity(told, labels),
         cascade=fit_cascade(told, dict(zip(told, after.tolist(), strict=True)), detector, labels),
     )
-
-
-def _wanted(pictures: Pictures) -> npt.NDArray[np.float32]:
-    """float32 [N, 7]; rows of NaN where the crowd saw none of the seven."""
-    if pictures.voted:
-        return crowd_distribution(pictures.votes)
-    return np.eye(len(EXPRESSIONS), dtype=np.float32)[pictures.labels]
