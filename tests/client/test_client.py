@@ -93,9 +93,10 @@ async def test_an_answer_becomes_plain_data(client: Any) -> None:
 async def test_images_come_as_path_bytes_or_file(client: Any, gateway: FakeGateway, tmp_path: Path) -> None:
     path = tmp_path / "photo.jpg"
     path.write_bytes(b"pixels")
-    images: Iterable[Any] = (path, str(path), b"pixels", bytearray(b"pixels"), memoryview(b"pixels"), path.open("rb"))
-    for image in images:
-        await client.recognize(image)
+    with path.open("rb") as opened:
+        images: Iterable[Any] = (path, str(path), b"pixels", bytearray(b"pixels"), memoryview(b"pixels"), opened)
+        for image in images:
+            await client.recognize(image)
     assert [request.image for request in gateway.requests] == [b"pixels"] * 6
 
 

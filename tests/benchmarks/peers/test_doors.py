@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import closing, suppress
 
 import pytest
 
@@ -17,26 +18,26 @@ RESPONSES = {
 
 async def ask(response: bytes, times: int = 2) -> tuple[list[object], int]:
     """Answers, and connections that it took."""
-    connections = 0
+    connections: list[asyncio.Task[None] | None] = []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        nonlocal connections
-        connections += 1
-        while head := (await reader.readuntil(b"\r\n\r\n")).decode():
-            length = int(head.lower().split("content-length: ")[1].split("\r\n")[0])
-            assert await reader.readexactly(length) == b"body"
-            writer.write(response)
-            if b"ength" not in response and b"chunked" not in response:
-                break
-        writer.close()
+        connections.append(asyncio.current_task())
+        with closing(writer), suppress(asyncio.IncompleteReadError):
+            while head := (await reader.readuntil(b"\r\n\r\n")).decode():
+                length = int(head.lower().split("content-length: ")[1].split("\r\n")[0])
+                assert await reader.readexactly(length) == b"body"
+                writer.write(response)
+                if b"ength" not in response and b"chunked" not in response:
+                    break
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     door = Http(server.sockets[0].getsockname()[1])
     try:
-        return [door.read(await door.ask(b"body")) for _ in range(times)], connections
+        return [door.read(await door.ask(b"body")) for _ in range(times)], len(connections)
     finally:
         await door.close()
         server.close()
+        await asyncio.gather(*filter(None, connections))
 
 
 @pytest.mark.parametrize("kind", RESPONSES)

@@ -49,7 +49,7 @@ def test_a_face_seen_twice_counts_once_and_what_an_edge_cuts_does_not(make_manif
     views = [g.within(112, 64, 1, x, y) for g, (x, y, _, _) in zip(geometries, places, strict=True)]
     raw = np.array(
         [
-            [face(32, 32, 20, 0.5), face(0, 0, 1, 0), face(0, 0, 1, 0)],
+            [face(16, 32, 20, 0.5), face(0, 0, 1, 0), face(0, 0, 1, 0)],
             [face(56, 20, 10, 0.7), face(60, 50, 8, 0.9), face(10, 50, 6, 0.3)],
             [face(8, 20, 10, 0.8), face(0, 0, 1, 0), face(0, 0, 1, 0)],
         ],
