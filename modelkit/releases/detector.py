@@ -41,7 +41,7 @@ DESCRIPTION = (
     "photographed faces, expression crops blended into photos, and pseudo-labels."
 )
 SIDE = 512
-DETECTION = DetectionSpec(score_rule=ScoreRule.SUM, score_threshold=0.26, iou_threshold=0.35)
+DETECTION = DetectionSpec(score_rule=ScoreRule.SUM, score_threshold=0.22, iou_threshold=0.35)
 """Input side and rules, decided on faces/validation (see docs/models.md)."""
 
 MIN_RECALL, MIN_PRECISION = 0.85, 0.80
