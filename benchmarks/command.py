@@ -71,6 +71,12 @@ def cancelled(context: typer.Context) -> None:
 
 
 @app.command(**UNTOUCHED)
+def choices(context: typer.Context) -> None:
+    """What one classifier, the vote and several views cost."""
+    pass_on(context, "benchmarks.choices.command", "choices_command")
+
+
+@app.command(**UNTOUCHED)
 def gains(context: typer.Context) -> None:
     """What each technique brings and costs."""
     pass_on(context, "benchmarks.gains.command", "gains")

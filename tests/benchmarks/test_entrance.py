@@ -8,7 +8,20 @@ from typer.testing import CliRunner
 from benchmarks.command import app
 from tests.cli.test_main import ferry_command
 
-ROOMS = ["autoscaling", "chaos", "counting", "detector", "gains", "gpu", "load", "peers", "recording", "scaling"]
+ROOMS = [
+    "autoscaling",
+    "cancelled",
+    "chaos",
+    "choices",
+    "counting",
+    "detector",
+    "gains",
+    "gpu",
+    "load",
+    "peers",
+    "recording",
+    "scaling",
+]
 ROOMS += ["soak", "speed", "where"]
 
 

@@ -1,0 +1,110 @@
+"""A cluster for each choice, one after the other, in rounds."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+import grpc
+
+from benchmarks.closed_loop import closed_loop
+from benchmarks.peers.bodies import numbered
+from benchmarks.peers.machine import cpu_seconds
+from benchmarks.photo import one_face
+from cli.cluster import Cluster, ClusterSettings
+from cli.cluster.settings import DEFAULT_CLASSIFIERS, DEFAULT_PROCESSES
+from ferry.v1 import ensembler_pb2, gateway_pb2, gateway_pb2_grpc
+
+TIMEOUT = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A way of judging a face.
+
+    Attributes:
+        name: in words.
+        classifiers: weight of each that is asked.
+        views: whether each crop is judged in five views.
+    """
+
+    name: str
+    classifiers: Mapping[str, float]
+    views: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """Medians over the rounds.
+
+    Attributes:
+        per_second: images answered with all callers at once.
+        cpu_ms: CPU time of the whole cluster for each of them, ms.
+        p50_ms: median latency of one caller alone, ms.
+        errors: calls that failed, of all rounds.
+    """
+
+    per_second: float
+    cpu_ms: float
+    p50_ms: float
+    errors: int
+
+
+def choices() -> tuple[Choice, ...]:
+    """Each of the recipe's classifiers alone, its vote, and the vote over five views."""
+    alone = [Choice(f"{name} alone", {name: 1.0}) for name in DEFAULT_CLASSIFIERS]
+    return (*alone, Choice("the vote", DEFAULT_CLASSIFIERS), Choice("the vote, five views", DEFAULT_CLASSIFIERS, True))
+
+
+def measure(
+    models_dir: Path, asked: Sequence[Choice], callers: int, seconds: float, rounds: int, say: Callable[[str], None]
+) -> dict[str, Cost]:
+    """Costs by name of the choice. Every request has other bytes, so that no answer is a kept one."""
+    seen: dict[str, list[Cost]] = {choice.name: [] for choice in asked}
+    for turn in range(rounds):
+        for choice in asked:
+            say(f"round {turn + 1} of {rounds}: {choice.name}")
+            settings = ClusterSettings(
+                port=0,
+                http_port=None,
+                models_dir=models_dir,
+                classifiers=choice.classifiers,
+                processes=DEFAULT_PROCESSES,
+                cache=False,
+                log_level="error",
+            )
+            with Cluster(settings) as cluster:
+                pids = [endpoint.pid for endpoint in cluster.endpoints]
+                seen[choice.name].append(asyncio.run(_measure(cluster.address, pids, choice.views, callers, seconds)))
+    return {
+        name: Cost(
+            median(cost.per_second for cost in costs),
+            median(cost.cpu_ms for cost in costs),
+            median(cost.p50_ms for cost in costs),
+            sum(cost.errors for cost in costs),
+        )
+        for name, costs in seen.items()
+    }
+
+
+async def _measure(address: str, pids: Sequence[int], views: bool, callers: int, seconds: float) -> Cost:
+    photo = one_face()
+    options = ensembler_pb2.RecognizeOptions(test_time_augmentation=views)
+    async with grpc.aio.insecure_channel(address) as channel:
+        stub = gateway_pb2_grpc.ExpressionRecognitionStub(channel)
+        sent = 0
+
+        async def call(number: int) -> None:
+            nonlocal sent
+            sent += 1
+            request = gateway_pb2.RecognizeRequest(image=numbered(photo, sent), options=options, bypass_cache=True)
+            await stub.Recognize(request, timeout=TIMEOUT, wait_for_ready=True)
+
+        alone = await closed_loop(call, 1, seconds / 2)
+        before, first = cpu_seconds(pids), sent
+        together = await closed_loop(call, callers, seconds)
+        used = cpu_seconds(pids) - before
+    return Cost(together.per_second, used * 1000 / max(1, sent - first), alone.p50_ms, alone.errors + together.errors)
