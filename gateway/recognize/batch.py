@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import TypedDict
@@ -12,6 +13,7 @@ from google.rpc import error_details_pb2
 
 from ferry.v1 import gateway_pb2
 from serving.errors import ServiceError
+from serving.rpc.call_log import calls
 from serving.rpc.context import current
 
 log = logging.getLogger(__name__)
@@ -102,11 +104,13 @@ async def _next(requests: AsyncIterator[gateway_pb2.RecognizeRequest]) -> gatewa
 
 
 async def _one(index: int, request: gateway_pb2.RecognizeRequest, recognize: Recognize) -> Answer:
-    name = item_context(index)
+    name, began = item_context(index), time.monotonic()
     try:
         return Answer(index, await recognize(request))
     except ServiceError as error:
         item = item_error(error)
+        # The call goes on, and its end says nothing of this one.
+        calls.ended("an image of many", error.code, time.monotonic() - began, item.field)
     except Exception:
         log.exception("unexpected error in image %d of a batch", index)
         item = item_error(ServiceError(f"internal error; look for request id {name} in the logs"))

@@ -1,6 +1,7 @@
 """Many images in one call."""
 
 import asyncio
+import logging
 
 import grpc
 import pytest
@@ -8,6 +9,7 @@ from google.rpc import error_details_pb2
 
 from ferry.v1 import ensembler_pb2, gateway_pb2
 from serving.errors import InvalidArgumentError, UnavailableError
+from serving.telemetry.logs import _Correlate
 from tests.gateway.fakes import detail, eventually, jpeg, refuse
 
 
@@ -63,6 +65,17 @@ async def test_the_field_named_by_a_service_behind_is_passed_on(ensembler, gatew
     answers = [a async for a in gateway.stub.RecognizeBatch(batch(jpeg()), timeout=20)]
     assert (answers[0].error.code, answers[0].error.field) == (3, "image")
     assert answers[0].error.message == "image: is truncated"
+
+
+async def test_an_image_that_fails_can_be_found_in_the_log(gateway, caplog):
+    caplog.handler.addFilter(_Correlate())
+    with caplog.at_level(logging.INFO):
+        call = gateway.stub.RecognizeBatch(
+            batch(jpeg(0), b"no picture"), timeout=20, metadata=(("x-request-id", "my-batch-1"),)
+        )
+        assert len([answer async for answer in call]) == 2
+    (record,) = (one for one in caplog.records if one.getMessage() == "call failed")
+    assert (record.request_id, record.status, record.field) == ("my-batch-1.1", "INVALID_ARGUMENT", "image")
 
 
 async def test_a_defect_in_one_image_does_not_end_the_batch(ensembler, gateway, monkeypatch):
