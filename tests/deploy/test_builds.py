@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.deploy.composition import COMPONENTS, CONFLICTS, K8S, ONLY, OVERLAYS, every, inside, selected
+from tests.deploy.composition import COMPONENTS, CONFLICTS, K8S, NEEDS, ONLY, OVERLAYS, every, inside, selected
 from tests.deploy.manifests import name, render
 
 ALL = os.environ.get("FERRY_K8S_ALL") == "1"
@@ -24,15 +24,20 @@ def test_every_component_is_tried_alone_and_with_every_other_that_it_goes_with()
     tried = {frozenset(chosen) | inside("cpu") for chosen in selected("cpu", pairs=True)}
     for one in COMPONENTS:
         if "cpu" in ONLY.get(one, OVERLAYS):
-            assert any(one in combination for combination in tried) or any(
-                one in pair and pair & inside("cpu") for pair in CONFLICTS
-            )
+            assert any(one in combination for combination in tried) or _excluded(one, "cpu")
+            assert any(one in {*chosen, *inside(o)} for o in OVERLAYS for chosen in selected(o, pairs=True)), one
     for one, overlays in ONLY.items():
         assert all(any(one in chosen for chosen in selected(overlay, pairs=False)) for overlay in overlays)
     for chosen in every("cpu"):
         for i, one in enumerate(chosen):
             for other in chosen[i + 1 :]:
                 assert any({one, other} <= combination for combination in tried)
+
+
+def _excluded(component: str, overlay: str) -> bool:
+    """Whether an overlay has already what a component, or one that it needs, does not go with."""
+    one = {component, *NEEDS.get(component, ())}
+    return any(pair & one and pair & inside(overlay) - one for pair in CONFLICTS)
 
 
 @pytest.mark.skipif(not ALL, reason="make k8s-check builds all combinations; FERRY_K8S_ALL=1 asks for it here")
