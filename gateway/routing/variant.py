@@ -13,7 +13,7 @@ from ferry.v1 import ensembler_pb2, ensembler_pb2_grpc
 from gateway.routing.predictions import PredictionCounter
 from serving.errors import ServiceError
 from serving.freshness import Newest
-from serving.rpc.upstream import Upstream
+from serving.rpc.upstream import DEFAULT_SILENCE, Upstream
 from serving.telemetry import metrics
 
 log = logging.getLogger(__name__)
@@ -104,7 +104,14 @@ class Variant:
 
     async def start(self) -> None:
         """Connects and looks once; an ensembler that does not answer yet is no error."""
-        self._upstream = Upstream(self.address, name="ensembler", health_service="ferry.v1.Ensembler", caller="gateway")
+        self._upstream = Upstream(
+            self.address,
+            name="ensembler",
+            health_service="ferry.v1.Ensembler",
+            caller="gateway",
+            # An ensembler may itself wait for a detector that hangs, and ask another one.
+            silence=2 * DEFAULT_SILENCE,
+        )
         self._stub = ensembler_pb2_grpc.EnsemblerStub(self._upstream.channel)
         await self._poll()
         self._polling = asyncio.create_task(self._keep_polling())

@@ -6,6 +6,8 @@ failed. gRPC itself only repeats what has never reached a replica. Of the rest,
 - what a replica refused before it began (it loads or stops) is sent to another one, a few times;
 - what a replica was lost with is sent once more, and only once on the whole way through the cluster, because it may be
   what the replica was lost by;
+- what a replica says nothing to for much longer than others take (serving.rpc.silence) is sent once more, too, over
+  fresh connections, which only replicas get that say they are well; the first answer counts;
 - every other error is an answer.
 """
 
@@ -16,7 +18,8 @@ import logging
 import random
 import time
 from collections.abc import Callable
-from typing import Any, TypeVar, cast
+from dataclasses import dataclass
+from typing import Any, Generic, TypeAlias, TypeVar, cast
 
 import grpc
 from opentelemetry import trace
@@ -27,14 +30,17 @@ from ferry.transport import LOST_KEY, STATUS_DETAILS_KEY, channel_options, inter
 from serving.errors import REFUSED, DeadlineError, LostError, ServiceError, UnavailableError, UpstreamError
 from serving.rpc import context as request_context
 from serving.rpc.context import REQUEST_ID_KEY, Losses
+from serving.rpc.fresh_channel import FreshChannel
 from serving.rpc.readiness import Readiness
 from serving.rpc.renewing import RenewingChannel
 from serving.rpc.same_process import LocalChannel, is_local
+from serving.rpc.silence import Silence
 from serving.telemetry import metrics, tracing
 
 log = logging.getLogger(__name__)
 
 ResponseT = TypeVar("ResponseT")
+Sent: TypeAlias = "grpc.aio.UnaryUnaryCall[Any, ResponseT]"
 Method = Callable[..., "grpc.aio.UnaryUnaryCall[Any, ResponseT]"]
 
 _MARGIN_SECONDS = 0.005
@@ -44,7 +50,8 @@ _RESERVE_SHARE, _MAX_RESERVE_SECONDS = 0.1, 0.25
 _MAX_REFUSALS = 5
 _FIRST_PAUSE_SECONDS, _MAX_PAUSE_SECONDS = 0.05, 0.5
 """Between two refusals, doubled each time."""
-
+DEFAULT_SILENCE = 2.5
+"""Seconds that a replica may say nothing before its caller asks another one."""
 
 _tls: Tls | None = None
 
@@ -55,15 +62,37 @@ def configure(tls: Tls | None) -> None:
     _tls = tls
 
 
-def _open_channel(address: str, caller: str, health_service: str) -> grpc.aio.Channel:
-    if is_local(address):
-        return cast(grpc.aio.Channel, LocalChannel(address))
+def _open_channel(address: str, caller: str, health_service: str) -> FreshChannel:
     where = target(address)
     options = channel_options(f"{caller}/{ferry.__version__}", internal_service_config(health_service))
     if _tls is None:
-        return grpc.aio.insecure_channel(where, options=options)
-    channel = RenewingChannel(_tls, lambda credentials: grpc.aio.secure_channel(where, credentials, options=options))
-    return cast(grpc.aio.Channel, channel)
+        return FreshChannel(lambda: grpc.aio.insecure_channel(where, options=options))
+    return RenewingChannel(_tls, lambda credentials: grpc.aio.secure_channel(where, credentials, options=options))
+
+
+@dataclass(slots=True, eq=False)
+class _Asked(Generic[ResponseT]):
+    """What is asked of a service.
+
+    Attributes:
+        method: of a stub.
+        request: its message.
+        end: of all patience, time.monotonic() seconds.
+        patience: as for Upstream.call.
+        losses: of the request that this is for.
+    """
+
+    method: Method[ResponseT]
+    request: Any
+    end: float
+    patience: float
+    losses: Losses
+
+    def send(self, timeout: float) -> Sent[ResponseT]:
+        """A call that waits is never told that there is no replica: what is left is a replica that was lost."""
+        return self.method(
+            self.request, timeout=timeout, metadata=_metadata(self.losses), wait_for_ready=self.patience > 0
+        )
 
 
 class Upstream:
@@ -73,18 +102,23 @@ class Upstream:
         channel: to make stubs of.
     """
 
-    def __init__(self, address: str, *, name: str, health_service: str, caller: str) -> None:
+    def __init__(
+        self, address: str, *, name: str, health_service: str, caller: str, silence: float = DEFAULT_SILENCE
+    ) -> None:
         """
         Args:
             address: `host:port`, what else ferry.transport.target takes, or `local:NAME`, a service of this process.
             name: of the service called, for errors, spans and metrics, such as `detector`.
             health_service: full name of its gRPC service, such as `ferry.v1.Detector`.
             caller: name of the service that calls.
+            silence: seconds, at least, that a replica may say nothing before a call with patience asks another one.
 
         Raises:
             TlsError: certificates are configured and do not fit.
         """
-        self.channel = _open_channel(address, caller, health_service)
+        self._fresh = None if is_local(address) else _open_channel(address, caller, health_service)
+        self.channel = cast(grpc.aio.Channel, self._fresh or LocalChannel(address))
+        self._silence = Silence(silence)
         self._name = name
         self._readiness = Readiness(self.channel)
         self._retried, self._given_up = (metrics.SUSPECTS.labels(name, result) for result in ("retried", "given_up"))
@@ -116,8 +150,10 @@ class Upstream:
             timeout = min(timeout, context.remaining() - _MARGIN_SECONDS)
             if timeout <= 0:
                 raise DeadlineError(f"no time left to ask {self._name}")
+        losses = Losses() if context is None else context.losses
+        asked = _Asked(method, request, time.monotonic() + timeout, patience, losses)
         if not tracing.recording():
-            return await self._ask(method, request, timeout, patience)
+            return await self._ask(asked)
         with tracing.tracer.start_as_current_span(
             f"call {self._name}",
             kind=trace.SpanKind.CLIENT,
@@ -127,7 +163,7 @@ class Upstream:
             set_status_on_exception=False,
         ) as span:
             try:
-                return await self._ask(method, request, timeout, patience)
+                return await self._ask(asked)
             except ServiceError as error:
                 span.set_status(trace.StatusCode.ERROR, error.code.name)
                 raise
@@ -138,30 +174,34 @@ class Upstream:
                 span.set_status(trace.StatusCode.ERROR, type(error).__name__)
                 raise
 
-    async def _ask(self, method: Method[ResponseT], request: Any, timeout: float, patience: float) -> ResponseT:
-        context = request_context.current.get()
-        losses = Losses() if context is None else context.losses
-        end = time.monotonic() + timeout
+    async def _ask(self, asked: _Asked[ResponseT]) -> ResponseT:
         refusals = 0
         while True:
-            remaining = end - time.monotonic()
-            reserve = min(remaining * _RESERVE_SHARE, _MAX_RESERVE_SECONDS)
-            if not await self._readiness.wait(patience, end - reserve):
-                raise UnavailableError(f"{self._name} is not reachable: there is no replica that takes calls")
+            await self._replica(asked)
             try:
-                return await self._attempt(method, request, end - time.monotonic(), losses, wait=patience > 0)
+                return await self._attempt(asked)
             except _GoneError as error:
-                if patience == 0:
+                if asked.patience == 0:
                     raise UnavailableError(f"{self._name} is not reachable: {error}") from error
-                self._count_loss(losses)
+                self._count_loss(asked.losses)
             except UpstreamError as error:
                 if error.reason != REFUSED:
                     raise
                 refusals += 1
                 pause = min(_FIRST_PAUSE_SECONDS * 2**refusals, _MAX_PAUSE_SECONDS) * random.uniform(0.5, 1)
-                if patience == 0 or refusals > _MAX_REFUSALS or time.monotonic() + pause >= end:
+                if asked.patience == 0 or refusals > _MAX_REFUSALS or asked.end - time.monotonic() <= pause:
                     raise UnavailableError(f"{self._name} is not ready: {error.message}") from error
                 await asyncio.sleep(pause)
+
+    async def _replica(self, asked: _Asked[Any]) -> None:
+        """Waits for one that takes calls.
+
+        Raises:
+            UnavailableError: there is none.
+        """
+        reserve = min((asked.end - time.monotonic()) * _RESERVE_SHARE, _MAX_RESERVE_SECONDS)
+        if not await self._readiness.wait(asked.patience, asked.end - reserve):
+            raise UnavailableError(f"{self._name} is not reachable: there is no replica that takes calls")
 
     def _count_loss(self, losses: Losses) -> None:
         """
@@ -181,17 +221,44 @@ class Upstream:
         )
         raise LostError(f"{self._name} was lost while it worked on this request, and is not the first; not tried again")
 
-    async def _attempt(
-        self, method: Method[ResponseT], request: Any, timeout: float, losses: Losses, *, wait: bool
-    ) -> ResponseT:
+    async def _attempt(self, asked: _Asked[ResponseT]) -> ResponseT:
         """
         Raises:
             _GoneError: the connection ended after the call had been sent.
             ServiceError: as `call`.
         """
+        began = time.monotonic()
+        sent = asked.send(asked.end - began)
+        if self._fresh is None or asked.patience == 0 or asked.losses.count:
+            # What comes without patience is asked once; what may have cost a replica already costs no further one.
+            return await self._answer(sent, asked.end - began)
+        another: list[asyncio.Task[ResponseT]] = []
+        timer = asyncio.get_running_loop().call_later(
+            self._silence.seconds,
+            lambda: another.append(asyncio.ensure_future(self._another(asked, sent, began))),
+        )
         try:
-            # A call that waits is never told that there is no replica: what is left is a replica that was lost.
-            answer = await method(request, timeout=timeout, metadata=_metadata(losses), wait_for_ready=wait)
+            answer = await self._answer(sent, asked.end - began)
+        except (ServiceError, _GoneError, asyncio.CancelledError) as error:
+            if not another or _is_an_answer(error) or _cancelled():
+                raise
+            return await another[0]
+        finally:
+            timer.cancel()
+            if another:
+                another[0].cancel()
+                await asyncio.gather(*another, return_exceptions=True)
+        self._silence.learn(time.monotonic() - began)
+        return answer
+
+    async def _answer(self, sent: Sent[ResponseT], timeout: float) -> ResponseT:
+        """Of a call that was sent with so many seconds.
+
+        Raises:
+            As _attempt.
+        """
+        try:
+            answer = await sent
         except grpc.aio.AioRpcError as error:
             code, details = error.code(), error.details() or error.code().name
             status = next((v for k, v in error.trailing_metadata() or () if k == STATUS_DETAILS_KEY), None)
@@ -205,6 +272,42 @@ class Upstream:
         if answer is None:  # what gRPC makes of bytes that are no message
             raise UpstreamError(grpc.StatusCode.INTERNAL, f"{self._name} gave an answer that is no message")
         return answer
+
+    async def _another(self, asked: _Asked[ResponseT], silent: Sent[ResponseT], began: float) -> ResponseT:
+        """Asks once more, over fresh connections. An answer ends the call that was sent at `began`, which has none.
+
+        Raises:
+            As _attempt.
+        """
+        assert self._fresh is not None
+        if self._fresh.reopen(began):
+            log.warning("%s says nothing: its replicas are asked anew whether they are well", self._name)
+        asked.losses.count += 1
+        self._retried.inc()
+        await self._replica(asked)
+        timeout = asked.end - time.monotonic()
+        try:
+            answer = await self._answer(asked.send(timeout), timeout)
+        except _GoneError:
+            self._count_loss(asked.losses)
+            raise
+        except UpstreamError as error:
+            if _is_an_answer(error):
+                silent.cancel()
+            raise
+        silent.cancel()
+        return answer
+
+
+def _is_an_answer(error: BaseException) -> bool:
+    """Whether a replica made something of the call, and not only the way to it failed."""
+    return isinstance(error, UpstreamError) and error.reason != REFUSED
+
+
+def _cancelled() -> bool:
+    """Whether the current task is, and not only a call that it made."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 class _GoneError(Exception):

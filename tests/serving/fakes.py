@@ -1,13 +1,14 @@
 """A service that does whatever a test says, over real sockets or as a process of its own.
 
 `python -m tests.serving.fakes DIRECTORY --port ...` holds each call until DIRECTORY/go exists, and its own start until
-DIRECTORY/hold is gone.
+DIRECTORY/hold is gone. While DIRECTORY/hang exists, a call stops the event loop, and with it all others.
 """
 
 from __future__ import annotations
 
 import asyncio
 import sys
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -80,6 +81,8 @@ async def running(service: Service, **settings: Any) -> AsyncIterator[tuple[Serv
 def main(directory: Path) -> None:
     async def wait_for_go(request: Any, context: Any) -> classifier_pb2.ClassifyResponse:
         (directory / "entered").touch()
+        while (directory / "hang").exists():
+            time.sleep(0.01)
         while not (directory / "go").exists():
             await asyncio.sleep(0.01)
         return classifier_pb2.ClassifyResponse(queue_ms=1)
