@@ -17,7 +17,7 @@ from cli.models_dir import MODELS_DIR
 from cli.serve import ModelsDirOption
 from serving.cpu import available_cpus, cpu_name
 from serving.errors import NotFoundError
-from serving.models import tuning
+from serving.models import delivered, tuning
 from serving.models.backends.gpu import GpuSettings, find_gpu
 from serving.models.measuring import LEAST_SHARE, cpu_share
 from serving.models.ways import splits
@@ -40,6 +40,10 @@ def tune(
     seconds: Annotated[float, typer.Option(min=0.05, max=60, help="Time for each way of running a model.")] = 0.5,
     keep_anyway: Annotated[
         bool, typer.Option("--keep-anyway", help="Keep what was measured although others were at work.")
+    ] = False,
+    deliver: Annotated[
+        bool,
+        typer.Option("--deliver", help="Deliver it with the model, for other machines of this kind."),
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print for machines.")] = False,
 ) -> None:
@@ -75,6 +79,8 @@ def tune(
                 got = min(got, cpu_share(available_cpus()))
                 progress.advance(task)
             kept = tuning.write(model, measurements) if got >= LEAST_SHARE or keep_anyway else None
+            if deliver and kept is not None:
+                kept = delivered.write(model, [asdict(m) for m in measurements])
             reports.append(_Report(model, measurements, kept, got))
     if as_json:
         print(json.dumps([_record(report) for report in reports], indent=2))

@@ -306,7 +306,7 @@ def check_outputs(manifest: Manifest, outputs: Outputs, rows: int) -> None:
 def _signature(directory: Path) -> Signature:
     """Of a version's files, without what tuning leaves beside them."""
     try:
-        return signature(path for path in directory.iterdir() if not path.name.startswith("tuning-"))
+        return signature(path for path in directory.iterdir() if not path.name.startswith(("tuning-", "tuned-")))
     except OSError:
         return ()
 

@@ -2,23 +2,26 @@
 
 `{"digest", "machine", "cpus", "measurements": [{"candidate": {"backend", "precision", "threads", "batch", "variant",
 "runs", "rest"}, "rows_per_second", "run_ms", "difference", "passed", "cpu_ms"}]}`; see serving.models.ways. New fields
-have defaults, so that older files are read; a field that is not known makes the file count as none.
+have defaults, so that older files are read; a field that is not known makes the file count as none. Where nothing is
+kept, what was delivered with the model counts (serving.models.delivered).
 """
 
 from __future__ import annotations
 
 import hashlib
-import importlib.metadata
 import json
 import math
 import os
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from serving.cpu import available_cpus, cpu_name
+from serving.models import delivered
 from serving.models.backends import BACKENDS, GPU_BACKENDS
 from serving.models.backends.gpu import find_gpu, lacks, runtime_version, tensorrt_version
+from serving.models.libraries import installed_version
 from serving.models.ways import DEFAULT_VARIANT, FULL_PRECISION, Candidate, Measurement
 from serving.repository.manifest import Manifest
 from serving.repository.repository import StoredModel
@@ -31,20 +34,13 @@ VARIANTS = (*QUANTIZED_VARIANTS, "fp16")
 
 def machine_id() -> str:
     """Names the processor, the CPUs granted, the GPU and the library versions, 16 hexadecimal digits."""
-    parts = [cpu_name(), str(available_cpus()), runtime_version(), _version("openvino")]
+    parts = [cpu_name(), str(available_cpus()), runtime_version(), installed_version("openvino")]
     gpu = find_gpu()
     if gpu is not None:
         parts += [gpu.name, gpu.compute_capability, *(lacks(backend) or "has it" for backend in GPU_BACKENDS)]
         parts.append(tensorrt_version() or "")
     text = "|".join(parts)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def _version(package: str) -> str:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return "none"
 
 
 def _files(stored: StoredModel) -> tuple[Path, Path]:
@@ -56,14 +52,22 @@ def _files(stored: StoredModel) -> tuple[Path, Path]:
 
 def read(stored: StoredModel) -> list[Measurement]:
     """Measurements of this model on this kind of machine; empty where there are none (or unreadable ones)."""
-    for path in _files(stored):
+    for record in (*_own(stored), *delivered.records(stored)):
         try:
-            record = json.loads(path.read_text())
             if record["digest"] == stored.manifest.digest:
                 return [_measurement(m, stored.manifest) for m in record["measurements"]]
-        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        except (ValueError, KeyError, TypeError):
             continue
     return []
+
+
+def _own(stored: StoredModel) -> Iterator[Any]:
+    """What was kept here."""
+    for path in _files(stored):
+        try:
+            yield json.loads(path.read_text())
+        except (OSError, ValueError, RecursionError):
+            continue
 
 
 def _measurement(record: dict[str, Any], manifest: Manifest) -> Measurement:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from serving.models import kept, measuring, tuning
+from serving.models import kept, libraries, measuring, tuning
 from serving.models.tuning import Candidate, Measurement
 from serving.repository.repository import ModelRepository, StoredModel
 from tests.tiny_models import (
@@ -203,7 +203,7 @@ def test_bfloat16_is_offered_where_the_processor_multiplies_it(processor: str) -
 @pytest.mark.parametrize("processor", ["plain", "bf16"], indirect=True)
 def test_without_openvino_onnx_runtime_is_left(stored: StoredModel, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tuning, "installed", lambda: ("onnxruntime",))
-    monkeypatch.setattr(kept, "_version", lambda _: "none")
+    monkeypatch.setattr(kept, "installed_version", lambda _: "none")
     assert {c.backend for c in tuning.candidates(1, (1,), reduced=True) if c.device == "cpu"} == {"onnxruntime"}
     assert tuning.choose(stored, threads=1, device="cpu").backend == "onnxruntime"
     with pytest.raises(ValueError, match="openvino is not installed"):
@@ -211,7 +211,7 @@ def test_without_openvino_onnx_runtime_is_left(stored: StoredModel, monkeypatch:
 
 
 def test_a_package_that_is_not_here_has_no_version() -> None:
-    assert kept._version("no-such-package-of-ferry") == "none"
+    assert libraries.installed_version("no-such-package-of-ferry") == "none"
 
 
 def test_files_kept_before_there_were_variants_are_read(stored: StoredModel) -> None:
