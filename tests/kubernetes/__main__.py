@@ -8,13 +8,21 @@ KUBECONFIG of a fresh cluster; it is looked for in ../shared/tools/cluster, too.
 from __future__ import annotations
 
 import argparse
+import dataclasses
+import json
 import os
+import re
 import shutil
+import signal
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
+from typing import NoReturn
 
 from deploy.images import base
 from deploy.images.build import REGISTRY, ROOT, build, version
@@ -22,10 +30,14 @@ from deploy.images.check import CPU, make
 from deploy.images.tool import ImagesError, call
 from deploy.images.tool import missing as missing_programs
 from tests.kubernetes.previous import prepare
+from tests.kubernetes.scenarios.outcome import OK, SKIPPED
 
 TESTS = "tests/kubernetes"
-OUT = ROOT / "out" / "cluster-test"
-IMAGES = ("gateway", "ensembler", "redis", "models", "detector", "classifier")
+OUT = Path(os.environ.get("FERRY_E2E_OUT", ROOT / "out" / "cluster-test"))
+OUTCOMES = OUT / "cluster-test.json"
+"""What scenarios came to, kept after each."""
+IMAGES = ("gateway", "ensembler", "judge", "redis", "models", "detector", "classifier")
+NOT_IN_CORE = frozenset({"judge", "models"})
 PROMETHEUS = ("tests/kubernetes/scenarios/prometheus.Dockerfile", f"{REGISTRY}/prometheus:test")
 NEXT = ("tests/kubernetes/scenarios/next.Dockerfile", f"{REGISTRY}/classifier-next:{version()}")
 PLACES = (ROOT.parent / "shared" / "tools" / "cluster",)
@@ -39,6 +51,12 @@ PROGRAMS = {
     "openssl": "openssl",
     "nsenter": "util-linux",
 }
+LEAST_MEMORY, LEAST_DISK = 6 << 30, 15 << 30
+"""Bytes that must be free for a cluster of two nodes with Ferry on them, and for the images on both."""
+BUILD_MINUTES = 30
+"""In which the images must be built, where they have to be."""
+GRACE_MINUTES = 6.0
+"""What a scenario that has begun gets beyond `--minutes`: all that one waits for ends sooner."""
 CUT = {
     f"FERRY_E2E_{verb}": f'ip link set "n${{NODE#node-}}" {state}' for verb, state in (("CUT", "down"), ("MEND", "up"))
 }
@@ -57,7 +75,26 @@ def lacking() -> str:
         programs["debootstrap"] = "debootstrap"
     if packages := missing_programs(programs):
         return f"{', '.join(packages)} missing: apt install {' '.join(packages.values())}"
+    memory = available_memory()
+    disk = shutil.disk_usage(tempfile.gettempdir()).free
+    for what, there, least in (("memory", memory, LEAST_MEMORY), ("disk", disk, LEAST_DISK)):
+        if there < least:
+            return f"{there >> 30} GiB of {what} are free, and {least >> 30} are needed"
     return ""
+
+
+def available_memory(told: Path = Path("/proc/meminfo")) -> int:
+    """Bytes that programs can still take."""
+    found = re.search(r"MemAvailable:\s+(\d+) kB", told.read_text())
+    return int(found[1]) << 10 if found else 0
+
+
+def packages_answer() -> bool:
+    """Whether Debian's and Python's packages can be had here: where not, a build that failed says nothing of Ferry."""
+    with tempfile.TemporaryDirectory(prefix="ferry-pip-") as folder:
+        pip = [sys.executable, *f"-m pip download --no-deps --no-cache-dir --dest {folder} idna".split()]
+        commands = (pip, ["apt-get", "update", "--error-on=any"])
+        return all(subprocess.run(command, capture_output=True, check=False).returncode == 0 for command in commands)
 
 
 def starter() -> Path | None:
@@ -94,45 +131,163 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--previous", metavar="REVISION", help="roll from this revision of the repository and back, too"
     )
-    parser.add_argument("--minutes", type=float, help="begin no scenario later than this after the start; say which")
+    parser.add_argument(
+        "--minutes", type=float, help="begin no scenario later than this after the images were built; say which"
+    )
     options = parser.parse_args(words[:cut])
+    # As after Ctrl-C, a cluster that was started is ended.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     # Whatever an API server alone can tell is told by other checks.
     chosen = (f"{TESTS}/scenarios", "-m", "core") if options.core else (TESTS,)
     tests = [sys.executable, "-m", "pytest", *chosen, *words[cut + 1 :]]
-    if options.minutes is not None:
-        os.environ["FERRY_E2E_UNTIL"] = str(time.time() + 60 * options.minutes)
     if os.environ.get("KUBECONFIG") and os.environ.get("FERRY_E2E_CONTEXT"):
+        os.environ["FERRY_E2E_UNTIL"] = str(end_of(options.minutes))
         return subprocess.run(tests, cwd=ROOT, check=False).returncode
     if problem := lacking():
-        print(f"cluster-test: no scenario was run: {problem}", file=sys.stderr)
-        return 0 if options.where_possible else 1
+        return untried(problem, options.where_possible)
     # A core does without what only other scenarios run.
-    images = [image for image in IMAGES if not (options.core and image == "models")]
+    images = [image for image in IMAGES if not (options.core and image in NOT_IN_CORE)]
     extra = [PROMETHEUS] if options.core else [PROMETHEUS, NEXT]
+    tags = [*(f"{REGISTRY}/{image}:{version()}" for image in images), *(tag for _, tag in extra)]
     try:
-        if not options.no_build:
-            make(CPU, (), lend_pip=True)
-            for path, tag in extra:
-                build(["buildah", "build", "--isolation=chroot", "--layers", f"--file={path}", f"--tag={tag}", "."])
-        tags = [*(f"{REGISTRY}/{image}:{version()}" for image in images), *(tag for _, tag in extra)]
-        if options.previous:
-            OUT.mkdir(parents=True, exist_ok=True)
-            tags += prepare(options.previous, images, OUT / "previous.yaml")
-            os.environ["FERRY_E2E_PREVIOUS"] = str(OUT / "previous.yaml")
-        files = archives(tags)
+        with no_longer_than(BUILD_MINUTES):
+            if not (options.no_build or based()):
+                return untried(f"no registry gives {base.BASE}, and it cannot be made here", options.where_possible)
+            if not options.no_build:
+                built(images, extra)
+            if options.previous:
+                OUT.mkdir(parents=True, exist_ok=True)
+                tags += prepare(options.previous, images, OUT / "previous.yaml")
+                os.environ["FERRY_E2E_PREVIOUS"] = str(OUT / "previous.yaml")
+            files = archives(tags)
+    except TimeoutError:
+        return untried(f"the images were not built within {BUILD_MINUTES} minutes", options.where_possible)
     except ImagesError as error:
         print(f"cluster-test: {error}", file=sys.stderr)
+        if options.where_possible and not packages_answer():
+            return untried("packages cannot be reached, and the images need them", possible=True)
         return 1
-    run = [str(starter()), "run", "--nodes=2", "--policies", "--metrics", *(f"--image={file}" for file in files), "--"]
-    # The cluster is nobody else's, whatever its context is called, and ends with the run, so nothing is cleared away.
-    # Where its programs are, tests of an API server alone find them, too.
-    script = (
-        'export FERRY_E2E_CONTEXT="$(kubectl config current-context)"; '
-        'export KUBEBUILDER_ASSETS="${KUBEBUILDER_ASSETS:-$(dirname "$(command -v kube-apiserver)")}"; exec "$@"'
+    return on_a_cluster(tests, files, end_of(options.minutes), possible=options.where_possible)
+
+
+def end_of(minutes: float | None) -> float:
+    """Seconds since 1970 at which so many minutes will be over; None: never."""
+    return float("inf") if minutes is None else time.time() + 60 * minutes
+
+
+@contextmanager
+def no_longer_than(minutes: int) -> Iterator[None]:
+    """Ends what is under way.
+
+    Raises:
+        TimeoutError: it took longer.
+    """
+
+    def over(number: int, frame: FrameType | None) -> NoReturn:
+        raise TimeoutError
+
+    signal.signal(signal.SIGALRM, over)
+    signal.alarm(60 * minutes)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+
+
+def untried(problem: str, possible: bool) -> int:
+    """The exit status of a run without scenarios; says why there are none."""
+    print(f"cluster-test: NOT TRIED, no scenario was run: {problem}", file=sys.stderr, flush=True)
+    return 0 if possible else 1
+
+
+def based() -> bool:
+    """Whether there is a base image, made now if need be."""
+    if base.exists() or base.pull():
+        return True
+    print(f"== no registry gives {base.BASE}: making it from Debian's packages", flush=True)
+    try:
+        base.bootstrap()
+    except ImagesError as error:
+        print(error, file=sys.stderr)
+        return False
+    return True
+
+
+def built(images: Sequence[str], extra: Sequence[tuple[str, str]]) -> None:
+    """Builds what scenarios run, and nothing else.
+
+    Raises:
+        ImagesError: it cannot be built.
+    """
+    unused = {f"{image}-venv" for image in CPU.images if image not in images}
+    needed = dataclasses.replace(
+        CPU,
+        images=tuple(image for image in CPU.images if image in images),
+        venvs=tuple(venv for venv in CPU.venvs if venv not in unused),
     )
-    return subprocess.run(
-        [*run, "sh", "-c", script, "sh", *tests], cwd=ROOT, env=os.environ | CUT | {"FERRY_E2E_LEAVE": "1"}, check=False
-    ).returncode
+    make(needed, (), lend_pip=True)
+    for path, tag in extra:
+        build(["buildah", "build", "--isolation=chroot", "--layers", f"--file={path}", f"--tag={tag}", "."])
+
+
+def on_a_cluster(tests: Sequence[str], files: Sequence[Path], end: float, *, possible: bool) -> int:
+    """Starts a cluster with these images, runs the tests on it, and returns their exit status.
+
+    Args:
+        tests: the command.
+        files: archives of images.
+        end: seconds since 1970 after which no scenario begins.
+        possible: whether a cluster that does not start here is no failure.
+    """
+    run = [str(starter()), "run", "--nodes=2", "--policies", "--metrics", *(f"--image={file}" for file in files), "--"]
+    with tempfile.TemporaryDirectory(prefix="ferry-cluster-test-") as folder:
+        began = Path(folder) / "began"
+        OUTCOMES.unlink(missing_ok=True)
+        # The cluster is nobody else's, whatever its context is called, and ends with the run, so nothing is cleared
+        # away. Where its programs are, tests of an API server alone find them, too.
+        script = (
+            f'touch {began}; export FERRY_E2E_CONTEXT="$(kubectl config current-context)"; '
+            'export KUBEBUILDER_ASSETS="${KUBEBUILDER_ASSETS:-$(dirname "$(command -v kube-apiserver)")}"; exec "$@"'
+        )
+        process = subprocess.Popen(
+            [*run, "sh", "-c", script, "sh", *tests],
+            cwd=ROOT,
+            env=os.environ | CUT | {"FERRY_E2E_LEAVE": "1", "FERRY_E2E_UNTIL": str(end)},
+        )
+        try:
+            limit = None if end == float("inf") else max(0.0, end - time.time()) + 60 * GRACE_MINUTES
+            status = process.wait(limit)
+        except subprocess.TimeoutExpired:
+            ended(process)
+            return stopped(possible)
+        except BaseException:
+            ended(process)
+            raise
+        if status and not began.exists():
+            return untried(f"{starter()} could not start a cluster here", possible)
+        return status
+
+
+def stopped(possible: bool) -> int:
+    """The exit status of a run that was ended before its time: what had failed by then has failed."""
+    outcomes = json.loads(OUTCOMES.read_text()) if OUTCOMES.exists() else []
+    if not outcomes:
+        return untried("no cluster was ready in time", possible)
+    for outcome in outcomes:
+        print(f"cluster-test: {outcome['scenario']}: {outcome['verdict'] or 'NOT ENDED'}", file=sys.stderr)
+    print("cluster-test: the run was STOPPED, for lack of time", file=sys.stderr)
+    failed = any(outcome["verdict"] and not outcome["verdict"].startswith((OK, SKIPPED)) for outcome in outcomes)
+    return 0 if possible and not failed else 1
+
+
+def ended(process: subprocess.Popen[bytes]) -> None:
+    """Ends the program that runs a cluster, and with it the cluster."""
+    process.send_signal(signal.SIGTERM)
+    try:
+        process.wait(60)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 if __name__ == "__main__":

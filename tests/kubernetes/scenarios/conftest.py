@@ -14,7 +14,7 @@ from tests.deploy.manifests import Json
 from tests.kubernetes.kubectl import KUBECTL, NAMESPACE, Kubectl
 from tests.kubernetes.scenarios import callers, guard, report
 from tests.kubernetes.scenarios.cluster import PATIENCE, Cluster, chosen, images, trial
-from tests.kubernetes.scenarios.outcome import Event, Outcome
+from tests.kubernetes.scenarios.outcome import OK, SKIPPED, Event, Outcome
 from tests.processes import ROOT
 
 KUBECONFIG = os.environ.get("KUBECONFIG", "")
@@ -37,8 +37,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.timeout(1800))
             if not wanted:
                 item.add_marker(pytest.mark.skip(reason=reason))
-    # Those that begin with nothing come first: afterwards Ferry stays.
-    items.sort(key=lambda item: "installed" in getattr(item, "fixturenames", ()))
+    # Those that begin with nothing come first: afterwards Ferry stays. What takes longest comes last, as time may end.
+    items.sort(key=lambda item: ("installed" in (names := getattr(item, "fixturenames", ())), "measured" in names))
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -146,7 +146,10 @@ def judged(config: pytest.Config, title: str) -> Iterator[Run]:
     config.stash.setdefault(_OUTCOMES, []).append(outcome)
     try:
         yield Run(outcome)
-        outcome.verdict = "ok"
+        outcome.verdict = OK
+    except pytest.skip.Exception as skipped:
+        outcome.verdict = f"{SKIPPED}: {skipped}"
+        raise
     except BaseException as error:
         outcome.verdict = f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error) else ''}"
         raise

@@ -6,6 +6,9 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
+OK, SKIPPED = "ok", "skipped"
+"""How verdicts begin that are none of a failure."""
+
 
 @dataclass(frozen=True, slots=True)
 class Call:
@@ -56,7 +59,7 @@ class Outcome:
     """Of one scenario.
 
     Attributes:
-        verdict: `ok`, or what went wrong in one line.
+        verdict: OK, SKIPPED with the reason, or what went wrong in one line; empty while it goes on.
         facts: what was counted or measured beside the calls, in words.
     """
 
@@ -67,6 +70,11 @@ class Outcome:
     events: list[Event] = field(default_factory=list)
     calls: list[Call] = field(default_factory=list)
     facts: list[str] = field(default_factory=list)
+
+    @property
+    def word(self) -> str:
+        """The verdict: `ok`, `skipped` or `FAILED`."""
+        return next((word for word in (OK, SKIPPED) if self.verdict.startswith(word)), "FAILED")
 
     @property
     def failures(self) -> list[Call]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from tests.kubernetes.scenarios.outcome import Outcome
+from tests.kubernetes.scenarios.outcome import OK, Outcome
 
 _HEADER = ("scenario", "verdict", "calls", "failed", "degraded", "longest wait", "took")
 
@@ -17,7 +17,7 @@ def table(outcomes: Sequence[Outcome]) -> str:
     rows = [
         (
             outcome.scenario,
-            "ok" if outcome.verdict == "ok" else "FAILED",
+            outcome.word,
             str(len(outcome.calls)),
             str(len(outcome.failures)),
             str(outcome.degraded),
@@ -31,7 +31,7 @@ def table(outcomes: Sequence[Outcome]) -> str:
     for outcome, row in zip(outcomes, rows, strict=True):
         lines.append(_line(row, widths))
         notes = [*outcome.facts, *outcome.said()[:5]]
-        if outcome.verdict != "ok":
+        if outcome.verdict != OK:
             notes.append(outcome.verdict)
         lines += [f"    {note}" for note in notes]
     return "\n".join(lines)

@@ -3,48 +3,20 @@
 from __future__ import annotations
 
 import math
-import subprocess
-import sys
 from collections import defaultdict
 
 import pytest
 
-from tests.deploy.manifests import Json, ferry, name
 from tests.kubernetes.scenarios import callers
 from tests.kubernetes.scenarios.callers import calling
-from tests.kubernetes.scenarios.cluster import Cluster, has_image, trial
+from tests.kubernetes.scenarios.cluster import Cluster, has_image
 from tests.kubernetes.scenarios.conftest import judged
-from tests.processes import ROOT, until
+from tests.kubernetes.scenarios.tracks import NEXT, both_tracks, rollout, without_canary
+from tests.processes import until
 
-NEXT = "localhost/ferry/classifier-next:0.1.0"
-CANARY = "classifier-arcface-canary"
 SHARE, CALLERS = 0.3, 120
 _SIGMAS = 4
 """Of a binomial distribution: a right share is outside of them once in 15,000 runs."""
-
-
-def rollout(*arguments: str) -> str:
-    """What `ferry rollout` says; it succeeds."""
-    command = [sys.executable, "-c", "from cli.main import main; main()", "rollout", *arguments]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
-
-
-def both_tracks() -> tuple[Json, ...]:
-    """Two replicas of stable, one of the canary, whose arcface is version 2."""
-    objects = trial(components=("canary",))
-    for workload in ferry(objects):
-        if not name(workload).endswith("-canary"):
-            continue
-        workload["spec"]["replicas"] = 1
-        if name(workload) == CANARY:
-            template = workload["spec"]["template"]
-            template["metadata"]["labels"]["ferry/model-version"] = "2"
-            (container,) = template["spec"]["containers"]
-            container["image"] = NEXT
-            next(v for v in container["env"] if v["name"] == "FERRY_MODELS")["value"] = "arcface:2"
-    return objects
 
 
 def test_shares_stickiness_promotion_and_the_way_back(installed: Cluster, request: pytest.FixtureRequest) -> None:
@@ -84,10 +56,7 @@ def test_shares_stickiness_promotion_and_the_way_back(installed: Cluster, reques
                 assert forced("stable") == {"arcface:1"}
             assert not run.outcome.failures, run.outcome.said()
         finally:
-            gone = [f"deployment/{name(item)}" for item in ferry(both_tracks()) if name(item).endswith("-canary")]
-            installed.kubectl.apply(trial())
-            installed.kubectl("delete", *gone, "--ignore-not-found")
-            installed.settled()
+            without_canary(installed)
 
 
 def taken(kubectl: callers.Kubectl, pod: str) -> set[int]:

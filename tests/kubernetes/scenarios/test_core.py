@@ -15,6 +15,8 @@ from tests.kubernetes.scenarios.conftest import Scenario, judged
 from tests.processes import ROOT, until
 
 pytestmark = pytest.mark.core
+PATIENT = "--timeout=30"
+"""For callers on a machine that is busy with other things, too; how long they waited is printed."""
 
 
 def test_from_nothing_to_an_answer(cluster: Cluster, objects: tuple[Json, ...], request: pytest.FixtureRequest) -> None:
@@ -33,12 +35,11 @@ def test_from_nothing_to_an_answer(cluster: Cluster, objects: tuple[Json, ...], 
         run.fact(f"a complete answer {first.began + first.seconds - began:.0f} s after apply, on two nodes")
         cluster.settled()
         assert not any(cluster.restarts().values()), cluster.restarts()
-        # Where everything starts at once, a gateway may have to wait for models, and say so.
-        assert not cluster.unhealthy("Startup"), "a good start leaves no warning"
+        run.fact(warnings(cluster))
 
 
 def test_a_node_is_drained(installed: Cluster, scenario: Scenario) -> None:
-    with scenario("drain of a node") as run:
+    with scenario("drain of a node", PATIENT) as run:
         here = [name(item) for item in installed.pods(node=installed.victim)]
         run.event(f"drain of {len(here)} pods")
         flags = ("--ignore-daemonsets", "--delete-emptydir-data", "--force", PATIENCE)
@@ -50,17 +51,16 @@ def test_a_node_is_drained(installed: Cluster, scenario: Scenario) -> None:
 
 
 def test_everything_restarts_at_once(installed: Cluster, scenario: Scenario) -> None:
-    with scenario("all Deployments restarted at once") as run:
+    with scenario("all Deployments restarted at once", PATIENT) as run:
         run.event("restart")
         installed.kubectl("rollout", "restart", "deployment")
         installed.settled()
         run.event("rolled out")
-        # Of pods that end, readiness probes may miss a process that has ended already.
-        assert not installed.unhealthy("Startup"), "a good start leaves no warning"
+        run.fact(warnings(installed))
 
 
 def test_a_version_that_does_not_exist_stops_its_rollout(installed: Cluster, scenario: Scenario) -> None:
-    with scenario("a model version that does not exist, and undo") as run:
+    with scenario("a model version that does not exist, and undo", PATIENT) as run:
         run.restarts = True
         before = installed.kubectl.get("deployment", "detector")["spec"]["template"]
         run.event("FERRY_MODEL=detector:9")
@@ -82,6 +82,11 @@ def test_a_version_that_does_not_exist_stops_its_rollout(installed: Cluster, sce
         installed.settled()
         run.event("undone")
         assert installed.kubectl.get("deployment", "detector")["spec"]["template"] == before
+
+
+def warnings(cluster: Cluster) -> str:
+    """How many startup probes failed; test_start.py asks for none, on nodes that have nothing else to do."""
+    return f"{len(cluster.unhealthy('Startup'))} warnings of starts"
 
 
 def ready(cluster: Cluster) -> list[Json]:
