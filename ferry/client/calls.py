@@ -103,13 +103,13 @@ class Call:
         A gateway that refused it has not begun: another one is asked, a few times. One that was lost may have been lost
         by it, so it is sent once more, and says so (LOST_KEY). Everything else is an answer.
         """
-        if error.code() is not grpc.StatusCode.UNAVAILABLE:
+        if error.code() not in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED}:
             return None
         if errors.refused(error):
             self._refusals += 1
             again = self._refusals <= MAX_REFUSALS
         else:
-            again = not self._lost and errors.is_unanswered(error)
+            again = not self._lost and errors.is_broken_off(error)
             self._lost = True
         pause = min(FIRST_PAUSE * 2**self._refusals, MAX_PAUSE) * random.uniform(0.5, 1)
         return pause if again and pause < self.timeout else None

@@ -61,9 +61,22 @@ class UnavailableError(FerryError):
     """No gateway answers at the address, or the models behind it do not."""
 
 
+_OWN = ("Locally cancelled", "Channel closed")
+"""How gRPC begins to say that the caller itself has ended a call, or all of them."""
+
+
 def is_unanswered(error: grpc.RpcError) -> bool:
     """Whether nobody has answered at all."""
     return error.code() is grpc.StatusCode.UNAVAILABLE and _details(error.trailing_metadata() or ()) is None
+
+
+def is_broken_off(error: grpc.RpcError) -> bool:
+    """Whether the connection ended under the call, as that of a gateway that is lost or ends does, and nobody who calls
+    ended it."""
+    if error.code() is grpc.StatusCode.CANCELLED:
+        own = (error.details() or "").startswith(_OWN)
+        return not own and _details(error.trailing_metadata() or ()) is None
+    return is_unanswered(error)
 
 
 def from_rpc(error: grpc.RpcError, address: str, request_id: str, mistake: str | None = None) -> FerryError:
