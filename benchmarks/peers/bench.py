@@ -39,6 +39,11 @@ class Contender:
     precision: str
     open: Callable[[], AbstractContextManager[Server | Bare]]
 
+    @property
+    def name(self) -> str:
+        """Server and way."""
+        return f"{self.server} {self.way}"
+
 
 class Bench:
     """What all parts share: models, photo, environments, the reference and the record."""
@@ -181,11 +186,11 @@ class Bench:
         return reading
 
     def everybody(self, precision: str, body: bytes, only: Callable[[str], bool]) -> list[Contender]:
-        """Every way of everybody whose name is wanted, bare processes first."""
+        """Every way of everybody that is wanted, bare processes first."""
         plan = self.plan(precision)
         found = [self.bare(plan, way, body) for way in bare_ways(self.cpus)]
         found += [self.peer(peer, plan, way, body) for peer in PEERS for way in ways(self.cpus)]
-        return [contender for contender in found if only(contender.server) or contender.server == BARE]
+        return [contender for contender in found if contender.server == BARE or only(contender.name)]
 
 
 class _DiffersError(Exception):

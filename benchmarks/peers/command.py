@@ -27,7 +27,9 @@ def peers(
     part: Annotated[list[str] | None, typer.Argument(help=f"What to measure: {', '.join(PARTS)}; all.")] = None,
     seconds: Annotated[float, typer.Option(min=1, max=120, help="Length of each round.")] = 4.0,
     rounds: Annotated[int, typer.Option(min=1, max=20, help="Rounds of each server's best way.")] = 2,
-    only: Annotated[list[str] | None, typer.Option(help="Only these servers; bare processes always.")] = None,
+    only: Annotated[
+        list[str] | None, typer.Option(help="Only these servers or ways, such as `mosec 2x1`; bare processes always.")
+    ] = None,
     precision: Annotated[str, typer.Option(help="Of images and classifier: fp32, bf16 or both.")] = "both",
     models_dir: Annotated[Path, typer.Option(envvar="FERRY_MODELS_DIR", help="The model repository.")] = Path("models"),
     work: Annotated[Path, typer.Option(help="Folder of the peers' environments.")] = Path(".work/peers"),
@@ -59,7 +61,7 @@ def peers(
         for name in part or PARTS:
             for kind in plans.precisions() if name in BY_PRECISION else ("fp32",):
                 if precision in {kind, "both"}:
-                    PARTS[name](bench, kind, seconds, rounds, lambda server: _wanted(server, only))
+                    PARTS[name](bench, kind, seconds, rounds, lambda name: _wanted(name, only))
                     record.write(file)
     table.print_record(record, console)
     if picture.draw(record, out / "peers.svg"):
@@ -68,8 +70,8 @@ def peers(
         print(json.dumps(asdict(record) | {"ratios": [asdict(r) | {"verdict": r.verdict} for r in ratios(record)]}))
 
 
-def _wanted(server: str, only: list[str] | None) -> bool:
-    return not only or any(name.lower() in server.lower() for name in only)
+def _wanted(name: str, only: list[str] | None) -> bool:
+    return not only or any(one.lower() in name.lower() for one in only)
 
 
 def _install(work: Path, console: Console) -> None:

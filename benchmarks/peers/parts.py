@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import sys
 import tempfile
 from collections.abc import Callable, Iterable
@@ -21,7 +20,7 @@ from benchmarks.peers.redis import valkey
 from benchmarks.peers.running import Server
 from benchmarks.speed import tracing as spans
 from cli.cluster.ports import free
-from cli.serve import serve
+from cli.cluster.settings import DEFAULT_PROCESSES
 
 CACHED_CALLERS = 16
 BUSY = 0.8
@@ -34,7 +33,8 @@ def images(bench: Bench, precision: str, seconds: float, rounds: int, wanted: Wa
     """Whole images: everybody in every way once, then the best way of each in turns."""
     bench.record.replace("images", precision)
     contenders = bench.everybody(precision, bench.photo, wanted)
-    contenders += [bench.ferry(precision, *flags) for flags in ferry_ways(bench.cpus)] if wanted(FERRY) else []
+    ours = [bench.ferry(precision, *flags) for flags in ferry_ways(bench.cpus)]
+    contenders += [contender for contender in ours if wanted(contender.name)]
     if precision != "fp32":
         # What is best in float32 is tried alone: the ways differ by threads and processes, not by arithmetic.
         known = {server: bench.record.best("images", server, "fp32", callers=MANY) for server in _names(contenders)}
@@ -51,10 +51,8 @@ def images(bench: Bench, precision: str, seconds: float, rounds: int, wanted: Wa
 
 
 def ferry_ways(cpus: int) -> list[tuple[str, ...]]:
-    """`ferry serve` as it is, with a process for each service (0), and in one or as many as there are CPUs."""
-    if "processes" not in inspect.signature(serve).parameters:
-        return [()]
-    return [(), *(("--processes", str(count)) for count in dict.fromkeys((0, 1, cpus)))]
+    """`ferry serve` as it is, which is one process, with a process for each service (0), and with one for each CPU."""
+    return [(), *(("--processes", str(count)) for count in dict.fromkeys((0, cpus)) if count != DEFAULT_PROCESSES)]
 
 
 def classifier(bench: Bench, precision: str, seconds: float, rounds: int, wanted: Wanted) -> None:
@@ -70,7 +68,7 @@ def classifier(bench: Bench, precision: str, seconds: float, rounds: int, wanted
     contenders.append(bench.ferry_classifier(precision, model, crop))
     for turn in range(rounds):
         for contender in contenders:
-            if (wanted(contender.server) or contender.server == BARE) and (
+            if (contender.server == BARE or wanted(contender.name)) and (
                 not turn or _is_best(bench, "classifier", contender)
             ):
                 bench.visit("classifier", contender, [(MANY, seconds)])
@@ -105,7 +103,7 @@ def cached(bench: Bench, precision: str, seconds: float, rounds: int, wanted: Wa
         with valkey(folder) as socket:
             for _ in range(rounds):
                 for contender in contenders:
-                    if contender.server == ECHO or wanted(contender.server):
+                    if contender.server == ECHO or wanted(contender.name):
                         bench.visit("cached", contender, loads)
 
 
@@ -116,7 +114,7 @@ def open_loop(bench: Bench, precision: str, seconds: float, rounds: int, wanted:
     for _ in range(rounds):
         for server in ("mosec", FERRY):
             way = bench.record.best("images", server, precision, callers=MANY)
-            if way is None or not wanted(server):
+            if way is None or not wanted(f"{server} {way}"):
                 continue
             rate = BUSY * value(bench.record.of("images", server=server, way=way, precision=precision, callers=MANY),
                                 per_second)  # fmt: skip

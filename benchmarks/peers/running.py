@@ -24,6 +24,8 @@ from benchmarks.peers.environments import NotInstalledError
 from benchmarks.peers.loops import Loop, closed, opened, summary
 from benchmarks.peers.machine import Clock, memory_mb, tree
 
+_loop = asyncio.Runner()
+"""One event loop for all that is asked: gRPC goes on telling a loop of calls that have ended, closed or not."""
 ROOT = Path(__file__).parent.parent.parent
 START_SECONDS = 90
 STOP_SECONDS = 8
@@ -104,11 +106,11 @@ class Server:
 
     def closed(self, callers: int, seconds: float) -> Loop:
         """See `loops.closed`."""
-        return asyncio.run(self._with_door(lambda call: closed(call, callers, seconds, self.pids)))
+        return _loop.run(self._with_door(lambda call: closed(call, callers, seconds, self.pids)))
 
     def opened(self, rate: float, seconds: float) -> Loop:
         """See `loops.opened`."""
-        return asyncio.run(self._with_door(lambda call: opened(call, rate, seconds, self.pids)))
+        return _loop.run(self._with_door(lambda call: opened(call, rate, seconds, self.pids)))
 
     async def _with_door(self, loop: Callable[[Callable[[int], Awaitable[object]]], Awaitable[Loop]]) -> Loop:
         door = DOORS[self._door](self._port)
@@ -125,7 +127,7 @@ class Server:
         give_up = time.monotonic() + START_SECONDS
         while True:
             try:
-                return asyncio.run(self._ask_once())
+                return _loop.run(self._ask_once())
             except Exception as error:
                 if self._process.poll() is not None or time.monotonic() > give_up:
                     raise NotInstalledError(f"{self._last_words() or error}") from error
