@@ -14,6 +14,8 @@ from services.detector.settings import DetectorSettings
 from services.ensembler.recipe import ModelEntry, Recipe
 from services.ensembler.service import EnsemblerService
 from services.ensembler.settings import EnsemblerSettings
+from serving.cpu import available_cpus
+from serving.models.batching.turns import Turns
 from serving.rpc.identity import Identity
 from serving.rpc.interceptor import CallInterceptor
 from serving.rpc.limits import limits_by_kind
@@ -49,9 +51,12 @@ class SingleService(Service):
             }
         )
         self._behind: list[tuple[Service, LocalServer]] = []
-        self._offer(detector.name, DetectorService(DetectorSettings(model=_policy(detector), **shared)), settings)
+        turns = Turns(available_cpus())
+        finds = DetectorService(DetectorSettings(model=_policy(detector), **shared), turns=turns)
+        self._offer(detector.name, finds, settings)
         for entry in recipe.classifiers:
-            self._offer(entry.name, ClassifierService(ClassifierSettings(models=_policy(entry), **shared)), settings)
+            judges = ClassifierService(ClassifierSettings(models=_policy(entry), **shared), turns)
+            self._offer(entry.name, judges, settings)
         self._offer("ensembler", EnsemblerService(EnsemblerSettings(recipe=settings.recipe), here), settings)
         self._gateway = GatewayService(settings)
 

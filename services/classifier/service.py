@@ -19,6 +19,7 @@ from serving.budget import Budget
 from serving.errors import InvalidArgumentError, ServiceError
 from serving.inference_v2 import servicer as inference_v2
 from serving.models.backends.base import Rows
+from serving.models.batching.turns import Turns
 from serving.models.service import ModelService
 from serving.preprocess import prepare
 from serving.repository.manifest import InputSpec, Task
@@ -40,9 +41,14 @@ class ClassifierService(ModelService, classifier_pb2_grpc.ClassifierServicer):
     grpc_services = ("ferry.v1.Classifier", inference_v2.SERVICE)
     probes = inference_v2.PROBES
 
-    def __init__(self, settings: ClassifierSettings) -> None:
+    def __init__(self, settings: ClassifierSettings, turns: Turns | None = None) -> None:
+        """
+        Args:
+            settings: as it was started with.
+            turns: shared with other services of this process.
+        """
         policies = parse_policies(settings.models)
-        super().__init__(settings, policies, Task.CLASSIFY)
+        super().__init__(settings, policies, Task.CLASSIFY, turns)
         self._settings = settings
         self.name = f"classifier-{policies[0].name}"
         self._models = ClassifierModels(self._host, self.judge)

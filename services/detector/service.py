@@ -30,6 +30,7 @@ from serving.images.crop import crop_side, cut_crops
 from serving.images.decode import Picture
 from serving.inference_v2 import servicer as inference_v2
 from serving.models.backends.base import Rows
+from serving.models.batching.turns import Turns
 from serving.models.host import LoadedModel
 from serving.models.service import ModelService
 from serving.repository.manifest import Manifest, Task
@@ -55,13 +56,14 @@ class DetectorService(ModelService, detector_pb2_grpc.DetectorServicer):
     grpc_services = ("ferry.v1.Detector", inference_v2.SERVICE)
     probes = inference_v2.PROBES
 
-    def __init__(self, settings: DetectorSettings, helper: Helper | None = None) -> None:
+    def __init__(self, settings: DetectorSettings, helper: Helper | None = None, turns: Turns | None = None) -> None:
         """
         Args:
             settings: as it was started with.
             helper: looks at suspect pictures; None: one of its own.
+            turns: shared with other services of this process.
         """
-        super().__init__(settings, parse_policies(settings.model), Task.DETECT)
+        super().__init__(settings, parse_policies(settings.model), Task.DETECT, turns)
         self._settings = settings
         self._budget = Budget(settings.decode_budget, settings.max_queue, "images", settings.max_waiting_bytes)
         self._eyes = OwnEyes(self._pool, settings.max_megapixels, settings.heif)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ferry.v1 import types_pb2
+from serving.cpu import available_cpus
 from serving.daemon_thread import in_daemon_thread
 from serving.errors import NotFoundError
 from serving.models import tuning
@@ -19,6 +20,7 @@ from serving.models.backends import Backend, ModelLoadError
 from serving.models.backends.base import Outputs
 from serving.models.backends.gpu import GpuMissingError, GpuSettings
 from serving.models.batching.batcher import BatchPolicy, MicroBatcher
+from serving.models.batching.turns import Turns
 from serving.models.load_failures import LoadFailures
 from serving.models.tuning import Candidate
 from serving.repository.manifest import Manifest, Task
@@ -70,7 +72,17 @@ class ModelHost:
         policies: tuple[VersionPolicy, ...],
         task: Task,
         settings: ModelServiceSettings,
+        turns: Turns | None = None,
     ) -> None:
+        """
+        Args:
+            repository: where they lie.
+            policies: which models and versions.
+            task: that they must be made for.
+            settings: of the service.
+            turns: shared with other hosts; None: these models have the CPUs to themselves.
+        """
+        self._turns = turns or Turns(available_cpus())
         self._repository = repository
         self._policies = policies
         self._task = task
@@ -217,8 +229,18 @@ class ModelHost:
         stored, how, backend = await in_daemon_thread(self._open, name, version, like, name=f"load-{name}")
         manifest = stored.manifest
         settings = self._settings
-        policy = BatchPolicy(_most_rows(settings, how), settings.max_wait_ms / 1000, settings.max_queue, how.runs)
-        batcher = MicroBatcher(backend.run, policy, model=manifest.name, version=manifest.version)
+        most = _most_rows(settings, how)
+        policy = BatchPolicy(
+            most,
+            settings.max_wait_ms / 1000,
+            settings.max_queue,
+            how.runs,
+            how.threads,
+            min(tuning.MANY_ROWS[self._task], most) if self._task is Task.CLASSIFY else 1,
+        )
+        # A GPU's runs take no CPUs.
+        turns = self._turns if how.device == "cpu" else None
+        batcher = MicroBatcher(backend.run, policy, model=manifest.name, version=manifest.version, turns=turns)
         model = LoadedModel(stored, how, backend, batcher)
         model.idle.set()
         batcher.start()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 
 from serving.cpu import available_cpus
+from serving.models.batching.turns import Turns
 from serving.models.host import ModelHost
 from serving.repository.manifest import Task
 from serving.repository.policy import VersionPolicy
@@ -22,14 +23,21 @@ class ModelService(Service):
 
     runs_models = True
 
-    def __init__(self, settings: ModelServiceSettings, policies: tuple[VersionPolicy, ...], task: Task) -> None:
+    def __init__(
+        self,
+        settings: ModelServiceSettings,
+        policies: tuple[VersionPolicy, ...],
+        task: Task,
+        turns: Turns | None = None,
+    ) -> None:
         """
         Args:
             settings: as the service was started with.
             policies: which models and versions.
             task: that they must be made for.
+            turns: shared with other services of this process.
         """
-        self._host = ModelHost(ModelRepository(settings.models_dir), policies, task, settings)
+        self._host = ModelHost(ModelRepository(settings.models_dir), policies, task, settings, turns)
         self._pool = ThreadPoolExecutor(available_cpus(), thread_name_prefix="data")
 
     async def start(self) -> None:

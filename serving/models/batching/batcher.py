@@ -1,10 +1,10 @@
 """The micro-batcher: requests of different callers share one model run.
 
 An idle model never waits: what arrives runs at once, and whatever arrives meanwhile forms the next batch, or the next
-batches where several runs are made at once: what waits is shared out among them. A busy model may wait
-up to `max_wait` for its next batch to fill. Requests whose caller has gone or whose deadline has passed are dropped
-before a run, never after; a run that fails is repeated one request at a time, so that only the request that broke it
-fails.
+batches where several runs are made at once: what waits is shared out among them. Models that share CPUs run in turns
+(serving.models.batching.turns). A busy model may wait up to `max_wait` for its next batch to fill. Requests whose
+caller has gone or whose deadline has passed are dropped before a run, never after; a run that fails is repeated one
+request at a time, so that only the request that broke it fails.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from opentelemetry.context import Context
 
 from serving.errors import DeadlineError, OverloadedError, RefusedError, ServiceError
 from serving.models.backends.elastic import under_way
+from serving.models.batching.turns import Turns
 from serving.telemetry import metrics, tracing
 
 log = logging.getLogger(__name__)
@@ -45,12 +46,16 @@ class BatchPolicy:
         max_wait: seconds that a busy model's next batch may wait to fill; an idle model never waits.
         max_queue: requests that may wait; one more is refused.
         concurrency: runs at the same time.
+        threads: CPUs of one run.
+        company: rows up to which each is much cheaper in a run with others; 1: it makes no difference.
     """
 
     max_batch: int = 16
     max_wait: float = 0.0
     max_queue: int = 256
     concurrency: int = 1
+    threads: int = 1
+    company: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,16 +86,18 @@ class _Item:
 class MicroBatcher:
     """Batches for one model version. Bound to the event loop that calls `start`."""
 
-    def __init__(self, run: Run, policy: BatchPolicy, *, model: str, version: str) -> None:
+    def __init__(self, run: Run, policy: BatchPolicy, *, model: str, version: str, turns: Turns | None = None) -> None:
         """
         Args:
             run: rows [N, ...] to outputs by name, each with N rows; called on a worker thread.
             policy: the bounds.
             model: name, for metrics and spans.
             version: version, for metrics and spans.
+            turns: shared with other models; None: nobody shares its CPUs.
         """
         self._run = run
         self._policy = policy
+        self._turns = turns or Turns(policy.concurrency * policy.threads)
         self._model = model
         self._version = version
         self._queue: deque[_Item] = deque()
@@ -109,6 +116,25 @@ class MicroBatcher:
     def start(self) -> None:
         """Starts the workers on the running event loop."""
         self._workers = [asyncio.create_task(self._work()) for _ in range(self._policy.concurrency)]
+
+    @property
+    def threads(self) -> int:
+        """CPUs of one run."""
+        return self._policy.threads
+
+    def waited(self) -> float:
+        """Seconds that the oldest request has waited; 0: there is none."""
+        return time.monotonic() - self._queue[0].enqueued if self._queue else 0.0
+
+    @property
+    def company(self) -> int:
+        """Rows up to which each is much cheaper in a run with others."""
+        return self._policy.company
+
+    @property
+    def rows(self) -> int:
+        """Rows that wait."""
+        return sum(len(item.rows) for item in self._queue)
 
     @property
     def pending(self) -> int:
@@ -138,7 +164,7 @@ class MicroBatcher:
         if len(parts) == 1:
             return await self._submit(rows, deadline)
         results: list[BatchResult] = []
-        at_once = self._policy.concurrency
+        at_once = self._at_once()
         for start in range(0, len(parts), at_once):
             results += await self._submit_all(parts[start : start + at_once], deadline)
         return BatchResult(
@@ -149,10 +175,14 @@ class MicroBatcher:
 
     def _parts(self, rows: Rows) -> list[Rows]:
         """Rows of one request as they go into the queue."""
-        runs, limit = self._policy.concurrency, self._policy.max_batch
+        runs, limit = self._at_once(), self._policy.max_batch
         if runs > 1 and not self.pending:
             limit = min(limit, -(-len(rows) // runs))
         return [rows[start : start + limit] for start in range(0, len(rows), limit)]
+
+    def _at_once(self) -> int:
+        """Runs that can be made at the same time as things are."""
+        return min(self._policy.concurrency, self._turns.at_once(self))
 
     async def _submit_all(self, parts: list[Rows], deadline: float) -> list[BatchResult]:
         """The first error ends the others."""
@@ -171,7 +201,7 @@ class MicroBatcher:
 
     def _backlog_seconds(self) -> float:
         """About how long what waits will take: a run takes as many rows as fit. Within 0.05 to 5."""
-        runs = math.ceil(sum(len(item.rows) for item in self._queue) / self._policy.max_batch)
+        runs = math.ceil(self.rows / self._policy.max_batch)
         return min(max(runs / self._policy.concurrency * self._recent_run_seconds, 0.05), 5.0)
 
     async def _submit(self, rows: Rows, deadline: float) -> BatchResult:
@@ -213,29 +243,36 @@ class MicroBatcher:
                 await self._arrived.wait()
             if was_busy:
                 await self._fill()
-            batch = self._take()
-            if batch:
-                rows = sum(len(item.rows) for item in batch)
-                self._executing += len(batch)
-                self._running_rows += rows
-                try:
-                    await self._execute(batch)
-                except Exception as error:
-                    # Not the run's: those are dealt with. A worker that ended here would let every later request wait.
-                    log.exception("a batch of %s was dropped: %s", self._model, error)
-                    for item in batch:
-                        if not item.future.done():
-                            item.future.set_exception(ServiceError(f"{self._model} could not process this input"))
-                finally:
-                    self._executing -= len(batch)
-                    self._running_rows -= rows
+            await self._turns.take(self)
+            try:
+                batch = self._take()
+                if batch:
+                    await self._run_batch(batch)
+            finally:
+                self._turns.give_back(self)
             was_busy = True
+
+    async def _run_batch(self, batch: list[_Item]) -> None:
+        rows = sum(len(item.rows) for item in batch)
+        self._executing += len(batch)
+        self._running_rows += rows
+        try:
+            await self._execute(batch)
+        except Exception as error:
+            # Not the run's: those are dealt with. A worker that ended here would let every later request wait.
+            log.exception("a batch of %s was dropped: %s", self._model, error)
+            for item in batch:
+                if not item.future.done():
+                    item.future.set_exception(ServiceError(f"{self._model} could not process this input"))
+        finally:
+            self._executing -= len(batch)
+            self._running_rows -= rows
 
     async def _fill(self) -> None:
         """Waits until the next batch is full or its oldest request has waited `max_wait`."""
         while self._queue and not self._closed:
             wait = self._queue[0].enqueued + self._policy.max_wait - time.monotonic()
-            if wait <= 0 or sum(len(item.rows) for item in self._queue) >= self._policy.max_batch:
+            if wait <= 0 or self.rows >= self._policy.max_batch:
                 return
             self._arrived.clear()
             try:
@@ -255,10 +292,11 @@ class MicroBatcher:
         rows = 0
         now = time.monotonic()
         most = self._policy.max_batch
-        if self._policy.concurrency > 1 and self._queue:
+        at_once = self._at_once()
+        if at_once > 1 and self._queue:
             # A fair share of what waits and of what others are at: they are free now or soon.
-            there = self._running_rows + sum(len(item.rows) for item in self._queue)
-            most = min(most, max(-(-there // self._policy.concurrency), len(self._queue[0].rows)))
+            there = self._running_rows + self.rows
+            most = min(most, max(-(-there // at_once), len(self._queue[0].rows)))
         while self._queue and rows + len(self._queue[0].rows) <= most:
             item = self._queue.popleft()
             if self._is_over(item):
