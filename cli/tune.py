@@ -121,17 +121,21 @@ def _record(report: _Report) -> dict[str, object]:
         "chosen": {
             name: asdict(how)
             for name, reduced in (("default", False), ("optimized", True))
-            if (how := tuning.best_way(report.measurements, reduced=reduced)) is not None
+            if (how := _best(report, reduced=reduced)) is not None
         },
         "measurements": [asdict(m) for m in report.measurements],
     }
+
+
+def _best(report: _Report, *, reduced: bool) -> tuning.Candidate | None:
+    return tuning.best_way(report.measurements, reduced=reduced, task=report.model.manifest.task)
 
 
 def _table(report: _Report) -> Table:
     manifest, measurements = report.model.manifest, report.measurements
     marks: dict[tuning.Candidate, list[str]] = {}
     for name, reduced in (("default", False), ("--optimized", True)):
-        how = tuning.best_way(measurements, reduced=reduced)
+        how = _best(report, reduced=reduced)
         if how is not None:
             _mark(marks, measurements, how, name)
     table = Table(title=f"{manifest.name} {manifest.version} ({report.where})", title_justify="left")

@@ -50,6 +50,10 @@ log = logging.getLogger(__name__)
 
 MANY_ROWS = {Task.CLASSIFY: 8, Task.DETECT: 2}
 """Rows of a run where much waits, as measured at a start: enough to see whether more rows make each one cheaper."""
+ROW_ALONE = {Task.CLASSIFY: 1.05, Task.DETECT: 0.85}
+"""What a row that runs alone counts as, of its cost. Where there is nothing in it classifiers take more rows, since
+what is done around each run is done less often. A detector's runs are long: with more rows the first would wait for the
+last, classifiers for a CPU, and a large run's data leave the caches, so more rows have to save a good part."""
 _WORTHWHILE_MS, _WORTHWHILE_SHARE = 4.0, 0.25
 """What all CPUs on one row have to save, of a run's milliseconds, for a second copy of the model to be held."""
 _PATIENCE_SECONDS = 60.0
@@ -223,19 +227,29 @@ def choose(
             return _unmeasured(wanted, stored)
         usable = _measure_and_keep(stored, [c for c in offered if c.device == "cpu" or device != "cpu"], known, gpu)
         if not usable:
-            full = [c for c in wanted if c.precision == FULL_PRECISION] or wanted
-            return _unmeasured([c for c in full if c.arithmetic == full[0].arithmetic], stored)
+            return _unmeasured(_by_custom(wanted, stored), stored)
     asked = [m for m in usable if backend in {"auto", m.candidate.backend} and device in {"auto", m.candidate.device}]
     asked = [m for m in asked if m.candidate.device == "cpu" or m.candidate.arithmetic in kinds]
-    return best_way(asked, reduced=reduced) or replace(wanted[0], batch=0)
+    return best_way(asked, reduced=reduced, task=stored.manifest.task) or replace(wanted[0], batch=0)
 
 
 def _unmeasured(wanted: list[Candidate], stored: StoredModel) -> Candidate:
-    """Many runs of few threads, which cost the least CPU wherever measured; for a detector, whose runs are long
-    enough for it, all threads on one row at rest."""
+    """Many runs of few threads, which cost the least CPU wherever measured; for a detector a row each, and, its runs
+    being long enough for it, all threads on one row at rest."""
     rest, busy = wanted[0], wanted[-1]
-    long = stored.manifest.task is Task.DETECT and rest.threads > busy.threads
-    return replace(busy, batch=0, rest=rest.threads if long else 0)
+    if stored.manifest.task is not Task.DETECT:
+        return replace(busy, batch=0)
+    return replace(busy, batch=1, rest=rest.threads if rest.threads > busy.threads else 0)
+
+
+def _by_custom(wanted: list[Candidate], stored: StoredModel) -> list[Candidate]:
+    """Ways in float32, where there are such, by the backend that was better wherever it was measured: for detectors
+    ONNX Runtime, which computes as much in half of the memory; for classifiers OpenVINO, which computes a quarter
+    more."""
+    full = [c for c in wanted if c.precision == FULL_PRECISION] or wanted
+    liked = "onnxruntime" if stored.manifest.task is Task.DETECT else "openvino"
+    first = next((c for c in full if c.backend == liked), full[0])
+    return [c for c in full if c.arithmetic == first.arithmetic]
 
 
 def _shares(threads: int, runs: int) -> list[tuple[int, int]]:
@@ -285,7 +299,7 @@ def _measure_and_keep(
     return usable
 
 
-def best_way(measurements: Iterable[Measurement], *, reduced: bool) -> Candidate | None:
+def best_way(measurements: Iterable[Measurement], *, reduced: bool, task: Task = Task.CLASSIFY) -> Candidate | None:
     """By throughput under load and by latency at rest, of those allowed; None where nothing was measured.
 
     Of all arithmetics that one whose CPU time a row under load times its milliseconds for one row at rest is least. Of
@@ -298,16 +312,16 @@ def best_way(measurements: Iterable[Measurement], *, reduced: bool) -> Candidate
             kinds.setdefault(m.candidate.arithmetic, []).append(m)
     if not kinds:
         return None
-    found = min((_of_kind(own) for own in kinds.values()), key=lambda way: way[0])
+    found = min((_of_kind(own, task) for own in kinds.values()), key=lambda way: way[0])
     return found[1]
 
 
-def _of_kind(own: list[Measurement]) -> tuple[float, Candidate]:
+def _of_kind(own: list[Measurement], task: Task) -> tuple[float, Candidate]:
     """How good an arithmetic is, less being better, and its best way."""
-    busy = min(own, key=_cost)
+    busy = min(own, key=partial(_cost, task=task))
     singles = [m for m in own if m.candidate.batch == 1] or own
     rest = min(singles, key=lambda m: m.run_ms)
-    score, how = _cost(busy) * rest.run_ms, busy.candidate
+    score, how = _cost(busy, task) * rest.run_ms, busy.candidate
     same = [m.run_ms for m in singles if (m.candidate.threads, m.candidate.runs) == (how.threads, how.runs)]
     saved = min(same, default=rest.run_ms) - rest.run_ms
     if rest.candidate.threads > how.threads and saved >= max(_WORTHWHILE_MS, _WORTHWHILE_SHARE * rest.run_ms):
@@ -315,13 +329,12 @@ def _of_kind(own: list[Measurement]) -> tuple[float, Candidate]:
     return score, replace(how, batch=0) if how.batch == max(m.candidate.batch for m in own) > 1 else how
 
 
-def _cost(m: Measurement) -> float:
-    """Milliseconds that a row takes of the whole machine. Larger batches win where there is nothing in it: what is done
-    around each run is done less often."""
+def _cost(m: Measurement, task: Task) -> float:
+    """Milliseconds that a row takes of the whole machine; see `ROW_ALONE`."""
     how = m.candidate
     wall = 1000 / m.rows_per_second
     alone = how.device != "cpu" or not m.cpu_ms
-    return (wall if alone else m.cpu_ms / available_cpus()) * (1.05 if how.batch == 1 else 1.0)
+    return (wall if alone else m.cpu_ms / available_cpus()) * (ROW_ALONE[task] if how.batch == 1 else 1.0)
 
 
 def _as(like: Candidate, stored: StoredModel, wanted: list[Candidate], threads: int, gpu: GpuSettings) -> Candidate:

@@ -11,6 +11,7 @@ import pytest
 
 from serving.models import kept, libraries, measuring, tuning
 from serving.models.tuning import Candidate, Measurement
+from serving.repository.manifest import Task
 from serving.repository.repository import ModelRepository, StoredModel
 from tests.tiny_models import (
     add_variant,
@@ -94,6 +95,18 @@ def test_many_runs_of_one_thread_are_made_where_they_cost_less_cpu_and_all_threa
     assert (how.runs, how.batch, how.rest) == (2, 0, 2), "as many rows as the settings allow"
 
 
+def test_a_detector_takes_several_rows_at_once_only_where_that_saves_a_good_part() -> None:
+    alone, pairs, cheap_pairs = (
+        measured(49, runs=2, batch=batch, cpu_ms=cpu) for batch, cpu in ((1, 49), (2, 47), (2, 38))
+    )
+    task = Task.DETECT
+    assert [
+        how.batch
+        for found in ([alone, pairs], [alone, cheap_pairs])
+        if (how := tuning.best_way(found, reduced=False, task=task)) is not None
+    ] == [1, 0]
+
+
 def test_a_second_copy_of_a_model_is_not_held_for_a_millisecond_or_two() -> None:
     how = tuning.best_way([measured(5, threads=2, cpu_ms=10), measured(8, runs=2, cpu_ms=8)], reduced=False)
     assert how is not None
@@ -127,6 +140,13 @@ def test_on_a_busy_machine_nothing_is_measured_and_float32_runs(
     assert tuning.load(quantized, how).run(tuning.probe(quantized.manifest.input, 1))
     assert not tuning.read(quantized)
     assert "others are at work" in caplog.text
+
+
+def test_on_a_busy_machine_a_detector_runs_a_row_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    publish(tmp_path, detector_manifest(), detector_graph())
+    monkeypatch.setattr(tuning, "quiet_share", lambda cpus, patience: 0.5)
+    how = tuning.choose(ModelRepository(tmp_path).open("detector", "1"))
+    assert (how.backend, how.precision, how.batch) == ("onnxruntime", "fp32", 1)
 
 
 def test_a_machine_that_calms_down_in_time_is_quiet(monkeypatch: pytest.MonkeyPatch) -> None:
