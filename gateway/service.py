@@ -166,11 +166,13 @@ class GatewayService(Service, gateway_pb2_grpc.ExpressionRecognitionServicer):
         self, request: gateway_pb2.RecognizeRequest, context: Context
     ) -> gateway_pb2.RecognizeResponse:
         hints = self._hints(context)
-        with self._admission.admit(Call(1, request.ByteSize(), caller())):
+        image = request.image  # each look at a field of bytes copies it
+        with self._admission.admit(Call(1, len(image), caller())):
             if isinstance(cast(object, context), LocalContext):
                 return await self._recognizer.recognize(request, hints)
             # The interceptor sends bytes as they are.
-            return cast(gateway_pb2.RecognizeResponse, await self._recognizer.recognize_bytes(request, hints))
+            answer = await self._recognizer.recognize_bytes(image, request, hints)
+            return cast(gateway_pb2.RecognizeResponse, answer)
 
     async def RecognizeBatch(  # noqa: N802
         self, request: gateway_pb2.RecognizeBatchRequest, context: Context

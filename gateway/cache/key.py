@@ -7,18 +7,18 @@ import hashlib
 from ferry.v1 import ensembler_pb2
 from serving.faces import DEFAULT_MAX_FACES
 
-_VERSION = b"ferry-result-2"
+_VERSION = b"ferry-result-3"
 """Raised whenever the meaning of a key or of a kept answer changes."""
 
 
 def result_key(digest: bytes, options: ensembler_pb2.RecognizeOptions, fingerprint: str) -> bytes:
     """The key of an answer, 32 bytes.
 
-    SHA-256, because callers choose the images: nobody must be able to make two that share a key. It covers all
-    options, those too that this version does not know.
+    Callers choose the images, so nobody must be able to make two that share a key: both digests are cryptographic. It
+    covers all options, those too that this version does not know.
 
     Args:
-        digest: SHA-256 of the encoded image.
+        digest: BLAKE3 of the encoded image.
         options: as the caller set them.
         fingerprint: of the pipeline that makes the answer, not empty.
     """

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from functools import cached_property
+
+from blake3 import blake3
 
 from ferry.v1 import ensembler_pb2
 from gateway.cache.key import result_key
@@ -24,8 +25,9 @@ class Question:
 
     @cached_property
     def digest(self) -> bytes:
-        """SHA-256 of the image, 32 bytes; computed once, when first asked for."""
-        return hashlib.sha256(self.image).digest()
+        """BLAKE3 of the image, 32 bytes; computed once, when first asked for. It is as hard to find two images of one
+        digest as with SHA-256, and takes a third of the time."""
+        return blake3(self.image).digest()
 
     def key(self, fingerprint: str) -> bytes:
         """Of the answer that the pipeline with this fingerprint gives."""

@@ -102,10 +102,18 @@ class Recognizer:
         self, request: gateway_pb2.RecognizeRequest, hints: Hints = NO_HINTS
     ) -> gateway_pb2.RecognizeResponse:
         """As `recognize_bytes`, as a message."""
-        return gateway_pb2.RecognizeResponse.FromString(await self.recognize_bytes(request, hints))
+        answer = await self.recognize_bytes(request.image, request, hints)
+        return gateway_pb2.RecognizeResponse.FromString(answer)
 
-    async def recognize_bytes(self, request: gateway_pb2.RecognizeRequest, hints: Hints = NO_HINTS) -> bytes:
+    async def recognize_bytes(
+        self, image: bytes, request: gateway_pb2.RecognizeRequest, hints: Hints = NO_HINTS
+    ) -> bytes:
         """The answer to one image: of the variant that the caller falls to, or of `stable` where that one fails.
+
+        Args:
+            image: the request's.
+            request: what is asked about it.
+            hints: what decides the variant.
 
         Returns:
             A serialised RecognizeResponse: a kept answer is neither read nor written anew.
@@ -116,8 +124,7 @@ class Recognizer:
             ServiceError: what the pipeline said.
         """
         started = time.monotonic()
-        # Each look at a field of bytes copies it.
-        image, options = request.image, request.options
+        options = request.options
         self._checks.check(image, options)
         question = Question(image, options)
         recorded = self._asked(hints)

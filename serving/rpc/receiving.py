@@ -10,13 +10,14 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import OrderedDict, deque
-from collections.abc import AsyncIterator
-from functools import partial
-from typing import Any, TypeAlias
+from collections.abc import AsyncIterator, Coroutine
+from dataclasses import dataclass
+from typing import Any, TypeAlias, cast
 
 import grpc
 
 from serving.errors import DeadlineError, OverloadedError
+from serving.rpc.in_process import InProcessContext
 from serving.telemetry import metrics
 
 # A string: the class is generic in its stubs only.
@@ -42,8 +43,9 @@ class Receiving:
         self._free = places
         self._timeout = timeout
         self._patience = min(PATIENCE_SECONDS if patience is None else patience, timeout)
-        self._reading: OrderedDict[asyncio.Future[None], float] = OrderedDict()
-        """Ends of the messages under way and since when each is, the oldest first."""
+        self._reading: OrderedDict[asyncio.Future[None], _Times] = OrderedDict()
+        """Ends of the messages under way, the oldest first."""
+        self._expiring: asyncio.TimerHandle | None = None
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._clearing: asyncio.TimerHandle | None = None
         self._refused = metrics.REJECTED.labels("receiving")
@@ -57,18 +59,27 @@ class Receiving:
         """
         loop = asyncio.get_running_loop()
         end = loop.time() + self._timeout
-        await self._take(loop, end)
-        # The read is never cancelled: gRPC would lose what it holds for it. It ends with the call.
-        reading = loop.create_task(context.read())
+        if self._free:
+            self._free -= 1
+        else:
+            await self._wait_for_place(loop, end)
+        read = context.read()
+        if isinstance(cast(object, context), InProcessContext):
+            # A door's read may ask which task it is in, to bound its own time.
+            read = _awaited(loop.create_task(read))
         ended: asyncio.Future[None] = loop.create_future()
-        reading.add_done_callback(partial(_end, ended))
-        timer = loop.call_at(end, _fail, ended, DeadlineError(f"no complete message within {self._timeout:g} s"))
-        self._reading[ended] = loop.time()
+        reading = _Read(read, loop, ended)
+        del read
+        self._reading[ended] = _Times(loop.time(), end)
+        if self._expiring is None:
+            self._expiring = loop.call_at(end, self._expire)
         try:
             await ended
+        except BaseException:
+            reading.ended = None  # an error's traceback holds this frame, and the future the error
+            raise
         finally:
-            timer.cancel()
-            del self._reading[ended], ended  # an error's traceback holds this frame, and the future the error
+            del self._reading[ended], ended  # as above
             self._give_back()
         return reading.result()
 
@@ -77,10 +88,7 @@ class Receiving:
         while (message := await self.read(context)) is not grpc.aio.EOF:
             yield message
 
-    async def _take(self, loop: asyncio.AbstractEventLoop, end: float) -> None:
-        if self._free:
-            self._free -= 1
-            return
+    async def _wait_for_place(self, loop: asyncio.AbstractEventLoop, end: float) -> None:
         if len(self._waiting) >= MAX_WAITING:
             raise self._overloaded()
         place: asyncio.Future[None] = loop.create_future()
@@ -95,7 +103,7 @@ class Receiving:
             raise
         finally:
             timer.cancel()
-            del place  # as above
+            del place  # as in `read`
 
     def _give_back(self) -> None:
         while self._waiting:
@@ -109,21 +117,31 @@ class Receiving:
     def _clear_later(self) -> None:
         if self._clearing is None and self._reading:
             oldest = next(iter(self._reading.values()))
-            self._clearing = asyncio.get_running_loop().call_at(oldest + self._patience, self._clear)
+            self._clearing = asyncio.get_running_loop().call_at(oldest.since + self._patience, self._clear)
 
     def _clear(self) -> None:
         """Ends the oldest messages that have had their time, one for each call that waits."""
         self._clearing = None
         waiting = sum(not place.done() for place in self._waiting)
         now = asyncio.get_running_loop().time()
-        for ended, since in list(self._reading.items())[:waiting]:
-            if now - since < self._patience:
+        for ended, times in list(self._reading.items())[:waiting]:
+            if now - times.since < self._patience:
                 break
             self._refuse(ended)
         if waiting:
             loop = asyncio.get_running_loop()
             # Those just ended are gone by the next turn; the rest is looked at when its time comes.
             self._clearing = loop.call_later(self._patience / 8, self._clear)
+
+    def _expire(self) -> None:
+        """Ends the messages whose time is up. One timer serves all: most messages are here long before."""
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        for ended, times in self._reading.items():
+            if times.end <= now and not ended.done():
+                ended.set_exception(DeadlineError(f"no complete message within {self._timeout:g} s"))
+        ends = [times.end for ended, times in self._reading.items() if not ended.done()]
+        self._expiring = loop.call_at(min(ends), self._expire) if ends else None
 
     def _refuse(self, future: asyncio.Future[None]) -> None:
         if not future.done():
@@ -136,14 +154,64 @@ class Receiving:
         )
 
 
-def _end(ended: asyncio.Future[None], task: asyncio.Task[Any]) -> None:
-    # Taken here: nobody else looks at the outcome of a read whose call is over.
-    if not task.cancelled():
-        task.exception()
-    if not ended.done():
-        ended.set_result(None)
+async def _awaited(task: asyncio.Task[Any]) -> Any:
+    return await task
 
 
-def _fail(future: asyncio.Future[None], error: Exception) -> None:
-    if not future.done():
-        future.set_exception(error)
+@dataclass(frozen=True, slots=True)
+class _Times:
+    """Of a message under way, by the loop's clock: when its read began, and when it ends at the latest."""
+
+    since: float
+    end: float
+
+
+class _Read:
+    """One read of a call, which is never cancelled: gRPC would lose what it holds for it. It ends with the call.
+
+    Driven here, one step for each future that it awaits, and not by a task: that took two turns of the loop more, for
+    each of all messages.
+
+    Attributes:
+        ended: done when the read is, unless somebody ends it before; None: nobody waits for it any more.
+    """
+
+    __slots__ = ("_error", "_loop", "_message", "_read", "ended")
+
+    def __init__(
+        self, read: Coroutine[Any, Any, Any], loop: asyncio.AbstractEventLoop, ended: asyncio.Future[None]
+    ) -> None:
+        self.ended: asyncio.Future[None] | None = ended
+        self._read, self._loop = read, loop
+        self._message: Any = None
+        self._error: BaseException | None = None
+        self._step()
+
+    def result(self) -> Any:
+        """What was read, or raises what the read raised."""
+        if self._error is not None:
+            # Given away: the frames that an error goes through must not be held by it.
+            error, self._error = self._error, None
+            try:
+                raise error
+            finally:
+                del error
+        return self._message
+
+    def _step(self, _: object = None) -> None:
+        try:
+            awaited = self._read.send(None)
+        except StopIteration as end:
+            self._message = end.value
+        except BaseException as error:
+            self._error = error
+        else:
+            if awaited is None:  # it only lets others go first
+                self._loop.call_soon(self._step)
+                return
+            # As a task does, to say that it has understood (asyncio.isfuture).
+            awaited._asyncio_future_blocking = False
+            awaited.add_done_callback(self._step)
+            return
+        if self.ended is not None and not self.ended.done():
+            self.ended.set_result(None)
