@@ -19,4 +19,6 @@ def size_text(size: int) -> str:
 def sizes_text(size: int, limit: int) -> tuple[str, str]:
     """Two sizes that are told beside each other and differ: as short as shows the difference."""
     texts = size_text(size), size_text(limit)
-    return texts if texts[0] != texts[1] else (f"{size:,} bytes", f"{limit:,} bytes")
+    if texts[0].replace(".0 ", " ") != texts[1].replace(".0 ", " "):
+        return texts
+    return f"{size:,} bytes", f"{limit:,} bytes"
