@@ -26,6 +26,20 @@ _WEB = re.compile(r"(https?|grpcs?)://", re.IGNORECASE)
 _SCHEMES = ("ipv4:", "ipv6:", "unix:", "unix-abstract:", "dns:///")
 
 _BALANCED: dict[str, object] = {"loadBalancingConfig": [{"round_robin": {}}]}
+_WEIGHTED: dict[str, object] = {
+    "loadBalancingConfig": [
+        {
+            "weighted_round_robin": {
+                "blackoutPeriod": "1s",
+                "weightExpirationPeriod": "10s",
+                "weightUpdatePeriod": "0.2s",
+            }
+        },
+        {"round_robin": {}},
+    ]
+}
+"""Shares by what replicas report (serving.rpc.load_report): new ones have an equal share for a second, and so has one
+that nothing was heard of for ten."""
 
 
 def public_service_config() -> str:
@@ -36,14 +50,14 @@ def public_service_config() -> str:
 
 
 def internal_service_config(health_service: str) -> str:
-    """gRPC's service config between services: every replica in turn that says SERVING, without a retry policy, since
-    serving.rpc.upstream knows better what may be sent again.
+    """gRPC's service config between services: every replica in turn that says SERVING, slow ones more rarely; without a
+    retry policy, since serving.rpc.upstream knows better what may be sent again.
 
     Args:
         health_service: full name of the gRPC service whose health counts, such as `ferry.v1.Detector`. A server without
             grpc.health.v1 counts as healthy.
     """
-    return _compact(_BALANCED | {"healthCheckConfig": {"serviceName": health_service}})
+    return _compact(_WEIGHTED | {"healthCheckConfig": {"serviceName": health_service}})
 
 
 def _compact(config: dict[str, object]) -> str:

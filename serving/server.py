@@ -52,6 +52,8 @@ class Service(ABC):
     """Full names of its gRPC services: what is wrapped, what health speaks of, and what reflection shows."""
     probes: frozenset[str] = frozenset()
     """Methods of those that say no more than health does, and are served as it is: always, and to everybody."""
+    compared: str = ""
+    """The method by whose time callers compare replicas, such as `/ferry.v1.Detector/Detect`; empty: they do not."""
     ready = False
     """Whether health by the names of `grpc_services` says SERVING. The server keeps it."""
     runs_models: bool = False
@@ -117,6 +119,7 @@ class Server:
             limits_by_kind(settings),
             kinds=service.kinds,
             probes=service.probes,
+            compared=service.compared,
             lanes=Lanes(
                 max_calls=settings.max_calls,
                 places=max(1, settings.max_receive_bytes // service.max_request_bytes),

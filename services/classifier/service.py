@@ -24,7 +24,7 @@ from serving.models.service import ModelService
 from serving.preprocess import prepare
 from serving.repository.manifest import InputSpec, Task
 from serving.repository.policy import parse_policies
-from serving.rpc.context import deadline_after
+from serving.rpc.context import deadline_after, worked
 from serving.tensors import from_tensor, to_tensor
 
 MAX_CROPS = 256
@@ -40,6 +40,7 @@ class ClassifierService(ModelService, classifier_pb2_grpc.ClassifierServicer):
     name = "classifier"
     grpc_services = ("ferry.v1.Classifier", inference_v2.SERVICE)
     probes = inference_v2.PROBES
+    compared = "/ferry.v1.Classifier/Classify"
 
     def __init__(self, settings: ClassifierSettings, turns: Turns | None = None) -> None:
         """
@@ -100,6 +101,7 @@ class ClassifierService(ModelService, classifier_pb2_grpc.ClassifierServicer):
                     loop = asyncio.get_running_loop()
                     rows = await loop.run_in_executor(self._pool, _rows, crops, manifest.input, augment)
                 run = await model.batcher.submit(rows, deadline_after(self._settings.max_timeout))
+            worked(run.row_seconds)
             shares = mean_over_views(probabilities(run.outputs, manifest), len(crops))
             if not np.isfinite(shares).all():
                 raise ServiceError(f"{manifest.name} {manifest.version} gave no finite probabilities")

@@ -35,7 +35,7 @@ from serving.models.host import LoadedModel
 from serving.models.service import ModelService
 from serving.repository.manifest import Manifest, Task
 from serving.repository.policy import parse_policies
-from serving.rpc.context import deadline_after, is_suspect
+from serving.rpc.context import deadline_after, is_suspect, worked
 from serving.tensors import to_tensor
 
 
@@ -55,6 +55,7 @@ class DetectorService(ModelService, detector_pb2_grpc.DetectorServicer):
     name = "detector"
     grpc_services = ("ferry.v1.Detector", inference_v2.SERVICE)
     probes = inference_v2.PROBES
+    compared = "/ferry.v1.Detector/Detect"
 
     def __init__(self, settings: DetectorSettings, helper: Helper | None = None, turns: Turns | None = None) -> None:
         """
@@ -134,6 +135,7 @@ class DetectorService(ModelService, detector_pb2_grpc.DetectorServicer):
             prepared = await lease.run(eyes.pool, _prepare, look, model.manifest, detail)
             lease.shrink(cost.held + crops)
             run = await model.batcher.submit(prepared.rows, deadline_after(self._settings.max_timeout))
+            worked(run.row_seconds)
             raw = run.outputs[model.manifest.output.scores]
             faces, cut = await lease.run(self._pool, _finish, prepared, raw, model.manifest, options)
         picture = prepared.picture

@@ -22,6 +22,7 @@ class EnsemblerService(Service, ensembler_pb2_grpc.EnsemblerServicer):
 
     name = "ensembler"
     grpc_services = ("ferry.v1.Ensembler",)
+    compared = "/ferry.v1.Ensembler/Recognize"
 
     def __init__(self, settings: EnsemblerSettings, recipe: Recipe) -> None:
         self._settings = settings

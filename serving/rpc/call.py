@@ -22,6 +22,7 @@ from serving.rpc.call_log import calls
 from serving.rpc.context import REQUEST_ID_KEY, RequestContext
 from serving.rpc.identity import Identity
 from serving.rpc.limits import Limits
+from serving.rpc.load_report import LoadReport
 from serving.telemetry import metrics, tracing
 
 log = logging.getLogger(__name__)
@@ -36,21 +37,31 @@ class Method:
     Attributes:
         path: such as `/ferry.v1.Detector/Detect`.
         limits: on the time of a call.
+        load: what callers are told with each answer; None: nothing.
     """
 
-    def __init__(self, path: str, limits: Limits) -> None:
+    def __init__(self, path: str, limits: Limits, load: LoadReport | None = None) -> None:
         self.path = path
         self.limits = limits
+        self.load = load
         self.service, _, self.name = path[1:].partition("/")
         self._seconds: dict[grpc.StatusCode, Histogram] = {}
 
-    def observe(self, status: grpc.StatusCode, seconds: float) -> None:
-        """Counts a call that has ended."""
+    def observe(self, status: grpc.StatusCode, seconds: float, work: float) -> None:
+        """Counts a call that has ended.
+
+        Args:
+            status: its code.
+            seconds: that it took.
+            work: without its waits; 0: that is not known.
+        """
         histogram = self._seconds.get(status)
         if histogram is None:
             histogram = metrics.RPC_SECONDS.labels(self.service, self.name, status.name)
             self._seconds[status] = histogram
         histogram.observe(seconds)
+        if self.load is not None:
+            self.load.learn(status, work or seconds)
 
 
 class Call:
@@ -106,6 +117,8 @@ class Call:
         status = grpc.StatusCode.OK
         try:
             if error is None:
+                if self._method.load is not None:
+                    self._context.set_trailing_metadata((self._method.load.trailer(),))
                 return False
             if isinstance(error, asyncio.CancelledError):
                 status = grpc.StatusCode.CANCELLED
@@ -156,7 +169,7 @@ class Call:
         if self._attached is not None:
             trace_context.detach(self._attached)
         request_context.current.reset(self._token)
-        self._method.observe(status, seconds)
+        self._method.observe(status, seconds, self._request.work.seconds)
 
     def _start_span(self, metadata: dict[str, str]) -> trace.Span:
         unsampled = tracing.unsampled(metadata)

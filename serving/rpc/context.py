@@ -27,6 +27,15 @@ class Losses:
     count: int = 0
 
 
+@dataclass(slots=True, eq=False)
+class Work:
+    """What it took this process to compute what a request asked for, without its waits. All that is done for one
+    request shares one object."""
+
+    seconds: float = 0.0
+    """For each row of the model's runs; 0: it was in none."""
+
+
 @dataclass(frozen=True, slots=True)
 class RequestContext:
     """The request that the current task works for."""
@@ -37,6 +46,7 @@ class RequestContext:
     caller: Identity = ANONYMOUS
     """Who sent it to this service; it does not travel on."""
     losses: Losses = field(default_factory=Losses)
+    work: Work = field(default_factory=Work)
 
     def remaining(self) -> float:
         """Seconds left, never below 0."""
@@ -50,6 +60,13 @@ def caller() -> Identity:
     """Who sent the current request."""
     context = current.get()
     return ANONYMOUS if context is None else context.caller
+
+
+def worked(seconds: float) -> None:
+    """A run of a model took so long for each of its rows, of which the current request had some."""
+    context = current.get()
+    if context is not None:
+        context.work.seconds = max(context.work.seconds, seconds)
 
 
 def is_suspect() -> bool:

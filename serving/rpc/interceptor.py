@@ -24,6 +24,7 @@ from serving.rpc.call import Call, Context, Method, end, texts
 from serving.rpc.identity import ANONYMOUS, Identity, of_certificate
 from serving.rpc.lanes import Lane, Lanes
 from serving.rpc.limits import Kind, Limits
+from serving.rpc.load_report import LoadReport
 from serving.rpc.receiving import Receiving
 
 # Strings: the classes are generic in their stubs only.
@@ -50,6 +51,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         *,
         kinds: Mapping[str, Kind] | None = None,
         probes: Iterable[str] = (),
+        compared: str = "",
         lanes: Lanes | None = None,
         identify: Identify | None = None,
         certificates: bool = False,
@@ -61,6 +63,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             kinds: of methods (`/ferry.v1.Detector/Detect`) that are not what their streaming says.
             probes: methods of those services that say no more than health does, and are served as it is: while the
                 service loads, to everybody, neither measured nor timed.
+            compared: the method by whose time callers compare replicas (serving.rpc.load_report); empty: none.
             lanes: bounds on open calls and on messages being received; None: the defaults.
             identify: given the metadata of a call, says who calls, or None where it does not say; raises a
                 ServiceError where it is not to be served. None: nobody is asked.
@@ -71,6 +74,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         self._limits = limits
         self._kinds = kinds or {}
         self._probes = frozenset(probes)
+        self._compared = compared
         self._lanes = lanes or Lanes()
         self._identify = identify
         self._certificates = certificates
@@ -171,7 +175,8 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         """Around the work of one call; an error becomes the call's status and goes no further."""
         known = self._methods.get((method, kind))
         if known is None:
-            known = self._methods[method, kind] = Method(method, self._limits[kind])
+            load = LoadReport() if method == self._compared else None
+            known = self._methods[method, kind] = Method(method, self._limits[kind], load)
         return Call(known, self._caller(context), context)
 
     def _caller(self, context: Context) -> Identity:

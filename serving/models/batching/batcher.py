@@ -66,11 +66,13 @@ class BatchResult:
         outputs: output name to float32 [n, ...], in the order of the request's rows.
         queue_seconds: wait in the queue, of a split request all its waits together.
         compute_seconds: duration of the run, or runs.
+        row_seconds: of the longest run for each of its rows.
     """
 
     outputs: Outputs
     queue_seconds: float
     compute_seconds: float
+    row_seconds: float = 0.0
 
 
 @dataclass(slots=True, eq=False)
@@ -171,6 +173,7 @@ class MicroBatcher:
             {name: np.concatenate([r.outputs[name] for r in results]) for name in results[0].outputs},
             sum(r.queue_seconds for r in results[::at_once]),
             sum(r.compute_seconds for r in results[::at_once]),
+            max(r.row_seconds for r in results),
         )
 
     def _parts(self, rows: Rows) -> list[Rows]:
@@ -342,7 +345,7 @@ class MicroBatcher:
             end = start + len(item.rows)
             if not item.future.done():
                 mine = {name: values[start:end] for name, values in outputs.items()}
-                item.future.set_result(BatchResult(mine, item.queue_seconds, seconds))
+                item.future.set_result(BatchResult(mine, item.queue_seconds, seconds, seconds / rows))
             start = end
 
     def _span(self, batch: list[_Item]) -> AbstractContextManager[trace.Span]:
