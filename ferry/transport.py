@@ -71,8 +71,8 @@ def channel_options(user_agent: str, config: str | None = None) -> list[tuple[st
         user_agent: who calls.
         config: the service config; None: public_service_config().
 
-    A replica that hangs without closing its connection is found by the ping timeout (about two seconds); a new
-    replica is found because servers bound the age of connections and names are resolved anew at most once a second.
+    A replica that hangs without closing its connection is found by the ping timeout (at most a second and a half); a
+    new replica is found because servers bound the age of connections and names are resolved anew at most once a second.
     """
     return [
         ("grpc.service_config", config or public_service_config()),
@@ -80,7 +80,7 @@ def channel_options(user_agent: str, config: str | None = None) -> list[tuple[st
         ("grpc.primary_user_agent", user_agent),
         ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
         ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
-        ("grpc.keepalive_time_ms", 1000),
+        ("grpc.keepalive_time_ms", 500),
         ("grpc.keepalive_timeout_ms", 1000),
         ("grpc.http2.ping_timeout_ms", 1000),
         ("grpc.http2.max_pings_without_data", 0),

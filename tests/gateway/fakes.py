@@ -110,7 +110,7 @@ async def running_ensembler(
     fake: FakeEnsembler, credentials: grpc.ServerCredentials | None = None
 ) -> AsyncIterator[str]:
     """Yields the address; `credentials`: for TLS, of which the address then names the host."""
-    limits = [("grpc.http2.min_recv_ping_interval_without_data_ms", 500), ("grpc.max_receive_message_length", 64 << 20)]
+    limits = [("grpc.http2.min_recv_ping_interval_without_data_ms", 250), ("grpc.max_receive_message_length", 64 << 20)]
     server = grpc.aio.server(options=limits)
     ensembler_pb2_grpc.add_EnsemblerServicer_to_server(fake, server)
     look = grpc.unary_unary_rpc_method_handler(
