@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from serving.errors import InvalidArgumentError
+from serving.errors import InvalidArgumentError, OverloadedError
 from serving.images import png
 from serving.images.bands import ON_SIDE, upright_pixels, upright_rgb
 from serving.images.convert import converter
@@ -23,6 +23,9 @@ from serving.images.tiff.directory import is_tiff
 from serving.images.tiff.load import load as load_tiff
 from serving.images.truncation import draft
 from serving.images.webp import load_webp
+
+_RETRY_SECONDS = 1.0
+"""Until there may be memory again: pictures give theirs back when they have been looked at."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -64,6 +67,10 @@ def decode_reduced(
 
     Args:
         reduction: 1, 2, 4 or 8, by which width and height are divided; other formats come whole.
+
+    Raises:
+        InvalidArgumentError: as `decode`.
+        OverloadedError: there is no memory left.
     """
     try:
         loaded = _load(data, reduction, max_megapixels, heif)
@@ -76,6 +83,9 @@ def decode_reduced(
             pixels = upright_pixels(loaded.image, orientation, to_rgb)
     except InvalidArgumentError:
         raise
+    except MemoryError as error:
+        # Its size was checked before: this process is at fault, and the picture may fit in another one, or later.
+        raise OverloadedError("no memory left to decode the image; try again shortly", _RETRY_SECONDS) from error
     except Exception as error:
         # As with headers: broken data makes Pillow raise nearly anything.
         name = format_name(data) or "image"

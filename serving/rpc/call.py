@@ -16,7 +16,14 @@ from opentelemetry import trace
 from prometheus_client import Histogram
 
 from ferry.transport import STATUS_DETAILS_KEY
-from serving.errors import DeadlineError, InvalidArgumentError, RefusedError, ServiceError, UnimplementedError
+from serving.errors import (
+    DeadlineError,
+    InvalidArgumentError,
+    OverloadedError,
+    RefusedError,
+    ServiceError,
+    UnimplementedError,
+)
 from serving.rpc import context as request_context
 from serving.rpc.call_log import calls
 from serving.rpc.context import REQUEST_ID_KEY, RequestContext
@@ -29,6 +36,9 @@ log = logging.getLogger(__name__)
 
 # A string: the class is generic in its stubs only.
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
+
+_RETRY_SECONDS = 1.0
+"""Until there may be memory again: other requests give theirs back."""
 
 
 class Method:
@@ -147,6 +157,9 @@ class Call:
     def _failure(self, error: Exception) -> ServiceError:
         if isinstance(error, ServiceError):
             return error
+        if isinstance(error, MemoryError):
+            log.error("no memory left in %s", self._method.path, exc_info=error)
+            return OverloadedError("no memory left for this request; try again shortly", _RETRY_SECONDS)
         if isinstance(error, NotImplementedError):
             return UnimplementedError(f"{self._method.path[1:]} is not offered here")
         log.error("unexpected error in %s", self._method.path, exc_info=error)

@@ -102,7 +102,7 @@ def _answer(task: Task, data: bytes) -> tuple[Answer, bytes | memoryview]:
             return Answer(found={**found, "costs": costs}), b""
         picture = decode_reduced(data, task["reduction"], task["max_megapixels"])
     except InvalidArgumentError as error:
-        if isinstance(error.__cause__, MemoryError):
+        if isinstance(error.__cause__, MemoryError):  # of a header; that of a picture is no InvalidArgumentError
             raise
         return Answer(error=error.description), b""
     rows, columns, _ = picture.pixels.shape

@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from serving.errors import InvalidArgumentError
+from serving.errors import InvalidArgumentError, OverloadedError
+from serving.images import decode as decoding
 from serving.images.decode import decode
 from serving.images.header import read_header
 from tests.serving.images.files import Pixels, encode, photo, tiff
@@ -248,3 +249,14 @@ def test_the_limit_is_the_callers() -> None:
     assert decode(data, max_megapixels=0.01).shape == (100, 100, 3)
     with pytest.raises(InvalidArgumentError, match=r"100 x 100 pixels, more than 0\.009 megapixels"):
         decode(data, max_megapixels=0.009)
+
+
+def test_a_process_without_memory_does_not_blame_the_picture(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise MemoryError
+
+    data = encode(Image.fromarray(photo()), "PNG")
+    monkeypatch.setattr(decoding, "upright_rgb", full)
+    with pytest.raises(OverloadedError, match="memory") as refused:
+        decode(data)
+    assert refused.value.retry_after > 0

@@ -184,6 +184,19 @@ async def test_a_service_goes_on_after_an_unexpected_exception() -> None:
         assert (await classify(channel)).queue_ms == 1
 
 
+async def test_a_process_without_memory_says_when_to_come_back() -> None:
+    async def greedy(request: Any, context: Any) -> Any:
+        raise MemoryError
+
+    async with running(FakeService(greedy)) as (_, channel):
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await classify(channel)
+    assert caught.value.code() is Status.RESOURCE_EXHAUSTED
+    status = rpc_status.from_call(caught.value)
+    assert status is not None
+    assert any(detail.Is(error_details_pb2.RetryInfo.DESCRIPTOR) for detail in status.details)
+
+
 @pytest.mark.parametrize("method", ["SubmitJob", "GetStatus"])
 async def test_a_method_of_the_contract_that_is_not_offered_is_unimplemented(method: str) -> None:
     async with running(FakeService()) as (_, channel):
