@@ -20,7 +20,12 @@ MAX_RESERVE_SECONDS = 0.25
 
 
 async def ask_all(
-    classifiers: Sequence[ClassifierModel], crops: types_pb2.Tensor, augment: bool, patience: float
+    classifiers: Sequence[ClassifierModel],
+    crops: types_pb2.Tensor,
+    augment: bool,
+    patience: float,
+    *,
+    again: bool = False,
 ) -> list[Outcome]:
     """One batch with all crops for each classifier, in parallel.
 
@@ -29,6 +34,7 @@ async def ask_all(
         crops: uint8 [N, size, size, 3], N 1 or more.
         augment: average over views.
         patience: as for serving.rpc.upstream.Upstream.call.
+        again: likewise.
 
     Returns:
         One entry for each classifier, in their order; an error where one failed, was late or talked nonsense.
@@ -36,7 +42,7 @@ async def ask_all(
     """
     timeout = _time_to_wait()
     outcomes = await asyncio.gather(
-        *(model.classify(crops, augment, timeout, patience) for model in classifiers), return_exceptions=True
+        *(model.classify(crops, augment, timeout, patience, again) for model in classifiers), return_exceptions=True
     )
     checked: list[Outcome] = []
     for model, outcome in zip(classifiers, outcomes, strict=True):

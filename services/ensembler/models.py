@@ -153,7 +153,9 @@ class ClassifierModel(Model):
         self._service = self.open("ferry.v1.Classifier")
         self._stub = classifier_pb2_grpc.ClassifierStub(self._service.channel)
 
-    async def classify(self, crops: types_pb2.Tensor, augment: bool, timeout: float, patience: float) -> Judgement:
+    async def classify(
+        self, crops: types_pb2.Tensor, augment: bool, timeout: float, patience: float, again: bool = False
+    ) -> Judgement:
         """Its judgement of every crop.
 
         Args:
@@ -161,6 +163,7 @@ class ClassifierModel(Model):
             augment: average over views.
             timeout: seconds; the recipe's own, where shorter, counts.
             patience: as for serving.rpc.upstream.Upstream.call.
+            again: likewise.
 
         Raises:
             ServiceError: as Upstream.call.
@@ -175,7 +178,9 @@ class ClassifierModel(Model):
         asked_at = time.monotonic()
         timeout = min(timeout, self.entry.timeout)
         try:
-            response = await self._service.call(self._stub.Classify, request, timeout=timeout, patience=patience)
+            response = await self._service.call(
+                self._stub.Classify, request, timeout=timeout, patience=patience, again=again
+            )
             probabilities = checked_probabilities(response.probabilities, crops.shape[0])
         except (ServiceError, NonsenseError) as error:
             self.failed(error)

@@ -142,7 +142,8 @@ class Pipeline:
         )
 
     async def _judge(self, detected: detector_pb2.DetectResponse, augment: bool) -> _Judged:
-        """Every model's opinion. A classifier that is away is waited for only where nobody can stand in for it.
+        """Every model's opinion. A classifier that is away is waited for only where nobody can stand in for it, and
+        so is another replica asked where one was lost with these crops: they may be what it was lost by.
 
         Raises:
             ServiceError: replicas were lost while they worked on the crops, and no opinion is left.
@@ -155,7 +156,7 @@ class Pipeline:
             silent = [index for index, outcome in enumerate(outcomes) if not isinstance(outcome, Judgement)]
             asked[silent] = True
             again = await ask_all(
-                [self.classifiers[index] for index in silent], detected.crops, augment, self._patience
+                [self.classifiers[index] for index in silent], detected.crops, augment, self._patience, again=True
             )
             for index, outcome in zip(silent, again, strict=True):
                 outcomes[index] = outcome

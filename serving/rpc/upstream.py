@@ -80,6 +80,7 @@ class _Asked(Generic[ResponseT]):
         end: of all patience, time.monotonic() seconds.
         patience: as for Upstream.call.
         losses: of the request that this is for.
+        again: as for Upstream.call.
     """
 
     method: Method[ResponseT]
@@ -87,6 +88,7 @@ class _Asked(Generic[ResponseT]):
     end: float
     patience: float
     losses: Losses
+    again: bool
 
     def send(self, timeout: float) -> Sent[ResponseT]:
         """A call that waits is never told that there is no replica: what is left is a replica that was lost."""
@@ -121,14 +123,22 @@ class Upstream:
         self._silence = Silence(silence)
         self._name = name
         self._readiness = Readiness(self.channel)
-        self._retried, self._given_up = (metrics.SUSPECTS.labels(name, result) for result in ("retried", "given_up"))
+        self._retried, self._given_up, self._left_out = (
+            metrics.SUSPECTS.labels(name, result) for result in ("retried", "given_up", "left_out")
+        )
 
     async def close(self) -> None:
         self._readiness.close()
         await self.channel.close()
 
     async def call(
-        self, method: Method[ResponseT], request: Any, *, timeout: float, patience: float = 0.0
+        self,
+        method: Method[ResponseT],
+        request: Any,
+        *,
+        timeout: float,
+        patience: float = 0.0,
+        again: bool = True,
     ) -> ResponseT:
         """Calls a unary method of a stub and waits no longer than `timeout` seconds or the request's own deadline.
 
@@ -138,11 +148,13 @@ class Upstream:
             timeout: seconds.
             patience: seconds that there may have been no replica before the call fails; until then it waits for one. 0:
                 only a replica that is there is asked, and only once.
+            again: whether another replica is asked where the first was lost with the request, which may be what it was
+                lost by. False: its caller can do without an answer.
 
         Raises:
             DeadlineError: the time was up.
             UnavailableError: no replica could be reached, or none was ready.
-            LostError: a replica was lost while it worked on the request, and not as the first.
+            LostError: a replica was lost while it worked on the request, and no other one is asked.
             UpstreamError: the service answered with any other error, or what is no answer; its status is kept.
         """
         context = request_context.current.get()
@@ -151,7 +163,7 @@ class Upstream:
             if timeout <= 0:
                 raise DeadlineError(f"no time left to ask {self._name}")
         losses = Losses() if context is None else context.losses
-        asked = _Asked(method, request, time.monotonic() + timeout, patience, losses)
+        asked = _Asked(method, request, time.monotonic() + timeout, patience, losses, again)
         if not tracing.recording():
             return await self._ask(asked)
         with tracing.tracer.start_as_current_span(
@@ -183,7 +195,7 @@ class Upstream:
             except _GoneError as error:
                 if asked.patience == 0:
                     raise UnavailableError(f"{self._name} is not reachable: {error}") from error
-                self._count_loss(asked.losses)
+                self._count_loss(asked)
             except UpstreamError as error:
                 if error.reason != REFUSED:
                     raise
@@ -203,23 +215,25 @@ class Upstream:
         if not await self._readiness.wait(asked.patience, asked.end - reserve):
             raise UnavailableError(f"{self._name} is not reachable: there is no replica that takes calls")
 
-    def _count_loss(self, losses: Losses) -> None:
+    def _count_loss(self, asked: _Asked[Any]) -> None:
         """
         Raises:
-            LostError: it is not the first.
+            LostError: it is not the first, or nobody is to be asked again.
         """
-        losses.count += 1
-        if losses.count == 1:
+        asked.losses.count += 1
+        first = asked.losses.count == 1
+        if first and asked.again:
             self._retried.inc()
             return
-        self._given_up.inc()
+        (self._left_out if first else self._given_up).inc()
         context = request_context.current.get()
-        log.error(
-            "given up: more than one replica was lost with this request, now of %s",
-            self._name,
-            extra={"request_id": "" if context is None else context.request_id},
-        )
-        raise LostError(f"{self._name} was lost while it worked on this request, and is not the first; not tried again")
+        extra = {"request_id": "" if context is None else context.request_id}
+        if first:
+            log.warning("a replica of %s was lost with this request; others answer for it", self._name, extra=extra)
+        else:
+            log.error("given up: replicas were lost with this request, now of %s", self._name, extra=extra)
+        which = "" if first else ", and is not the first"
+        raise LostError(f"{self._name} was lost while it worked on this request{which}; not tried again")
 
     async def _attempt(self, asked: _Asked[ResponseT]) -> ResponseT:
         """
@@ -289,7 +303,7 @@ class Upstream:
         try:
             answer = await self._answer(asked.send(timeout), timeout)
         except _GoneError:
-            self._count_loss(asked.losses)
+            self._count_loss(asked)
             raise
         except UpstreamError as error:
             if _is_an_answer(error):

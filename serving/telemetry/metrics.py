@@ -159,7 +159,8 @@ CASCADE_FACES = Counter(
 REJECTED = Counter("ferry_rejected_total", "Requests refused before any work was done.", ("reason",))
 SUSPECTS = Counter(
     "ferry_suspect_requests_total",
-    "Requests that a replica worked on when it was lost: retried once, or given_up because it was not the first.",
+    "Requests that a replica worked on when it was lost: retried once, or given_up because it was not the first; "
+    "left_out: the service, since others can answer for it.",
     ("upstream", "result"),
 )
 MODEL_INFO = Gauge(

@@ -108,7 +108,8 @@ def cut(faces: int, size: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
 
 @dataclass
 class FakeClassifier(Fake, classifier_pb2_grpc.ClassifierServicer):
-    """Says `row` of every crop, or one of `rows` of each, once `gate` is open; `answer` takes the place of both."""
+    """Says `row` of every crop, or one of `rows` of each, once `gate` is open; `answer` takes the place of both. To the
+    next `lost` calls it says what gRPC does when a replica is lost with them."""
 
     name: str
     row: tuple[float, ...] = HAPPY
@@ -125,13 +126,17 @@ class FakeClassifier(Fake, classifier_pb2_grpc.ClassifierServicer):
     remaining: list[float] = field(default_factory=list)
     metadata: list[dict[str, str | bytes]] = field(default_factory=list)
     requests: list[classifier_pb2.ClassifyRequest] = field(default_factory=list)
+    lost: int = 0
 
     async def Classify(  # noqa: N802
-        self, request: classifier_pb2.ClassifyRequest, context: object
+        self, request: classifier_pb2.ClassifyRequest, context: Any
     ) -> classifier_pb2.ClassifyResponse:
         digest, version = self.digest, self.version
         self.requests.append(request)
         await self.receive(context)
+        if self.lost:
+            self.lost -= 1
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "Socket closed")
         crops = from_tensor(request.crops, "crops")
         rows = np.array(self.rows or [self.row] * len(crops), np.float32)
         return classifier_pb2.ClassifyResponse(

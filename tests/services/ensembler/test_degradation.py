@@ -147,6 +147,22 @@ async def test_a_model_that_keeps_failing_is_not_logged_for_every_request(
     assert said == ["second did not answer: broken lens"]
 
 
+async def test_crops_that_a_classifier_was_lost_with_are_not_shown_to_another(models: Models, caller: Caller) -> None:
+    """They may be what it was lost by; others can stand in for it."""
+    models.second.lost = 100
+    models.second.asked.clear()
+    answer = await caller.recognize()
+    assert answer.degraded
+    assert models.second.lost == 99
+    # Where nobody can stand in, one more is asked, and no third.
+    models.detector.probabilities = ()
+    models.first.error = ServiceError("broken")
+    with pytest.raises(grpc.aio.AioRpcError, match="lost") as caught:
+        await caller.recognize()
+    assert caught.value.code() is grpc.StatusCode.INTERNAL
+    assert models.second.lost == 97
+
+
 async def test_a_request_that_cost_its_classifiers_is_let_go_of_at_once(models: Models, caller: Caller) -> None:
     models.detector.probabilities = ()
     for classifier in (models.first, models.second):

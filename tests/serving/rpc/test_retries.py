@@ -182,6 +182,17 @@ async def test_a_deadly_request_is_not_carried_from_replica_to_replica() -> None
     assert suspects("given_up") == given_up + 1
 
 
+async def test_who_can_do_without_an_answer_asks_nobody_else() -> None:
+    retried, left_out = suspects("retried"), suspects("left_out")
+    async with replicas(3) as members, upstream(*(m.server.port for m in members)) as where:
+        for member in members:
+            member.deadly = True
+        with pytest.raises(LostError):
+            await ask(where, again=False)
+        assert sum(member.asked for member in members) == 1
+    assert (suspects("retried"), suspects("left_out")) == (retried, left_out + 1)
+
+
 @asynccontextmanager
 async def two_hops(first: int, behind: list[Replica]) -> AsyncIterator[tuple[Upstream, list[FakeService]]]:
     """`first` services that ask what is behind them for every call."""
