@@ -18,6 +18,7 @@ from ferry.client.diagnosis import Endpoint
 from ferry.client.errors import FerryError
 from ferry.client.images import Image
 from ferry.client.options import Options
+from ferry.client.repeats import Repeats
 from ferry.client.results import ClusterStatus, Job, Label, Recognition
 from ferry.tls import Tls
 from ferry.transport import channel_options, target
@@ -63,6 +64,7 @@ class AsyncClient:
         self.address = address
         self._endpoint = Endpoint(address, tls, known=credentials is None)
         self._target = target(address)
+        self._repeats = Repeats()
         self.timeout = timeout
         self._metadata = calls.metadata(metadata, api_key)
         self._credentials = credentials if tls is None else tls.channel_credentials()
@@ -120,10 +122,13 @@ class AsyncClient:
                 yield item
             call = self._call(timeout)
             while chunk.waiting:
-                stream = self._stub.RecognizeMany(chunk.messages(), timeout=call.timeout, metadata=call.metadata)
+                stream = self._stub.RecognizeMany(
+                    chunk.messages(), timeout=call.timeout, metadata=call.metadata, wait_for_ready=call.wait
+                )
                 pause, error = None, calls.incomplete(call)
                 try:
                     async for response in stream:
+                        call.answered()
                         for item in chunk.accept(response, call):
                             yield item
                 except grpc.RpcError as failure:
@@ -250,16 +255,21 @@ class AsyncClient:
     async def _ask(self, method: Callable[..., Awaitable[ResponseT]], message: Message, call: Call) -> ResponseT:
         while True:
             try:
-                return await method(message, timeout=call.timeout, metadata=call.metadata)
+                answer = await method(message, timeout=call.timeout, metadata=call.metadata, wait_for_ready=call.wait)
             except grpc.RpcError as error:
                 pause = call.pause(error)
                 if pause is None:
                     raise await asyncio.to_thread(call.error, error) from error
-            await asyncio.sleep(pause)
+                await asyncio.sleep(pause)
+            else:
+                call.answered()
+                return answer
 
     def _call(self, timeout: float | None, request_id: str | None = None, image_bytes: int | None = None) -> Call:
         seconds = self.timeout if timeout is None else timeout
-        return Call(self._endpoint, seconds, self._metadata, request_id, image_bytes)
+        return Call(
+            self._endpoint, self._repeats, seconds, self._metadata, request_id=request_id, image_bytes=image_bytes
+        )
 
     @property
     def _stub(self) -> Stub:

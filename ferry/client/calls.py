@@ -17,6 +17,7 @@ from ferry.client.diagnosis import Endpoint
 from ferry.client.errors import FerryError, InvalidImageError, InvalidRequestError
 from ferry.client.images import LARGEST_IMAGE_BYTES, Image, read, read_small
 from ferry.client.options import Options, to_proto
+from ferry.client.repeats import Repeats
 from ferry.client.results import Label, Recognition, Size
 from ferry.client.tracing import with_trace_context
 from ferry.transport import IMAGE_BYTES_KEY, LOST_KEY
@@ -55,14 +56,17 @@ class Call:
     def __init__(
         self,
         endpoint: Endpoint,
+        repeats: Repeats,
         timeout: float,
         metadata: Iterable[tuple[str, str]],
+        *,
         request_id: str | None = None,
         image_bytes: int | None = None,
     ) -> None:
         """
         Args:
             endpoint: where it goes.
+            repeats: what its client has learnt.
             timeout: seconds.
             metadata: that goes with it.
             request_id: None: a new one.
@@ -80,6 +84,8 @@ class Call:
             raise InvalidRequestError(message, field="request_id")
         self.request_id = request_id or secrets.token_hex(16)
         self._endpoint = endpoint
+        self._repeats = repeats
+        repeats.count()
         self._end = time.monotonic() + timeout
         self._metadata = (*with_trace_context(tuple(metadata)), ("x-request-id", self.request_id))
         if image_bytes is not None:
@@ -93,6 +99,15 @@ class Call:
         return max(MIN_TIMEOUT, self._end - time.monotonic())
 
     @property
+    def wait(self) -> bool:
+        """gRPC's `wait_for_ready`."""
+        return self._repeats.wait
+
+    def answered(self) -> None:
+        """A gateway has answered."""
+        self._repeats.wait = True
+
+    @property
     def metadata(self) -> tuple[tuple[str, str], ...]:
         """What goes with it."""
         return (*self._metadata, (LOST_KEY, "1")) if self._lost else self._metadata
@@ -101,8 +116,10 @@ class Call:
         """Seconds after which the call is to be sent again, to another gateway where there is one; None: not at all.
 
         A gateway that refused it has not begun: another one is asked, a few times. One that was lost may have been lost
-        by it, so it is sent once more, and says so (LOST_KEY). Everything else is an answer.
+        by it, so it is sent once more, and says so (LOST_KEY). Everything else is an answer. When many calls fail,
+        few of them are sent again.
         """
+        self._repeats.wait = errors.is_answer(error) or (self.wait and errors.is_broken_off(error))
         if error.code() not in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED}:
             return None
         if errors.refused(error):
@@ -112,7 +129,7 @@ class Call:
             again = not self._lost and errors.is_broken_off(error)
             self._lost = True
         pause = min(FIRST_PAUSE * 2**self._refusals, MAX_PAUSE) * random.uniform(0.5, 1)
-        return pause if again and pause < self.timeout else None
+        return pause if again and pause < self.timeout and self._repeats.take() else None
 
     def error(self, error: grpc.RpcError) -> FerryError:
         """The failure of this call, as a caller should see it; where nobody has answered, takes a second to see why."""

@@ -79,6 +79,11 @@ def is_broken_off(error: grpc.RpcError) -> bool:
     return is_unanswered(error)
 
 
+def is_answer(error: grpc.RpcError) -> bool:
+    """Whether a gateway gave the error."""
+    return _details(error.trailing_metadata() or ()) is not None
+
+
 def from_rpc(error: grpc.RpcError, address: str, request_id: str, mistake: str | None = None) -> FerryError:
     """The error that a failed call to the gateway at `address` means.
 

@@ -18,6 +18,7 @@ from ferry.client.diagnosis import Endpoint
 from ferry.client.errors import FerryError
 from ferry.client.images import Image
 from ferry.client.options import Options
+from ferry.client.repeats import Repeats
 from ferry.client.results import ClusterStatus, Job, Label, Recognition
 from ferry.tls import Tls
 from ferry.transport import channel_options, target
@@ -61,6 +62,7 @@ class Client:
         """
         self.address = address
         self._endpoint = Endpoint(address, tls, known=credentials is None)
+        self._repeats = Repeats()
         self.timeout = timeout
         self._metadata = calls.metadata(metadata, api_key)
         if tls is not None:
@@ -123,10 +125,13 @@ class Client:
             yield from chunk.results
             call = self._call(timeout)
             while chunk.waiting:
-                stream = self._stub.RecognizeMany(chunk.messages(), timeout=call.timeout, metadata=call.metadata)
+                stream = self._stub.RecognizeMany(
+                    chunk.messages(), timeout=call.timeout, metadata=call.metadata, wait_for_ready=call.wait
+                )
                 pause, error = None, calls.incomplete(call)
                 try:
                     for response in stream:
+                        call.answered()
                         yield from chunk.accept(response, call)
                 except grpc.RpcError as failure:
                     pause = call.pause(failure)
@@ -244,13 +249,18 @@ class Client:
     def _ask(self, method: Callable[..., ResponseT], message: Message, call: Call) -> ResponseT:
         while True:
             try:
-                return method(message, timeout=call.timeout, metadata=call.metadata)
+                answer = method(message, timeout=call.timeout, metadata=call.metadata, wait_for_ready=call.wait)
             except grpc.RpcError as error:
                 pause = call.pause(error)
                 if pause is None:
                     raise call.error(error) from error
-            time.sleep(pause)
+                time.sleep(pause)
+            else:
+                call.answered()
+                return answer
 
     def _call(self, timeout: float | None, request_id: str | None = None, image_bytes: int | None = None) -> Call:
         seconds = self.timeout if timeout is None else timeout
-        return Call(self._endpoint, seconds, self._metadata, request_id, image_bytes)
+        return Call(
+            self._endpoint, self._repeats, seconds, self._metadata, request_id=request_id, image_bytes=image_bytes
+        )

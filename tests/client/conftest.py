@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -157,13 +158,20 @@ def gateway() -> FakeGateway:
     return FakeGateway()
 
 
-@pytest.fixture
-def address(gateway: FakeGateway) -> Iterator[str]:
-    """Where the fake gateway listens."""
+@contextmanager
+def serving(gateway: FakeGateway, port: int = 0) -> Iterator[str]:
+    """A server for it; gives its address."""
     size = [("grpc.max_send_message_length", MAX_MESSAGE_BYTES), ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES)]
     server = grpc.server(ThreadPoolExecutor(4), options=size)
     gateway_pb2_grpc.add_ExpressionRecognitionServicer_to_server(gateway, server)
-    port = server.add_insecure_port("127.0.0.1:0")
+    port = server.add_insecure_port(f"127.0.0.1:{port}")
     server.start()
     yield f"127.0.0.1:{port}"
     server.stop(None).wait()
+
+
+@pytest.fixture
+def address(gateway: FakeGateway) -> Iterator[str]:
+    """Where the fake gateway listens."""
+    with serving(gateway) as where:
+        yield where

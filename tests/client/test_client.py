@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable
+from contextlib import ExitStack
 from pathlib import Path
+from threading import Timer
 from typing import Any
 
 import grpc
@@ -23,7 +25,8 @@ from ferry.client import (
 )
 from ferry.v1 import gateway_pb2, types_pb2
 from serving import errors
-from tests.client.conftest import FakeGateway
+from tests.client.conftest import FakeGateway, serving
+from tests.processes import free_port
 
 
 class Sync:
@@ -318,3 +321,30 @@ async def test_status(client: Any) -> None:
 def test_secure_channels_are_possible(address: str) -> None:
     with Client(address, credentials=grpc.ssl_channel_credentials(), timeout=5) as client, pytest.raises(FerryError):
         client.recognize(b"x")
+
+
+@pytest.mark.parametrize("driver", [Sync, Async])
+async def test_a_gateway_that_was_there_is_waited_for(driver: Any) -> None:
+    port = free_port()
+    client = driver(f"127.0.0.1:{port}", timeout=60)
+    with serving(FakeGateway(), port):
+        await client.recognize(b"x")
+    back = Timer(1.0, lambda: kept.enter_context(serving(FakeGateway(), port)))
+    with ExitStack() as kept:
+        back.start()
+        assert (await client.recognize(b"x")).faces
+        back.join()
+    # That it does not come back is said when the time is up, and to the next call at once.
+    with pytest.raises(DeadlineError):
+        await client.recognize(b"x", timeout=0.3)
+    with pytest.raises(UnavailableError):
+        await client.recognize(b"x", timeout=60)
+    await client.close()
+
+
+async def test_when_all_calls_fail_few_are_sent_again(client: Any, gateway: FakeGateway) -> None:
+    gateway.error = errors.UnavailableError("lost")
+    for _ in range(100):
+        with pytest.raises(UnavailableError):
+            await client.recognize(b"x")
+    assert len(gateway.lost) <= 120
