@@ -145,6 +145,8 @@ class GatewayService(Service, gateway_pb2_grpc.ExpressionRecognitionServicer):
 
     async def watch_ability(self, tell: Callable[[bool], Awaitable[None]]) -> None:
         while True:
+            if not self._router.stable.healthy:
+                self._admission.disturb()
             if self._ability.look(any(variant.able for variant in self._router.variants)):
                 await tell(self._ability.able)
             await asyncio.sleep(_LOOK_SECONDS)

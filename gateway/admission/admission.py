@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from functools import partial
+
+import grpc
 
 from gateway.admission.in_flight import InFlight
 from gateway.admission.permit import Call, Outcome, Permit
 from gateway.settings import GatewaySettings
+from serving.rpc.context import current
+
+_NEARLY = 0.9
+"""Of the time that a caller had, after which it has not left by its own will."""
 
 
 class Admission:
@@ -29,14 +37,22 @@ class Admission:
         """Permission to work on `call`, to be used as a context at once.
 
         Raises:
-            OverloadedError: no room; it says when to come back.
+            OverloadedError: no room, or too much before it for the time that its caller has; it says when to come back.
         """
-        self._in_flight.take(call)
-        return Permit(call, self._ended)
+        context = current.get()
+        seconds = math.inf if context is None else context.remaining()
+        return Permit(call, partial(self._ended, self._in_flight.take(call, seconds), seconds))
+
+    def disturb(self) -> None:
+        """Something that calls need is away: how long they take says nothing of how many there are."""
+        self._in_flight.disturb()
 
     def spare(self, size: int, drop: Callable[[], None]) -> Callable[[], None] | None:
         """Room for a copy of an image that nobody waits for: `gateway.routing.shadow.Room`."""
         return self._in_flight.spare(size, drop)
 
-    def _ended(self, call: Call, outcome: Outcome) -> None:
-        self._in_flight.give_back(call, outcome)
+    def _ended(self, under_way: int, seconds: float, call: Call, outcome: Outcome) -> None:
+        # A caller whose time is up and one that leaves look alike; the one is up to us, and the other is not.
+        if outcome.code is grpc.StatusCode.CANCELLED and outcome.seconds > _NEARLY * seconds:
+            outcome = Outcome(grpc.StatusCode.DEADLINE_EXCEEDED, outcome.seconds)
+        self._in_flight.give_back(call, under_way, outcome)

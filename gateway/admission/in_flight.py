@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import itertools
+import math
 import random
 from collections.abc import Callable
 
 import grpc
 
+from gateway.admission.pace import Pace
 from gateway.admission.permit import Call, Outcome
 from serving.errors import OverloadedError
 from serving.telemetry import metrics
@@ -36,21 +38,35 @@ class InFlight:
         self._keys = itertools.count()
         self._held: set[int] = set()
         self._spare: dict[int, Callable[[], None]] = {}
-        self._refused = metrics.REJECTED.labels("overload")
+        self._pace = Pace()
+        self._refused, self._late = (metrics.REJECTED.labels(reason) for reason in ("overload", "late"))
 
-    def take(self, call: Call) -> None:
+    def take(self, call: Call, seconds: float = math.inf) -> int:
         """Holds room for `call`. A call alone is never refused, whatever its size.
 
+        Args:
+            call: what is asked for.
+            seconds: that its caller waits.
+
+        Returns:
+            Images under way that somebody waits for, its own included.
+
         Raises:
-            OverloadedError: no room.
+            OverloadedError: no room, or no time.
         """
         while self._full(call) and self._spare:
             self._spare.popitem()[1]()
         if self._full(call) and self.images:
             self._refused.inc()
             raise OverloadedError("too many images in flight; try again shortly", self._retry_after())
+        excess = self._pace.excess(self.calls + call.images, seconds)
+        if excess > 0:
+            self._late.inc()
+            wait = min(max(excess, _LEAST_RETRY_SECONDS), _LONGEST_RETRY_SECONDS) * random.uniform(0.5, 1.5)
+            raise OverloadedError("too many images in flight to answer in time; try again shortly", wait)
         self.images += call.images
         self._bytes += call.size
+        return self.calls
 
     def spare(self, size: int, drop: Callable[[], None]) -> Callable[[], None] | None:
         """Holds room for an image that nobody waits for, as long as no call needs it: `gateway.routing.shadow.Room`."""
@@ -76,6 +92,10 @@ class InFlight:
         self._bytes += size
         return free
 
+    def disturb(self) -> None:
+        """See `Pace.disturb`."""
+        self._pace.disturb()
+
     def _full(self, call: Call) -> bool:
         return self.images + call.images > self._max_images or self._bytes + call.size > self._max_bytes
 
@@ -84,10 +104,19 @@ class InFlight:
         """Images worked on that somebody waits for."""
         return self.images - len(self._held)
 
-    def give_back(self, call: Call, outcome: Outcome) -> None:
-        """Frees the room of a call that was taken, and learns how long its answer took."""
+    def give_back(self, call: Call, under_way: int, outcome: Outcome) -> None:
+        """Frees the room of a call that was taken, and learns how long its answer took.
+
+        Args:
+            call: as it was taken.
+            under_way: what `take` returned.
+            outcome: what became of it.
+        """
         self.images -= call.images
         self._bytes -= call.size
+        # A batch holds its room for many images, one after the other.
+        if call.images == 1 and outcome.code in {grpc.StatusCode.OK, grpc.StatusCode.DEADLINE_EXCEEDED}:
+            self._pace.learn(under_way, outcome.seconds, answered=outcome.code is grpc.StatusCode.OK)
         if outcome.code is grpc.StatusCode.OK:
             mean = self._mean_seconds
             self._mean_seconds = outcome.seconds if mean is None else mean + _NEWS * (outcome.seconds - mean)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
+import time
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,6 +17,7 @@ from gateway.admission.admission import Admission
 from gateway.admission.permit import Call, Outcome, Permit
 from gateway.settings import GatewaySettings
 from serving.errors import InvalidArgumentError, NotFoundError, OverloadedError
+from serving.rpc.context import RequestContext, current
 from serving.rpc.identity import ANONYMOUS, Identity, Proof
 from tests.gateway.admission.test_api_keys import line
 from tests.gateway.fakes import jpeg
@@ -122,3 +124,46 @@ async def test_a_call_is_admitted_as_its_callers(start_gateway, tmp_path: Path, 
         (Identity(Proof.API_KEY, "shop"), 1, message),
         (ANONYMOUS, 1, message),
     ]
+
+
+def test_a_caller_without_the_time_is_refused_at_once(clock: list[float]) -> None:
+    gate = admission(images=100)
+    for _ in range(30):
+        with ExitStack() as calls:
+            for _ in range(10):
+                calls.enter_context(gate.admit(Call(1, 1)))
+            clock[0] += 2
+    with ExitStack() as calls:
+        for _ in range(10):
+            calls.enter_context(gate.admit(Call(1, 1)))
+        patient, hurried = (RequestContext("x" * 8, time.monotonic() + seconds) for seconds in (60, 1))
+        token = current.set(hurried)
+        try:
+            with pytest.raises(OverloadedError, match="in time") as refused:
+                gate.admit(Call(1, 1))
+            assert 0 < refused.value.retry_after < 5
+            current.set(patient)
+            calls.enter_context(gate.admit(Call(1, 1)))
+        finally:
+            current.reset(token)
+    assert gate.images == 0
+
+
+def test_callers_whose_time_is_up_are_learnt_from_and_those_who_leave_are_not(clock: list[float]) -> None:
+    gate = admission(images=100)
+    token = current.set(RequestContext("x" * 8, time.monotonic() + 10))
+    try:
+        for seconds, refused in ((1, False), (9.5, True)):
+            for _ in range(50):
+                with suppress(asyncio.CancelledError, OverloadedError), ExitStack() as calls:
+                    for _ in range(5):
+                        calls.enter_context(gate.admit(Call(1, 1)))
+                    clock[0] += seconds
+                    raise asyncio.CancelledError
+            with ExitStack() as calls:
+                with suppress(OverloadedError):
+                    for _ in range(90):
+                        calls.enter_context(gate.admit(Call(1, 1)))
+                assert (gate.images < 90) == refused
+    finally:
+        current.reset(token)
