@@ -125,6 +125,29 @@ async def test_a_redis_that_hangs_is_left_alone(ensembler, start_gateway):
         assert len(connections) == asked
 
 
+async def test_nobody_waits_for_a_redis_that_begins_to_hang(ensembler, start_gateway, own_valkey):
+    gateway = await start_gateway(redis_url=redis_url(own_valkey), redis_timeout=3600)
+    own_valkey._process.send_signal(signal.SIGSTOP)
+    try:
+        async with asyncio.timeout(60):
+            assert len((await gateway.recognize(jpeg(0))).faces) == 1
+    finally:
+        own_valkey._process.send_signal(signal.SIGCONT)
+
+
+async def test_what_a_slow_redis_has_is_answered_while_the_models_are_still_asked(ensembler, start_gateway, own_valkey):
+    one, other = [await start_gateway(redis_url=redis_url(own_valkey), redis_timeout=3600) for _ in range(2)]
+    await one.recognize(jpeg(0))
+    await written(one)
+    ensembler.gate.clear()
+    own_valkey._process.send_signal(signal.SIGSTOP)
+    asked = asyncio.create_task(other.recognize(jpeg(0)))
+    await eventually(lambda: len(ensembler.requests) == 2)
+    own_valkey._process.send_signal(signal.SIGCONT)
+    assert (await asked).cached
+    await eventually(lambda: ensembler.cancelled == 1)
+
+
 async def test_a_redis_that_begins_to_hang_costs_a_few_timeouts(ensembler, start_gateway, own_valkey):
     errors = Counted("ferry_cache_requests_total", {"tier": "redis", "result": "error"})
     gateway = await start_gateway(
@@ -136,7 +159,7 @@ async def test_a_redis_that_begins_to_hang_costs_a_few_timeouts(ensembler, start
     try:
         for shade in range(1, 10):
             assert len((await gateway.recognize(jpeg(shade))).faces) == 1
-        await written(gateway)
+            await written(gateway)
         assert not gateway.service._cache.redis_available
         assert 3 <= errors() <= 6, "the breaker ended it"
     finally:
