@@ -6,6 +6,7 @@ import json
 import sys
 from dataclasses import asdict
 from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -14,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.chaos import picture
-from benchmarks.chaos.faults import faults
+from benchmarks.chaos.faults import HOSTILE, faults, patient
 from benchmarks.chaos.run import Verdict, run
 from serving.cpu import available_cpus, cpu_name
 
@@ -22,6 +23,12 @@ from serving.cpu import available_cpus, cpu_name
 def chaos(
     only: Annotated[list[str] | None, typer.Option(help="Only faults with this in their name.")] = None,
     replicas: Annotated[int | None, typer.Option(min=1, max=8, help="In place of 3, and of 1 where all die.")] = None,
+    capacity: Annotated[float | None, typer.Option(min=0.1, help="Images a second, in place of measuring.")] = None,
+    deadline: Annotated[
+        float | None,
+        typer.Option(min=1, max=60, help="Seconds callers wait at least, on a busy machine."),
+    ] = None,
+    inputs: Annotated[int, typer.Option(min=1, help="Hostile inputs.")] = HOSTILE,
     models_dir: Annotated[Path, typer.Option(envvar="FERRY_MODELS_DIR", help="The model repository.")] = Path("models"),
     out: Annotated[Path, typer.Option(help="Folder for chaos.json and chaos.svg.")] = Path("out"),
     list_them: Annotated[bool, typer.Option("--list", help="Name the faults, and do nothing.")] = False,
@@ -32,27 +39,37 @@ def chaos(
     most, and ends by itself after some minutes. What an earlier run said of other faults is kept. Exits with 1 where
     something was not as it should be.
     """
-    wanted = [fault for fault in faults() if not only or any(text in fault.name for text in only)]
+    known = faults(inputs) if deadline is None else [patient(fault, deadline) for fault in faults(inputs)]
+    wanted = [fault for fault in known if not only or any(text in fault.name for text in only)]
     if list_them:
         print("\n".join(fault.name for fault in wanted))
         return
     console = Console(width=None if sys.stdout.isatty() else 110)
-    new = run(models_dir, wanted, lambda text: console.print(text, style="dim", markup=False), replicas)
-    kept = {verdict.fault: verdict for verdict in [*_earlier(out / "chaos.json"), *new]}
+    out.mkdir(parents=True, exist_ok=True)
+    kept = {verdict.fault: verdict for verdict in _earlier(out / "chaos.json")}
+
+    def keep(verdict: Verdict) -> None:
+        kept[verdict.fault] = verdict
+        _write([kept[fault.name] for fault in faults() if fault.name in kept], out / "chaos.json")
+
+    say = partial(console.print, style="dim", markup=False)
+    new = run(models_dir, wanted, say, replicas, capacity, keep)
     verdicts = [kept[fault.name] for fault in faults() if fault.name in kept]
     console.print(_table(verdicts))
-    out.mkdir(parents=True, exist_ok=True)
+    if picture.draw(verdicts, out / "chaos.svg"):
+        console.print(f"{out / 'chaos.json'}, {out / 'chaos.svg'}")
+    if not all(verdict.holds for verdict in new):
+        raise typer.Exit(1)
+
+
+def _write(verdicts: list[Verdict], file: Path) -> None:
     record = {
         "machine": cpu_name(),
         "cpus": available_cpus(),
         "when": date.today().isoformat(),
         "verdicts": [asdict(verdict) | {"holds": verdict.holds} for verdict in verdicts],
     }
-    (out / "chaos.json").write_text(json.dumps(record, indent=1) + "\n")
-    if picture.draw(verdicts, out / "chaos.svg"):
-        console.print(f"{out / 'chaos.json'}, {out / 'chaos.svg'}")
-    if not all(verdict.holds for verdict in new):
-        raise typer.Exit(1)
+    file.write_text(json.dumps(record) + "\n")
 
 
 def _earlier(file: Path) -> list[Verdict]:

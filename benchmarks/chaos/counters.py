@@ -22,6 +22,7 @@ WATCHED = {
     "ferry_variant_errors_total": ("code",),
 }
 TIMEOUT = 2.0
+MODELS = "ferry_model_info"
 
 
 def scrape(endpoints: Mapping[str, str]) -> dict[str, dict[str, float]]:
@@ -29,6 +30,21 @@ def scrape(endpoints: Mapping[str, str]) -> dict[str, dict[str, float]]:
     with ThreadPoolExecutor(16) as pool:
         texts = pool.map(_read, endpoints.values())
         return {name: _counters(name, text) for name, text in zip(endpoints, texts, strict=True)}
+
+
+def versions(endpoints: Mapping[str, str], model: str) -> list[set[str]]:
+    """The versions of a model that each process serves, of those that serve any."""
+    found = []
+    for address in endpoints.values():
+        samples = [s for f in text_string_to_metric_families(_read(address)) for s in f.samples]
+        served = {s.labels["version"] for s in samples if s.name == MODELS and s.labels["model"] == model and s.value}
+        found += [served] if served else []
+    return found
+
+
+def add(total: dict[str, float], more: Mapping[str, float]) -> dict[str, float]:
+    """Both together."""
+    return {name: total.get(name, 0.0) + more.get(name, 0.0) for name in {**total, **more}}
 
 
 def rises(before: dict[str, dict[str, float]], after: dict[str, dict[str, float]]) -> dict[str, float]:

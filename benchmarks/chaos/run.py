@@ -2,23 +2,34 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from benchmarks.chaos.counters import alerts, rises, scrape
+import grpc
+
+from benchmarks.chaos.counters import add, alerts, rises, scrape
 from benchmarks.chaos.faults import Fault
 from benchmarks.chaos.outcome import Finding, Outcome
 from benchmarks.chaos.stage import Stage, stage
-from benchmarks.load.mix import Mix
-from benchmarks.load.run import Load, send, sending
+from benchmarks.closed_loop import closed_loop
+from benchmarks.load.mix import Mix, Requests
+from benchmarks.load.run import Load, sending
+from ferry.transport import channel_options, target
+from ferry.v1 import gateway_pb2_grpc
 
 BEFORE = 4.0
 """Seconds of load before a fault."""
-OVERLOAD = 60.0
-"""Requests a second that no two cores answer: what is answered of them is the capacity."""
+CALLERS = 12
+"""At once, while the capacity is measured: enough to keep everybody busy, and none waits for long."""
+WARM, MEASURED = 4.0, 8.0
+"""Seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +68,10 @@ def run(
     say: Callable[[str], None],
     replicas: int | None = None,
     capacity: float | None = None,
+    keep: Callable[[Verdict], None] = lambda verdict: None,
+    before: float = BEFORE,
 ) -> list[Verdict]:
-    """Every fault on its kind of cluster; a cluster is started for each number of replicas.
+    """Every fault on its kind of cluster; a cluster is started for each kind.
 
     Args:
         models_dir: the model repository.
@@ -66,44 +79,79 @@ def run(
         say: is told what happens.
         replicas: in place of each fault's own number.
         capacity: images a second; None: it is measured.
+        keep: is given each verdict as soon as there is one.
+        before: seconds of load before each fault.
     """
     verdicts = []
-    for count in sorted({replicas or fault.replicas for fault in wanted}, reverse=True):
-        say(f"starting a cluster with {count} of each service")
-        with stage(models_dir, count) as cluster:
+    kinds = dict.fromkeys((replicas or fault.replicas, fault.own_clock) for fault in wanted)
+    for count, own_clock in kinds:
+        say(f"starting a cluster with {count} of each service{', with a clock of its own' if own_clock else ''}")
+        with stage(models_dir, count, own_clock=own_clock) as cluster:
             bears = capacity or measure_capacity(cluster)
             say(f"it answers {bears:.1f} images/s")
             for fault in wanted:
-                if (replicas or fault.replicas) == count:
-                    verdicts.append(suffer(cluster, fault, bears))
+                if (replicas or fault.replicas, fault.own_clock) == (count, own_clock):
+                    verdicts.append(suffer(cluster, fault, bears, before))
+                    keep(verdicts[-1])
                     for finding in verdicts[-1].findings:
                         say(f"{fault.name}: {finding.claim}: {'yes' if finding.holds else 'NO'} ({finding.seen})")
     return verdicts
 
 
 def measure_capacity(cluster: Stage) -> float:
-    """Images a second under more load than it bears."""
-    load = Load(cluster.address, Mix(), seconds=6, processes=1, timeout=3)
-    send(load, 5)
-    return send(load, OVERLOAD).per_second
+    """Images a second that so many callers get answered who wait for each other's turn."""
+    return asyncio.run(_measure(cluster.address))
 
 
-def suffer(cluster: Stage, fault: Fault, capacity: float) -> Verdict:
+async def _measure(address: str) -> float:
+    requests = Requests(Mix(), seed=os.getpid())
+    async with grpc.aio.insecure_channel(target(address), channel_options("ferry-bench-chaos")) as channel:
+        stub = gateway_pb2_grpc.ExpressionRecognitionStub(channel)
+
+        async def ask(_: int) -> None:
+            await stub.Recognize(next(requests), timeout=30)
+
+        await closed_loop(ask, CALLERS, WARM)
+        return (await closed_loop(ask, CALLERS, MEASURED)).per_second
+
+
+def suffer(cluster: Stage, fault: Fault, capacity: float, before: float = BEFORE) -> Verdict:
     """One fault: load, the fault, load after it, and until the cluster is well again."""
     cluster.settle()
-    before = scrape(cluster.endpoints)
+    cluster.notes.clear()
+    counts = [scrape(cluster.endpoints)]
     rate = fault.load * capacity
-    # How long a rolling restart takes is not known ahead; what is sent after the fault ends early then.
-    longest = BEFORE + fault.seconds + fault.after + (75 if "rolling" in fault.name else 0)
-    load = Load(cluster.address, fault.mix, seconds=longest, processes=1, timeout=fault.deadline, events=True)
+    load = Load(
+        cluster.address,
+        fault.mix,
+        seconds=before + fault.seconds + fault.after + fault.longest,
+        processes=1,
+        timeout=fault.deadline,
+        events=True,
+        client=fault.client,
+    )
     with sending(load, rate) as sent:
-        time.sleep(max(0.0, sent.start + BEFORE - time.time()))
+        time.sleep(max(0.0, sent.start + before - time.time()))
+        counts.append(scrape(cluster.endpoints))
         began = time.time() - sent.start
-        with fault.do(cluster):
+        with _noting_failure(cluster), fault.do(cluster):
             time.sleep(max(0.0, sent.start + began + fault.seconds - time.time()))
         ended = time.time() - sent.start
+        sent.stop_in(fault.after)
         step = sent.result()
-    after = scrape(cluster.endpoints)
-    counters = rises(before, after)
-    outcome = Outcome(step.events, began, ended, rate, capacity, counters)
-    return Verdict(fault.name, tuple(fault.judge(outcome)), outcome, tuple(alerts(counters)))
+    counts.append(scrape(cluster.endpoints))
+    counters: dict[str, float] = {}
+    for earlier, later in pairwise(counts):
+        counters = add(counters, rises(earlier, later))
+    outcome = Outcome(step.events, began, ended, rate, capacity, counters, fault.deadline)
+    found = (*fault.judge(outcome), *cluster.notes)
+    return Verdict(fault.name, found, outcome, tuple(alerts(counters)))
+
+
+@contextmanager
+def _noting_failure(cluster: Stage) -> Iterator[None]:
+    """A fault that cannot be made is a verdict too, and no reason not to try the others."""
+    try:
+        yield
+    except Exception as error:
+        cluster.notes.append(Finding("it could be tried", False, f"{type(error).__name__}: {error}"))

@@ -9,7 +9,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -40,6 +40,7 @@ class Load:
         timeout: deadline of a call, seconds.
         seed: of all chance.
         events: keep each request's time, latency and code.
+        client: send with Ferry's own client, which tries again where that is right; else each call is sent once.
     """
 
     address: str
@@ -50,6 +51,7 @@ class Load:
     timeout: float = 10.0
     seed: int = 16
     events: bool = False
+    client: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,10 +120,20 @@ class Sending:
                 "seed": load.seed + index,
                 "start": self.start,
                 "events": load.events,
+                "client": load.client,
             }
             assert process.stdin is not None
             process.stdin.write(json.dumps(order) + "\n")
             process.stdin.flush()
+
+    def stop_in(self, seconds: float) -> None:
+        """Sends nothing any more after so many seconds, if it would still send then."""
+        end = time.time() - self.start + seconds
+        for process in self._processes:
+            assert process.stdin is not None
+            with suppress(OSError, ValueError):  # it has ended
+                process.stdin.write(f"{end}\n")
+                process.stdin.flush()
 
     def result(self) -> Step:
         """Waits for its end.

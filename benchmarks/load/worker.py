@@ -10,18 +10,23 @@ import json
 import sys
 import time
 from collections import Counter
-from typing import Any
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any, TypeAlias
 
 import grpc
 from hdrh.histogram import HdrHistogram
 
 from benchmarks.load.mix import Mix, Requests
 from benchmarks.load.schedule import Arrivals, due_times
+from ferry.client import AsyncClient, FerryError
 from ferry.transport import channel_options, target
-from ferry.v1 import gateway_pb2_grpc
+from ferry.v1 import gateway_pb2, gateway_pb2_grpc
 
 LONGEST_US = 600_000_000
 DIGITS = 3
+Ask: TypeAlias = Callable[[gateway_pb2.RecognizeRequest], Awaitable[str]]
+"""Sends one request; gRPC's code, or DEGRADED."""
 MAX_OPEN = 4096
 """Calls of one process that wait at once; what is due beyond is counted as UNSENT."""
 
@@ -31,26 +36,66 @@ def histogram() -> HdrHistogram:
     return HdrHistogram(1, LONGEST_US, DIGITS)
 
 
+@asynccontextmanager
+async def _by_stub(address: str, timeout: float) -> AsyncIterator[Ask]:
+    async with grpc.aio.insecure_channel(target(address), options=channel_options("ferry-bench-load")) as channel:
+        stub = gateway_pb2_grpc.ExpressionRecognitionStub(channel)
+        await channel.channel_ready()
+
+        async def ask(request: gateway_pb2.RecognizeRequest) -> str:
+            try:
+                answer = await stub.Recognize(request, timeout=timeout)
+            except grpc.aio.AioRpcError as error:
+                return str(error.code().name)
+            return "DEGRADED" if answer.degraded else "OK"
+
+        yield ask
+
+
+@asynccontextmanager
+async def _by_client(address: str, timeout: float) -> AsyncIterator[Ask]:
+    async with AsyncClient(address, timeout=timeout) as client:
+        await client.status()
+
+        async def ask(request: gateway_pb2.RecognizeRequest) -> str:
+            try:
+                answer = await client.recognize(
+                    request.image, test_time_augmentation=request.options.test_time_augmentation
+                )
+            except FerryError as error:
+                return error.code
+            return "DEGRADED" if answer.degraded else "OK"
+
+        yield ask
+
+
+class _End:
+    """When to send nothing more, seconds from the start; a line of standard input may make it earlier."""
+
+    def __init__(self, at: float) -> None:
+        self.at = at
+
+    def read(self) -> None:
+        """To be called when there is something to read."""
+        line = sys.stdin.readline()
+        if line.strip():
+            self.at = min(self.at, float(line))
+        else:
+            asyncio.get_running_loop().remove_reader(sys.stdin.fileno())
+
+
 async def drive(order: dict[str, Any]) -> dict[str, Any]:
     """Sends what is due; a latency counts from when its request was due, not from when it was sent."""
     requests = Requests(Mix.from_json(order["mix"]), order["seed"])
     latencies, codes = histogram(), Counter[str]()
     events: list[tuple[float, float, str]] = []
     late, in_time = 0.0, 0
-    options = channel_options("ferry-bench-load")
-    async with grpc.aio.insecure_channel(target(order["address"]), options=options) as channel:
-        stub = gateway_pb2_grpc.ExpressionRecognitionStub(channel)
-        await channel.channel_ready()
+    async with (_by_client if order.get("client") else _by_stub)(order["address"], order["timeout"]) as ask:
         open_calls: set[asyncio.Task[None]] = set()
 
         async def one(due: float) -> None:
             nonlocal in_time
-            code = "OK"
-            try:
-                answer = await stub.Recognize(next(requests), timeout=order["timeout"])
-                code = "DEGRADED" if answer.degraded else "OK"
-            except grpc.aio.AioRpcError as error:
-                code = error.code().name
+            code = await ask(next(requests))
             took = time.time() - start - due
             codes[code] += 1
             events.append((due, took, code))
@@ -58,11 +103,14 @@ async def drive(order: dict[str, Any]) -> dict[str, Any]:
                 in_time += due + took <= order["seconds"]
                 latencies.record_value(min(max(int(took * 1e6), 1), LONGEST_US))
 
-        start = order["start"]
+        start, end = order["start"], _End(order["seconds"])
+        asyncio.get_running_loop().add_reader(sys.stdin.fileno(), end.read)
         for due in due_times(Arrivals(order["arrivals"]), order["rate"], order["seconds"], order["seed"]):
             wait = start + due - time.time()
             if wait > 0:
                 await asyncio.sleep(wait)
+            if due > end.at:
+                break
             late = max(late, -wait)
             if len(open_calls) >= MAX_OPEN:
                 codes["UNSENT"] += 1

@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import os
 import subprocess
 import sys
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import asdict, replace
 from pathlib import Path
 
+import grpc
 import psutil
 import pytest
 
+from benchmarks.chaos import disk
+from benchmarks.chaos.clock import Clock
 from benchmarks.chaos.counters import alerts, rises
+from benchmarks.chaos.dns import Names
+from benchmarks.chaos.faults import faults, patient
+from benchmarks.chaos.hostile.inputs import Inputs
 from benchmarks.chaos.outcome import Outcome, back_within, errors_end_within, none_failed, p99_at_most
 from benchmarks.chaos.proxy import Mode, Proxy
+from benchmarks.chaos.run import Verdict, run
 from benchmarks.chaos.signals import slow
 
 MODELS = Path(__file__).parent.parent.parent.parent / "models"
@@ -89,6 +99,94 @@ async def _ended(ask: Callable[[], Awaitable[bytes]]) -> bool:
         return not await ask()
     except ConnectionError:
         return True
+
+
+async def test_a_name_leads_to_the_addresses_of_the_moment() -> None:
+    async def answer(request: bytes, context: object) -> bytes:
+        return request
+
+    server = grpc.aio.server()
+    handlers = {"Ask": grpc.unary_unary_rpc_method_handler(answer)}
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("test.Test", handlers),))
+    port = server.add_insecure_port("127.0.1.1:0")
+    await server.start()
+    with Names() as names:
+        names.addresses = ["127.0.1.1"]
+        async with grpc.aio.insecure_channel(f"dns://127.0.0.1:{names.port}/some.service:{port}") as channel:
+            ask: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary("/test.Test/Ask")
+            assert await ask(b"x", timeout=30) == b"x"
+    await server.stop(None)
+
+
+def test_a_full_disk_takes_nothing_more_until_it_is_not_full(tmp_path: Path) -> None:
+    with disk.small(tmp_path / "small") as small:
+        if small is None:
+            pytest.skip("to mount a disk takes root")
+        with disk.full(small), pytest.raises(OSError, match="No space"):
+            (small / "log").write_bytes(bytes(10))
+        (small / "log").write_bytes(bytes(10))
+    assert not list((tmp_path / "small").iterdir())
+
+
+def test_a_clock_is_set_while_a_process_runs(tmp_path: Path) -> None:
+    try:
+        clock = Clock(tmp_path / "clock")
+    except FileNotFoundError:
+        pytest.skip("libfaketime is not installed")
+    program = "import time\nfor _ in iter(input, ''): print(time.time(), time.monotonic(), flush=True)"
+    process = subprocess.Popen(
+        [sys.executable, "-c", program],
+        env=os.environ | clock.environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+    def ahead() -> float:
+        """By how much the process's time of day is before ours; other time passes there as it does here."""
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write("?\n")
+        process.stdin.flush()
+        day, passed = map(float, process.stdout.readline().split())
+        assert passed == pytest.approx(time.monotonic(), abs=30)
+        return day - time.time()
+
+    try:
+        assert ahead() == pytest.approx(0, abs=30)
+        clock.jump(3600)
+        assert ahead() == pytest.approx(3600, abs=30)
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_hostile_inputs_are_the_same_again() -> None:
+    def some() -> list[object]:
+        drawn = Inputs(7)
+        return [(drawn.message(), drawn.picture(), drawn.metadata(), drawn.frames()) for _ in range(50)]
+
+    assert some() == some()
+
+
+def test_faults_have_names_of_their_own() -> None:
+    names = [fault.name for fault in faults()]
+    assert len(set(names)) == len(names) >= 40
+
+
+@pytest.mark.e2e
+@pytest.mark.timeout(400)
+def test_callers_notice_nothing_of_some_faults() -> None:
+    # Patient callers and little load: a machine that is busy with other tests is no fault of the cluster.
+    names = {"kill -9 gateway", "kill -9 detector", "redis full", "redis answers garbage", "hostile inputs"}
+    wanted = [replace(patient(fault, 30.0), after=2.0, seconds=1.0) for fault in faults(500) if fault.name in names]
+    verdicts = run(MODELS, wanted, lambda text: None, replicas=2, capacity=5.0, before=1.0)
+    assert {verdict.fault for verdict in verdicts} == names
+    for verdict in verdicts:
+        assert verdict.outcome.events
+        assert Verdict.from_json(json.loads(json.dumps(asdict(verdict)))) == verdict
+        for finding in verdict.findings:
+            assert finding.holds or "p99" in finding.claim or "memory" in finding.claim, (verdict.fault, finding)
 
 
 def test_a_slowed_process_has_a_fifth_of_its_time() -> None:

@@ -1,0 +1,1 @@
+"""Inputs that are broken or meant to hurt, very many of them."""
