@@ -12,11 +12,11 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from benchmarks.chaos import picture
-from benchmarks.chaos.faults import HOSTILE, faults, patient
+from benchmarks.chaos.faults import HOSTILE, SEED, faults, patient
 from benchmarks.chaos.run import Verdict, run
+from benchmarks.chaos.table import markdown, table
 from serving.cpu import available_cpus, cpu_name
 
 
@@ -28,9 +28,10 @@ def chaos(
         float | None,
         typer.Option(min=1, max=60, help="Seconds callers wait at least, on a busy machine."),
     ] = None,
+    seed: Annotated[int, typer.Option(help="Of hostile inputs.")] = SEED,
     inputs: Annotated[int, typer.Option(min=1, help="Hostile inputs.")] = HOSTILE,
     models_dir: Annotated[Path, typer.Option(envvar="FERRY_MODELS_DIR", help="The model repository.")] = Path("models"),
-    out: Annotated[Path, typer.Option(help="Folder for chaos.json and chaos.svg.")] = Path("out"),
+    out: Annotated[Path, typer.Option(help="Folder for chaos.json, chaos.md and chaos.svg.")] = Path("out"),
     list_them: Annotated[bool, typer.Option("--list", help="Name the faults, and do nothing.")] = False,
 ) -> None:
     """Kill, hang, slow and cut off parts of a real cluster under load, and say what callers saw.
@@ -39,7 +40,9 @@ def chaos(
     most, and ends by itself after some minutes. What an earlier run said of other faults is kept. Exits with 1 where
     something was not as it should be.
     """
-    known = faults(inputs) if deadline is None else [patient(fault, deadline) for fault in faults(inputs)]
+    known = faults(inputs, seed)
+    if deadline is not None:
+        known = [patient(fault, deadline) for fault in known]
     wanted = [fault for fault in known if not only or any(text in fault.name for text in only)]
     if list_them:
         print("\n".join(fault.name for fault in wanted))
@@ -55,7 +58,8 @@ def chaos(
     say = partial(console.print, style="dim", markup=False)
     new = run(models_dir, wanted, say, replicas, capacity, keep)
     verdicts = [kept[fault.name] for fault in faults() if fault.name in kept]
-    console.print(_table(verdicts))
+    console.print(table(verdicts))
+    (out / "chaos.md").write_text(markdown(verdicts))
     if picture.draw(verdicts, out / "chaos.svg"):
         console.print(f"{out / 'chaos.json'}, {out / 'chaos.svg'}")
     if not all(verdict.holds for verdict in new):
@@ -79,24 +83,3 @@ def _earlier(file: Path) -> list[Verdict]:
         return [Verdict.from_json({k: v for k, v in fields.items() if k != "holds"}) for fields in record["verdicts"]]
     except (OSError, ValueError, KeyError, TypeError):
         return []
-
-
-def _table(verdicts: list[Verdict]) -> Table:
-    table = Table(title=f"faults, {cpu_name()}, {available_cpus()} CPUs, {date.today()}", title_justify="left")
-    for column in ("fault", "should", "", "seen", "metrics that rose; alerts that watch them"):
-        table.add_column(column)
-    for verdict in verdicts:
-        moved = [
-            f"{name} +{value:.0f}"
-            for name, value in verdict.outcome.counters.items()
-            if not name.startswith("calls of") or not name.endswith(" OK")
-        ]
-        for i, finding in enumerate(verdict.findings):
-            table.add_row(
-                "" if i else verdict.fault,
-                finding.claim,
-                "[green]yes[/]" if finding.holds else "[red]NO[/]",
-                finding.seen,
-                "" if i else "; ".join([", ".join(moved), ", ".join(verdict.alerts)]).strip("; "),
-            )
-    return table

@@ -21,6 +21,8 @@ WATCHED = {
     "ferry_cache_requests_total": ("tier", "result"),
     "ferry_variant_errors_total": ("code",),
 }
+FAILURES = frozenset({"UNAVAILABLE", "INTERNAL", "UNKNOWN", "DEADLINE_EXCEEDED", "DATA_LOSS", "RESOURCE_EXHAUSTED"})
+"""What the availability of the service level objective counts."""
 TIMEOUT = 2.0
 MODELS = "ferry_model_info"
 
@@ -62,8 +64,8 @@ def alerts(counters: Mapping[str, float]) -> list[str]:
     """Names of the alerts whose expressions look at a counter that rose, where that is not one of every day."""
     moved = {name.split("{")[0] for name in counters if not name.startswith("calls of") and 'hit"' not in name}
     moved -= {"ferry_cache_requests_total"} if not any('result="error"' in name for name in counters) else set()
-    if any(name.startswith("calls of gateway") and " OK" not in name for name in counters):
-        moved.add("rpc_server_call_duration_seconds")
+    if any(name.startswith("calls of gateway") and name.rpartition(" ")[2] in FAILURES for name in counters):
+        moved.add("grpc_status")
     rules = _rules()
     return sorted({name for name, text in rules if any(metric in text for metric in moved)})
 
@@ -78,7 +80,7 @@ def _rules() -> list[tuple[str, str]]:
         if "alert" in rule:
             text = rule["expr"]
             for _ in range(3):
-                text = re.sub(r"[a-zA-Z_:]+", lambda name: recorded.get(name[0], name[0]), text)
+                text = re.sub(r"[a-zA-Z_:][a-zA-Z0-9_:]*", lambda name: recorded.get(name[0], name[0]), text)
             found.append((rule["alert"], text))
     return found
 

@@ -18,7 +18,7 @@ SERVICES = ("gateway", "ensembler", "detector", "classifier-efficientnet", "clas
 MODELS = ("detector", "efficientnet", "arcface")
 KEPT = Mix(cached=0.5)
 """Half of the requests are ones that the cache knows."""
-HOSTILE = 100_000
+HOSTILE, SEED = 100_000, 16
 DEADLINE = 1.0
 """Seconds that callers wait, where a fault does not say otherwise."""
 Doing = Callable[[Stage], AbstractContextManager[None]]
@@ -58,11 +58,12 @@ class Fault:
     client: bool = True
 
 
-def faults(inputs: int = HOSTILE) -> list[Fault]:
+def faults(inputs: int = HOSTILE, seed: int = SEED) -> list[Fault]:
     """All of them, those on three replicas first.
 
     Args:
         inputs: how many hostile ones.
+        seed: of theirs.
     """
     a, j = actions, judging
     found = [Fault(f"kill -9 {service}", partial(a.killed, service=service), j.killed) for service in SERVICES]
@@ -92,7 +93,14 @@ def faults(inputs: int = HOSTILE) -> list[Fault]:
         Fault("disk full", a.disk_full, j.recovered, longest=30),
         Fault("overload 5x", a.nothing, j.overload, seconds=8, load=5.0, after=0.0, client=False),
         Fault("after the overload", a.nothing, j.normal, seconds=0.1, after=4.0),
-        Fault("hostile inputs", partial(hostile, count=inputs), j.untouched, load=0.15, deadline=10.0, longest=500),
+        Fault(
+            "hostile inputs",
+            partial(hostile, count=inputs, seed=seed),
+            j.untouched,
+            load=0.15,
+            deadline=10.0,
+            longest=1800,
+        ),
         Fault("clock jumps", a.clock_jumps, j.untouched, own_clock=True, longest=12),
         Fault("one classifier gone", partial(a.gone, services=("classifier-arcface",)), j.degraded, 4, 1),
         Fault("both classifiers gone", partial(a.gone, services=SERVICES[3:]), j.degraded, 4, 1),

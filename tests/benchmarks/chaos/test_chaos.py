@@ -58,7 +58,8 @@ def test_a_counter_of_a_process_that_started_again_counts_from_zero() -> None:
 def test_alerts_that_look_at_what_moved_are_named() -> None:
     assert "FerryDegradedAnswers" in alerts({'ferry_degraded_total{model="arcface"}': 3.0})
     assert "FerrySuspectRequests" in alerts({"ferry_suspect_requests_total": 1.0})
-    assert alerts({"calls of gateway OK": 100.0}) == []
+    assert alerts({"calls of gateway OK": 100.0, "calls of gateway INVALID_ARGUMENT": 1.0}) == []
+    assert "FerryAvailabilityBudgetBurn" in alerts({"calls of gateway UNAVAILABLE": 1.0})
 
 
 async def test_a_proxy_passes_delays_cuts_hangs_and_talks_nonsense() -> None:

@@ -1,0 +1,56 @@
+"""Verdicts as a table, for the terminal and for documents."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date
+
+from rich.table import Table
+
+from benchmarks.chaos.run import Verdict
+from serving.cpu import available_cpus, cpu_name
+
+
+def title() -> str:
+    """On what machine, and when."""
+    return f"faults, {cpu_name()}, {available_cpus()} CPUs, {date.today()}"
+
+
+def table(verdicts: Sequence[Verdict]) -> Table:
+    """A row for each finding."""
+    made = Table(title=title(), title_justify="left")
+    for column in ("fault", "should", "", "seen", "metrics that rose; alerts that watch them"):
+        made.add_column(column)
+    for verdict in verdicts:
+        for i, finding in enumerate(verdict.findings):
+            made.add_row(
+                "" if i else verdict.fault,
+                finding.claim,
+                "[green]yes[/]" if finding.holds else "[red]NO[/]",
+                finding.seen,
+                "" if i else shown(verdict),
+            )
+    return made
+
+
+def markdown(verdicts: Sequence[Verdict]) -> str:
+    """A row for each fault."""
+    lines = [f"{title()}", "", "| fault | | seen | what showed it |", "|---|---|---|---|"]
+    for verdict in verdicts:
+        said = [f"{'' if f.holds else '**missed:** '}{f.claim}: {f.seen}" for f in verdict.findings]
+        lines.append(
+            f"| {verdict.fault} | {'held' if verdict.holds else '**missed**'} | {'; '.join(said)} | {shown(verdict)} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def shown(verdict: Verdict) -> str:
+    """What moved that does not move every day, and the alerts that look at it."""
+    moved = [f"`{name}` +{value:.0f}" for name, value in verdict.outcome.counters.items() if _tells(name)]
+    return "; ".join(filter(None, (", ".join(moved), ", ".join(verdict.alerts))))
+
+
+def _tells(name: str) -> bool:
+    if name.startswith("calls of"):
+        return not name.endswith((" OK", " CANCELLED"))
+    return "ferry_cache_requests_total" not in name or 'result="error"' in name or 'result="busy"' in name
