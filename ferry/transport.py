@@ -30,7 +30,7 @@ _WEIGHTED: dict[str, object] = {
     "loadBalancingConfig": [
         {
             "weighted_round_robin": {
-                "blackoutPeriod": "1s",
+                "blackoutPeriod": "0s",
                 "weightExpirationPeriod": "10s",
                 "weightUpdatePeriod": "0.2s",
             }
@@ -38,8 +38,8 @@ _WEIGHTED: dict[str, object] = {
         {"round_robin": {}},
     ]
 }
-"""Shares by what replicas report (serving.rpc.load_report): new ones have an equal share for a second, and so has one
-that nothing was heard of for ten."""
+"""Shares by what replicas report (serving.rpc.load_report): a new one has an equal share until its first answer, and so
+has one that nothing was heard of for ten seconds. What was reported outlives the connection, which is renewed often."""
 
 
 def public_service_config() -> str:

@@ -41,6 +41,8 @@ log = logging.getLogger(__name__)
 
 _MAX_PROBE_BYTES = 4 << 10
 _HANDSHAKE_MS = 10_000
+_AGE_BETWEEN_SERVICES = 4.0
+"""Seconds after which connections of other services are renewed: so soon do they find a new replica."""
 
 
 class Service(ABC):
@@ -221,7 +223,8 @@ class Server:
             await self._health.set(name, response.SERVING if able else response.NOT_SERVING)
 
     def _options(self, max_request_bytes: int) -> list[tuple[str, int]]:
-        age_ms = int(self.settings.max_connection_age * 1000)
+        age = self.settings.max_connection_age
+        age_ms = int((min(age, _AGE_BETWEEN_SERVICES) if self.service.compared else age) * 1000)
         # When a call has ended for us, gRPC still waits for its caller to take in the answer, for ever. Only the end of
         # the connection ends that, so it comes no later than the longest call needs.
         longest = self.settings.max_stream_age if self.service.has_streams else self.settings.max_timeout

@@ -10,12 +10,16 @@ from typing import Any
 import grpc
 import pytest
 
+from benchmarks.chaos.dns import Names
 from ferry.v1 import classifier_pb2, classifier_pb2_grpc
 from serving.rpc import load_report
 from serving.rpc.context import worked
 from serving.rpc.limits import Kind
 from serving.rpc.load_report import LoadReport
 from serving.rpc.upstream import Upstream
+from serving.server import Server
+from serving.settings import ServiceSettings
+from tests.processes import free_port
 from tests.serving.fakes import FakeService, running
 
 Status = grpc.StatusCode
@@ -36,6 +40,19 @@ def load(report: LoadReport) -> float:
     _, rate, _, utilization = struct.unpack("<BdBd", value)
     assert rate == 1
     return float(utilization ** (1 / 3))
+
+
+def replica(asked: list[int], index: int, seconds: float = 0.0) -> FakeService:
+    """Counts its calls at `index` of `asked`."""
+
+    async def answer(request: Any, context: Any) -> classifier_pb2.ClassifyResponse:
+        asked[index] += 1
+        await asyncio.sleep(seconds)
+        return classifier_pb2.ClassifyResponse()
+
+    service = FakeService(answer)
+    service.compared = "/ferry.v1.Classifier/Classify"
+    return service
 
 
 def test_the_latest_calls_count_most_and_old_ones_are_forgotten(clock: list[float]) -> None:
@@ -76,20 +93,32 @@ async def test_how_long_a_call_waited_says_nothing_of_its_replica() -> None:
         assert load(method.load) == pytest.approx(0.01)
 
 
+async def test_a_replica_that_joins_a_name_is_found_by_those_who_are_connected() -> None:
+    settings = [ServiceSettings(host=f"127.0.1.{number}", port=free_port(), grace=1) for number in (1, 2)]
+    settings[1] = settings[1].model_copy(update={"port": settings[0].port})
+    asked = [0, 0]
+    members = [Server(replica(asked, index), each) for index, each in enumerate(settings)]
+    with Names() as names:
+        names.addresses = ["127.0.1.1"]
+        address = f"dns://127.0.0.1:{names.port}/classifier.test:{settings[0].port}"
+        upstream = Upstream(address, name="x", health_service="ferry.v1.Classifier", caller="test")
+        stub = classifier_pb2_grpc.ClassifierStub(upstream.channel)
+        await members[0].start()
+        await upstream.call(stub.Classify, REQUEST, timeout=30, patience=30)
+        await members[1].start()
+        names.addresses = ["127.0.1.1", "127.0.1.2"]
+        async with asyncio.timeout(30):
+            while not asked[1]:
+                await upstream.call(stub.Classify, REQUEST, timeout=30, patience=30)
+                await asyncio.sleep(0.05)
+        await upstream.close()
+        for member in members:
+            await member.stop()
+
+
 async def test_a_slow_replica_is_asked_less() -> None:
     asked = [0, 0]
-
-    def replica(index: int, seconds: float) -> FakeService:
-        async def answer(request: Any, context: Any) -> classifier_pb2.ClassifyResponse:
-            asked[index] += 1
-            await asyncio.sleep(seconds)
-            return classifier_pb2.ClassifyResponse()
-
-        service = FakeService(answer)
-        service.compared = "/ferry.v1.Classifier/Classify"
-        return service
-
-    async with running(replica(0, 0.0)) as (fast, _), running(replica(1, 0.1)) as (slow, _):
+    async with running(replica(asked, 0)) as (fast, _), running(replica(asked, 1, 0.1)) as (slow, _):
         address = f"127.0.0.1:{fast.port},127.0.0.1:{slow.port}"
         upstream = Upstream(address, name="x", health_service="ferry.v1.Classifier", caller="test")
         stub = classifier_pb2_grpc.ClassifierStub(upstream.channel)
