@@ -127,8 +127,9 @@ class Call:
         status = grpc.StatusCode.OK
         try:
             if error is None:
-                if self._method.load is not None:
-                    self._context.set_trailing_metadata((self._method.load.trailer(),))
+                trailer = None if self._method.load is None else self._method.load.trailer()
+                if trailer is not None:
+                    self._context.set_trailing_metadata((trailer,))
                 return False
             if isinstance(error, asyncio.CancelledError):
                 status = grpc.StatusCode.CANCELLED

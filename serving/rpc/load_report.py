@@ -23,6 +23,8 @@ _CALLS = 20
 _POWER = 3
 """A replica that takes five times as long gets 1/125 of another one's share: below the hundredth that p99 speaks of. It
 keeps some, by which it is seen to be well again."""
+_WARMING = 5
+"""Calls that are not counted: the first ones of a process are slow, and it would be asked little for that."""
 _FAILED_SECONDS = 5.0
 """What a call that fails counts as, at least: one that fails quickly must not draw the others to it."""
 _LEAST_SECONDS = 1e-3
@@ -46,12 +48,16 @@ class LoadReport:
     """The mean time that calls are worked on, their waits left out where they are known; the latest counts most."""
 
     def __init__(self) -> None:
+        self._calls = 0
         self._seconds = 0.0
         self._at = -math.inf
 
     def learn(self, status: grpc.StatusCode, seconds: float) -> None:
         """A call has ended so; its work took so long."""
         if status in _SAY_NOTHING:
+            return
+        self._calls += 1
+        if self._calls <= _WARMING:
             return
         if status is not grpc.StatusCode.OK:
             seconds = max(seconds, _FAILED_SECONDS)
@@ -60,7 +66,9 @@ class LoadReport:
         self._seconds += share * (seconds - self._seconds)
         self._at = now
 
-    def trailer(self) -> tuple[str, bytes]:
-        """For the trailing metadata of an answer."""
+    def trailer(self) -> tuple[str, bytes] | None:
+        """For the trailing metadata of an answer; None: nothing is known yet, and callers give it an equal share."""
+        if self._calls <= _WARMING:
+            return None
         load = max(self._seconds, _LEAST_SECONDS) ** _POWER
         return KEY, _REPORT.pack(_RATE, 1.0, _UTILIZATION, load)
