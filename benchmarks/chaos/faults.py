@@ -102,9 +102,9 @@ def faults(inputs: int = HOSTILE, seed: int = SEED) -> list[Fault]:
             longest=1800,
         ),
         Fault("clock jumps", a.clock_jumps, j.untouched, own_clock=True, longest=12),
-        Fault("one classifier gone", partial(a.gone, services=("classifier-arcface",)), j.degraded, 4, 1),
-        Fault("both classifiers gone", partial(a.gone, services=SERVICES[3:]), j.degraded, 4, 1),
-        Fault("detector gone", partial(a.gone, services=("detector",)), j.unavailable, 4, 1),
+        Fault("one classifier gone", partial(a.gone, services=("classifier-arcface",)), j.degraded, 4, 1, after=13.0),
+        Fault("both classifiers gone", partial(a.gone, services=SERVICES[3:]), j.degraded, 4, 1, after=13.0),
+        Fault("detector gone", partial(a.gone, services=("detector",)), j.unavailable, 4, 1, after=13.0),
     ]
     found += [
         Fault(

@@ -18,6 +18,8 @@ from benchmarks.chaos.outcome import (
     p99_at_most,
 )
 
+RESTART = 10.0
+"""Seconds after which what was gone has started again: on two cores a model service takes up to eight beside load."""
 SETTLING = 2.0
 """Seconds in which it may be found out that a replica is slow."""
 
@@ -41,24 +43,27 @@ def degraded(outcome: Outcome) -> list[Finding]:
     """A model that nobody can do without, for a complete answer."""
     during = outcome.between(outcome.began + 0.5, outcome.ended)
     seen = sum(code == "DEGRADED" for _, _, code in during)
-    late = [code for _, _, code in outcome.between(outcome.ended + 3) if code not in GOOD]
+    late = [code for _, _, code in outcome.between(outcome.ended + RESTART) if code not in GOOD]
     return [
         none_failed(outcome),
         Finding("answers are marked degraded meanwhile", seen >= 0.9 * len(during), f"{seen} of {len(during)}"),
-        Finding("complete answers within 3 s after", not late, f"{len(late)} were not"),
+        Finding(f"complete answers {RESTART:g} s after", not late, f"{len(late)} were not"),
     ]
 
 
 def unavailable(outcome: Outcome) -> list[Finding]:
     """A service that nobody can do without, for any answer."""
     during = outcome.between(outcome.began + 0.5, outcome.ended - 0.5)
-    clear = sum(code in {"UNAVAILABLE", "DEADLINE_EXCEEDED"} for _, _, code in during)
-    late = [code for _, _, code in outcome.between(outcome.ended + 4) if code not in ANSWERED]
+    # Who waits for longer than it is away is answered.
+    clear = sum(code in {"UNAVAILABLE", "DEADLINE_EXCEEDED", *ANSWERED} for _, _, code in during)
+    late = [code for _, _, code in outcome.between(outcome.ended + RESTART) if code not in ANSWERED]
     said = outcome.codes() or "no errors"
     return [
-        Finding("a clear error meanwhile", clear >= 0.95 * len(during), f"{clear} of {len(during)}; {said}"),
+        Finding(
+            "an answer or a clear error meanwhile", clear >= 0.95 * len(during), f"{clear} of {len(during)}; {said}"
+        ),
         all_in_time(outcome),
-        Finding("answers within 4 s after", not late, f"{len(late)} were not"),
+        Finding(f"answers {RESTART:g} s after", not late, f"{len(late)} were not"),
     ]
 
 
