@@ -159,7 +159,7 @@ def test_a_clock_is_set_while_a_process_runs(tmp_path: Path) -> None:
         assert ahead() == pytest.approx(3600, abs=30)
     finally:
         process.kill()
-        process.wait()
+        process.communicate()
 
 
 def test_hostile_inputs_are_the_same_again() -> None:
