@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Iterable
+from contextlib import suppress
 from contextvars import Token
 from types import TracebackType
 from typing import Any, TypeAlias
@@ -129,7 +130,9 @@ class Call:
             if error is None:
                 trailer = None if self._method.load is None else self._method.load.trailer()
                 if trailer is not None:
-                    self._context.set_trailing_metadata((trailer,))
+                    # Of a call that its caller has left no trailer can be set any more.
+                    with suppress(grpc.aio.UsageError):
+                        self._context.set_trailing_metadata((trailer,))
                 return False
             if isinstance(error, asyncio.CancelledError):
                 status = grpc.StatusCode.CANCELLED
@@ -210,9 +213,10 @@ def end(context: Context, failure: ServiceError, *metadata: tuple[str, str]) -> 
     if isinstance(failure, RefusedError):
         return context.abort(failure.code, failure.message, trailers)
     # Not `abort`: gRPC would keep its exception, and through the traceback the request's bytes, in a cycle.
-    context.set_code(failure.code)
-    context.set_details(failure.message)
-    context.set_trailing_metadata(trailers)
+    with suppress(grpc.aio.UsageError):
+        context.set_code(failure.code)
+        context.set_details(failure.message)
+        context.set_trailing_metadata(trailers)
     return None
 
 

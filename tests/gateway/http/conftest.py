@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
+from serving.telemetry import metrics
 from tests.gateway.conftest import StartGateway
 from tests.gateway.fakes import Gateway
 from tests.processes import free_port
@@ -35,6 +36,9 @@ StartHttp = Callable[..., Awaitable[Http]]
 @pytest.fixture
 async def start_http(start_gateway: StartGateway) -> AsyncIterator[StartHttp]:
     """Starts gateways; settings as keywords."""
+    # A gateway shows the verdicts of its own process too, where other tests have judged.
+    metrics.VERDICT.clear()
+    metrics.VERDICT_WORSE.clear()
     async with AsyncExitStack() as stack:
 
         async def start(**settings: Any) -> Http:
