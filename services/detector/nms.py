@@ -15,11 +15,6 @@ def iou(box: npt.NDArray[np.float32], boxes: npt.NDArray[np.float32]) -> npt.NDA
     return _ratio(intersection, _area(box) + _area(boxes) - intersection)
 
 
-def nesting(box: npt.NDArray[np.float32], boxes: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Intersection over the smaller one's area, as `iou`: 1 where one box lies in the other."""
-    return _ratio(_intersection(box, boxes), np.minimum(_area(box), _area(boxes)))
-
-
 def _intersection(box: npt.NDArray[np.float32], boxes: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     shared = np.maximum(np.minimum(box[2:], boxes[:, 2:]) - np.maximum(box[:2], boxes[:, :2]), 0)
     area: npt.NDArray[np.float32] = shared[:, 0] * shared[:, 1]
@@ -50,11 +45,13 @@ def suppress(
     Returns:
         Indices of the boxes that stay, surest first. At most `limit` rounds of vectorised work.
     """
-    order = np.argsort(-scores, kind="stable")
+    order, areas = np.argsort(-scores, kind="stable"), _area(boxes)
     kept: list[np.intp] = []
     while len(order) and len(kept) < limit:
         best, order = order[0], order[1:]
         kept.append(best)
-        rest = boxes[order]
-        order = order[(iou(boxes[best], rest) <= iou_threshold) & (nesting(boxes[best], rest) < NESTED)]
+        shared, rest = _intersection(boxes[best], boxes[order]), areas[order]
+        overlap = _ratio(shared, areas[best] + rest - shared)
+        nested = _ratio(shared, np.minimum(areas[best], rest))
+        order = order[(overlap <= iou_threshold) & (nested < NESTED)]
     return np.array(kept, np.intp)
