@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from types import TracebackType
 from typing import Self, TypeAlias, TypeVar, Unpack
@@ -194,9 +193,13 @@ class AsyncClient:
         Raises:
             FerryError: or one of its kinds, such as OverloadedError.
         """
-        key = idempotency_key or secrets.token_hex(16)
         message = await asyncio.to_thread(
-            calls.submission, image, options, time_to_live=time_to_live, idempotency_key=key, shrink=shrink
+            calls.submission,
+            image,
+            options,
+            time_to_live=time_to_live,
+            idempotency_key=idempotency_key,
+            shrink=shrink,
         )
         call = self._call(timeout, None, len(message.request.image))
         answer = await self._ask(self._stub.SubmitJob, message, call)

@@ -170,11 +170,12 @@ def question(image: Image, options: Options, *, shrink: bool = False) -> Questio
 
 
 def submission(
-    image: Image, options: Options, *, time_to_live: float | None, idempotency_key: str, shrink: bool
+    image: Image, options: Options, *, time_to_live: float | None, idempotency_key: str | None, shrink: bool
 ) -> gateway_pb2.SubmitJobRequest:
-    """For a job; raises as `question`."""
+    """For a job; raises as `question`. Without a key it has one of its own: sent again, it is still the same job."""
     request = question(image, options, shrink=shrink).message
-    message = gateway_pb2.SubmitJobRequest(request=request, idempotency_key=idempotency_key)
+    key = idempotency_key or secrets.token_hex(16)
+    message = gateway_pb2.SubmitJobRequest(request=request, idempotency_key=key)
     if time_to_live is not None:
         message.time_to_live.FromMilliseconds(int(time_to_live * 1000))
     return message

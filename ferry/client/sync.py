@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
@@ -195,8 +194,9 @@ class Client:
         Raises:
             FerryError: or one of its kinds, such as OverloadedError.
         """
-        key = idempotency_key or secrets.token_hex(16)
-        message = calls.submission(image, options, time_to_live=time_to_live, idempotency_key=key, shrink=shrink)
+        message = calls.submission(
+            image, options, time_to_live=time_to_live, idempotency_key=idempotency_key, shrink=shrink
+        )
         call = self._call(timeout, None, len(message.request.image))
         answer = self._ask(self._stub.SubmitJob, message, call)
         return answer.job_id
