@@ -11,8 +11,8 @@ from typing import Any, Final, Protocol, Self
 
 from cli.records import record
 from ferry.client import FerryError, Recognition
+from serving.expressions import EXPRESSIONS
 
-EXPRESSIONS: Final = ("angry", "disgust", "fear", "happy", "neutral", "sad", "surprised")
 COLUMNS: Final[Mapping[str, type]] = {
     "path": str,
     "face": int,
@@ -23,7 +23,7 @@ COLUMNS: Final[Mapping[str, type]] = {
     "score": float,
     "expression": str,
     "confidence": float,
-    **dict.fromkeys(EXPRESSIONS, float),
+    **dict.fromkeys((expression.value for expression in EXPRESSIONS), float),
     "degraded": bool,
     "cached": bool,
     "variant": str,
@@ -89,7 +89,7 @@ def rows(path: Path, result: Recognition | FerryError) -> list[Row]:
             "score": face.score,
             "expression": face.expression,
             "confidence": face.confidence,
-            **{name: face.probabilities.get(name) for name in EXPRESSIONS},
+            **{expression.value: face.probabilities.get(expression.value) for expression in EXPRESSIONS},
             "degraded": face.degraded,
         }
         for number, face in enumerate(result.faces)
