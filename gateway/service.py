@@ -328,13 +328,17 @@ async def _open_http(settings: GatewaySettings, calls: LocalCalls, able: Callabl
 def _store(settings: GatewaySettings) -> StoreClient | None:
     if settings.redis_url is None:
         return None
+    return _client(settings.redis_url, settings.redis_timeout, settings, failed=count_error)
+
+
+def _client(url: str, timeout: float, settings: GatewaySettings, **more: Any) -> StoreClient:
     return StoreClient(
-        settings.redis_url,
-        timeout=settings.redis_timeout,
+        url,
+        timeout=timeout,
         connections=settings.redis_connections,
         failures=settings.redis_failures,
         retry_interval=settings.redis_retry_interval,
-        failed=count_error,
+        **more,
     )
 
 
@@ -345,13 +349,7 @@ def _jobs(settings: GatewaySettings, checks: Checks) -> Jobs | None:
     from gateway.jobs.cipher import Cipher
     from gateway.jobs.jobs import Jobs
 
-    store = StoreClient(
-        settings.jobs_redis_url,
-        timeout=settings.jobs_redis_timeout,
-        connections=settings.redis_connections,
-        failures=settings.redis_failures,
-        retry_interval=settings.redis_retry_interval,
-    )
+    store = _client(settings.jobs_redis_url, settings.jobs_redis_timeout, settings)
     return Jobs(store, settings, checks, Cipher(settings.jobs_key))
 
 

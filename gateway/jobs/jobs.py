@@ -151,10 +151,7 @@ class Jobs:
             NotFoundError: there is none, or it is another's.
             UnavailableError: Redis does not answer.
         """
-        _check_id(job_id)
-        standing = await self._asked(self._jobs.find(job_id))
-        if standing is None or not self._owns(standing, caller):
-            raise _unknown()
+        standing = await self._find(job_id, caller)
         answer = gateway_pb2.GetJobResponse(state=_STATES.get(standing.state, _State.STATE_UNSPECIFIED))
         answer.expire_time.FromMilliseconds(standing.expires)
         await self._fill(answer, job_id, standing)
@@ -166,10 +163,7 @@ class Jobs:
         Raises:
             as `get`.
         """
-        _check_id(job_id)
-        standing = await self._asked(self._jobs.find(job_id))
-        if standing is None or not self._owns(standing, caller):
-            raise _unknown()
+        standing = await self._find(job_id, caller)
         became = await self._asked(self._jobs.cancel(job_id, standing.owner))
         if became == "done":
             metrics.JOBS.labels("cancelled").inc()
@@ -187,11 +181,17 @@ class Jobs:
                 log.warning("the result of job %s cannot be read: %s", job_id, error)
                 raise ServiceError("the result cannot be read: the cluster's key for jobs has changed") from error
 
+    async def _find(self, job_id: str, caller: Identity) -> Standing:
+        """Raises: as `get`."""
+        if not _ID.fullmatch(job_id):
+            raise InvalidArgumentError("job_id", "must be 32 hexadecimal digits, as SubmitJob returned it")
+        standing = await self._asked(self._jobs.find(job_id))
+        if standing is None or not self._cipher.is_hash(standing.owner, f"owner {caller}".encode()):
+            raise NotFoundError("there is no such job: its time is over, or it is another caller's")
+        return standing
+
     def _owner(self, caller: Identity) -> str:
         return self._cipher.hash(f"owner {caller}".encode())
-
-    def _owns(self, standing: Standing, caller: Identity) -> bool:
-        return self._cipher.is_hash(standing.owner, f"owner {caller}".encode())
 
     @staticmethod
     async def _asked(work: Awaitable[T]) -> T:
@@ -211,12 +211,3 @@ def _time_to_live(request: gateway_pb2.SubmitJobRequest) -> float:
     if not _LEAST_TTL <= seconds <= _MOST_TTL:
         raise InvalidArgumentError("time_to_live", f"must be 1 s to 24 h (86,400 s), not {seconds:g} s")
     return float(seconds)
-
-
-def _check_id(job_id: str) -> None:
-    if not _ID.fullmatch(job_id):
-        raise InvalidArgumentError("job_id", "must be 32 hexadecimal digits, as SubmitJob returned it")
-
-
-def _unknown() -> NotFoundError:
-    return NotFoundError("there is no such job: its time is over, or it is another caller's")
