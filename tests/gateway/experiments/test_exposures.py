@@ -112,17 +112,17 @@ async def test_the_first_of_two_answers_of_one_id_is_kept(start, redis):
     assert repeated() == 1
 
 
-async def test_redis_away_costs_callers_nothing_and_little_is_lost(start, server, redis, monkeypatch):
+async def test_redis_away_costs_callers_nothing_and_little_is_lost(start, own_valkey, redis, monkeypatch):
     monkeypatch.setattr(queue, "MOST_WAITING", 3)
     lost = Counted("ferry_records_total", {"kind": "exposure", "result": "queue"})
     gateway = await start(redis_failures=1, redis_retry_interval=0.05)
     await gateway.recognize(jpeg(1))
     await written(gateway)
-    server.terminate()
+    own_valkey.terminate()
     for shade in range(2, 8):
         assert len((await gateway.recognize(jpeg(shade), metadata=KEY)).faces) == 1
     assert lost() == 3, "six answers, three places"
-    server.start()
+    own_valkey.start()
     await eventually(lambda: gateway.service._store.available)
     await written(gateway)
     assert len(exposures(redis)) == 3, "those that waited, in a Redis that has forgotten everything else"

