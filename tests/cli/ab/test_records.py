@@ -9,9 +9,10 @@ from cli.ab.records import read
 from gateway.experiments import names
 from gateway.experiments.record import pack
 from tests.cli.ab.made_up import exposure
-from tests.gateway.experiments.conftest import redis, server, url
+from tests.gateway.conftest import own_valkey
+from tests.gateway.experiments.conftest import redis, url
 
-__all__ = ["redis", "server", "url"]
+__all__ = ["own_valkey", "redis", "url"]
 NOW = 1_700_000_000.0
 
 

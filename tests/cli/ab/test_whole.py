@@ -17,12 +17,13 @@ from cli.rollout.judge.labels import Labels
 from cli.rollout.judge.place import LocalPlace
 from cli.rollout.judge.sources import Gateways
 from ferry.v1 import gateway_pb2, types_pb2
-from tests.gateway.experiments.conftest import server, url
+from tests.gateway.conftest import own_valkey
+from tests.gateway.experiments.conftest import url
 from tests.gateway.fakes import Gateway, eventually, jpeg
 from tests.gateway.routing.conftest import Tracks, tracks
 from tests.processes import free_port
 
-__all__ = ["server", "tracks", "url"]
+__all__ = ["own_valkey", "tracks", "url"]
 HAPPY, SAD = types_pb2.EXPRESSION_HAPPY, types_pb2.EXPRESSION_SAD
 FACES = 320
 
