@@ -21,9 +21,16 @@ from benchmarks.peers.running import Bare, Server
 from cli.cluster.ports import free
 from serving.cpu import available_cpus
 
-SERVE = "import sys; from cli.main import main; sys.exit(main())"
+_MAIN = "import sys; from cli.main import main; sys.exit(main())"
 MANY = 32
 """Callers at once."""
+
+
+def serve(*flags: str) -> tuple[int, list[str]]:
+    """The gateway's port, and the command that starts `ferry serve` there; its other ports are free ones too."""
+    port, http = free(2)
+    ports = ("--port", str(port), "--http-port", str(http), "--metrics-port", "0")
+    return port, [sys.executable, "-c", _MAIN, "serve", *ports, *flags]
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,9 +112,7 @@ class Bench:
         reduced = () if precision == "fp32" else ("--optimized",)
 
         def start() -> Server:
-            (port,) = free(1)
-            command = [sys.executable, "-c", SERVE, "serve", "--port", str(port), "--metrics-port", "0"]
-            command += ["--models-dir", str(self.models_dir), *flags, *reduced]
+            port, command = serve("--models-dir", str(self.models_dir), *flags, *reduced)
             return Server(command, {}, "ferry", port, body or self.photo, same=same)
 
         return Contender(FERRY, " ".join(flag.removeprefix("--") for flag in flags) or "serve", precision, start)

@@ -14,10 +14,9 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.load.mix import picture
-from benchmarks.peers.bench import SERVE
+from benchmarks.peers.bench import serve
 from benchmarks.peers.loops import Loop
 from benchmarks.peers.running import Server
-from cli.cluster.ports import free
 from serving.cpu import available_cpus, cpu_name
 
 FACES = (1, 2, 4, 8, 16, 32, 64)
@@ -76,8 +75,7 @@ def scaling(
 
 
 def _ferry(flags: list[str], body: bytes) -> Server:
-    (port,) = free(1)
-    command = [sys.executable, "-c", SERVE, "serve", "--port", str(port), "--metrics-port", "0", *flags]
+    port, command = serve(*flags)
     return Server(command, {}, "ferry", port, body)
 
 
