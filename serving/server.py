@@ -25,7 +25,7 @@ from ferry.transport import MAX_MESSAGE_BYTES
 from serving.daemon_thread import any_left
 from serving.health import Health
 from serving.memory import release_promptly, release_regularly
-from serving.rpc import upstream
+from serving.rpc import context, upstream
 from serving.rpc.call_log import calls
 from serving.rpc.certificates import server_credentials
 from serving.rpc.identity import Identity
@@ -301,7 +301,7 @@ def run(service: Service, settings: ServiceSettings) -> None:
 def _serve(service: Service, settings: ServiceSettings) -> int:
     """The exit code."""
     release_promptly()
-    logs.configure(service.name, settings.log_level)
+    logs.configure(service.name, settings.log_level, context.request_id)
     calls.share = settings.access_log
     tracing.configure(service.name, settings.otlp_endpoint, settings.trace_sample_ratio)
     upstream.configure(settings.tls)

@@ -56,6 +56,12 @@ class RequestContext:
 current: ContextVar[RequestContext | None] = ContextVar("ferry_request", default=None)
 
 
+def request_id() -> str:
+    """Of the current request; empty: there is none."""
+    context = current.get()
+    return "" if context is None else context.request_id
+
+
 def caller() -> Identity:
     """Who sent the current request."""
     context = current.get()

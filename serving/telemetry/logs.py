@@ -5,13 +5,12 @@ from __future__ import annotations
 import logging
 import sys
 import traceback
+from collections.abc import Callable
 from datetime import datetime
 from types import TracebackType
 
 from opentelemetry import trace
 from pythonjsonlogger.json import JsonFormatter
-
-from serving.rpc import context
 
 _MAX_CAUSES = 8
 
@@ -35,10 +34,13 @@ class Formatter(JsonFormatter):
 
 
 class _Correlate(logging.Filter):
+    def __init__(self, request_id: Callable[[], str]) -> None:
+        super().__init__()
+        self._request_id = request_id
+
     def filter(self, record: logging.LogRecord) -> bool:
-        request = context.current.get()
-        if request is not None:
-            record.request_id = request.request_id
+        if request_id := self._request_id():
+            record.request_id = request_id
         span = trace.get_current_span().get_span_context()
         if span.is_valid:
             record.trace_id = trace.format_trace_id(span.trace_id)
@@ -46,8 +48,14 @@ class _Correlate(logging.Filter):
         return True
 
 
-def configure(service: str, level: str) -> None:
-    """Sends the root logger's records to standard error as JSON lines of `service`."""
+def configure(service: str, level: str, request_id: Callable[[], str] = str) -> None:
+    """Sends the root logger's records to standard error as JSON lines of `service`.
+
+    Args:
+        service: name, on each line.
+        level: least that is written.
+        request_id: of what is worked for at present; empty: nothing.
+    """
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         Formatter(
@@ -56,7 +64,7 @@ def configure(service: str, level: str) -> None:
             static_fields={"service": service},
         )
     )
-    handler.addFilter(_Correlate())
+    handler.addFilter(_Correlate(request_id))
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     # grpc.aio logs every cancelled call at ERROR through asyncio; the interceptor reports what matters.
     logging.getLogger("grpc").setLevel(logging.WARNING)

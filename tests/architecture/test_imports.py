@@ -40,15 +40,14 @@ ROOMS = {
     },
     "serving": {
         "images": set(),
-        "telemetry": {"rpc"},
+        "telemetry": set(),
         "repository": {"telemetry"},
         "rpc": {"telemetry"},
         "models": {"repository", "telemetry"},
         "inference_v2": {"models", "repository", "rpc"},
     },
 }
-"""Which rooms of its package each may import; what lies beside the rooms is free to all. Telemetry and rpc know each
-other: a log line names the request that it belongs to."""
+"""Which rooms of its package each may import; what lies beside the rooms is free to all."""
 TOOLCHAIN = {"torch", "torchvision", "timm", "ultralytics", "onnxscript", "pyarrow", "sklearn", "skimage", "matplotlib"}
 MAX_LINES = 400
 GENERATED = {Path("ferry/v1"), Path("ferry/inference")}

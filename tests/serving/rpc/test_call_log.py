@@ -12,6 +12,7 @@ import grpc
 import pytest
 
 from serving.errors import InvalidArgumentError
+from serving.rpc import context
 from serving.rpc.call_log import MOST_FAILURES, CallLog
 from serving.telemetry import logs
 from tests.serving.fakes import FakeService, running
@@ -23,7 +24,7 @@ def lines(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
     before = logging.getLogger().handlers[:], logging.getLogger().level
     out = io.StringIO()
     monkeypatch.setattr(sys, "stderr", out)
-    logs.configure("classifier", "info")
+    logs.configure("classifier", "info", context.request_id)
     yield out
     logging.getLogger().handlers[:], level = before
     logging.getLogger().setLevel(level)
