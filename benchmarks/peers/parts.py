@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks import tracing as spans
 from benchmarks.peers import plans
 from benchmarks.peers.bench import MANY, Bench, Contender
 from benchmarks.peers.catalogue import PEERS, bare_ways, ways
@@ -18,7 +19,6 @@ from benchmarks.peers.pictures import faces_in_a_grid
 from benchmarks.peers.record import BARE, ECHO, FERRY, per_second, value
 from benchmarks.peers.redis import valkey
 from benchmarks.peers.running import Server
-from benchmarks.speed import tracing as spans
 from cli.cluster.ports import free
 from cli.cluster.settings import DEFAULT_PROCESSES
 
@@ -87,7 +87,7 @@ def cached(bench: Bench, precision: str, seconds: float, rounds: int, wanted: Wa
 
         def echo() -> Server:
             (port,) = free(1)
-            command = [sys.executable, "-m", "benchmarks.speed.echo_server", str(port), str(answer)]
+            command = [sys.executable, "-m", "benchmarks.echo_server", str(port), str(answer)]
             return Server(command, {}, "ferry", port, bench.photo, same=True)
 
         fastapi = next(peer for peer in PEERS if peer.name == "FastAPI")

@@ -66,9 +66,7 @@ async def _measure(address: str, seconds: float) -> Cached:
             else:
                 raise RuntimeError("no answer came from the cache")
             Path(file.name).write_bytes(answer.SerializeToString())
-            echo_process = subprocess.Popen(
-                [sys.executable, "-m", "benchmarks.speed.echo_server", str(port), file.name]
-            )
+            echo_process = subprocess.Popen([sys.executable, "-m", "benchmarks.echo_server", str(port), file.name])
             try:
                 async with _stub(f"127.0.0.1:{port}") as echo:
                     await echo.Recognize(request, timeout=30, wait_for_ready=True)

@@ -14,7 +14,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.speed import cached, end_to_end, plots, startup, tracing
+from benchmarks import tracing
+from benchmarks.speed import cached, end_to_end, plots, startup
 from serving.cpu import available_cpus, cpu_name
 
 

@@ -1,6 +1,6 @@
 """A bare grpc.aio server that answers Recognize with a fixed message: the least that any gateway must cost.
 
-Usage: python -m benchmarks.speed.echo_server PORT RESPONSE_FILE
+Usage: python -m benchmarks.echo_server PORT RESPONSE_FILE
 """
 
 from __future__ import annotations

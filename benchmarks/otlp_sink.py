@@ -1,6 +1,6 @@
 """Takes traces over OTLP/gRPC and forgets them, unparsed: what a collector costs is not Ferry's.
 
-Usage: python -m benchmarks.speed.otlp_sink PORT
+Usage: python -m benchmarks.otlp_sink PORT
 """
 
 from __future__ import annotations

@@ -59,7 +59,7 @@ def measure(models_dir: Path, seconds: float) -> list[Cost]:
     """Each turn of each kind and cluster takes `seconds` / TURNS."""
     settings = ClusterSettings(port=0, models_dir=models_dir, log_level="warning")
     (port,) = free(1)
-    sink = subprocess.Popen([sys.executable, "-m", "benchmarks.speed.otlp_sink", str(port)])
+    sink = subprocess.Popen([sys.executable, "-m", "benchmarks.otlp_sink", str(port)])
     try:
         with Cluster(settings) as off, _traced(port), Cluster(settings) as traced:
             return [
