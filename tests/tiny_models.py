@@ -42,7 +42,7 @@ def classifier_graph(
 ) -> bytes:
     """logits = slope * mean brightness of the grey input; embedding = (brightness, 1), normalised.
 
-    idle_products: products of WIDE x WIDE, half a millisecond each, that change nothing: a run that takes its time.
+    idle_products: products of WIDE x WIDE, 0.05 to 0.5 ms each, that change nothing: a run that takes its time.
     """
     k = len(slope)
     nodes = [

@@ -225,7 +225,8 @@ def choose(
             return _as(like, stored, wanted, threads, gpu)
         if len(kinds) == 1:
             return _unmeasured(wanted, stored)
-        usable = _measure_and_keep(stored, [c for c in offered if c.device == "cpu" or device != "cpu"], known, gpu)
+        tried = [c for c in offered if c.device == "cpu" or device != "cpu"]
+        usable = _measure_and_keep(stored, tried, known, gpu, busy=shares[-1])
         if not usable:
             return _unmeasured(_by_custom(wanted, stored), stored)
     asked = [m for m in usable if backend in {"auto", m.candidate.backend} and device in {"auto", m.candidate.device}]
@@ -267,14 +268,18 @@ def _fits(how: Candidate, threads: int, runs: int) -> bool:
 
 
 def _measure_and_keep(
-    stored: StoredModel, offered: list[Candidate], known: list[Measurement], gpu: GpuSettings
+    stored: StoredModel, offered: list[Candidate], known: list[Measurement], gpu: GpuSettings, *, busy: tuple[int, int]
 ) -> list[Measurement]:
-    """Nothing where others keep the machine busy; what is disturbed meanwhile is used, and not kept."""
+    """Nothing where others keep the machine busy; what is disturbed meanwhile is used, and not kept.
+
+    Args:
+        busy: threads of a run and runs at once while much waits; so more rows are tried too.
+    """
     cpus = available_cpus()
     tried: dict[Candidate, None] = {}
     for c in offered:
         tried[c] = None
-        if c.runs > 1 or cpus == 1:
+        if (c.threads, c.runs) == busy:
             tried[replace(c, batch=MANY_ROWS[stored.manifest.task])] = None
     with alone(_PATIENCE_SECONDS):
         share = quiet_share(cpus, _QUIET_SECONDS)
@@ -326,7 +331,10 @@ def _of_kind(own: list[Measurement], task: Task) -> tuple[float, Candidate]:
     saved = min(same, default=rest.run_ms) - rest.run_ms
     if rest.candidate.threads > how.threads and saved >= max(_WORTHWHILE_MS, _WORTHWHILE_SHARE * rest.run_ms):
         how = replace(how, rest=rest.candidate.threads)
-    return score, replace(how, batch=0) if how.batch == max(m.candidate.batch for m in own) > 1 else how
+    most = max(m.candidate.batch for m in own)
+    # Where no more rows than one were tried, only a detector on a CPU is better with one.
+    unlimited = how.batch == most and (most > 1 or task is Task.CLASSIFY or how.device != "cpu")
+    return score, replace(how, batch=0) if unlimited else how
 
 
 def _cost(m: Measurement, task: Task) -> float:

@@ -43,7 +43,7 @@ def traced(traces: Collector, tmp_path_factory: pytest.TempPathFactory) -> Itera
     publish(models, detector_manifest(), detector_graph())
     for name in ("efficientnet", "arcface"):
         # Slow enough that calls wait for each other's runs.
-        publish(models, classifier_manifest(name), classifier_graph(idle_products=40))
+        publish(models, classifier_manifest(name), classifier_graph(idle_products=400))
     settings = ClusterSettings(port=0, models_dir=models, threads=1, runs=1, log_dir=tmp_path_factory.mktemp("logs"))
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("FERRY_OTLP_ENDPOINT", traces.address)

@@ -107,6 +107,26 @@ def test_a_detector_takes_several_rows_at_once_only_where_that_saves_a_good_part
     ] == [1, 0]
 
 
+def test_where_no_more_rows_than_one_were_tried_only_a_detector_on_a_cpu_keeps_to_one() -> None:
+    gpu = measured(3, "cuda", threads=0)
+    batches = [
+        how.batch
+        for found, task in ((measured(5), Task.CLASSIFY), (measured(49), Task.DETECT), (gpu, Task.DETECT))
+        if (how := tuning.best_way([found], reduced=False, task=task)) is not None
+    ]
+    assert batches == [0, 1, 0]
+
+
+def test_a_classifier_with_one_run_at_a_time_takes_many_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(tuning, "quiet_share", lambda cpus, patience: 1.0)
+    monkeypatch.setattr(tuning, "available_cpus", lambda: 2)
+    publish(tmp_path / "models", classifier_manifest(), classifier_graph(idle_products=4))
+    stored = ModelRepository(tmp_path / "models").open("tiny", "1")
+    assert tuning.choose(stored, threads=1, runs=1).batch == 0
+    assert {m.candidate.batch for m in tuning.read(stored)} <= {1, 8}
+
+
 def test_a_second_copy_of_a_model_is_not_held_for_a_millisecond_or_two() -> None:
     how = tuning.best_way([measured(5, threads=2, cpu_ms=10), measured(8, runs=2, cpu_ms=8)], reduced=False)
     assert how is not None
