@@ -7,7 +7,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import aclosing
 from functools import partial
-from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import grpc
 
@@ -27,8 +27,10 @@ from gateway.experiments.experiments import Experiments
 from gateway.experiments.feedback import Feedback
 from gateway.experiments.shadows import ShadowPairs
 from gateway.inference_v2.models import GatewayModels
+from gateway.recognize.batch import Recognize as RecognizeOne
 from gateway.recognize.batch import item_error, recognize_batch
 from gateway.recognize.recognizer import Recognizer
+from gateway.recognize.stream import recognize_stream
 from gateway.routing.distributions import Counts
 from gateway.routing.file import RoutingFile
 from gateway.routing.hints import Hints, read_hints
@@ -85,6 +87,7 @@ class GatewayService(Service, gateway_pb2_grpc.ExpressionRecognitionServicer):
             self._drift = DriftWatch(settings.drift_baseline, settings.drift_window)
         self._following: list[asyncio.Task[None]] = []
         self._ability = Ability(settings.unready_after)
+        self._closing = asyncio.Event()
         self._http: HttpServer | None = None
         table = only_stable(settings.ensembler_address) if self._routing is None else self._routing.table
         recorder = None if self._experiments is None else self._experiments.recorder
@@ -116,6 +119,7 @@ class GatewayService(Service, gateway_pb2_grpc.ExpressionRecognitionServicer):
             self._http = await _open_http(self._settings, calls, lambda: self._ability.able)
 
     async def close(self, grace: float | None) -> None:
+        self._closing.set()
         if self._http is not None:
             await self._http.stop(grace)
 
@@ -193,17 +197,37 @@ class GatewayService(Service, gateway_pb2_grpc.ExpressionRecognitionServicer):
     async def RecognizeMany(  # noqa: N802
         self, request_iterator: AsyncIterator[gateway_pb2.RecognizeManyRequest], context: Context
     ) -> AsyncIterator[gateway_pb2.RecognizeManyResponse]:
+        requests, recognize = self._checked(request_iterator), self._one_of_many(context)
+        answers = recognize_batch(requests, recognize, self._settings.batch_concurrency)
+        async with aclosing(answers):
+            async for answer in answers:
+                yield gateway_pb2.RecognizeManyResponse(**answer.fields)
+
+    async def RecognizeStream(  # noqa: N802
+        self, request_iterator: AsyncIterator[gateway_pb2.RecognizeStreamRequest], context: Context
+    ) -> AsyncIterator[gateway_pb2.RecognizeStreamResponse]:
+        settings = self._settings
+        answers = recognize_stream(
+            request_iterator,
+            self._one_of_many(context),
+            over=self._closing,
+            # Its connection lasts so long; the last frame has to be answered before the stream's time is up.
+            most_seconds=min(settings.max_stream_age / 2, settings.max_timeout),
+            frame_seconds=settings.default_timeout,
+        )
+        async with aclosing(answers):
+            async for answer in answers:
+                yield answer
+
+    def _one_of_many(self, context: Context) -> RecognizeOne:
+        """Admits and answers one image of a call with many."""
         hints = self._hints(context)
 
         async def recognize(request: gateway_pb2.RecognizeRequest) -> gateway_pb2.RecognizeResponse:
             with self._admission.admit(Call(1, len(request.image), caller())):
                 return await self._recognizer.recognize(request, hints)
 
-        requests = self._checked(request_iterator)
-        answers = recognize_batch(requests, recognize, self._settings.batch_concurrency)
-        async with aclosing(answers):
-            async for answer in answers:
-                yield gateway_pb2.RecognizeManyResponse(**answer.fields)
+        return recognize
 
     async def _checked(
         self, requests: AsyncIterator[gateway_pb2.RecognizeManyRequest]
@@ -309,11 +333,6 @@ class GatewayService(Service, gateway_pb2_grpc.ExpressionRecognitionServicer):
 
     def _hints(self, context: Context) -> Hints:
         return read_hints(context.invocation_metadata() or (), allow_forced=self._settings.allow_forced_variant)
-
-    # This one has its place in the contract; a caller learns at once that this version does not fill it.
-
-    def RecognizeStream(self, request_iterator: Any, context: Context) -> NoReturn:  # noqa: N802
-        raise UnimplementedError("RecognizeStream is not served by this version; send frames with Recognize")
 
 
 async def _open_http(settings: GatewaySettings, calls: LocalCalls, able: Callable[[], bool]) -> HttpServer:

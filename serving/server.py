@@ -125,6 +125,7 @@ class Server:
             lanes=Lanes(
                 max_calls=settings.max_calls,
                 places=max(1, settings.max_receive_bytes // service.max_request_bytes),
+                streams=settings.max_streams,
                 timeout=settings.receive_timeout,
             ),
             identify=self._examine,

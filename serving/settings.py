@@ -69,7 +69,13 @@ class ServiceSettings(BaseSettings):
     default_timeout: Seconds = Field(default=30.0, description="seconds for a call without a deadline")
     max_timeout: Seconds = Field(default=300.0, description="seconds no call may exceed, streams excepted")
     max_stream_age: Seconds = Field(
-        default=3600.0, description="seconds after which a stream of requests is ended; its caller opens a new one"
+        default=3600.0, description="seconds that no stream may exceed; its caller opens a new one"
+    )
+    max_streams: int = Field(
+        default=8,
+        ge=1,
+        le=1024,
+        description="streams of requests open at once; each has room for a message beside those of max_receive_bytes",
     )
     receive_timeout: Seconds = Field(
         default=30.0, description="seconds for a request to arrive in full, whatever deadline its caller set"

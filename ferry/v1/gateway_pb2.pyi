@@ -287,10 +287,10 @@ class RecognizeStreamRequest(_message.Message):
     FRAME_ID_FIELD_NUMBER: _builtins.int
     REQUEST_FIELD_NUMBER: _builtins.int
     frame_id: _builtins.int
-    """The caller's number for the frame, rising."""
+    """The caller's number for the frame, 0 or more; larger than that of the frame before."""
     @_builtins.property
     def request(self) -> Global___RecognizeRequest:
-        """The frame."""
+        """The frame; its image has at most 2 MiB."""
 
     def __init__(
         self,
@@ -319,7 +319,7 @@ class RecognizeStreamResponse(_message.Message):
     frame_id: _builtins.int
     """The caller's number for the frame, as it was sent."""
     dropped_frames: _builtins.int
-    """Frames dropped since the last answer because a newer one was there, 0 or more."""
+    """Frames dropped since the answer before because a newer one was there, 0 or more."""
     @_builtins.property
     def response(self) -> Global___RecognizeResponse:
         """The answer."""

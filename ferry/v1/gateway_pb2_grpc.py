@@ -140,8 +140,15 @@ class ExpressionRecognitionServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RecognizeStream(self, request_iterator, context):
-        """Video frames; when the caller is faster than the cluster, the newest frame wins.
-        Not served yet: UNIMPLEMENTED.
+        """Frames of a video or a camera; when the caller is faster than the cluster, the newest frame wins: one is worked on,
+        the newest of those that came meanwhile waits, older ones are dropped. Answers come in the order of the frames. A
+        frame that fails fails alone. For images of which none may be left out: RecognizeMany.
+
+        The gateway ends the stream with OK when the caller has ended its side and the last frame is answered; also when no
+        frame has come for 30 s, after 300 s, and when it stops. Whoever has more frames then opens another stream.
+
+        Errors of the call as a whole: INVALID_ARGUMENT (frame_id does not rise), RESOURCE_EXHAUSTED (as many streams as may
+        be open; a message that is too large, then without google.rpc.RetryInfo).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -64,8 +64,15 @@ class ExpressionRecognitionStub:
     too large, then without google.rpc.RetryInfo), DEADLINE_EXCEEDED.
     """
     RecognizeStream: _grpc.StreamStreamMultiCallable[_gateway_pb2.RecognizeStreamRequest, _gateway_pb2.RecognizeStreamResponse]
-    """Video frames; when the caller is faster than the cluster, the newest frame wins.
-    Not served yet: UNIMPLEMENTED.
+    """Frames of a video or a camera; when the caller is faster than the cluster, the newest frame wins: one is worked on,
+    the newest of those that came meanwhile waits, older ones are dropped. Answers come in the order of the frames. A
+    frame that fails fails alone. For images of which none may be left out: RecognizeMany.
+
+    The gateway ends the stream with OK when the caller has ended its side and the last frame is answered; also when no
+    frame has come for 30 s, after 300 s, and when it stops. Whoever has more frames then opens another stream.
+
+    Errors of the call as a whole: INVALID_ARGUMENT (frame_id does not rise), RESOURCE_EXHAUSTED (as many streams as may
+    be open; a message that is too large, then without google.rpc.RetryInfo).
     """
     SubmitJob: _grpc.UnaryUnaryMultiCallable[_gateway_pb2.SubmitJobRequest, _gateway_pb2.SubmitJobResponse]
     """Puts an image in the queue and returns at once; the result waits in Redis. Jobs are worked on while callers of other
@@ -136,8 +143,15 @@ class ExpressionRecognitionAsyncStub(ExpressionRecognitionStub):
     too large, then without google.rpc.RetryInfo), DEADLINE_EXCEEDED.
     """
     RecognizeStream: _aio.StreamStreamMultiCallable[_gateway_pb2.RecognizeStreamRequest, _gateway_pb2.RecognizeStreamResponse]  # type: ignore[assignment]
-    """Video frames; when the caller is faster than the cluster, the newest frame wins.
-    Not served yet: UNIMPLEMENTED.
+    """Frames of a video or a camera; when the caller is faster than the cluster, the newest frame wins: one is worked on,
+    the newest of those that came meanwhile waits, older ones are dropped. Answers come in the order of the frames. A
+    frame that fails fails alone. For images of which none may be left out: RecognizeMany.
+
+    The gateway ends the stream with OK when the caller has ended its side and the last frame is answered; also when no
+    frame has come for 30 s, after 300 s, and when it stops. Whoever has more frames then opens another stream.
+
+    Errors of the call as a whole: INVALID_ARGUMENT (frame_id does not rise), RESOURCE_EXHAUSTED (as many streams as may
+    be open; a message that is too large, then without google.rpc.RetryInfo).
     """
     SubmitJob: _aio.UnaryUnaryMultiCallable[_gateway_pb2.SubmitJobRequest, _gateway_pb2.SubmitJobResponse]  # type: ignore[assignment]
     """Puts an image in the queue and returns at once; the result waits in Redis. Jobs are worked on while callers of other
@@ -229,8 +243,15 @@ class ExpressionRecognitionServicer(metaclass=_abc_1.ABCMeta):
         request_iterator: _MaybeAsyncIterator[_gateway_pb2.RecognizeStreamRequest],
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_gateway_pb2.RecognizeStreamResponse], _abc.AsyncIterator[_gateway_pb2.RecognizeStreamResponse]]:
-        """Video frames; when the caller is faster than the cluster, the newest frame wins.
-        Not served yet: UNIMPLEMENTED.
+        """Frames of a video or a camera; when the caller is faster than the cluster, the newest frame wins: one is worked on,
+        the newest of those that came meanwhile waits, older ones are dropped. Answers come in the order of the frames. A
+        frame that fails fails alone. For images of which none may be left out: RecognizeMany.
+
+        The gateway ends the stream with OK when the caller has ended its side and the last frame is answered; also when no
+        frame has come for 30 s, after 300 s, and when it stops. Whoever has more frames then opens another stream.
+
+        Errors of the call as a whole: INVALID_ARGUMENT (frame_id does not rise), RESOURCE_EXHAUSTED (as many streams as may
+        be open; a message that is too large, then without google.rpc.RetryInfo).
         """
 
     @_abc_1.abstractmethod

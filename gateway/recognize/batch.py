@@ -12,14 +12,14 @@ from typing import TypedDict
 from google.rpc import error_details_pb2
 
 from ferry.v1 import gateway_pb2
-from serving.errors import ServiceError
+from serving.errors import DeadlineError, ServiceError
 from serving.rpc.call_log import calls
-from serving.rpc.context import current
+from serving.rpc.context import current, deadline_after
 
 log = logging.getLogger(__name__)
 
 Recognize = Callable[[gateway_pb2.RecognizeRequest], Awaitable[gateway_pb2.RecognizeResponse]]
-_MAX_ID_LENGTH = 60
+_MAX_ID_LENGTH = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,17 +37,27 @@ class Answer:
     @property
     def fields(self) -> Fields:
         """As the messages of the contract name them."""
+        return {"index": self.index, **self.result_field}
+
+    @property
+    def result_field(self) -> ResultField:
+        """`result` alone."""
         if isinstance(self.result, gateway_pb2.ItemError):
-            return {"index": self.index, "error": self.result}
-        return {"index": self.index, "response": self.result}
+            return {"error": self.result}
+        return {"response": self.result}
 
 
-class Fields(TypedDict, total=False):
+class ResultField(TypedDict, total=False):
+    """Of RecognizeStreamResponse and those below: one of the two."""
+
+    response: gateway_pb2.RecognizeResponse
+    error: gateway_pb2.ItemError
+
+
+class Fields(ResultField, total=False):
     """Of RecognizeBatchResponse and RecognizeManyResponse."""
 
     index: int
-    response: gateway_pb2.RecognizeResponse
-    error: gateway_pb2.ItemError
 
 
 async def recognize_batch(
@@ -85,7 +95,7 @@ async def recognize_batch(
                 if request is None:
                     more = False
                 else:
-                    running.add(asyncio.create_task(_one(index, request, recognize)))
+                    running.add(asyncio.create_task(recognize_one(index, request, recognize)))
                     index += 1
                 del request
             for task in [task for task in running if task.done()]:
@@ -103,33 +113,56 @@ async def _next(requests: AsyncIterator[gateway_pb2.RecognizeRequest]) -> gatewa
     return await anext(requests, None)
 
 
-async def _one(index: int, request: gateway_pb2.RecognizeRequest, recognize: Recognize) -> Answer:
-    name, began = item_context(index), time.monotonic()
+async def recognize_one(
+    index: int, request: gateway_pb2.RecognizeRequest, recognize: Recognize, seconds: float | None = None
+) -> Answer:
+    """What became of one image; an error is an answer as well. In a task of its own.
+
+    Args:
+        index: its position in the call.
+        request: the image.
+        recognize: answers it.
+        seconds: that it may take; None: as long as its call.
+    """
+    name, began = item_context(index, seconds), time.monotonic()
     try:
-        return Answer(index, await recognize(request))
+        async with asyncio.timeout(seconds) as timer:
+            return Answer(index, await recognize(request))
     except ServiceError as error:
-        item = item_error(error)
-        # The call goes on, and its end says nothing of this one.
-        calls.ended("an image of many", error.code, time.monotonic() - began, item.field)
+        item = _ended(error, began)
+    except TimeoutError:
+        if not timer.expired():
+            raise
+        item = _ended(DeadlineError(f"no answer within {seconds:g} s"), began)
     except Exception:
         log.exception("unexpected error in image %d of a batch", index)
         item = item_error(ServiceError(f"internal error; look for request id {name} in the logs"))
     return Answer(index, item)
 
 
-def item_context(index: int) -> str:
+def _ended(error: ServiceError, began: float) -> gateway_pb2.ItemError:
+    item = item_error(error)
+    # The call goes on, and its end says nothing of this one.
+    calls.ended("an image of many", error.code, time.monotonic() - began, item.field)
+    return item
+
+
+def item_context(index: int, seconds: float | None = None) -> str:
     """Gives the image that the current task works on, and that alone, an id of its own, for feedback, and losses of its
     own. Returns the id.
 
     Args:
         index: its position in the call.
+        seconds: from now to its own deadline; None: that of the call.
     """
     context = current.get()
     if context is None:
         return str(index)
-    name = f"{context.request_id[:_MAX_ID_LENGTH]}.{index}"
+    suffix = f".{index}"
+    name = context.request_id[: _MAX_ID_LENGTH - len(suffix)] + suffix
+    deadline = context.deadline if seconds is None else deadline_after(seconds)
     # The task's context dies with it.
-    current.set(replace(context, request_id=name, losses=replace(context.losses)))
+    current.set(replace(context, request_id=name, deadline=deadline, losses=replace(context.losses)))
     return name
 
 

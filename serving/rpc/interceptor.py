@@ -78,7 +78,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         self._lanes = lanes or Lanes()
         self._identify = identify
         self._certificates = certificates
-        self._wrapped: dict[str, Handler] = {}
+        self._wrapped: dict[str, tuple[Handler, Lane]] = {}
         self._methods: dict[tuple[str, Kind], Method] = {}
 
     async def intercept_service(
@@ -89,14 +89,16 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         method: str = handler_call_details.method
         probe = method in self._probes
         own = _service_of(method) in self._services and not probe
-        lane = self._lanes.own if own else self._lanes.check if probe else self._lanes.aside(method)
         known = self._wrapped.get(method)
         if known is None:
             # What does not exist is told so before anything is kept or measured by its name, which anybody can make up.
             handler = await continuation(handler_call_details)
             if handler is None:
                 return None
-            known = self._wrapped[method] = self._wrap(handler, method) if own else _wrap_aside(handler, lane)
+            aside = self._lanes.check if probe else self._lanes.aside(method)
+            known = self._wrap(handler, method) if own else (_wrap_aside(handler, aside), aside)
+            self._wrapped[method] = known
+        wrapped, lane = known
         try:
             lane.calls.enter(asyncio.current_task())
             if own and not self.ready:
@@ -106,7 +108,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                 _named.set(self._identify(texts(handler_call_details.invocation_metadata)))
         except ServiceError as error:
             return self._refusal(method, error) if own else _aside_refusal(error)
-        return known
+        return wrapped
 
     async def answer(
         self, method: str, respond: Callable[[Any, Any], Awaitable[Any]], request: Any, context: Context
@@ -135,14 +137,15 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
 
         return grpc.stream_stream_rpc_method_handler(refuse)
 
-    def _wrap(self, handler: Handler, method: str) -> Handler:
+    def _wrap(self, handler: Handler, method: str) -> tuple[Handler, Lane]:
         streams = {"request_streaming": handler.request_streaming, "response_streaming": handler.response_streaming}
         kind = self._kinds.get(method) or Kind.of(**streams)
         codecs = {
             "request_deserializer": _tolerant(handler.request_deserializer),
             "response_serializer": _unless_done(handler.response_serializer),
         }
-        requests_of = _requests_of(handler, self._lanes.own.receiving)
+        lane = self._lanes.streams if kind is Kind.STREAM else self._lanes.own
+        requests_of = _requests_of(handler, lane.receiving)
         if not handler.response_streaming:
             respond: Callable[[Any, Context], Awaitable[Any]] = (
                 handler.stream_unary if handler.request_streaming else handler.unary_unary  # type: ignore[assignment]
@@ -154,7 +157,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                     answer = await respond(await requests_of(context), context)
                 return answer  # noqa: RET504  (an error ends the block above)
 
-            return grpc.stream_unary_rpc_method_handler(unary, **codecs)
+            return grpc.stream_unary_rpc_method_handler(unary, **codecs), lane
 
         stream_out: Callable[[Any, Context], AsyncGenerator[Any, None]] = (
             handler.stream_stream if handler.request_streaming else handler.unary_stream  # type: ignore[assignment]
@@ -169,7 +172,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                     async for response in responses:
                         await context.write(response)
 
-        return grpc.stream_stream_rpc_method_handler(stream, **codecs)
+        return grpc.stream_stream_rpc_method_handler(stream, **codecs), lane
 
     def _call(self, method: str, kind: Kind, context: Context) -> Call:
         """Around the work of one call; an error becomes the call's status and goes no further."""

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway.recognize.stream import MAX_FRAME_BYTES
 from gateway.service import GatewayService
 from gateway.settings import GatewaySettings
 from services.classifier.service import ClassifierService
@@ -163,7 +164,8 @@ def test_the_gateway_s_bounds_fit_its_memory(overlay: str, settings) -> None:
     read = settings(gateway, objects)
     limit = quantity(pod(gateway)["containers"][0]["resources"]["limits"]["memory"])
     drawing = 256 * 2**20 if read.http_port else 0
-    held = read.cache_bytes + read.max_receive_bytes + 6 * read.max_in_flight_bytes + drawing
+    streams = read.max_streams * (read.max_image_bytes + MAX_FRAME_BYTES)
+    held = read.cache_bytes + read.max_receive_bytes + 6 * read.max_in_flight_bytes + drawing + streams
     assert 128 * 2**20 + held <= limit
 
 

@@ -197,8 +197,9 @@ CALLS = {
     "not a message": Case("gateway", "Recognize", b"\xff\xff\xff\xff", Code.INVALID_ARGUMENT, "request"),
     "a message of 70 MiB": image(bytes(70 * MB), code=Code.RESOURCE_EXHAUSTED),
     "an unknown method": Case("gateway", "RecogniseEverything", b"", Code.UNIMPLEMENTED),
-    "a stream that is not served": Case(
-        "gateway", "RecognizeStream", [gateway_pb2.RecognizeStreamRequest()], Code.UNIMPLEMENTED
+    "a stream with an empty frame": Case("gateway", "RecognizeStream", [gateway_pb2.RecognizeStreamRequest()], Code.OK),
+    "a stream whose frames do not rise": Case(
+        "gateway", "RecognizeStream", [gateway_pb2.RecognizeStreamRequest()] * 2, Code.INVALID_ARGUMENT, "frame_id"
     ),
     "a job": Case("gateway", "SubmitJob", gateway_pb2.SubmitJobRequest(), Code.UNIMPLEMENTED),
     "huge metadata": plain((("x-noise", "n" * 100_000),), Code.RESOURCE_EXHAUSTED),

@@ -122,10 +122,3 @@ async def test_one_missed_look_loses_no_variant_and_an_answer_that_is_no_message
     await eventually(lambda: variant.lost)
     ensembler.garbage = False
     await eventually(lambda: not variant.lost and variant.healthy)
-
-
-async def test_streams_are_not_served_and_say_so(gateway):
-    call = gateway.stub.RecognizeStream(iter([gateway_pb2.RecognizeStreamRequest()]), timeout=20)
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await call.read()
-    assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED

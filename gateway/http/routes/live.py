@@ -23,6 +23,7 @@ from gateway.http.calls import Door
 from gateway.http.options import Options, first_fault
 from gateway.http.origin import same
 from gateway.http.problems import Problem, ProblemError
+from gateway.recognize.newest import Newest
 
 HELLO_SECONDS: Final = 10.0
 IDLE_SECONDS: Final = 60.0
@@ -46,35 +47,6 @@ class Hello(BaseModel):
     type: Literal["hello"]
     authorization: Annotated[str, Field(max_length=1024)] = ""
     options: Options = Options()
-
-
-class _Frames:
-    """The newest frame that nobody has taken yet."""
-
-    def __init__(self) -> None:
-        self.over = False
-        self._image: bytes | None = None
-        self._number = -1
-        self._dropped = 0
-        self._news = asyncio.Event()
-
-    def put(self, image: bytes) -> None:
-        self._dropped += self._image is not None
-        self._image = image
-        self._number += 1
-        self._news.set()
-
-    def end(self) -> None:
-        self.over = True
-        self._news.set()
-
-    async def take(self) -> tuple[int, int, bytes] | None:
-        """Its number, how many gave way to it, and the frame; None when no more come."""
-        await self._news.wait()
-        self._news.clear()
-        image, dropped = self._image, self._dropped
-        self._image, self._dropped = None, 0
-        return None if self.over or image is None else (self._number, dropped, image)
 
 
 def router(door: Door, max_age: float) -> APIRouter:
@@ -125,7 +97,7 @@ async def _serve(door: Door, socket: WebSocket) -> None:
         await _refuse(socket, error.problem, _ENDING.get(error.problem.status, TRY_LATER))
         return
     await _say(socket, {"type": "ready"})
-    frames = _Frames()
+    frames: Newest[bytes] = Newest()
     answering = asyncio.create_task(_answer(door, socket, hello.options, headers, frames))
     receiving = asyncio.create_task(_receive(socket, frames))
     try:
@@ -163,7 +135,7 @@ async def _hello(socket: WebSocket) -> Hello | None:
         return None
 
 
-async def _receive(socket: WebSocket, frames: _Frames) -> Problem | None:
+async def _receive(socket: WebSocket, frames: Newest[bytes]) -> Problem | None:
     """Takes in frames until the caller leaves, or does what it should not."""
     while True:
         try:
@@ -172,7 +144,6 @@ async def _receive(socket: WebSocket, frames: _Frames) -> Problem | None:
         except TimeoutError:
             return Problem(408, f"nothing has come for {IDLE_SECONDS:g} s")
         if message["type"] == "websocket.disconnect":
-            frames.end()
             return None
         image = message.get("bytes")
         if image is None:
@@ -180,13 +151,14 @@ async def _receive(socket: WebSocket, frames: _Frames) -> Problem | None:
         frames.put(image)
 
 
-async def _answer(door: Door, socket: WebSocket, options: Options, headers: dict[str, str], frames: _Frames) -> None:
+async def _answer(
+    door: Door, socket: WebSocket, options: Options, headers: dict[str, str], frames: Newest[bytes]
+) -> None:
     while (taken := await frames.take()) is not None:
-        number, dropped, image = taken
         request = gateway_pb2.RecognizeRequest(
-            image=image, options=options.to_proto(), bypass_cache=options.bypass_cache
+            image=taken.item, options=options.to_proto(), bypass_cache=options.bypass_cache
         )
-        about: dict[str, Any] = {"frame": number, "dropped": dropped}
+        about: dict[str, Any] = {"frame": taken.number, "dropped": taken.dropped}
         try:
             answer = await door.ask("Recognize", socket, request, headers=headers)
         except ProblemError as error:
