@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 import ferry
-from cli import feedback, jobs, monitor, predict, serve, status
+from cli import feedback, jobs, monitor, predict, serve, status, stream
 from cli.cluster.errors import ClusterError
 from cli.lazy import UNTOUCHED, pass_on
 from cli.output import errors
@@ -45,6 +45,7 @@ def ferry_command(
 
 app.command()(serve.serve)
 app.command()(predict.predict)
+app.command()(stream.stream)
 app.command()(status.status)
 app.command()(monitor.monitor)
 app.command()(feedback.feedback)

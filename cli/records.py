@@ -15,11 +15,15 @@ _WIDTH = 80
 
 
 def record(photo: Path, result: Recognition | FerryError) -> dict[str, Any]:
-    """As `--json` has it."""
+    """As `ferry predict --json` has it."""
+    return {"path": str(photo), **outcome(result)}
+
+
+def outcome(result: Recognition | FerryError) -> dict[str, Any]:
+    """What became of a photo or a frame, without its name."""
     if isinstance(result, FerryError):
-        return {"path": str(photo), "error": str(result), "code": result.code}
+        return {"error": str(result), "code": result.code}
     return {
-        "path": str(photo),
         "faces": [_face_record(face) for face in result.faces],
         "image_size": [result.image_size.width, result.image_size.height],
         "timings_ms": {name.removesuffix("_ms"): value for name, value in asdict(result.timings).items()},
@@ -30,8 +34,8 @@ def record(photo: Path, result: Recognition | FerryError) -> dict[str, Any]:
     }
 
 
-def lines(photo: Path, result: Recognition | FerryError) -> Iterator[str]:
-    """The photo's name and what became of it, then a line a face, with what each model said below it."""
+def lines(photo: Path | str, result: Recognition | FerryError) -> Iterator[str]:
+    """The name of a photo or a frame and what became of it, then a line a face, with what each model said below it."""
     if isinstance(result, FerryError):
         yield f"{photo}: error"
         yield from _wrapped(str(result), "    ")

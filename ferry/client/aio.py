@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import suppress
 from types import TracebackType
 from typing import Self, TypeAlias, TypeVar, Unpack
 
@@ -15,6 +16,7 @@ from ferry.client import calls, convert
 from ferry.client.calls import DEFAULT_TIMEOUT, BatchItem, Call, Question
 from ferry.client.diagnosis import Endpoint
 from ferry.client.errors import FerryError
+from ferry.client.frames import SHARE, AsyncFrames
 from ferry.client.images import Image
 from ferry.client.options import Options
 from ferry.client.repeats import Repeats
@@ -25,6 +27,7 @@ from ferry.v1 import gateway_pb2, gateway_pb2_grpc
 
 ResponseT = TypeVar("ResponseT")
 Stub: TypeAlias = "gateway_pb2_grpc.ExpressionRecognitionAsyncStub"
+Stream: TypeAlias = "grpc.aio.StreamStreamCall[gateway_pb2.RecognizeStreamRequest, gateway_pb2.RecognizeStreamResponse]"
 
 
 class AsyncClient:
@@ -143,6 +146,57 @@ class AsyncClient:
                 else:
                     for item in chunk.end(error):
                         yield item
+
+    async def recognize_stream(
+        self, frames: AsyncIterable[Image], *, timeout: float | None = None, **options: Unpack[Options]
+    ) -> AsyncIterator[BatchItem]:
+        """Recognises the expressions in the frames of a video or a camera as they come. When they come faster than they
+        are answered, the newest one wins: those before it that wait are left out. For images of which none may be left
+        out: `recognize_batch`.
+
+        Args:
+            frames: as images for `recognize`, of 2 MiB at most; a task takes them from the iterable as fast as it
+                gives them. Pixels are sent as JPEG.
+            timeout: seconds for the answer to a frame, at most; connections are renewed in half of it.
+            options: see `Options`; the same for all frames.
+
+        Yields:
+            Number of the frame, from 0, and its answer or error, in order; those in between were left out.
+
+        Raises:
+            FerryError: no gateway takes the frames; or one of its kinds, such as UnavailableError.
+            Exception: whatever `frames` raises, when the frames before are answered.
+        """
+        source = AsyncFrames(frames, options)
+        lost: tuple[Call, grpc.RpcError] | None = None
+        try:
+            while await source.wait():
+                call = self._call(timeout)
+                stream = self._stub.RecognizeStream(
+                    timeout=call.timeout, metadata=call.metadata, wait_for_ready=call.wait
+                )
+                sending = asyncio.create_task(_send(stream, source.messages(call.timeout * SHARE)))
+                try:
+                    async for response in stream:
+                        lost = None
+                        for item in source.results(response, call):
+                            yield item
+                except grpc.RpcError as failure:
+                    pause = call.pause(failure)
+                    if pause is None:
+                        raise await asyncio.to_thread(call.error, failure) from failure
+                    lost = call, failure
+                    await asyncio.sleep(pause)
+                finally:
+                    stream.cancel()
+                    sending.cancel()
+                    await asyncio.gather(sending, return_exceptions=True)
+            for item in source.rest():
+                yield item
+            if lost is not None:
+                raise await asyncio.to_thread(lost[0].error, lost[1]) from lost[1]
+        finally:
+            await source.close()
 
     async def feedback(self, labels: Iterable[Label], *, timeout: float | None = None) -> list[tuple[int, FerryError]]:
         """Says what the expressions of faces of earlier answers truly were, so that variants can be judged.
@@ -286,3 +340,11 @@ class AsyncClient:
             )
             self._opened = channel, gateway_pb2_grpc.ExpressionRecognitionStub(channel)
         return self._opened[1]
+
+
+async def _send(stream: Stream, messages: AsyncIterator[gateway_pb2.RecognizeStreamRequest]) -> None:
+    """What becomes of the call is for whoever reads its answers."""
+    with suppress(grpc.RpcError, asyncio.InvalidStateError):
+        async for message in messages:
+            await stream.write(message)
+        await stream.done_writing()

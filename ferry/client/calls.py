@@ -169,6 +169,14 @@ def question(image: Image, options: Options, *, shrink: bool = False) -> Questio
     return Question(gateway_pb2.RecognizeRequest(image=data, options=given, bypass_cache=bypass_cache), size)
 
 
+def frame(image: Image, options: Options) -> gateway_pb2.RecognizeRequest:
+    """For one frame of many, of which the next ones are near: pixels become a JPEG. Raises as `question`."""
+    bypass_cache = options.get("bypass_cache", False)
+    return gateway_pb2.RecognizeRequest(
+        image=read(image, lossy=True), options=to_proto(options), bypass_cache=bypass_cache
+    )
+
+
 def submission(
     image: Image, options: Options, *, time_to_live: float | None, idempotency_key: str | None, shrink: bool
 ) -> gateway_pb2.SubmitJobRequest:

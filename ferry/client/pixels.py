@@ -1,4 +1,4 @@
-"""Encodes pixels without loss, and makes large images smaller, with Pillow."""
+"""Encodes pixels, and makes large images smaller, with Pillow."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ _STEP = 0.8
 _LEAST_SIDE = 64
 
 
-def encode(pixels: Any) -> bytes:
-    """A PNG of an image of Pillow's, upright, or of a NumPy array.
+def encode(pixels: Any, *, lossy: bool = False) -> bytes:
+    """A PNG, or where it may be `lossy` a JPEG, of an image of Pillow's, upright, or of a NumPy array.
 
     Raises:
         InvalidImageError: the array is not uint8 [height, width, 3], [height, width, 4] or [height, width].
@@ -31,6 +31,9 @@ def encode(pixels: Any) -> bytes:
     if image.mode not in _MODES:
         image = image.convert("RGBA" if image.has_transparency_data else "RGB")
     out = io.BytesIO()
+    if lossy:
+        (image if image.mode == "L" else image.convert("RGB")).save(out, "JPEG", quality=_QUALITY)
+        return out.getvalue()
     # The least effort: the connection is faster than zlib.
     image.save(out, "PNG", compress_level=1)
     return out.getvalue()

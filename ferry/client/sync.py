@@ -15,6 +15,7 @@ from ferry.client import calls, convert
 from ferry.client.calls import DEFAULT_TIMEOUT, BatchItem, Call, Question
 from ferry.client.diagnosis import Endpoint
 from ferry.client.errors import FerryError
+from ferry.client.frames import SHARE, Frames
 from ferry.client.images import Image
 from ferry.client.options import Options
 from ferry.client.repeats import Repeats
@@ -144,6 +145,53 @@ class Client:
                     yield self._alone(*alone, call.timeout)
                 else:
                     yield from chunk.end(error)
+
+    def recognize_stream(
+        self, frames: Iterable[Image], *, timeout: float | None = None, **options: Unpack[Options]
+    ) -> Iterator[BatchItem]:
+        """Recognises the expressions in the frames of a video or a camera as they come. When they come faster than they
+        are answered, the newest one wins: those before it that wait are left out. For images of which none may be left
+        out: `recognize_batch`.
+
+        Args:
+            frames: as images for `recognize`, of 2 MiB at most; a thread takes them from the iterable as fast as it
+                gives them. Pixels are sent as JPEG.
+            timeout: seconds for the answer to a frame, at most; connections are renewed in half of it.
+            options: see `Options`; the same for all frames.
+
+        Yields:
+            Number of the frame, from 0, and its answer or error, in order; those in between were left out.
+
+        Raises:
+            FerryError: no gateway takes the frames; or one of its kinds, such as UnavailableError.
+            Exception: whatever `frames` raises, when the frames before are answered.
+        """
+        source = Frames(frames, options)
+        lost: tuple[Call, grpc.RpcError] | None = None
+        try:
+            while source.wait():
+                call = self._call(timeout)
+                messages = source.messages(call.timeout * SHARE)
+                stream = self._stub.RecognizeStream(
+                    messages, timeout=call.timeout, metadata=call.metadata, wait_for_ready=call.wait
+                )
+                try:
+                    for response in stream:
+                        lost = None
+                        yield from source.results(response, call)
+                except grpc.RpcError as failure:
+                    pause = call.pause(failure)
+                    if pause is None:
+                        raise call.error(failure) from failure
+                    lost = call, failure
+                    time.sleep(pause)
+                finally:
+                    stream.cancel()
+            yield from source.rest()
+            if lost is not None:
+                raise lost[0].error(lost[1]) from lost[1]
+        finally:
+            source.close()
 
     def feedback(self, labels: Iterable[Label], *, timeout: float | None = None) -> list[tuple[int, FerryError]]:
         """Says what the expressions of faces of earlier answers truly were, so that variants can be judged.

@@ -12,7 +12,7 @@ import pytest
 import ferry
 from cli.main import main
 
-COMMANDS = ("serve", "predict", "status", "monitor", "models", "rollout", "tune", "capacity", "version")
+COMMANDS = ("serve", "predict", "stream", "status", "monitor", "models", "rollout", "tune", "capacity", "version")
 
 
 def ferry_command(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -58,7 +58,7 @@ def test_every_command_explains_itself(ferry_here: Ferry, command: str, flag: st
 
 def test_help_flows_in_paragraphs(ferry_here: Ferry, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "1000")
-    for command in ("serve", "predict", "tune"):
+    for command in ("serve", "predict", "stream", "tune"):
         lines = [line for line in ferry_here(command, "--help").stdout.splitlines() if line.strip()]
         prose = lines[1 : next(i for i, line in enumerate(lines) if line.startswith("╭"))]
         assert all(line.rstrip().endswith(".") for line in prose), prose
@@ -89,6 +89,7 @@ def test_a_failure_is_one_line_that_says_what_to_do() -> None:
         ["predict"],
         ["predict", __file__, "--address", "a:1,b:2"],
         ["status", "--address", "localhost"],
+        ["stream", "--max-faces", "0"],
         ["brew"],
     ],
     ids=" ".join,

@@ -58,6 +58,7 @@ class FakeGateway(gateway_pb2_grpc.ExpressionRecognitionServicer):
     failures: int = 1_000_000
     break_batch_after: int | None = None
     reverse: bool = False
+    frames_a_call: int | None = None
     max_bytes: int = 1 << 30
     item_error: Callable[[gateway_pb2.RecognizeRequest], gateway_pb2.ItemError | None] = lambda request: None
     requests: list[Message] = field(default_factory=list)
@@ -100,6 +101,23 @@ class FakeGateway(gateway_pb2_grpc.ExpressionRecognitionServicer):
                 yield gateway_pb2.RecognizeManyResponse(index=index, error=error)
             else:
                 yield gateway_pb2.RecognizeManyResponse(index=index, response=answer(item))
+
+    def RecognizeStream(  # noqa: N802
+        self, request_iterator: Iterator[Any], context: grpc.ServicerContext
+    ) -> Iterator[gateway_pb2.RecognizeStreamResponse]:
+        self._receive(gateway_pb2.RecognizeStreamRequest(), context)
+        for count, message in enumerate(request_iterator, 1):
+            self.requests.append(message)
+            error = self.item_error(message.request)
+            if error is not None:
+                yield gateway_pb2.RecognizeStreamResponse(frame_id=message.frame_id, error=error)
+            else:
+                yield gateway_pb2.RecognizeStreamResponse(frame_id=message.frame_id, response=answer(message.request))
+            if count == self.break_batch_after:
+                self.break_batch_after = None
+                context.abort(grpc.StatusCode.UNAVAILABLE, "Socket closed")
+            if count == self.frames_a_call:
+                return
 
     def SubmitJob(self, request: Any, context: grpc.ServicerContext) -> gateway_pb2.SubmitJobResponse:  # noqa: N802
         self._receive(request, context)
