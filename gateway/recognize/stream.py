@@ -7,8 +7,8 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass
 
 from ferry.v1 import gateway_pb2
+from gateway.newest import Newest
 from gateway.recognize.batch import Recognize, item_error, recognize_one
-from gateway.recognize.newest import Newest
 from serving.errors import DeadlineError, InvalidArgumentError
 from serving.telemetry import metrics
 from serving.units import sizes_text

@@ -23,7 +23,7 @@ from gateway.http.calls import Door
 from gateway.http.options import Options, first_fault
 from gateway.http.origin import same
 from gateway.http.problems import Problem, ProblemError
-from gateway.recognize.newest import Newest
+from gateway.newest import Newest
 
 HELLO_SECONDS: Final = 10.0
 IDLE_SECONDS: Final = 60.0

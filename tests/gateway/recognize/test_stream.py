@@ -7,7 +7,7 @@ import pytest
 from google.rpc import error_details_pb2
 
 from ferry.v1 import ensembler_pb2, gateway_pb2
-from gateway.recognize.newest import Newest
+from gateway.newest import Newest
 from gateway.recognize.stream import MAX_FRAME_BYTES
 from serving.errors import InvalidArgumentError, OverloadedError, UpstreamError
 from tests.circles import no_circles
