@@ -71,7 +71,8 @@ def channel_options(user_agent: str, config: str | None = None) -> list[tuple[st
         user_agent: who calls.
         config: the service config; None: public_service_config().
 
-    A replica that hangs without closing its connection is found by the ping timeout (at most a second and a half); a
+    A replica that hangs without closing its connection is found by the ping timeout (at most a second and a half), and
+    one that does not complete a connection within a second; a busy one has that second to greet many callers at once. A
     new replica is found because servers bound the age of connections and names are resolved anew at most once a second.
     """
     return [
@@ -86,7 +87,8 @@ def channel_options(user_agent: str, config: str | None = None) -> list[tuple[st
         ("grpc.http2.max_pings_without_data", 0),
         ("grpc.dns_min_time_between_resolutions_ms", 1000),
         ("grpc.initial_reconnect_backoff_ms", 100),
-        ("grpc.min_reconnect_backoff_ms", 100),
+        # Despite its name, what a connection has to come about in: TCP, TLS and HTTP/2's first frame.
+        ("grpc.min_reconnect_backoff_ms", 1000),
         ("grpc.max_reconnect_backoff_ms", 2000),
         # Own subchannels: two clients in one process must not share a connection, nor its failures.
         ("grpc.use_local_subchannel_pool", 1),
