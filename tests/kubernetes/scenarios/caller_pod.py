@@ -13,15 +13,35 @@ import signal
 import time
 from pathlib import Path
 
-from ferry.client import AsyncClient, FerryError, Tls
+from ferry.client import AsyncClient, FerryError, Recognition, Tls
 
 
-async def one(client: AsyncClient, image: bytes, number: int, bypass_cache: bool) -> dict[str, object]:
+async def later(client: AsyncClient, image: bytes) -> Recognition:
+    """The answer of a job.
+
+    Raises:
+        FerryError: there is none within the client's time.
+    """
+    job_id = await client.submit_job(image, bypass_cache=True)
+    end = time.monotonic() + client.timeout
+    while not (job := await client.job(job_id)).finished:
+        if time.monotonic() > end:
+            raise FerryError(f"job {job_id} is {job.state}", code="DEADLINE_EXCEEDED")
+        await asyncio.sleep(0.2)
+    if job.result is None:
+        raise FerryError(job.error or job.state, code=job.code)
+    return job.result
+
+
+async def one(client: AsyncClient, image: bytes, number: int, options: argparse.Namespace) -> dict[str, object]:
     """What came of one call: when it began (seconds since 1970), how long it took, and its answer or error."""
     began, clock = time.time(), time.monotonic()
     line: dict[str, object] = {"began": began, "caller": number, "code": "OK", "error": ""}
     try:
-        answer = await client.recognize(image, bypass_cache=bypass_cache)
+        if options.jobs:
+            answer = await later(client, image)
+        else:
+            answer = await client.recognize(image, bypass_cache=not options.caching)
     except FerryError as error:
         line |= {"code": error.code, "error": str(error)}
     else:
@@ -43,7 +63,7 @@ async def call(options: argparse.Namespace, image: bytes, number: int, stop: asy
     async with AsyncClient(options.address, timeout=options.timeout, metadata=metadata, tls=tls) as client:
         made = 0
         while not stop.is_set() and (not options.calls or made < options.calls):
-            print(json.dumps(await one(client, image, number, not options.caching)), flush=True)
+            print(json.dumps(await one(client, image, number, options)), flush=True)
             made += 1
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), options.pause)
@@ -59,6 +79,7 @@ async def main() -> None:
     parser.add_argument("--timeout", type=float, default=10.0, help="seconds for a call")
     parser.add_argument("--keys", action="store_true", help="each caller sends a key of its own")
     parser.add_argument("--caching", action="store_true", help="answers may come from the cache, and go there")
+    parser.add_argument("--jobs", action="store_true", help="submit jobs and ask for them until they have ended")
     parser.add_argument("--tls", type=Path, help="folder with ca.crt, tls.crt, tls.key")
     parser.add_argument("--metadata", action="append", default=[], metavar="KEY=VALUE")
     options = parser.parse_args()

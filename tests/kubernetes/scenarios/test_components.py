@@ -111,6 +111,31 @@ def test_a_redis_of_somebody_else(installed: Cluster, request: pytest.FixtureReq
     outside("delete", "pod,service", "theirs", "--now")
 
 
+def test_jobs_outlive_the_gateway_that_took_them(installed: Cluster, request: pytest.FixtureRequest) -> None:
+    outside = installed.in_namespace(callers.NAMESPACE)
+    command = ["redis-server", "--protected-mode", "no", "--requirepass", "word", "--save", ""]
+    command += ["--maxmemory", "200mb", "--maxmemory-policy", "noeviction"]
+    outside.apply([pod("kept", command, image=REDIS), served("kept", 6379)])
+    keys = secret("jobs", url=b"redis://:word@kept.ferry-callers:6379/0", key=b"5e" * 32)
+    with (
+        judged(request.config, "component jobs: a gateway deleted by force with jobs in its hands") as run,
+        arranged(installed, "jobs", before=[keys]),
+        calling(outside, "later", "--jobs", "--callers=4", "--pause=0", "--timeout=180", node=installed.steady) as made,
+    ):
+        run.outcome.calls = made.calls
+        until(lambda: len(made.calls) >= 8, seconds=120, what="eight jobs", pause=0.2)
+        victim, *_ = installed.pods("gateway")
+        run.event(f"delete {name(victim)}")
+        installed.kubectl("delete", "pod", name(victim), "--grace-period=0", "--force")
+        done = len(made.calls)
+        until(lambda: len(made.calls) >= done + 8, seconds=180, what="eight more", pause=0.2)
+        installed.settled()
+        assert not run.outcome.failures, run.outcome.said()
+    assert not run.outcome.failures, run.outcome.said()
+    assert all(call.faces == 1 for call in run.outcome.calls)
+    outside("delete", "pod,service", "kept", "--now")
+
+
 def test_one_trace_over_all_pods(installed: Cluster, request: pytest.FixtureRequest) -> None:
     def stand_in(objects: list[Json]) -> None:
         """In the place of the collector's image, which is not on the nodes."""
