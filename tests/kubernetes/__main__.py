@@ -53,10 +53,10 @@ PROGRAMS = {
 }
 LEAST_MEMORY, LEAST_DISK = 6 << 30, 15 << 30
 """Bytes that must be free for a cluster of two nodes with Ferry on them, and for the images on both."""
-BUILD_MINUTES = 30
+BUILD_MINUTES = 15
 """In which the images must be built, where they have to be."""
-GRACE_MINUTES = 6.0
-"""What a scenario that has begun gets beyond `--minutes`: all that one waits for ends sooner."""
+GRACE = 0.3
+"""Of `--minutes`: no scenario begins in the last of it, and at the end of it the run is stopped."""
 CUT = {
     f"FERRY_E2E_{verb}": f'ip link set "n${{NODE#node-}}" {state}' for verb, state in (("CUT", "down"), ("MEND", "up"))
 }
@@ -132,7 +132,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--previous", metavar="REVISION", help="roll from this revision of the repository and back, too"
     )
     parser.add_argument(
-        "--minutes", type=float, help="begin no scenario later than this after the images were built; say which"
+        "--minutes",
+        type=float,
+        help="stop after so many, not counting images; say what was left out",
     )
     options = parser.parse_args(words[:cut])
     # As after Ctrl-C, a cluster that was started is ended.
@@ -141,7 +143,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = (f"{TESTS}/scenarios", "-m", "core") if options.core else (TESTS,)
     tests = [sys.executable, "-m", "pytest", *chosen, *words[cut + 1 :]]
     if os.environ.get("KUBECONFIG") and os.environ.get("FERRY_E2E_CONTEXT"):
-        os.environ["FERRY_E2E_UNTIL"] = str(end_of(options.minutes))
+        os.environ["FERRY_E2E_UNTIL"] = str(last_start(options.minutes))
         return subprocess.run(tests, cwd=ROOT, check=False).returncode
     if problem := lacking():
         return untried(problem, options.where_possible)
@@ -167,12 +169,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.where_possible and not packages_answer():
             return untried("packages cannot be reached, and the images need them", possible=True)
         return 1
-    return on_a_cluster(tests, files, end_of(options.minutes), possible=options.where_possible)
+    return on_a_cluster(tests, files, options.minutes, possible=options.where_possible)
 
 
-def end_of(minutes: float | None) -> float:
-    """Seconds since 1970 at which so many minutes will be over; None: never."""
-    return float("inf") if minutes is None else time.time() + 60 * minutes
+def last_start(minutes: float | None) -> float:
+    """Seconds since 1970 after which no scenario of a run of so many minutes begins; None: never."""
+    return float("inf") if minutes is None else time.time() + 60 * minutes * (1 - GRACE)
 
 
 @contextmanager
@@ -230,13 +232,13 @@ def built(images: Sequence[str], extra: Sequence[tuple[str, str]]) -> None:
         build(["buildah", "build", "--isolation=chroot", "--layers", f"--file={path}", f"--tag={tag}", "."])
 
 
-def on_a_cluster(tests: Sequence[str], files: Sequence[Path], end: float, *, possible: bool) -> int:
+def on_a_cluster(tests: Sequence[str], files: Sequence[Path], minutes: float | None, *, possible: bool) -> int:
     """Starts a cluster with these images, runs the tests on it, and returns their exit status.
 
     Args:
         tests: the command.
         files: archives of images.
-        end: seconds since 1970 after which no scenario begins.
+        minutes: in which the cluster starts and the scenarios run; None: as many as they take.
         possible: whether a cluster that does not start here is no failure.
     """
     run = [str(starter()), "run", "--nodes=2", "--policies", "--metrics", *(f"--image={file}" for file in files), "--"]
@@ -252,11 +254,10 @@ def on_a_cluster(tests: Sequence[str], files: Sequence[Path], end: float, *, pos
         process = subprocess.Popen(
             [*run, "sh", "-c", script, "sh", *tests],
             cwd=ROOT,
-            env=os.environ | CUT | {"FERRY_E2E_LEAVE": "1", "FERRY_E2E_UNTIL": str(end)},
+            env=os.environ | CUT | {"FERRY_E2E_LEAVE": "1", "FERRY_E2E_UNTIL": str(last_start(minutes))},
         )
         try:
-            limit = None if end == float("inf") else max(0.0, end - time.time()) + 60 * GRACE_MINUTES
-            status = process.wait(limit)
+            status = process.wait(None if minutes is None else 60 * minutes)
         except subprocess.TimeoutExpired:
             ended(process)
             return stopped(possible)

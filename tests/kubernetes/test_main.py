@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from pathlib import Path
 
 import pytest
@@ -37,7 +36,7 @@ def test_a_cluster_that_does_not_start_is_a_failure_only_where_it_must(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     starting(tmp_path, monkeypatch, "echo no cgroups here >&2; exit 3")
-    assert command.on_a_cluster(["true"], [], float("inf"), possible=possible) == status
+    assert command.on_a_cluster(["true"], [], None, possible=possible) == status
     said = capfd.readouterr().err
     assert "no cgroups here" in said
     assert "NOT TRIED" in said
@@ -46,8 +45,8 @@ def test_a_cluster_that_does_not_start_is_a_failure_only_where_it_must(
 def test_what_scenarios_come_to_is_the_status(tmp_path: Path, outcomes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     starting(tmp_path, monkeypatch, 'kubectl() { echo mine; }; exec "$@"')
     outcomes.write_text("of an earlier run")
-    assert command.on_a_cluster(["true"], [], float("inf"), possible=True) == 0
-    assert command.on_a_cluster(["sh", "-c", "exit 7"], [], float("inf"), possible=True) == 7
+    assert command.on_a_cluster(["true"], [], None, possible=True) == 0
+    assert command.on_a_cluster(["sh", "-c", "exit 7"], [], None, possible=True) == 7
     assert not outcomes.exists()
 
 
@@ -60,8 +59,7 @@ def test_a_run_that_does_not_end_is_stopped_and_fails_where_something_had_failed
 ) -> None:
     kept = json.dumps([{"scenario": f"number {i}", "verdict": verdict} for i, verdict in enumerate(verdicts)])
     starting(tmp_path, monkeypatch, f"printf '%s' '{kept}' > {outcomes}; exec sleep 600")
-    monkeypatch.setattr(command, "GRACE_MINUTES", 0.01)
-    assert command.on_a_cluster(["true"], [], time.time(), possible=True) == status
+    assert command.on_a_cluster(["true"], [], 0.02, possible=True) == status
 
 
 def test_memory_is_read() -> None:
