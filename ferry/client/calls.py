@@ -36,6 +36,9 @@ MAX_REFUSALS = 5
 """How often a call is sent again because gateways were not ready."""
 FIRST_PAUSE, MAX_PAUSE = 0.05, 0.5
 """Seconds before a call is sent again, doubled with each refusal."""
+PATIENCE, PATIENT_PAUSE = 1.0, 0.1
+"""Seconds in which, and after each of which, a call that finds no gateway is tried again: a pod that has just started
+is refused until the network policies know of it."""
 MIN_TIMEOUT = 0.001
 """Seconds; what is left of a call whose time is up."""
 CHUNK_IMAGES = 16
@@ -86,7 +89,8 @@ class Call:
         self._endpoint = endpoint
         self._repeats = repeats
         repeats.count()
-        self._end = time.monotonic() + timeout
+        began = time.monotonic()
+        self._end, self._patient = began + timeout, began + PATIENCE
         self._metadata = (*with_trace_context(tuple(metadata)), ("x-request-id", self.request_id))
         if image_bytes is not None:
             self._metadata += ((IMAGE_BYTES_KEY, str(image_bytes)),)
@@ -117,8 +121,10 @@ class Call:
 
         A gateway that refused it has not begun: another one is asked, a few times. One that was lost may have been lost
         by it, so it is sent once more, and says so (LOST_KEY). Everything else is an answer. When many calls fail,
-        few of them are sent again.
+        few of them are sent again. One that has reached nobody costs nobody anything, and is tried for a second.
         """
+        if errors.is_unreached(error) and time.monotonic() + PATIENT_PAUSE < min(self._patient, self._end):
+            return PATIENT_PAUSE
         self._repeats.wait = errors.is_answer(error) or (self.wait and errors.is_broken_off(error))
         if error.code() not in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED}:
             return None

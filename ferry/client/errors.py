@@ -61,6 +61,8 @@ class UnavailableError(FerryError):
     """No gateway answers at the address, or the models behind it do not."""
 
 
+_UNREACHED = re.compile("Connection refused|connection attempt timed out|tcp handshaker shutdown")
+"""How gRPC says that it got no connection to an address."""
 _OWN = ("Locally cancelled", "Channel closed")
 """How gRPC begins to say that the caller itself has ended a call, or all of them."""
 
@@ -68,6 +70,11 @@ _OWN = ("Locally cancelled", "Channel closed")
 def is_unanswered(error: grpc.RpcError) -> bool:
     """Whether nobody has answered at all."""
     return error.code() is grpc.StatusCode.UNAVAILABLE and _details(error.trailing_metadata() or ()) is None
+
+
+def is_unreached(error: grpc.RpcError) -> bool:
+    """Whether there was nobody to send the call to, so that it has not left this process."""
+    return is_unanswered(error) and _UNREACHED.search(error.details() or "") is not None
 
 
 def is_broken_off(error: grpc.RpcError) -> bool:

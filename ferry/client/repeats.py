@@ -13,7 +13,7 @@ class Repeats:
 
     Attributes:
         wait: whether a call waits, within its time, for a gateway to be reached: one has been there. Where none ever
-            was, or none came back while a call waited, the next call says so at once.
+            was, or none came back while a call waited, the next call says so within a second.
     """
 
     def __init__(self) -> None:

@@ -334,11 +334,23 @@ async def test_a_gateway_that_was_there_is_waited_for(driver: Any) -> None:
         back.start()
         assert (await client.recognize(b"x")).faces
         back.join()
-    # That it does not come back is said when the time is up, and to the next call at once.
+    # That it does not come back is said when the time is up, and to the next call soon.
     with pytest.raises(DeadlineError):
         await client.recognize(b"x", timeout=0.3)
     with pytest.raises(UnavailableError):
         await client.recognize(b"x", timeout=60)
+    await client.close()
+
+
+@pytest.mark.parametrize("driver", [Sync, Async])
+async def test_a_first_call_outlasts_a_moment_in_which_it_is_refused(driver: Any) -> None:
+    port = free_port()
+    client = driver(f"127.0.0.1:{port}")
+    opened = Timer(0.3, lambda: kept.enter_context(serving(FakeGateway(), port)))
+    with ExitStack() as kept:
+        opened.start()
+        assert (await client.recognize(b"x")).faces
+        opened.join()
     await client.close()
 
 
