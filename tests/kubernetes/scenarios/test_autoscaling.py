@@ -8,13 +8,15 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from deploy.capacity.autoscaler import parse
 from deploy.capacity.quantity import quantity
 from tests.deploy.manifests import Json
 from tests.kubernetes.metrics_api import METRIC
 from tests.kubernetes.scenarios.callers import NAMESPACE, calling
 from tests.kubernetes.scenarios.cluster import Cluster, autoscaler, has_image
-from tests.kubernetes.scenarios.conftest import Scenario
+from tests.kubernetes.scenarios.conftest import OUT, Scenario
 from tests.kubernetes.scenarios.prometheus import IMAGE, measuring
+from tests.kubernetes.scenarios.replay import apart, draw, replayed, watching
 from tests.processes import until
 
 pytestmark = pytest.mark.core
@@ -59,19 +61,24 @@ def test_up_and_down_with_the_queue(installed: Cluster, scenario: Scenario) -> N
         installed.settled()
         kubectl.apply([patient()])
         try:
-            run.event("a crowd comes")
-            with calling(installed.in_namespace(NAMESPACE), "crowd", *CROWD, node=installed.steady) as crowd:
-                if not grown(installed, replicas, seconds=240):
-                    run.fact("the metric stayed below its target: this crowd is none for these nodes")
-                    pytest.skip("the crowd's calls never waited for the detector on these nodes")
-                run.event(f"{replicas()} pods")
-                installed.settled()
-                most = replicas()
-            run.outcome.calls.extend(crowd.calls)
-            run.event("it leaves")
-            until(lambda: replicas() == 2, seconds=300, what="two pods again", pause=1)
-            run.event("2 pods")
+            with watching(kubectl, SCALED) as saw:
+                run.event("a crowd comes")
+                with calling(installed.in_namespace(NAMESPACE), "crowd", *CROWD, node=installed.steady) as crowd:
+                    if not grown(installed, replicas, seconds=240):
+                        run.fact("the metric stayed below its target: this crowd is none for these nodes")
+                        pytest.skip("the crowd's calls never waited for the detector on these nodes")
+                    run.event(f"{replicas()} pods")
+                    installed.settled()
+                    most = replicas()
+                run.outcome.calls.extend(crowd.calls)
+                run.event("it leaves")
+                until(lambda: replicas() == 2, seconds=300, what="two pods again", pause=1)
+                run.event("2 pods")
             run.fact(f"{SCALED}: 2 pods, {most} with {len(crowd.calls)} calls of the crowd, 2 afterwards")
+            scaler = parse(patient())
+            wanted = replayed(saw, scaler)
+            run.fact(f"the simulator's autoscaler differs by {apart(saw, wanted)} pods at most, beyond 30 s")
+            draw(saw, wanted, scaler, OUT / "autoscaling.svg")
         finally:
             kubectl("delete", "horizontalpodautoscaler", SCALED)
             run.fact(status(installed))
