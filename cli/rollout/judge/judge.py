@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 from cli.rollout.judge.decide import Action, Decision, Known, Rules, decide
@@ -88,12 +88,12 @@ class Judge:
         """Looks once, and does what is to be done; what fails is logged and tried again with the next look."""
         now = self._clock()
         readings = self._source.read()
-        self._window.add(now, readings)
+        newest = self._window.add(now, readings)
         for attempt in range(_TRIES):
             try:
                 before = self._place.read()
                 if not attempt:
-                    self._count(before.state, now)
+                    self._count(before.state, newest)
                 return self._turn(before, readings, now)
             except ConflictError as error:
                 log.info("somebody else was faster, looking again: %s", error)
@@ -118,12 +118,11 @@ class Judge:
         self._tell(decision, known)
         return decision.action
 
-    def _count(self, state: State, now: float) -> None:
-        newest = self._window.since(now - 1e-9).get(self._rules.canary)
+    def _count(self, state: State, newest: Mapping[str, Counts]) -> None:
         if self._asked.since != state.since:
             self._asked = _Asked(state.since)
-        elif newest is not None:
-            self._asked.images += newest.asked
+        elif self._rules.canary in newest:
+            self._asked.images += newest[self._rules.canary].asked
 
     def _known(self, before: Snapshot, readings: Readings, now: float) -> Known:
         lately = self._window.since(max(before.state.since, now - WINDOW_SECONDS))

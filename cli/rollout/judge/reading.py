@@ -120,8 +120,8 @@ class Window:
         self._last: dict[str, tuple[float, Reading]] = {}
         self._steps: deque[tuple[float, dict[str, Counts]]] = deque()
 
-    def add(self, now: float, readings: Readings) -> None:
-        """Takes in what was read at `now`, seconds."""
+    def add(self, now: float, readings: Readings) -> dict[str, Counts]:
+        """Takes in what was read at `now`, seconds; returns, by variant, what was counted since the last time."""
         step: dict[str, Counts] = {}
         for process, reading in readings.by_process.items():
             _, before = self._last.get(process, (now, None))
@@ -135,6 +135,7 @@ class Window:
         while self._steps and self._steps[0][0] < now - self._seconds:
             self._steps.popleft()
         self._last = {process: seen for process, seen in self._last.items() if seen[0] >= now - self._seconds}
+        return step
 
     def since(self, time: float) -> dict[str, Counts]:
         """By variant, what was counted after `time` and within the window."""
