@@ -7,8 +7,10 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 
+from benchmarks.autoscaling.cluster import Conditions
 from benchmarks.autoscaling.controller import Controller, Readings
 from deploy.capacity.autoscaler import Autoscaler
 from deploy.capacity.quantity import quantity
@@ -17,6 +19,9 @@ from tests.kubernetes.kubectl import Kubectl
 
 SYNC = 5.0
 """Seconds between two looks: the sync period of the clusters that FERRY_CLUSTER starts, which a real one has 15 of."""
+
+START = Conditions().start_seconds
+"""Seconds for which nothing is known of a new pod, as the simulator takes them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +60,9 @@ def watching(kubectl: Kubectl, name: str) -> Iterator[list[Seen]]:
     over = threading.Event()
 
     def look() -> None:
-        while not over.wait(SYNC):
+        ended = False
+        while not ended:
+            ended = over.wait(SYNC)
             if kubectl.succeeds("get", "horizontalpodautoscaler", name):
                 said = seen(kubectl.get("horizontalpodautoscaler", name))
                 if said is not None and said.replicas:
@@ -74,20 +81,22 @@ def replayed(saw: Sequence[Seen], scaler: Autoscaler) -> list[int]:
     """The replicas that the simulator's controller wants after each look, beginning with those that there were."""
     if not saw:
         return []
-    controller, current, wanted = Controller(scaler), saw[0].replicas, []
+    controller, born, wanted = Controller(scaler), [-inf] * saw[0].replicas, list[int]()
     for look in saw:
+        young = sum(look.at - start < START for start in born)
         readings = [
-            Readings((value / target,) * current) if value is not None else Readings((), missing=current)
+            Readings((), len(born)) if value is None else Readings((value / target,) * (len(born) - young), young)
             for value, target in ((look.in_flight, scaler.in_flight), (look.cpu, scaler.cpu))
             if target is not None
         ]
-        current = controller.sync(look.at, current, readings)
+        current = controller.sync(look.at, len(born), readings)
+        born = [*born, *[look.at] * (current - len(born))][:current]
         wanted.append(current)
     return wanted
 
 
-def apart(saw: Sequence[Seen], wanted: Sequence[int], seconds: float = 30) -> int:
-    """By how many pods the two differ at most where each may be so many seconds late."""
+def apart(saw: Sequence[Seen], wanted: Sequence[int], seconds: float) -> int:
+    """By how many pods the two differ at most where the simulator's may be so many seconds early or late."""
     pairs = [(look.at, n) for look, n in zip(saw, wanted, strict=True)]
     return max(
         (min(abs(look.replicas - n) for at, n in pairs if abs(at - look.at) <= seconds) for look in saw), default=0

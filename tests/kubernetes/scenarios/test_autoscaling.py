@@ -77,8 +77,9 @@ def test_up_and_down_with_the_queue(installed: Cluster, scenario: Scenario) -> N
             run.fact(f"{SCALED}: 2 pods, {most} with {len(crowd.calls)} calls of the crowd, 2 afterwards")
             scaler = parse(patient())
             wanted = replayed(saw, scaler)
-            run.fact(f"the simulator's autoscaler differs by {apart(saw, wanted)} pods at most, beyond 30 s")
-            draw(saw, wanted, scaler, OUT / "autoscaling.svg")
+            now, soon = (apart(saw, wanted, seconds) for seconds in (0, 30))
+            run.fact(f"the simulator's autoscaler differs by {now} pods at most, by {soon} where it has 30 s")
+            draw(saw, wanted, scaler, OUT / "autoscaling.png")
         finally:
             kubectl("delete", "horizontalpodautoscaler", SCALED)
             run.fact(status(installed))

@@ -31,9 +31,14 @@ def test_the_simulator_goes_up_and_down_with_what_was_seen(tmp_path: Path) -> No
     assert wanted[2] == 2
     assert max(wanted) == 4
     assert wanted[-1] == 2
-    assert apart(saw, wanted) <= 1
+    assert apart(saw, wanted, 0) <= 1
     pytest.importorskip("matplotlib")
-    assert draw(saw, wanted, SCALER, tmp_path / "both.svg")
+    assert draw(saw, wanted, SCALER, tmp_path / "both.png")
+
+
+def test_a_pod_that_starts_asks_for_no_other_one() -> None:
+    saw = [Seen(4.0 * i, 3, 2.4, 0.5) for i in range(2)]
+    assert replayed([Seen(-5.0, 2, 2.4, 0.5), *saw], SCALER) == [3, 3, 3]
 
 
 def test_what_is_not_known_changes_nothing() -> None:
