@@ -19,7 +19,7 @@ ROWS = (
     ("cross_entropy", "cross entropy"),
     ("distribution_ece", "ECE, crowd's shares"),
 )
-KINDS = (("by_size", "face"), ("by_light", "light"))
+KINDS = (("by_size", "face"), ("by_light", "light"), ("by_turn", "head"))
 
 
 def print_reports(reports: list[dict[str, Any]]) -> None:
@@ -40,8 +40,11 @@ def print_reports(reports: list[dict[str, Any]]) -> None:
         if "recall" in report:
             answers.print(
                 f"{report['model']} {report['version']}: recall {report['recall']:.3f}, "
-                f"precision {report['precision']:.3f} at IoU {report['iou']} on {report['n_faces']} faces"
+                f"precision {report['precision']:.3f}, average precision {report['average_precision']:.3f} "
+                f"at IoU {report['iou']} on {report['n_faces']} faces"
             )
+            sizes = ", ".join(f"{_share(recall)} {group}" for group, recall in report["recall_by_size"].items())
+            answers.print(f"recall by size of face: {sizes}")
     for about in [report["data"] for report in reports if "data" in report][:1]:
         answers.print(f"{about['split']}: {about['pictures']} pictures, digest {about['digest'][:16]}")
         for sentence in about["left_out"]:

@@ -15,6 +15,7 @@ from modelkit.data.corrections import corrected
 from modelkit.data.expressions import ExpressionSet
 from modelkit.data.framing import box_of_crop
 from modelkit.data.photos import Photo, read_photos
+from modelkit.judging.figures import by_size
 from modelkit.judging.metrics import expression_metrics
 from services.detector.engine import DetectedFace, find_faces, prepare_images
 from services.detector.letterbox import PAD_VALUE
@@ -22,11 +23,14 @@ from services.detector.nms import iou
 from serving.expressions import EXPRESSIONS
 from serving.faces import DEFAULT_MAX_FACES
 from serving.models.backends import Backend, load_backend
-from serving.repository.manifest import Manifest
+from serving.repository.manifest import DetectionSpec, Manifest
 
 MATCH_IOU = 0.5
 MIN_FACE = 24.0
 """Ground-truth faces whose longer side is shorter than this (pixels) count neither as found nor as missed."""
+
+LEAST_SCORE = 0.02
+"""Smallest score that an average precision goes down to."""
 
 BATCH = 4
 CELLS = 4
@@ -50,25 +54,37 @@ class Detector:
         return cls(load_backend(directory / manifest.variants["default"], threads=threads), manifest)
 
     def detect(
-        self, images: list[npt.NDArray[np.uint8]], max_faces: int = DEFAULT_MAX_FACES
+        self,
+        images: list[npt.NDArray[np.uint8]],
+        max_faces: int = DEFAULT_MAX_FACES,
+        score_threshold: float | None = None,
     ) -> Iterator[list[DetectedFace]]:
         """Faces of each image (uint8 [H, W, 3], RGB), surest first, each in the frame that it has in serving."""
         for image in images:
             rows, (geometry,) = prepare_images([image], self.manifest)
             (raw,) = self.backend.run(rows)[self.manifest.output.scores]
-            yield find_faces(raw, geometry, self.manifest, max_faces)
+            yield find_faces(raw, geometry, self.manifest, max_faces, score_threshold)
 
 
 @dataclass(frozen=True)
 class Matches:
     """Detections of a set of photos against its ground truth.
 
-    scores: float [D], hits: bool [D], for every detection that counts; n_faces: ground-truth faces that count.
+    Attributes:
+        scores: float [D], of every detection that counts.
+        hits: bool [D], whether it is a face.
+        sizes: float [F], longer side of every ground-truth face that counts, pixels.
+        found_at: float [F], score of the detection that found it; NaN where none did.
     """
 
     scores: npt.NDArray[np.float64]
     hits: npt.NDArray[np.bool_]
-    n_faces: int
+    sizes: npt.NDArray[np.float64]
+    found_at: npt.NDArray[np.float64]
+
+    @property
+    def n_faces(self) -> int:
+        return len(self.sizes)
 
     @property
     def recall(self) -> float:
@@ -77,6 +93,25 @@ class Matches:
     @property
     def precision(self) -> float:
         return float(self.hits.mean()) if len(self.hits) else 0.0
+
+    @property
+    def average_precision(self) -> float:
+        """Area under precision over recall, at every recall the best precision from there on (VOC, all points)."""
+        hits = self.hits[np.argsort(-self.scores, kind="stable")]
+        precision = np.maximum.accumulate((np.cumsum(hits) / np.arange(1, len(hits) + 1))[::-1])[::-1]
+        return float(precision[hits].sum() / max(self.n_faces, 1))
+
+    @property
+    def recall_by_size(self) -> dict[str, float]:
+        """Recall by the groups of `modelkit.judging.figures.by_size` that occur."""
+        found = np.isfinite(self.found_at)
+        return {name: float(found[mask].mean()) for name, mask in by_size(self.sizes.astype(np.float32)).items()}
+
+    def at_least(self, score: float) -> Matches:
+        """What is left where detections below a score are not made: a surer one never depends on them."""
+        sure = self.scores >= score
+        found_at = np.where(self.found_at >= score, self.found_at, np.nan)
+        return Matches(self.scores[sure], self.hits[sure], self.sizes, found_at)
 
 
 def match(
@@ -91,42 +126,53 @@ def match(
         truth: float32 [N, 4], the labelled boxes.
         unclear: float32 [M, 4], places where nobody can say whether there is a face; neither found nor missed.
     """
-    counts = (truth[:, 2:] - truth[:, :2]).max(axis=1, initial=0) >= MIN_FACE
+    sizes = (truth[:, 2:] - truth[:, :2]).max(axis=1, initial=0)
+    counts = sizes >= MIN_FACE
+    sizes = sizes[counts].astype(np.float64)
     if unclear is not None:
         truth = np.concatenate([truth, unclear])
         counts = np.concatenate([counts, np.zeros(len(unclear), bool)])
     free = counts.copy()
-    scores, hits = [], []
+    scores, hits, found_at = [], [], np.full(len(truth), np.nan)
     for face in faces:
         overlaps = iou(face.box, truth)
         candidates = np.where(free, overlaps, 0.0)
         best = int(candidates.argmax()) if len(truth) else -1
         hit = best >= 0 and candidates[best] >= MATCH_IOU
         if hit:
-            free[best] = False
+            free[best], found_at[best] = False, face.score
         elif (overlaps[~counts] >= MATCH_IOU).any():
             continue
         scores.append(face.score)
         hits.append(hit)
-    return Matches(np.array(scores, np.float64), np.array(hits, bool), int(counts.sum()))
+    return Matches(np.array(scores, np.float64), np.array(hits, bool), sizes, found_at[counts])
 
 
-def match_photos(detector: Detector, parquet: Path) -> Matches:
+def match_photos(detector: Detector, parquet: Path, score_threshold: float | None = None) -> Matches:
     """Runs the detector over a Parquet file of photos and matches everything it finds, labels corrected."""
-    return match_all(detector, corrected(read_photos([parquet])))
+    return match_all(detector, corrected(read_photos([parquet])), score_threshold)
 
 
-def match_all(detector: Detector, photos: Sequence[Photo]) -> Matches:
-    """Runs the detector over photos, a few at a time, and matches everything it finds."""
+def match_all(detector: Detector, photos: Sequence[Photo], score_threshold: float | None = None) -> Matches:
+    """Runs the detector over photos, a few at a time, and matches everything it finds.
+
+    Args:
+        detector: a loaded detector.
+        photos: with the boxes that are true.
+        score_threshold: in place of the manifest's.
+    """
     parts = []
     for start in range(0, len(photos), BATCH):
         some = photos[start : start + BATCH]
-        found = detector.detect([np.asarray(photo.image()) for photo in some])
+        images = [np.asarray(photo.image()) for photo in some]
+        found = detector.detect(images, score_threshold=score_threshold)
         parts += [match(faces, photo.boxes, photo.unclear) for faces, photo in zip(found, some, strict=True)]
+    empty = np.empty(0)
     return Matches(
-        np.concatenate([part.scores for part in parts]) if parts else np.empty(0),
-        np.concatenate([part.hits for part in parts]) if parts else np.empty(0, bool),
-        sum(part.n_faces for part in parts),
+        np.concatenate([empty, *(part.scores for part in parts)]),
+        np.concatenate([empty.astype(bool), *(part.hits for part in parts)]),
+        np.concatenate([empty, *(part.sizes for part in parts)]),
+        np.concatenate([empty, *(part.found_at for part in parts)]),
     )
 
 
@@ -143,17 +189,22 @@ def evaluate_detector(
         threads: of the model's runtime.
 
     Returns:
-        model, version; with photos n (photos), n_faces, recall, precision, iou, min_face; with crops accuracy,
+        model, version; with photos n (photos), n_faces, recall, precision, average_precision (over all scores from
+        `LEAST_SCORE`), recall_by_size, iou, min_face; with crops accuracy,
         macro_f1, ece, per_class (recall by expression), n_crops and found (share of crops with a face).
     """
     detector = Detector.load(model_dir, threads)
     report: dict[str, Any] = {"model": detector.manifest.name, "version": detector.manifest.version}
     if faces_parquet is not None:
-        matches = match_photos(detector, faces_parquet)
+        spec = detector.manifest.detection or DetectionSpec()
+        everything = match_photos(detector, faces_parquet, min(LEAST_SCORE, spec.score_threshold))
+        matches = everything.at_least(spec.score_threshold)
         report |= {
             "n": len(read_photos([faces_parquet])),
             "recall": matches.recall,
             "precision": matches.precision,
+            "average_precision": everything.average_precision,
+            "recall_by_size": matches.recall_by_size,
             "iou": MATCH_IOU,
             "min_face": MIN_FACE,
             "n_faces": matches.n_faces,

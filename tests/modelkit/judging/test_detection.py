@@ -48,3 +48,19 @@ def test_what_may_be_a_face_is_neither_hit_nor_miss_nor_false_alarm() -> None:
     unclear = np.array([[200, 200, 240, 240]], np.float32)
     found = match(faces([0, 0, 30, 38], [200, 200, 240, 240]), TRUTH, unclear)
     assert (found.n_faces, found.recall, found.precision) == (1, 1.0, 1.0)
+
+
+def test_a_threshold_takes_detections_away_and_leaves_the_faces() -> None:
+    truth = np.array([[0, 0, 30, 40], [50, 50, 150, 150]], np.float32)
+    found = match(faces([0, 0, 30, 38], [200, 200, 240, 240], [50, 50, 150, 140]), truth)
+    sure = found.at_least(0.75)
+    assert (found.recall, found.precision) == (1, pytest.approx(2 / 3))
+    assert (sure.recall, sure.precision, sure.n_faces) == (0.5, 0.5, 2)
+    assert sure.recall_by_size == {"24 to 48 px": 1, "96 px and more": 0}
+
+
+def test_average_precision_is_that_of_every_recall() -> None:
+    truth = np.array([[0, 0, 30, 40], [50, 50, 150, 150], [300, 300, 340, 340]], np.float32)
+    found = match(faces([0, 0, 30, 38], [200, 200, 240, 240], [50, 50, 150, 140]), truth)
+    assert found.average_precision == pytest.approx((1 + 2 / 3) / 3)
+    assert match([], truth).average_precision == 0
