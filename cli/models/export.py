@@ -25,6 +25,16 @@ from cli.models.common import (
 from cli.models.reports import print_reports
 from cli.models_dir import MODELS_DIR
 
+ShareOption = Annotated[
+    float | None,
+    typer.Option(
+        min=0,
+        max=1,
+        help="Where two heads are joined: how much the labels' head counts, or of the log-prior is taken away "
+        "(docs/models.md); chosen on held-back pictures by default.",
+    ),
+]
+
 
 def export(
     name: NameArgument,
@@ -38,6 +48,8 @@ def export(
     learning_rate: RateOption = None,
     seed: SeedOption = None,
     allow_unfinished: Annotated[bool, typer.Option(help="Export the last checkpoint of an unfinished run.")] = False,
+    label_share: ShareOption = None,
+    prior_share: ShareOption = None,
     models_dir: ModelsOption = MODELS_DIR,
 ) -> None:
     """Write the trained model as ONNX, compare it with PyTorch on pictures, and calibrate it; settings as in `train`.
@@ -60,7 +72,7 @@ def export(
 
         changes = {"epochs": epochs, "learning_rate": learning_rate, "seed": seed, "device": "cpu"}
         run = classifier_run(name, data, work_dir, models_dir, refine=refine, base=base, init=init, **changes)
-        record = export_run(run, allow_unfinished)
+        record = export_run(run, allow_unfinished, label_share=label_share, prior_share=prior_share)
         typer.echo(f"{run.folder / 'model.onnx'}: temperature {record['temperature']:.3f}")
         typer.echo(str(Parity(**record["parity"])))
     print_reports([{"model": name, "version": "held back", "n": record["data"]["held_back"], **record["held_back"]}])

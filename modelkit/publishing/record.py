@@ -8,14 +8,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
 from modelkit.data.selection import Selection
+from modelkit.judging.drawing import figure_of
 from modelkit.training.heads import Point
 from modelkit.training.recipes import Recipe
 from modelkit.training.trainer import Epoch
-from serving.expressions import EXPRESSIONS
 
 
 def training_record(
@@ -36,7 +33,7 @@ def training_record(
 
 def draw_curves(history: Sequence[Epoch], path: Path) -> None:
     """Loss and accuracy by epoch, as a small PNG."""
-    figure, (left, right) = _figure(2)
+    figure, (left, right) = figure_of(2)
     epochs = [epoch.epoch for epoch in history]
     left.plot(epochs, [epoch.train_loss for epoch in history], label="training (augmented, margin)")
     left.plot(epochs, [epoch.validation_loss for epoch in history], label="held back")
@@ -50,24 +47,9 @@ def draw_curves(history: Sequence[Epoch], path: Path) -> None:
     figure.savefig(path)
 
 
-def draw_confusion(counts: npt.NDArray[np.int64], title: str, path: Path) -> None:
-    """A confusion matrix (int64 [7, >= 7]: true by row, predicted by column) as a small PNG, in shares of each row."""
-    figure, (axes,) = _figure(1)
-    square = counts[:, : len(EXPRESSIONS)]
-    shares = square / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    names = [expression.value for expression in EXPRESSIONS]
-    axes.set(xlabel="predicted", ylabel="labelled", title=title)
-    axes.set_xticks(range(len(names)), names, rotation=45, ha="right", fontsize=7)
-    axes.set_yticks(range(len(names)), names, fontsize=7)
-    for (i, j), share in np.ndenumerate(shares):
-        axes.text(j, i, f"{share:.2f}", ha="center", va="center", fontsize=7, color="white" if share > 0.6 else "black")
-    figure.savefig(path)
-
-
 def draw_frontier(points: Sequence[Point], chosen: Point, path: Path) -> None:
     """What each way of joining two heads gives on held-back pictures, and the one that is served, as a small PNG."""
-    figure, (left, right) = _figure(2)
+    figure, (left, right) = figure_of(2)
     for axes, name, of in (
         (left, "mean recall of the seven, crowd", lambda point: point.crowd_mean_recall),
         (right, "accuracy, label", lambda point: point.label_accuracy),
@@ -82,10 +64,3 @@ def draw_frontier(points: Sequence[Point], chosen: Point, path: Path) -> None:
         axes.legend(fontsize=7)
         axes.grid(alpha=0.3)
     figure.savefig(path)
-
-
-def _figure(columns: int) -> tuple[Any, Any]:
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(4.2 * columns, 3.6), dpi=80, layout="constrained")
-    return figure, [figure.add_subplot(1, columns, i + 1) for i in range(columns)]

@@ -18,6 +18,7 @@ from modelkit.data.photos import read_photos
 from modelkit.data.selection import Selection, select
 from modelkit.data.tables import write_table
 from modelkit.data.votes import crowd_majority, crowd_shares, read_votes, votes_for
+from modelkit.judging.drawing import draw_confusion
 from modelkit.judging.evaluate import Request, evaluate
 from modelkit.judging.metrics import confusion_matrix, expression_metrics, fit_temperature
 from modelkit.judging.opinions import classify
@@ -26,8 +27,8 @@ from modelkit.publishing.export import export
 from modelkit.publishing.golden import golden_crops
 from modelkit.publishing.parity import check_classifier
 from modelkit.publishing.publish import PublishError, publish
-from modelkit.publishing.record import draw_confusion, draw_curves, draw_frontier, training_record
-from modelkit.training.heads import Joined, frontier
+from modelkit.publishing.record import draw_curves, draw_frontier, training_record
+from modelkit.training.heads import Joined, best, frontier
 from modelkit.training.manifests import LOGITS, classifier_manifest, input_spec
 from modelkit.training.photographed import photographed
 from modelkit.training.recipes import RECIPES, Recipe
@@ -215,11 +216,23 @@ def describe(model: StoredModel) -> str:
     return f"{model.manifest.name} {model.manifest.version} ({model.manifest.digest[:12]})"
 
 
-def export_run(run: Run, allow_unfinished: bool = False) -> dict[str, Any]:
+def export_run(
+    run: Run,
+    allow_unfinished: bool = False,
+    *,
+    label_share: float | None = None,
+    prior_share: float | None = None,
+) -> dict[str, Any]:
     """Writes `model.onnx` and `record.json` into the run's folder; the temperature is fitted on held-back data.
 
+    Args:
+        run: a training run.
+        allow_unfinished: export the last checkpoint of a run that has not ended.
+        label_share, prior_share: how two heads are joined, see `modelkit.training.heads`; what is left open is chosen
+            on held-back pictures.
+
     Raises:
-        PublishError: training is not finished.
+        PublishError: training is not finished, or the network has no two heads to be joined, or not in these shares.
         ExportError: the file does not answer the held-back pictures as the network does.
     """
     selection = run.selection()
@@ -240,10 +253,15 @@ def export_run(run: Run, allow_unfinished: bool = False) -> dict[str, Any]:
         judged = wanted >= 0
         prior = crowd_shares(selection.train.votes).mean(axis=0)
         points = list(frontier(answer(network, crops, run.recipe), wanted, held_back.labels, prior))
-        chosen = max(points, key=lambda point: point.worth)
+        try:
+            chosen = best(points, label_share, prior_share)
+        except ValueError as error:
+            raise PublishError(str(error)) from error
         network = Joined(network, chosen.joint)
         joining = {"joint": chosen.joint.as_record(), "frontier": [point.as_record() for point in points]}
         draw_frontier(points, chosen, run.folder / FRONTIER_FILE)
+    elif label_share is not None or prior_share is not None:
+        raise PublishError(f"{run.recipe.name} has no two heads that votes and labels taught; there is nothing to join")
     (run.folder / RECORD_FILE).unlink(missing_ok=True)  # of an earlier export, which this file is not
     embedding = export(network, path, run.recipe.input_size, least_half=run.recipe.least_half)
     parity = check_classifier(network.float().cpu().eval(), path, input_spec(run.recipe), list(crops))
@@ -339,5 +357,7 @@ def _kept(figures: dict[str, Any]) -> dict[str, Any]:
     kept = {key: figures[key] for key in ("n", "accuracy", "macro_f1", "mean_recall", "ece", "per_class")}
     for key in ("crowd", "copy_free"):
         if key in figures:
-            kept[key] = {k: v for k, v in figures[key].items() if k not in {"by_size", "by_light"}}
+            kept[key] = {
+                k: v for k, v in figures[key].items() if k not in {"by_size", "by_light", "by_turn", "confusion"}
+            }
     return kept

@@ -7,7 +7,7 @@ be answered too (Menon et al., "Long-tail learning via logit adjustment", ICLR 2
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -113,3 +113,24 @@ def frontier(
             recalls = [recall for recall in crowd["per_class"].values() if recall is not None]
             right = float((answers.argmax(axis=1) == labels).mean())
             yield Point(joint, crowd["accuracy"], float(np.mean(recalls)), right)
+
+
+def best(points: Sequence[Point], label_share: float | None = None, prior_share: float | None = None) -> Point:
+    """The point of most worth, of those with the given shares; None leaves a share open.
+
+    Raises:
+        ValueError: a share is not on the grid; the message lists what is.
+    """
+    for name, wanted, grid in (
+        ("label share", label_share, LABEL_SHARES),
+        ("prior share", prior_share, PRIOR_SHARES),
+    ):
+        if wanted is not None and not any(np.isclose(wanted, share) for share in grid):
+            raise ValueError(f"{name} {wanted:g} is not one of {', '.join(f'{share:g}' for share in grid)}")
+    fits = [
+        point
+        for point in points
+        if (label_share is None or np.isclose(point.joint.label_share, label_share))
+        and (prior_share is None or np.isclose(point.joint.prior_share, prior_share))
+    ]
+    return max(fits, key=lambda point: point.worth)

@@ -129,6 +129,14 @@ def test_votes_and_labels_are_learnt_by_two_heads_that_answer_as_one(
     assert chosen["crowd_accuracy"] + chosen["crowd_mean_recall"] == best
     assert record["held_back"]["accuracy"] == pytest.approx(chosen["crowd_accuracy"], abs=1e-3)
     assert record["evaluation"]["public_test"]["accuracy"] > 0.5
+    assert "is not one of 0, 0.05" in ferry_models("export", "arcface", "--label-share", "0.33", fails=True)
+    ferry_models("export", "arcface", "--label-share", "0.4")
+    chosen = json.loads((tmp_path / "work" / "arcface" / "record.json").read_text())
+    least = [point for point in chosen["frontier"] if point["label_share"] == 0.4]
+    assert chosen["joint"]["label_share"] == 0.4
+    assert chosen["held_back"]["accuracy"] == pytest.approx(
+        max(least, key=lambda point: point["crowd_accuracy"] + point["crowd_mean_recall"])["crowd_accuracy"], abs=1e-3
+    )
     ferry_models("train", "arcface", "--refine", "--epochs", "1")  # both heads are in the published file
     monkeypatch.setitem(RECIPES, "pupil", TINY.with_changes(name="pupil", heads=2, gate=0.0, epochs=1))
     ferry_models("train", "pupil", "--teacher-run", "arcface")  # each head learns from the teacher's own
