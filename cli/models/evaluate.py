@@ -51,6 +51,16 @@ def evaluate(
         ),
     ] = False,
     tta: Annotated[bool, typer.Option("--tta", help="Average the classifiers over several views.")] = False,
+    yunet: Annotated[
+        Path | None,
+        typer.Option(
+            dir_okay=False, help="YuNet's ONNX file: its landmarks tell heads apart by how far they are turned."
+        ),
+    ] = None,
+    pictures: Annotated[
+        Path | None,
+        typer.Option(file_okay=False, help="Draw there what each model takes for what: confusion-NAME.png."),
+    ] = None,
     models_dir: ModelsOption = MODELS_DIR,
     work_dir: WorkOption = WORK_DIR,
     threads: ThreadsOption = 1,
@@ -76,8 +86,13 @@ def evaluate(
             tta=tta,
             threads=threads,
             cache=work_dir,
+            yunet=yunet,
         )
         reports = run_evaluation(request)
+        if pictures is not None:
+            from modelkit.judging.drawing import draw_confusions
+
+            draw_confusions(reports, pictures)
     if as_json:
         print_json(reports)
     else:

@@ -19,6 +19,7 @@ from modelkit.judging.figures import Labels, Truth
 from modelkit.judging.opinions import classifies, judge_pictures, vote, vote_weights
 from modelkit.judging.pictures import Pictures, spread
 from modelkit.judging.sources import read_pictures
+from modelkit.judging.turned import turns
 from modelkit.judging.whole import Whole, has_faces, read_whole
 from services.ensembler.recipe import DEFAULT_RECIPE, Recipe, read_recipe
 from serving.repository.repository import ModelRepository, StoredModel
@@ -43,6 +44,8 @@ class Request:
         tta: average the classifiers over `services.classifier.views.VIEWS`.
         threads: of the models' runtime.
         cache: folder for what is found once, such as near-duplicates.
+        yunet: its ONNX file, by whose landmarks pictures are told apart by how far the head is turned; None: they are
+            not.
     """
 
     models_dir: Path
@@ -55,6 +58,7 @@ class Request:
     tta: bool = False
     threads: int = 1
     cache: Path = Path("~/.cache/ferry/training")
+    yunet: Path | None = None
 
 
 def evaluate(request: Request) -> list[dict[str, Any]]:
@@ -147,7 +151,8 @@ def _exam(request: Request, repository: ModelRepository, recipe: Recipe, *, need
         if request.whole or has_faces(request.data):
             seeker = Detector.load(repository.find(recipe.detector.name).directory, request.threads)
             whole = read_whole(request.data, request.split, seeker, recipe, request.limit)
-            return _Exam(Truth.of(whole.pictures, request.labels), request.split, whole)
+            truth = Truth.of(whole.pictures, request.labels, None, _turned(request, whole.pictures))
+            return _Exam(truth, request.split, whole)
         if request.split == HELD_BACK:
             pictures = held_back(request.data, cache, request.limit)
         else:
@@ -157,7 +162,15 @@ def _exam(request: Request, repository: ModelRepository, recipe: Recipe, *, need
             raise
         return None
     free = copy_free(pictures, request.data, cache) if request.split not in {HELD_BACK, LEARNT} else None
-    return _Exam(Truth.of(pictures, request.labels, free), request.split, None)
+    return _Exam(Truth.of(pictures, request.labels, free, _turned(request, pictures)), request.split, None)
+
+
+def _turned(request: Request, pictures: Pictures) -> npt.NDArray[np.float32] | None:
+    if request.yunet is None:
+        return None
+    if not request.yunet.is_file():
+        raise DataError(f"{request.yunet} is not a file; --yunet wants the ONNX file of that detector")
+    return turns(pictures.crops, request.yunet, request.threads)
 
 
 def held_back(data: Path, cache: Path, limit: int | None = None) -> Pictures:

@@ -12,8 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from modelkit.data.votes import crowd_distribution, crowd_majority, share_of
-from modelkit.judging.metrics import cross_entropy, distribution_error, expression_metrics
+from modelkit.judging.metrics import confusion_matrix, cross_entropy, distribution_error, expression_metrics
 from modelkit.judging.pictures import Pictures
+from modelkit.judging.turned import by_turn
 from serving.expressions import EXPRESSIONS
 
 Mask = npt.NDArray[np.bool_]
@@ -55,13 +56,20 @@ class Truth:
     groups: Mapping[tuple[str, ...], Mask]
 
     @classmethod
-    def of(cls, pictures: Pictures, labels: Labels = Labels.BOTH, free: Mask | None = None) -> Truth:
+    def of(
+        cls,
+        pictures: Pictures,
+        labels: Labels = Labels.BOTH,
+        free: Mask | None = None,
+        turned: npt.NDArray[np.float32] | None = None,
+    ) -> Truth:
         """With the groups that can be told apart.
 
         Args:
             pictures: N of them.
             labels: `BOTH` leaves out whom nobody asked.
             free: bool [N], pictures without a near-duplicate in train; None: not known.
+            turned: float32 [N], see `modelkit.judging.turned.turns`; None: not measured.
 
         Raises:
             ValueError: the crowd is asked for, and nobody voted; or no picture has a majority.
@@ -79,6 +87,8 @@ class Truth:
             groups["copy_free",] = free
         groups |= {("by_size", name): mask for name, mask in by_size(pictures.sizes).items()}
         groups |= {("by_light", name): mask for name, mask in by_light(pictures.grey(48)).items()}
+        if turned is not None:
+            groups |= {("by_turn", name): mask for name, mask in by_turn(turned).items()}
         return cls(pictures, labels, groups)
 
     def figures(self, answers: npt.NDArray[np.float32]) -> dict[str, Any]:
@@ -86,9 +96,10 @@ class Truth:
 
         Returns:
             Against the label: `n`, `accuracy`, `macro_f1`, `mean_recall`, `ece`, `per_class`, and the same under
-            `copy_free`; `by_size` and `by_light` hold `n`, `accuracy` and `mean_recall` by group. Against the crowd the
-            same under `crowd`, with `cross_entropy` (nats) and `distribution_ece` besides; where the crowd alone is
-            asked, these stand in the label's place too.
+            `copy_free`; `by_size`, `by_light` and `by_turn` hold `n`, `accuracy` and `mean_recall` by group, and
+            `confusion` counts: 7 rows of what is true, 8 columns of what is answered, the last no answer. Against the
+            crowd the same under `crowd`, with `cross_entropy` (nats) and `distribution_ece` besides; where the crowd
+            alone is asked, these stand in the label's place too.
         """
         found: dict[str, Any] = {}
         if self.labels is not Labels.CROWD:
@@ -140,6 +151,7 @@ class Truth:
     ) -> dict[str, Any]:
         known = labels >= 0
         found = _figures(answers, labels, wanted, known)
+        found["confusion"] = confusion_matrix(answers[known], labels[known]).tolist()
         for (name, *more), mask in self.groups.items():
             rows = mask & known
             if not rows.any():

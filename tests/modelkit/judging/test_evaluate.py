@@ -89,6 +89,22 @@ def test_the_table_shows_the_human_figure_beside_the_models(ferry: Evaluate, vot
         assert words in text
 
 
+def test_what_is_taken_for_what_is_drawn_and_counted(ferry: Evaluate, voted: Path, tmp_path: Path) -> None:
+    ferry(voted, "--pictures", str(tmp_path / "drawn"))
+    names = ("arcface", "detector", "efficientnet", "ensemble")
+    drawn = {path.name: path.stat().st_size for path in (tmp_path / "drawn").iterdir()}
+    assert sorted(drawn) == [f"confusion-{name}.png" for name in names]
+    assert min(drawn.values()) > 1000
+    for report in ferry(voted, "--json"):
+        counts = report["crowd"]["confusion"]
+        assert sum(map(sum, counts)) == report["crowd"]["n"]
+        assert sum(counts[i][i] for i in range(7)) == pytest.approx(report["crowd"]["accuracy"] * report["crowd"]["n"])
+
+
+def test_the_file_of_landmarks_has_to_be_there(ferry: Evaluate, voted: Path, tmp_path: Path) -> None:
+    assert "none.onnx is not a file" in ferry(voted, "--yunet", str(tmp_path / "none.onnx"), fails=True)
+
+
 def test_one_set_of_labels_may_be_asked_for(ferry: Evaluate, voted: Path) -> None:
     (crowd,) = ferry(voted, "arcface", "--labels", "crowd", "--json")
     (own,) = ferry(voted, "arcface", "--labels", "fer2013", "--json")
