@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 import trustme
 
-from tests.deploy.manifests import Json, ferry, name, of_kind
+from tests.deploy.manifests import Json, name, of_kind
 from tests.kubernetes.scenarios import callers, fetch_pod, trace_pod
 from tests.kubernetes.scenarios.callers import calling, pod
 from tests.kubernetes.scenarios.cluster import Cluster, has_image, trial
@@ -234,11 +234,10 @@ def test_models_that_are_fetched(installed: Cluster, request: pytest.FixtureRequ
     title = "component models-fetch; wrong digest, half a file, server gone"
     with (
         judged(request.config, title) as run,
-        arranged(installed, "models-fetch", change=from_here("models.tar", digest)) as objects,
+        arranged(installed, "models-fetch", change=from_here("models.tar", digest)),
         calling(outside, "fetched", node=installed.steady) as made,
     ):
         run.outcome.calls = made.calls
-        (detector,) = (item for item in ferry(objects) if name(item) == "detector")
         for what, file, wanted in (
             ("wrong digest", "models.tar", "0" * 64),
             ("half a file", "half.tar", digest),
@@ -252,7 +251,7 @@ def test_models_that_are_fetched(installed: Cluster, request: pytest.FixtureRequ
             installed.kubectl("set", "env", "deployment/detector", "--containers=fetch", *env)
             until(lambda: "fetch ended with" in why(), seconds=120, what=f"{what}: a refusal", pause=1)
             run.fact(f"{what}: {reason(why())}")
-            installed.kubectl.apply([detector])
+            installed.kubectl("rollout", "undo", "deployment/detector")
             installed.settled()
         assert not run.outcome.failures, run.outcome.said()
     outside("delete", "service", "models")
