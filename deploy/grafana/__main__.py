@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from deploy.grafana.cache import CACHE_DASHBOARD
+from deploy.grafana.jobs import JOBS
 from deploy.grafana.models import MODELS
 from deploy.grafana.overview import OVERVIEW
 from deploy.grafana.panels import Dashboard, dashboard_json
@@ -15,7 +16,7 @@ from deploy.grafana.slo import SLO
 from deploy.grafana.variants import VARIANTS
 
 FOLDER = Path(__file__).parent
-DASHBOARDS = (OVERVIEW, MODELS, CACHE_DASHBOARD, VARIANTS, SLO, RESOURCES)
+DASHBOARDS = (OVERVIEW, MODELS, CACHE_DASHBOARD, JOBS, VARIANTS, SLO, RESOURCES)
 
 
 def render(dashboard: Dashboard) -> str:

@@ -28,7 +28,7 @@ def models_dir() -> Path:
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """Running, healthy, and stopped without having to kill anything."""
     settings = ClusterSettings(
-        port=0, http_port=0, models_dir=MODELS, threads=1, runs=1, log_dir=tmp_path_factory.mktemp("logs")
+        port=0, http_port=0, models_dir=MODELS, threads=1, runs=1, jobs=True, log_dir=tmp_path_factory.mktemp("logs")
     )
     running = Cluster(settings)
     running.start()
@@ -76,7 +76,7 @@ def wait_until_healthy(cluster: Cluster) -> None:
 def services(cluster: Cluster) -> dict[str, int]:
     """Port by name of every gRPC service of the cluster."""
     found = {endpoint.name: endpoint.address for endpoint in cluster.endpoints}
-    return {name: int(address.rpartition(":")[2]) for name, address in found.items() if name != "valkey"}
+    return {name: int(address.rpartition(":")[2]) for name, address in found.items() if not name.startswith("valkey")}
 
 
 def all_serving(cluster: Cluster) -> bool:

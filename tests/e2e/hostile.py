@@ -201,7 +201,9 @@ CALLS = {
     "a stream whose frames do not rise": Case(
         "gateway", "RecognizeStream", [gateway_pb2.RecognizeStreamRequest()] * 2, Code.INVALID_ARGUMENT, "frame_id"
     ),
-    "a job": Case("gateway", "SubmitJob", gateway_pb2.SubmitJobRequest(), Code.UNIMPLEMENTED),
+    "a job without an image": Case(
+        "gateway", "SubmitJob", gateway_pb2.SubmitJobRequest(), Code.INVALID_ARGUMENT, "image"
+    ),
     "huge metadata": plain((("x-noise", "n" * 100_000),), Code.RESOURCE_EXHAUSTED),
     "a thousand metadata keys": plain(tuple((f"x-{i}", "n" * 20) for i in range(1000)), Code.RESOURCE_EXHAUSTED),
     "an odd request id": plain((("x-request-id", "../../etc/passwd"),), Code.OK),

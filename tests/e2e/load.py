@@ -9,16 +9,19 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import grpc
+from google.protobuf.duration_pb2 import Duration
 
 from ferry.v1 import gateway_pb2, gateway_pb2_grpc
 
+_KEPT = Duration(seconds=1)
+"""Results of jobs, so that their Redis does not fill up."""
 _PAUSE_SECONDS = 0.05
 """Between two rounds: what is looked at needs some of the CPUs too."""
 
 
 @contextmanager
 def every_kind_of_load(stub: gateway_pb2_grpc.ExpressionRecognitionStub, photo: bytes) -> Iterator[None]:
-    """New images, known ones, the same one twice at once, batches, images past the cache, and what is no image."""
+    """New images, known ones, the same one twice at once, batches, images past the cache, jobs, what is no image."""
     stop = threading.Event()
 
     def run() -> None:
@@ -37,6 +40,8 @@ def every_kind_of_load(stub: gateway_pb2_grpc.ExpressionRecognitionStub, photo: 
                 requests = [gateway_pb2.RecognizeRequest(image=photo), gateway_pb2.RecognizeRequest(image=new)]
                 for _ in stub.RecognizeBatch(gateway_pb2.RecognizeBatchRequest(requests=requests), timeout=60):
                     pass
+                later = gateway_pb2.RecognizeRequest(image=photo)
+                stub.SubmitJob(gateway_pb2.SubmitJobRequest(request=later, time_to_live=_KEPT), timeout=60)
                 stop.wait(_PAUSE_SECONDS)
 
     thread = threading.Thread(target=run, name="load", daemon=True)
