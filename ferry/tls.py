@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import ssl
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,20 +57,13 @@ class Tls:
         """
         before = self.signature()
         pem = Pem(*(None if path is None else path.read_bytes() for _, path in self._files()))
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         if self.cert is not None and self.key is not None:
-            if b"-----BEGIN CERTIFICATE-----" not in (pem.cert or b""):
-                raise TlsError(f"tls_cert: {self.cert} holds no certificate")
-            try:
-                # A password would be asked for on the terminal.
-                context.load_cert_chain(self.cert, self.key, password=lambda: "")
-            except (ssl.SSLError, ValueError) as error:
-                raise TlsError(f"tls_key: {self.key} is not the key of {self.cert}: {_reason(error)}") from error
+            _check_pair(self.cert, self.key, pem)
         if self.ca is not None:
-            try:
-                context.load_verify_locations(self.ca)
-            except ssl.SSLError as error:
-                raise TlsError(f"tls_ca: {self.ca} holds no certificates: {_reason(error)}") from error
+            if _CERTIFICATE not in (pem.ca or b""):
+                raise TlsError(f"tls_ca: {self.ca} holds no certificate in PEM")
+            if not _can_be_read(self.ca):
+                raise TlsError(f"tls_ca: {self.ca} is broken: a certificate in it cannot be read")
         if self.signature() != before:
             raise TlsError("tls_cert: the files are being renewed")
         return pem
@@ -107,17 +101,41 @@ class Tls:
         return tuple((field, None if path is None else Path(path)) for field, path in named)
 
 
-_WORDS = {
-    "KEY_VALUES_MISMATCH": "they do not belong together",
-    "NO_START_LINE": "it holds none in PEM",
-    "NO_CERTIFICATE_OR_CRL_FOUND": "it holds none in PEM",
-    "BAD_PASSWORD_READ": "it is encrypted with a password",
-    "BAD_DECRYPT": "it is encrypted with a password",
-    "EE_KEY_TOO_SMALL": "the key is too short for today",
-    "CA_MD_TOO_WEAK": "the signature is too weak for today",
+_CERTIFICATE = b"-----BEGIN CERTIFICATE-----"
+_KEY = re.compile(rb"-----BEGIN ([A-Z]+ )*PRIVATE KEY-----")
+_OF_ANOTHER = {"KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH", "NO_CERTIFICATE_ASSIGNED"}
+_TOO_WEAK = {
+    "EE_KEY_TOO_SMALL": "its key is too short",
+    "CA_KEY_TOO_SMALL": "the key of its authority is too short",
+    "CA_MD_TOO_WEAK": "its signature is too weak",
 }
-"""OpenSSL's reasons, as far as people meet them."""
+"""OpenSSL's reasons. It often gives none, so what is wrong with a file is looked for here."""
 
 
-def _reason(error: Exception) -> str:
-    return _WORDS.get(getattr(error, "reason", None) or "", "it is no PEM file that OpenSSL can read")
+def _check_pair(cert: str | Path, key: str | Path, pem: Pem) -> None:
+    if _CERTIFICATE not in (pem.cert or b""):
+        raise TlsError(f"tls_cert: {cert} holds no certificate in PEM")
+    if not _KEY.search(pem.key or b""):
+        raise TlsError(f"tls_key: {key} holds no private key in PEM")
+    if b"ENCRYPTED" in (pem.key or b""):
+        raise TlsError(f"tls_key: {key} is encrypted with a password; it has to be without one")
+    try:
+        # A password would be asked for on the terminal.
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(cert, key, password=lambda: "")
+    except (ssl.SSLError, ValueError) as error:
+        reason = getattr(error, "reason", None) or ""
+        if reason in _OF_ANOTHER:
+            raise TlsError(f"tls_key: {key} is not the key of {cert}: they do not belong together") from error
+        if reason in _TOO_WEAK:
+            raise TlsError(f"tls_cert: {cert} is not safe enough for today: {_TOO_WEAK[reason]}") from error
+        if not _can_be_read(cert):
+            raise TlsError(f"tls_cert: {cert} is broken: a certificate in it cannot be read") from error
+        raise TlsError(f"tls_key: {key} is broken: the key in it cannot be read") from error
+
+
+def _can_be_read(certificates: str | Path) -> bool:
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(certificates)
+    except ssl.SSLError:
+        return False
+    return True

@@ -14,6 +14,14 @@ from ferry.tls import Tls
 _MOST_SECONDS = 1.0
 _ALERT_SECONDS = 0.2
 """For the first byte after the handshake, by which an HTTP/2 server shows that it took the caller's certificate."""
+_REFUSALS = {
+    9: "it is not valid yet",
+    10: "it has expired",
+    **dict.fromkeys((2, 18, 19, 20, 21), "its authority is not trusted"),
+    62: "it is for another name",
+    64: "it is for another address",
+}
+"""By OpenSSL's codes (X509_V_ERR_...), as far as people meet them."""
 _HOST_AND_PORT = re.compile(r"(?:dns:///)?\[?([^\[\],/]+)\]?:([0-9]+)")
 
 
@@ -71,10 +79,8 @@ def _of_tls(connection: socket.socket, host: str, tls: Tls) -> str | None:
         secure = context.wrap_socket(connection, server_hostname=host)
     except ssl.SSLCertVerificationError as error:
         trusted = "the system trusts" if tls.ca is None else f"{tls.ca} holds"
-        return (
-            f"its certificate is not accepted ({error.verify_message}); it must be for {host}, of an authority that "
-            f"{trusted}"
-        )
+        why = _REFUSALS.get(error.verify_code, "it cannot be verified")
+        return f"its certificate is not accepted: {why}; it must be for {host}, of an authority that {trusted}"
     except ssl.SSLError:
         return "it does not speak TLS; leave certificates (tls, --tls-ca) out"
     with secure:

@@ -6,6 +6,7 @@ import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -63,12 +64,36 @@ def test_one_end_speaks_tls(files: Any) -> None:
 def test_one_end_does_not_trust_the_other(files: Any) -> None:
     own, caller, foreign = files
     with served(credentials(own, mutual=True)) as address:
-        assert "its certificate is not accepted" in refused(address, Tls(ca=foreign.tls.ca))
+        assert "its certificate is not accepted: its authority is not trusted; it must be for 127.0.0.1" in refused(
+            address, Tls(ca=foreign.tls.ca)
+        )
         assert "it asks for a certificate of the caller" in refused(address, Tls(ca=caller.tls.ca))
         stranger = Tls(caller.tls.ca, foreign.tls.cert, foreign.tls.key)
         assert f"it does not accept the certificate in {foreign.tls.cert}" in refused(address, stranger)
         with Client(address, tls=caller.tls, timeout=20) as client:
             client.status()
+
+
+@pytest.mark.parametrize(
+    ("names", "days", "said"),
+    [
+        (("elsewhere.example",), (-1, 1), "it is for another address"),
+        (("127.0.0.1",), (-2, -1), "it has expired"),
+        (("127.0.0.1",), (1, 2), "it is not valid yet"),
+    ],
+)
+def test_a_certificate_that_is_not_accepted_is_told_why_in_plain_words(
+    tmp_path: Path, names: tuple[str, ...], days: tuple[int, int], said: str
+) -> None:
+    authority, now = trustme.CA(), datetime.now(UTC)
+    authority.cert_pem.write_to_path(tmp_path / "ca.crt")
+    first, last = (now + timedelta(days=day) for day in days)
+    issued = authority.issue_cert(*names, not_before=first, not_after=last)
+    key, chain = issued.private_key_pem.bytes(), b"".join(blob.bytes() for blob in issued.cert_chain_pems)
+    with served(grpc.ssl_server_credentials([(key, chain)])) as address:
+        message = refused(address, Tls(ca=tmp_path / "ca.crt"))
+    assert f"its certificate is not accepted: {said}; it must be for 127.0.0.1, of an authority that" in message
+    assert "verify" not in message
 
 
 async def test_the_other_client_says_so_too(files: Any) -> None:

@@ -181,8 +181,8 @@ async def test_probes_need_no_certificate_and_see_health_alone(service: Certific
         ("tls_key", None, "tls_key: .*cannot be read"),
         ("tls_ca", None, "tls_ca: .*cannot be read"),
         ("tls_cert", b"no certificate", "tls_cert: .*holds no certificate"),
-        ("tls_key", b"no key", "tls_key: .*is not the key of"),
-        ("tls_ca", b"no authority", "tls_ca: .*holds no certificates"),
+        ("tls_key", b"no key", "tls_key: .*holds no private key"),
+        ("tls_ca", b"no authority", "tls_ca: .*holds no certificate"),
     ],
 )
 async def test_files_that_do_not_fit_end_the_start_and_are_named(
