@@ -145,7 +145,7 @@ IMAGES = {
     "PNG of no pixels": image(files.png_header(0, 0)),
     "PNG of 2^31 columns": image(files.png_header(0x7FFFFFFF, 1), "megapixels"),
     "zip-bomb PNG of 100 megapixels": image(files.png_bomb(10_000, 10_000), "megapixels"),
-    "zip-bomb PNG text": image(files.png_text_bomb(200 * MB)),
+    "zip-bomb PNG text, which is left out": image(files.png_text_bomb(200 * MB), code=Code.OK),
     "two million GIF comments": image(files.with_gif_comments(9 * MB // 5), "blocks"),
     "two million JPEG segments": image(files.with_jpeg_segments(b"\xff\xe5\0\x02", 9 * MB // 4), "segments"),
     "nine million JPEG fill bytes": image(files.with_jpeg_segments(b"\xff", 9 * MB), "segments"),
