@@ -2,11 +2,13 @@
 
 import asyncio
 import base64
+import socket
 
 import httpx
 import pytest
 
 from ferry.v1 import types_pb2
+from gateway.http.protocol import Protocol
 from serving.errors import OverloadedError, UnavailableError
 from tests.gateway.conftest import redis_url
 from tests.gateway.fakes import Counted, eventually, jpeg, refuse
@@ -21,6 +23,21 @@ async def test_the_answer_is_what_the_python_client_gives(http):
     assert answer["models"] == [{"name": "efficientnet", "version": "1", "digest": "d" * 64}]
     assert (answer["variant"], answer["cached"], answer["degraded"]) == ("stable", False, False)
     assert answer["timings"]["total_ms"] > 0
+
+
+async def test_no_part_of_an_answer_waits_for_the_receiver_to_acknowledge_another(http, monkeypatch):
+    """Which would take 40 ms for each answer but the first of a connection."""
+    seen, made = [], Protocol.connection_made
+
+    def connection_made(self, transport):
+        connection = transport.get_extra_info("socket")
+        seen.append(connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+        made(self, transport)
+
+    monkeypatch.setattr(Protocol, "connection_made", connection_made)
+    assert (await http.predict(jpeg())).status_code == 200
+    assert seen
+    assert all(seen)
 
 
 async def test_no_cache_on_the_way_keeps_an_answer(http):
