@@ -5,13 +5,16 @@ The Open Inference Protocol, version 2, as KServe, Triton, MLServer and OpenVINO
 
 Names and numbers are those of the KServe authors' open_inference_grpc.proto
 (https://github.com/kserve/open-inference-protocol, Copyright 2023 The KServe Authors, Apache License 2.0: LICENSE),
-RepositoryIndex and its messages those of the protocol's model repository extension. The comments are Ferry's own.
+RepositoryIndex and its messages those of the protocol's model repository extension, ModelConfig and its messages (the
+part of them that Ferry fills) those of Triton's model configuration extension
+(https://github.com/triton-inference-server/common, BSD 3-Clause). The comments are Ferry's own.
 """
 
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -22,6 +25,78 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _DataType:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _DataTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_DataType.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    TYPE_INVALID: _DataType.ValueType  # 0
+    """Never sent."""
+    TYPE_BOOL: _DataType.ValueType  # 1
+    """BOOL."""
+    TYPE_UINT8: _DataType.ValueType  # 2
+    """UINT8."""
+    TYPE_UINT16: _DataType.ValueType  # 3
+    """UINT16."""
+    TYPE_UINT32: _DataType.ValueType  # 4
+    """UINT32."""
+    TYPE_UINT64: _DataType.ValueType  # 5
+    """UINT64."""
+    TYPE_INT8: _DataType.ValueType  # 6
+    """INT8."""
+    TYPE_INT16: _DataType.ValueType  # 7
+    """INT16."""
+    TYPE_INT32: _DataType.ValueType  # 8
+    """INT32."""
+    TYPE_INT64: _DataType.ValueType  # 9
+    """INT64."""
+    TYPE_FP16: _DataType.ValueType  # 10
+    """FP16."""
+    TYPE_FP32: _DataType.ValueType  # 11
+    """FP32."""
+    TYPE_FP64: _DataType.ValueType  # 12
+    """FP64."""
+    TYPE_STRING: _DataType.ValueType  # 13
+    """BYTES."""
+    TYPE_BF16: _DataType.ValueType  # 14
+    """BF16."""
+
+class DataType(_DataType, metaclass=_DataTypeEnumTypeWrapper):
+    """Types of elements, as Triton numbers them."""
+
+TYPE_INVALID: DataType.ValueType  # 0
+"""Never sent."""
+TYPE_BOOL: DataType.ValueType  # 1
+"""BOOL."""
+TYPE_UINT8: DataType.ValueType  # 2
+"""UINT8."""
+TYPE_UINT16: DataType.ValueType  # 3
+"""UINT16."""
+TYPE_UINT32: DataType.ValueType  # 4
+"""UINT32."""
+TYPE_UINT64: DataType.ValueType  # 5
+"""UINT64."""
+TYPE_INT8: DataType.ValueType  # 6
+"""INT8."""
+TYPE_INT16: DataType.ValueType  # 7
+"""INT16."""
+TYPE_INT32: DataType.ValueType  # 8
+"""INT32."""
+TYPE_INT64: DataType.ValueType  # 9
+"""INT64."""
+TYPE_FP16: DataType.ValueType  # 10
+"""FP16."""
+TYPE_FP32: DataType.ValueType  # 11
+"""FP32."""
+TYPE_FP64: DataType.ValueType  # 12
+"""FP64."""
+TYPE_STRING: DataType.ValueType  # 13
+"""BYTES."""
+TYPE_BF16: DataType.ValueType  # 14
+"""BF16."""
+Global___DataType: _TypeAlias = DataType  # noqa: Y015
 
 @_typing.final
 class ServerLiveRequest(_message.Message):
@@ -297,6 +372,162 @@ class ModelMetadataResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ModelMetadataResponse: _TypeAlias = ModelMetadataResponse  # noqa: Y015
+
+@_typing.final
+class ModelConfigRequest(_message.Message):
+    """Asks how a model is configured."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Of the model."""
+    version: _builtins.str
+    """Decimal; empty: the one that is served."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        version: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ModelConfigRequest: _TypeAlias = ModelConfigRequest  # noqa: Y015
+
+@_typing.final
+class ModelConfigResponse(_message.Message):
+    """How a model is configured."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONFIG_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def config(self) -> Global___ModelConfig:
+        """Of the one asked for."""
+
+    def __init__(
+        self,
+        *,
+        config: Global___ModelConfig | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["config", b"config"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["config", b"config"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ModelConfigResponse: _TypeAlias = ModelConfigResponse  # noqa: Y015
+
+@_typing.final
+class ModelConfig(_message.Message):
+    """What Triton's tools read of a model's configuration."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    PLATFORM_FIELD_NUMBER: _builtins.int
+    MAX_BATCH_SIZE_FIELD_NUMBER: _builtins.int
+    INPUT_FIELD_NUMBER: _builtins.int
+    OUTPUT_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Of the model."""
+    platform: _builtins.str
+    """`ferry`, as in ModelMetadata."""
+    max_batch_size: _builtins.int
+    """Always 0: shapes name every axis, that of the batch too."""
+    @_builtins.property
+    def input(self) -> _containers.RepeatedCompositeFieldContainer[Global___ModelInput]:
+        """All of them have to be given."""
+
+    @_builtins.property
+    def output(self) -> _containers.RepeatedCompositeFieldContainer[Global___ModelOutput]:
+        """All of them are answered unless some are asked for."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        platform: _builtins.str = ...,
+        max_batch_size: _builtins.int = ...,
+        input: _abc.Iterable[Global___ModelInput] | None = ...,
+        output: _abc.Iterable[Global___ModelOutput] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["input", b"input", "max_batch_size", b"max_batch_size", "name", b"name", "output", b"output", "platform", b"platform"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ModelConfig: _TypeAlias = ModelConfig  # noqa: Y015
+
+@_typing.final
+class ModelInput(_message.Message):
+    """One tensor that is given."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    DATA_TYPE_FIELD_NUMBER: _builtins.int
+    DIMS_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Unique among the inputs."""
+    data_type: Global___DataType.ValueType
+    """Of its elements."""
+    @_builtins.property
+    def dims(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """-1: of any size."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        data_type: Global___DataType.ValueType = ...,
+        dims: _abc.Iterable[_builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data_type", b"data_type", "dims", b"dims", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ModelInput: _TypeAlias = ModelInput  # noqa: Y015
+
+@_typing.final
+class ModelOutput(_message.Message):
+    """One tensor that is answered."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    DATA_TYPE_FIELD_NUMBER: _builtins.int
+    DIMS_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Unique among the outputs."""
+    data_type: Global___DataType.ValueType
+    """Of its elements."""
+    @_builtins.property
+    def dims(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """-1: of any size."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        data_type: Global___DataType.ValueType = ...,
+        dims: _abc.Iterable[_builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data_type", b"data_type", "dims", b"dims", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ModelOutput: _TypeAlias = ModelOutput  # noqa: Y015
 
 @_typing.final
 class ModelInferRequest(_message.Message):

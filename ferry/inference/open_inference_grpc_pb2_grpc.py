@@ -60,6 +60,11 @@ class GRPCInferenceServiceStub:
                 request_serializer=ferry_dot_inference_dot_open__inference__grpc__pb2.ModelMetadataRequest.SerializeToString,
                 response_deserializer=ferry_dot_inference_dot_open__inference__grpc__pb2.ModelMetadataResponse.FromString,
                 _registered_method=True)
+        self.ModelConfig = channel.unary_unary(
+                '/inference.GRPCInferenceService/ModelConfig',
+                request_serializer=ferry_dot_inference_dot_open__inference__grpc__pb2.ModelConfigRequest.SerializeToString,
+                response_deserializer=ferry_dot_inference_dot_open__inference__grpc__pb2.ModelConfigResponse.FromString,
+                _registered_method=True)
         self.ModelInfer = channel.unary_unary(
                 '/inference.GRPCInferenceService/ModelInfer',
                 request_serializer=ferry_dot_inference_dot_open__inference__grpc__pb2.ModelInferRequest.SerializeToString,
@@ -111,6 +116,13 @@ class GRPCInferenceServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ModelConfig(self, request, context):
+        """The same as Triton's tools ask for it, such as perf_analyzer. NOT_FOUND: it is not served here.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ModelInfer(self, request, context):
         """Asks a model. INVALID_ARGUMENT names the field; NOT_FOUND: the model or version is not served here.
         """
@@ -152,6 +164,11 @@ def add_GRPCInferenceServiceServicer_to_server(servicer, server):
                     servicer.ModelMetadata,
                     request_deserializer=ferry_dot_inference_dot_open__inference__grpc__pb2.ModelMetadataRequest.FromString,
                     response_serializer=ferry_dot_inference_dot_open__inference__grpc__pb2.ModelMetadataResponse.SerializeToString,
+            ),
+            'ModelConfig': grpc.unary_unary_rpc_method_handler(
+                    servicer.ModelConfig,
+                    request_deserializer=ferry_dot_inference_dot_open__inference__grpc__pb2.ModelConfigRequest.FromString,
+                    response_serializer=ferry_dot_inference_dot_open__inference__grpc__pb2.ModelConfigResponse.SerializeToString,
             ),
             'ModelInfer': grpc.unary_unary_rpc_method_handler(
                     servicer.ModelInfer,
@@ -300,6 +317,33 @@ class GRPCInferenceService:
             '/inference.GRPCInferenceService/ModelMetadata',
             ferry_dot_inference_dot_open__inference__grpc__pb2.ModelMetadataRequest.SerializeToString,
             ferry_dot_inference_dot_open__inference__grpc__pb2.ModelMetadataResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ModelConfig(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/inference.GRPCInferenceService/ModelConfig',
+            ferry_dot_inference_dot_open__inference__grpc__pb2.ModelConfigRequest.SerializeToString,
+            ferry_dot_inference_dot_open__inference__grpc__pb2.ModelConfigResponse.FromString,
             options,
             channel_credentials,
             insecure,

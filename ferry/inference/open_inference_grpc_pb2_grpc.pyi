@@ -5,7 +5,9 @@ The Open Inference Protocol, version 2, as KServe, Triton, MLServer and OpenVINO
 
 Names and numbers are those of the KServe authors' open_inference_grpc.proto
 (https://github.com/kserve/open-inference-protocol, Copyright 2023 The KServe Authors, Apache License 2.0: LICENSE),
-RepositoryIndex and its messages those of the protocol's model repository extension. The comments are Ferry's own.
+RepositoryIndex and its messages those of the protocol's model repository extension, ModelConfig and its messages (the
+part of them that Ferry fills) those of Triton's model configuration extension
+(https://github.com/triton-inference-server/common, BSD 3-Clause). The comments are Ferry's own.
 """
 
 from collections import abc as _abc
@@ -48,6 +50,8 @@ class GRPCInferenceServiceStub:
     """What the server is."""
     ModelMetadata: _grpc.UnaryUnaryMultiCallable[_open_inference_grpc_pb2.ModelMetadataRequest, _open_inference_grpc_pb2.ModelMetadataResponse]
     """What a model takes and answers. NOT_FOUND: it is not served here."""
+    ModelConfig: _grpc.UnaryUnaryMultiCallable[_open_inference_grpc_pb2.ModelConfigRequest, _open_inference_grpc_pb2.ModelConfigResponse]
+    """The same as Triton's tools ask for it, such as perf_analyzer. NOT_FOUND: it is not served here."""
     ModelInfer: _grpc.UnaryUnaryMultiCallable[_open_inference_grpc_pb2.ModelInferRequest, _open_inference_grpc_pb2.ModelInferResponse]
     """Asks a model. INVALID_ARGUMENT names the field; NOT_FOUND: the model or version is not served here."""
     RepositoryIndex: _grpc.UnaryUnaryMultiCallable[_open_inference_grpc_pb2.RepositoryIndexRequest, _open_inference_grpc_pb2.RepositoryIndexResponse]
@@ -68,6 +72,8 @@ class GRPCInferenceServiceAsyncStub(GRPCInferenceServiceStub):
     """What the server is."""
     ModelMetadata: _aio.UnaryUnaryMultiCallable[_open_inference_grpc_pb2.ModelMetadataRequest, _open_inference_grpc_pb2.ModelMetadataResponse]  # type: ignore[assignment]
     """What a model takes and answers. NOT_FOUND: it is not served here."""
+    ModelConfig: _aio.UnaryUnaryMultiCallable[_open_inference_grpc_pb2.ModelConfigRequest, _open_inference_grpc_pb2.ModelConfigResponse]  # type: ignore[assignment]
+    """The same as Triton's tools ask for it, such as perf_analyzer. NOT_FOUND: it is not served here."""
     ModelInfer: _aio.UnaryUnaryMultiCallable[_open_inference_grpc_pb2.ModelInferRequest, _open_inference_grpc_pb2.ModelInferResponse]  # type: ignore[assignment]
     """Asks a model. INVALID_ARGUMENT names the field; NOT_FOUND: the model or version is not served here."""
     RepositoryIndex: _aio.UnaryUnaryMultiCallable[_open_inference_grpc_pb2.RepositoryIndexRequest, _open_inference_grpc_pb2.RepositoryIndexResponse]  # type: ignore[assignment]
@@ -115,6 +121,14 @@ class GRPCInferenceServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_open_inference_grpc_pb2.ModelMetadataResponse, _abc.Awaitable[_open_inference_grpc_pb2.ModelMetadataResponse]]:
         """What a model takes and answers. NOT_FOUND: it is not served here."""
+
+    @_abc_1.abstractmethod
+    def ModelConfig(
+        self,
+        request: _open_inference_grpc_pb2.ModelConfigRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_open_inference_grpc_pb2.ModelConfigResponse, _abc.Awaitable[_open_inference_grpc_pb2.ModelConfigResponse]]:
+        """The same as Triton's tools ask for it, such as perf_analyzer. NOT_FOUND: it is not served here."""
 
     @_abc_1.abstractmethod
     def ModelInfer(

@@ -9,7 +9,7 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
@@ -132,6 +132,8 @@ def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     said = {404: "there is nothing at this path", 405: "the path has no such method"}
     detail = said.get(error.status_code) or HTTPStatus(error.status_code).phrase
+    if request.url.path.startswith(f"{inference_v2.PREFIX}/"):
+        return JSONResponse({"error": detail}, error.status_code, error.headers)
     return Problem(error.status_code, detail, headers=dict(error.headers or {})).response()
 
 

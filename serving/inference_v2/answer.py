@@ -5,7 +5,7 @@ from __future__ import annotations
 from ferry.inference import open_inference_grpc_pb2 as pb
 from serving.inference_v2 import parameters, typed
 from serving.inference_v2.model import Description, Indexed, Query, Reply
-from serving.inference_v2.tensor import TensorSpec
+from serving.inference_v2.tensor import BYTES, TensorSpec
 
 PLATFORM = "ferry"
 
@@ -43,11 +43,25 @@ def metadata(description: Description) -> pb.ModelMetadataResponse:
     )
 
 
+def config(description: Description) -> pb.ModelConfigResponse:
+    """The same as Triton's tools read it."""
+    told = pb.ModelConfig(name=description.name, platform=PLATFORM)
+    for spec in description.inputs:
+        told.input.add(name=spec.name, data_type=_data_type(spec), dims=spec.shape)
+    for spec in description.outputs:
+        told.output.add(name=spec.name, data_type=_data_type(spec), dims=spec.shape)
+    return pb.ModelConfigResponse(config=told)
+
+
 def index(entry: Indexed) -> pb.RepositoryIndexResponse.ModelIndex:
     """A version in the repository."""
     return pb.RepositoryIndexResponse.ModelIndex(
         name=entry.name, version=entry.version, state="READY" if entry.ready else "UNAVAILABLE", reason=entry.reason
     )
+
+
+def _data_type(spec: TensorSpec) -> pb.DataType.ValueType:
+    return pb.DataType.Value("TYPE_STRING" if spec.datatype == BYTES else f"TYPE_{spec.datatype}")
 
 
 def _tensor(spec: TensorSpec) -> pb.ModelMetadataResponse.TensorMetadata:

@@ -44,6 +44,8 @@ def plain(message: Message) -> dict[str, Any]:
     document = MessageToDict(message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)
     for tensor in (*document.get("inputs", ()), *document.get("outputs", ())):
         tensor["shape"] = [int(axis) for axis in tensor["shape"]]
+    for tensor in (*document.get("input", ()), *document.get("output", ())):
+        tensor["dims"] = [int(axis) for axis in tensor["dims"]]
     return document
 
 

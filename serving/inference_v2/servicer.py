@@ -25,7 +25,7 @@ Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 SERVICE: Final = "inference.GRPCInferenceService"
 PROBES: Final = frozenset({f"/{SERVICE}/ServerLive", f"/{SERVICE}/ServerReady"})
 """Methods that are to be served as health is: always, and to everybody."""
-EXTENSIONS: Final = ("model_repository", "parameters")
+EXTENSIONS: Final = ("model_configuration", "model_repository", "parameters")
 _MANY_VALUES = 1 << 16
 """Typed contents of more values than this are read on a thread."""
 
@@ -63,6 +63,9 @@ class InferenceServicer(pb_grpc.GRPCInferenceServiceServicer):
         self, request: pb.ModelMetadataRequest, context: Context
     ) -> pb.ModelMetadataResponse:
         return answer.metadata(self._models.describe(_named(request.name), request.version))
+
+    async def ModelConfig(self, request: pb.ModelConfigRequest, context: Context) -> pb.ModelConfigResponse:  # noqa: N802
+        return answer.config(self._models.describe(_named(request.name), request.version))
 
     async def RepositoryIndex(  # noqa: N802
         self, request: pb.RepositoryIndexRequest, context: Context

@@ -5,8 +5,11 @@ They want another protobuf than Ferry does, so they run in an environment of the
 
 from __future__ import annotations
 
+import base64
 import json
 import os
+import re
+import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -73,6 +76,9 @@ def test_tritons_client_learns_what_is_served(triton: dict[str, Any]) -> None:
     assert gateway["models"] == [True, False, False]
     assert gateway["server"]["name"] == "ferry-gateway"
     assert gateway["model"]["inputs"] == [{"name": "image", "datatype": "BYTES", "shape": ["-1"]}]
+    config = gateway["config"]["config"]
+    assert config["input"] == [{"name": "image", "data_type": "TYPE_STRING", "dims": ["-1"]}]
+    assert {"name": "boxes", "data_type": "TYPE_FP32", "dims": ["-1", "4"]} in config["output"]
     assert gateway["index"] == {"models": [{"name": "ferry", "version": "1", "state": "READY"}]}
     versions = [(model["name"], model["version"], model["state"]) for model in triton["models"]["index"]["models"]]
     assert ("efficientnet", "1", "READY") in versions
@@ -132,6 +138,8 @@ def test_tritons_client_gets_the_same_over_http(triton_http: dict[str, Any], own
     assert sync["models"] == [True, False, False]
     assert sync["server"]["name"] == "ferry-gateway"
     assert sync["model"]["inputs"] == [{"name": "image", "datatype": "BYTES", "shape": [-1]}]
+    assert sync["config"]["input"] == [{"name": "image", "data_type": "TYPE_STRING", "dims": [-1]}]
+    assert sync["config"]["max_batch_size"] == 0
     assert [(entry["name"], entry["state"]) for entry in sync["index"]] == [("ferry", "READY")]
     assert len(sync["faces"]["answer"]) == 2
     assert sync["faces"]["id"] == "seven"
@@ -189,3 +197,26 @@ def test_kserves_client_gets_the_same_over_http(kserve: dict[str, Any], own: Any
     assert http["model"] == [True, False]
     assert same(http["json"], own)
     assert same(http["binary"], own)
+
+
+@pytest.mark.parametrize("asked", ["the gateway", "the gateway over HTTP", "a classifier"])
+def test_tritons_perf_analyzer_measures(cluster: Cluster, addresses: list[str], tmp_path: Path, asked: str) -> None:
+    tool = shutil.which("perf_analyzer")
+    if tool is None:
+        pytest.skip("no perf_analyzer (PyPI: perf-analyzer; it wants glibc 2.38, as in Debian 13)")
+    photo = PHOTO.read_bytes()
+    content = base64.b64encode(len(photo).to_bytes(4, "little") + photo).decode()
+    (tmp_path / "photos.json").write_text(json.dumps({"data": [{"image": {"b64": content}}]}))
+    gateway, _, classifier = addresses
+    photos = ("--shape", "image:1", "--input-data", str(tmp_path / "photos.json"))
+    arguments = {
+        "the gateway": ("-m", "ferry", "-i", "grpc", "-u", gateway, *photos),
+        "the gateway over HTTP": ("-m", "ferry", "-i", "http", "-u", cluster.http, *photos),
+        "a classifier": ("-m", "efficientnet", "-i", "grpc", "-u", classifier, "--shape", "crops:2,64,64,3"),
+    }[asked]
+    command = [tool, *arguments, "--request-count", "30", "--concurrency-range", "2"]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=100)
+    said = done.stdout + done.stderr
+    assert done.returncode == 0, said
+    assert re.search(r"Throughput: [1-9][0-9.]* infer/sec", said), said
+    assert "error" not in said.lower(), said

@@ -22,6 +22,7 @@ from gateway.inference_v2.models import IMAGE
 from serving.inference_v2 import http_answer, http_question
 from serving.inference_v2.http_question import HttpQuestion
 
+PREFIX: Final = "/v2"
 JSON_LENGTH: Final = "inference-header-content-length"
 _BINARY: Final = "application/octet-stream"
 _EXTENSION: Final = "binary_tensor_data"
@@ -36,7 +37,7 @@ def router(door: Door, max_image_bytes: int, able: Callable[[], bool]) -> APIRou
         max_image_bytes: of all encoded images of a question.
         able: whether the gateway can answer at present.
     """
-    routes = APIRouter(prefix="/v2", tags=["inference v2"])
+    routes = APIRouter(prefix=PREFIX, tags=["inference v2"])
     models = ("/models/{name}", "/models/{name}/versions/{version}")
     ask = partial(_ask, door)
 
@@ -57,6 +58,10 @@ def router(door: Door, max_image_bytes: int, able: Callable[[], bool]) -> APIRou
 
     async def metadata(request: Request, name: str, version: str = "") -> Response:
         return JSONResponse(await ask("ModelMetadata", request, pb.ModelMetadataRequest(name=name, version=version)))
+
+    async def config(request: Request, name: str, version: str = "") -> Response:
+        answer = await door.ask("ModelConfig", request, pb.ModelConfigRequest(name=name, version=version))
+        return JSONResponse(http_answer.plain(answer.config))
 
     async def model_ready(request: Request, name: str, version: str = "") -> Response:
         document = await ask("ModelReady", request, pb.ModelReadyRequest(name=name, version=version))
@@ -95,6 +100,7 @@ def router(door: Door, max_image_bytes: int, able: Callable[[], bool]) -> APIRou
     add("/repository/index", index, "POST", "The models that there are", body=INDEX_BODY)
     for path in models:
         add(path, metadata, "GET", "Inputs and outputs of a model")
+        add(f"{path}/config", config, "GET", "The same, as Triton's tools read it")
         add(f"{path}/ready", model_ready, "GET", "Whether a model can be asked")
         add(f"{path}/infer", infer, "POST", "Ask a model", body=INFER_BODY, binary=True)
     return routes

@@ -66,6 +66,7 @@ def of_gateway(address: str, photo: bytes) -> dict[str, Any]:
             ],
             "server": client.get_server_metadata(as_json=True),
             "model": client.get_model_metadata("ferry", as_json=True),
+            "config": client.get_model_config("ferry", as_json=True),
             "index": client.get_model_repository_index(as_json=True),
             "faces": faces(client.infer("ferry", images(photo, photo), request_id="seven", timeout=60_000_000)),
             "later": faces(later),

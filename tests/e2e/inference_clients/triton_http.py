@@ -57,6 +57,7 @@ def plainly(address: str, photo: bytes) -> dict[str, Any]:
             ],
             "server": client.get_server_metadata(),
             "model": client.get_model_metadata("ferry", "1"),
+            "config": client.get_model_config("ferry"),
             "index": client.get_model_repository_index(),
             "faces": faces(client.infer("ferry", images(photo, photo), request_id="seven", timeout=60_000_000)),
             "later": faces(client.async_infer("ferry", images(photo)).get_result(timeout=60)),

@@ -43,8 +43,15 @@ async def test_it_says_what_it_is(http: Http) -> None:
     for path in ("ferry", "ferry/versions/1"):
         model = (await http.client.get(f"/v2/models/{path}")).json()
         assert model["inputs"] == [{"name": "image", "datatype": "BYTES", "shape": [-1]}]
+        config = (await http.client.get(f"/v2/models/{path}/config")).json()
+        assert config["input"] == [{"name": "image", "data_type": "TYPE_STRING", "dims": [-1]}]
+        assert {"name": "boxes", "data_type": "TYPE_FP32", "dims": [-1, 4]} in config["output"]
+        assert config["max_batch_size"] == 0
         assert (await http.client.get(f"/v2/models/{path}/ready")).json() == {"name": "ferry", "ready": True}
     assert (await http.client.get("/v2/models/fairy/ready")).status_code == 404
+    assert "there is ferry 1" in error(await http.client.get("/v2/models/fairy/config"), 404)
+    assert error(await http.client.get("/v2/models/ferry/stats"), 404) == "there is nothing at this path"
+    assert error(await http.client.get("/v2/models/ferry/infer"), 405) == "the path has no such method"
     assert (await http.client.get("/v2/models/ferry/versions/2/ready")).status_code == 404
     for body in (None, {"ready": True}):
         index = await http.client.post("/v2/repository/index", json=body) if body else None

@@ -123,8 +123,13 @@ async def test_metadata_and_index(stub: Any) -> None:
     assert (await stub.ServerMetadata(pb.ServerMetadataRequest())).name == "ferry-gateway"
     about = await stub.ModelMetadata(pb.ModelMetadataRequest(name="ferry"))
     assert [(t.name, t.datatype, list(t.shape)) for t in about.inputs] == [("image", "BYTES", [-1])]
+    config = (await stub.ModelConfig(pb.ModelConfigRequest(name="ferry"))).config
+    assert [(t.name, t.data_type, list(t.dims)) for t in config.input] == [("image", pb.TYPE_STRING, [-1])]
+    assert [(t.name, list(t.dims)) for t in config.output] == [(t.name, list(t.shape)) for t in about.outputs]
+    assert config.max_batch_size == 0
     index = await stub.RepositoryIndex(pb.RepositoryIndexRequest())
     assert [(m.name, m.version, m.state) for m in index.models] == [("ferry", "1", "READY")]
+    assert (await refusal(stub.ModelConfig, pb.ModelConfigRequest(name="fairy"))).code is Status.NOT_FOUND
     for name, version, ready in [("ferry", "1", True), ("ferry", "2", False), ("other", "", False)]:
         assert (await stub.ModelReady(pb.ModelReadyRequest(name=name, version=version))).ready == ready
 
