@@ -14,6 +14,7 @@ import typer
 from rich.table import Table
 
 from cli.cluster import Cluster, ClusterError, ClusterSettings, Endpoint
+from cli.cluster.guard import Guard
 from cli.cluster.settings import DEFAULT_CLASSIFIERS, DEFAULT_DETECTOR_WEIGHT, DEFAULT_PROCESSES
 from cli.models_dir import MODELS_DIR
 from cli.output import JsonOption, answers, errors, print_json
@@ -165,7 +166,9 @@ def _run(cluster: Cluster, as_json: bool) -> int:
             return 0
         logs = f"; the logs are in {cluster.log_dir}" if cluster.endpoints else ""
         raise ClusterError(f"{error}{logs}", error.log_tail) from error
-    _announce(cluster, cluster_status(cluster, stop), as_json)
+    guard = Guard.of_environment()
+    # Who asks callers for something does not tell what it is asked without that.
+    _announce(cluster, cluster_status(cluster, stop) if guard.open else None, guard, as_json=as_json)
     while not stop.wait(1.0):
         if not cluster.running:
             raise ClusterError(f"the supervisor has failed; the logs are in {cluster.log_dir}")
@@ -189,7 +192,7 @@ def cluster_status(cluster: Cluster, stop: threading.Event) -> ClusterStatus | N
     return latest
 
 
-def _announce(cluster: Cluster, status: ClusterStatus | None, as_json: bool) -> None:
+def _announce(cluster: Cluster, status: ClusterStatus | None, guard: Guard, *, as_json: bool) -> None:
     models = {model.name: model for variant in (status.variants if status else ()) for model in variant.models}
     if as_json:
         record = {
@@ -205,12 +208,14 @@ def _announce(cluster: Cluster, status: ClusterStatus | None, as_json: bool) -> 
     answers.print(_table(cluster.endpoints, versions))
     answers.print(f"logs in {cluster.log_dir}", highlight=False, soft_wrap=True)
     answers.print(
-        f"Ferry answers at {cluster.address}. Try: ferry predict PHOTO --address {cluster.address}", soft_wrap=True
+        f"Ferry answers at {cluster.address}. Try: ferry predict PHOTO --address {cluster.address}{guard.ferry}",
+        highlight=False,
+        soft_wrap=True,
     )
     if cluster.http:
         answers.print(
-            f"HTTP at http://{cluster.http}/ (a page for browsers). "
-            f"Try: curl -F image=@PHOTO http://{cluster.http}/api/predict",
+            f"HTTP at {guard.scheme}://{cluster.http}/ (a page for browsers). "
+            f"Try: curl{guard.curl} -F image=@PHOTO {guard.scheme}://{cluster.http}/api/predict",
             highlight=False,
             soft_wrap=True,
         )

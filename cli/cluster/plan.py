@@ -11,6 +11,7 @@ from pathlib import Path
 
 from cli.cluster import ports
 from cli.cluster.errors import ClusterError
+from cli.cluster.guard import Guard
 from cli.cluster.health import is_serving
 from cli.cluster.process import ProcessSpec
 from cli.cluster.recipe import recipe
@@ -59,6 +60,7 @@ def plan(settings: ClusterSettings, folder: Path) -> list[ProcessSpec]:
     if settings.processes:
         return _whole(settings, folder)
     slots = _slots(settings)
+    health = dict(zip(slots, _others(slots), strict=True)) if Guard.of_environment().tls else {}
     addresses = {
         service: ",".join(slot.address for slot in slots if slot.service == service)
         for service in {slot.service for slot in slots}
@@ -76,14 +78,15 @@ def plan(settings: ClusterSettings, folder: Path) -> list[ProcessSpec]:
     for name in settings.classifiers:
         model_flags = ["--models", name, *_model_flags(settings)]
         flags[f"classifier-{name}"] = (MODELS, "services.classifier", model_flags)
-    gateway, *others = (_spec(settings, slot, *flags[slot.service]) for slot in slots)
+    gateway, *others = (_spec(settings, slot, *flags[slot.service], health_port=health.get(slot)) for slot in slots)
     return [_with_http(gateway, others, settings), *others, *specs]
 
 
 def _whole(settings: ClusterSettings, folder: Path) -> list[ProcessSpec]:
-    """Processes that hold all services each. Where they share a port, each has one of its own for its health."""
+    """Processes that hold all services each. Where they share a port, or speak TLS there, each has another for health."""
     n = settings.processes
     shares = n > 1
+    own_health = shares or Guard.of_environment().tls
     first_metrics = 0 if settings.port == 0 else settings.metrics_port
     free = iter(ports.free(2 * n + 1))
     port = settings.port or next(free)
@@ -102,10 +105,9 @@ def _whole(settings: ClusterSettings, folder: Path) -> list[ProcessSpec]:
             flags += ["--runs", str(max(1, available_cpus() // n))]
     made = []
     for replica, metrics_port in enumerate(metrics_ports, start=1):
-        own = ["--health-port", str(next(free))] if shares else []
-        ready_at = f"{connectable(settings.host)}:{own[1]}" if shares else ""
         slot = _Slot("ferry", replica, port, metrics_port)
-        made.append(_spec(settings, slot, GATEWAY, "single", [*flags, *own], ready_at=ready_at))
+        health_port = next(free) if own_health else None
+        made.append(_spec(settings, slot, GATEWAY, "single", flags, health_port=health_port))
     return [_with_http(made[0], made[1:], settings), *made[1:], *specs]
 
 
@@ -142,6 +144,12 @@ def _slots(settings: ClusterSettings) -> list[_Slot]:
         _Slot(service, replica, port, metrics_port)
         for (service, replica), port, metrics_port in zip(wanted, grpc_ports, metrics_ports, strict=True)
     ]
+
+
+def _others(slots: Sequence[_Slot]) -> list[int]:
+    """A free port for each that none of them has."""
+    taken = {port for slot in slots for port in (slot.port, slot.metrics_port)}
+    return [port for port in ports.free(3 * len(slots)) if port not in taken][: len(slots)]
 
 
 def _ports(host: str, first: int, count: int, option: str, next_free: Callable[[], int]) -> list[int]:
@@ -200,7 +208,13 @@ def _model_flags(settings: ClusterSettings) -> list[str]:
 
 
 def _spec(
-    settings: ClusterSettings, slot: _Slot, stage: int, module: str, flags: list[str], *, ready_at: str = ""
+    settings: ClusterSettings,
+    slot: _Slot,
+    stage: int,
+    module: str,
+    flags: list[str],
+    *,
+    health_port: int | None = None,
 ) -> ProcessSpec:
     host = settings.host if stage == GATEWAY else LOOPBACK
     common = {
@@ -211,12 +225,14 @@ def _spec(
         "--grace": settings.grace,
         "--drain-delay": GATEWAY_DRAIN_SECONDS if stage == GATEWAY else 0,
     }
+    if health_port is not None:
+        common["--health-port"] = health_port
     arguments = [str(text) for pair in common.items() for text in pair]
     reachable = f"{connectable(host)}:{slot.port}"
     return ProcessSpec(
         slot.name,
         ("-m", module, *arguments, *flags),
-        partial(is_serving, ready_at or reachable),
+        partial(is_serving, reachable if health_port is None else f"{connectable(host)}:{health_port}"),
         stage,
         reachable,
         f"{connectable(host)}:{slot.metrics_port}",

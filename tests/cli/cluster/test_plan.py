@@ -172,6 +172,17 @@ def test_several_processes_share_the_port_and_have_a_port_each_for_health(models
     assert all("--reuse-port" in spec.command for spec in specs)
 
 
+@pytest.mark.parametrize("processes", [0, 1, 2])
+def test_with_tls_each_process_has_a_port_for_its_health_that_speaks_none(
+    models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, processes: int
+) -> None:
+    monkeypatch.setenv("FERRY_TLS_CERT", "tls.crt")
+    specs = plan(ClusterSettings(port=0, models_dir=models, processes=processes, cache=False), tmp_path)
+    health = [f"127.0.0.1:{flag(spec, '--health-port')}" for spec in specs]
+    assert len({*health, *(spec.address for spec in specs)}) == len(health) + len({spec.address for spec in specs})
+    assert [spec.is_ready.args for spec in specs] == [(address,) for address in health]  # type: ignore[attr-defined]
+
+
 def test_free_ports_differ() -> None:
     found = ports.free(50)
     assert len(set(found)) == 50
