@@ -144,7 +144,7 @@ class Gateway:
 
 @asynccontextmanager
 async def running_gateway(ensembler: str, **settings: Any) -> AsyncIterator[Gateway]:
-    chosen = GatewaySettings(port=0, ensembler_address=ensembler, **{"grace": 5.0, **settings})
+    chosen = GatewaySettings(ensembler_address=ensembler, **{"port": 0, "grace": 5.0, **settings})
     server = Server(GatewayService(chosen), chosen)
     await server.start()
     try:

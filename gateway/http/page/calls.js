@@ -10,10 +10,13 @@ const port = document.documentElement.dataset.grpcPort;
 
 const secure = () => location.protocol === "https:";
 
+// Of curl's own language for forms, in which these mean something.
+const curlFile = (name) => (/[;,"\\]/.test(name) ? `"${name.replace(/["\\]/g, "\\$&")}"` : name);
+
 const curl = (name, options) => {
   const query = new URLSearchParams(options).toString();
   const header = hasKey() ? ` \\\n  -H "Authorization: Bearer $FERRY_API_KEY"` : "";
-  return `curl -F image=@${quote(name)}${header} \\\n  ${quote(`${location.origin}/api/predict${query ? `?${query}` : ""}`)}`;
+  return `curl -F ${quote(`image=@${curlFile(name)}`)}${header} \\\n  ${quote(`${location.origin}/api/predict${query ? `?${query}` : ""}`)}`;
 };
 
 const python = (name, options) => {

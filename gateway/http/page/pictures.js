@@ -58,6 +58,7 @@ export const show = async (picture) => {
   if (picture.problem) showProblem(picture.name, picture.problem);
   else if (picture.result) showAnswer(picture, picture.chosen, choose, picture.options);
   else showNothing();
+  if (!picture.pending) byId("side").style.minHeight = "";
 };
 
 const ask = async (added, chosen) => {
@@ -85,6 +86,8 @@ export const add = async (files) => {
 
 export const again = () => {
   if (!current) return;
+  // Until the answer is there nothing moves, least of all what is being clicked on.
+  byId("side").style.minHeight = `${byId("side").offsetHeight}px`;
   Object.assign(current, { options: options(), pending: true, result: null, problem: null, chosen: 0 });
   show(current);
   ask([current], current.options);
@@ -96,6 +99,7 @@ export const clear = () => {
   byId("strip").hidden = true;
   setStage("empty");
   showNothing();
+  byId("side").style.minHeight = "";
 };
 
 export const leave = () => {

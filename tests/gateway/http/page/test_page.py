@@ -2,11 +2,17 @@
 
 import asyncio
 import hashlib
+import os
+import shutil
+import subprocess
+import sys
 
 import httpx
 import pytest
 
+from ferry.v1.types_pb2 import VOTE_HARD
 from tests.gateway.fakes import eventually, jpeg
+from tests.processes import ROOT, free_port
 
 expect = pytest.importorskip("playwright.async_api").expect
 PICTURE = jpeg(120, (400, 300))
@@ -25,7 +31,7 @@ async def test_a_picture_is_answered_with_faces_bars_opinions_and_calls(open_pag
     await page.page.get_by_role("button", name="sad 61 %").click()
     await expect(page.page.locator(".verdict")).to_have_text("sad61 %")
     for language, line in (
-        ("curl", "curl -F image=@'0.jpg'"),
+        ("curl", "curl -F 'image=@0.jpg'"),
         ("Python", 'client.recognize("0.jpg")'),
         ("grpcurl", "ferry.v1.ExpressionRecognition/Recognize"),
         ("JSON", '"expression": "happy"'),
@@ -68,6 +74,17 @@ async def test_options_that_are_changed_while_a_call_is_under_way_are_asked(open
     await eventually(lambda: ensembler.requests[-1].options.detail == 4)
     ensembler.gate.set()
     await page.sees("1 face", "#answer .heading")
+
+
+async def test_nothing_moves_under_a_click_while_an_answer_is_awaited(open_page):
+    """What is typed counts when something else is clicked on: then the picture is asked for again."""
+    page = await open_page()
+    await page.upload(PICTURE)
+    await page.sees("2 faces", "#answer")
+    await page.page.locator(".options summary").click()
+    await page.page.locator("[name=max_faces]").fill("3")
+    await page.page.locator("[name=bypass_cache]").click()
+    await expect(page.page.locator("[name=bypass_cache]")).to_be_checked()
 
 
 async def test_a_picture_without_faces_is_an_answer(open_page, ensembler):
@@ -166,6 +183,15 @@ async def test_the_cluster_tab_shows_what_happens(open_page):
     await page.sees("Requests", "#cluster")
 
 
+async def test_a_variant_that_is_not_healthy_says_why(open_page, ensembler):
+    ensembler.available = False
+    page = await open_page(path="/#cluster")
+    await page.sees("not healthy", "#cluster")
+    await page.sees("no answer from efficientnet", "#cluster")
+    (variant,) = (await page.http.client.get("/api/status")).json()["variants"]
+    assert variant["reason"] == "no answer from efficientnet"
+
+
 async def test_verdicts_of_a_judge_are_in_the_cluster_tab(open_page):
     page = """# TYPE rpc_server_call_duration_seconds histogram
 # TYPE ferry_verdict_interval gauge
@@ -195,6 +221,44 @@ async def test_calls_for_programs_name_the_port_that_people_reach(open_page):
     await page.upload(PICTURE)
     await page.page.get_by_role("button", name="Python", exact=True).click()
     await page.sees('Client("127.0.0.1:443")', "#answer")
+
+
+@pytest.mark.parametrize("name", ["0.jpg", 'it\'s a "photo"; really, $HOME.jpg'])
+async def test_calls_for_programs_do_what_the_page_did(open_page, ensembler, tmp_path, monkeypatch, name):
+    """With a key and options, each line as it stands there."""
+    keys = tmp_path / "keys"
+    keys.write_text(f"shop {hashlib.sha256(b'secret').hexdigest()}\n")
+    port = free_port()
+    page = await open_page(api_keys=keys, port=port)
+    await page.page.locator("#key-button").click()
+    await page.page.locator("#key-input").fill("secret")
+    await page.page.keyboard.press("Enter")
+    await page.page.locator("#files").set_input_files([{"name": name, "mimeType": "image/jpeg", "buffer": PICTURE}])
+    await page.sees("2 faces", "#answer")
+    await page.page.locator(".options summary").click()
+    await page.page.locator("[name=max_faces]").fill("3")
+    await page.page.locator("[name=vote]").select_option("hard")
+    async with page.page.expect_response("**/api/predict*"):
+        await page.page.locator("[name=bypass_cache]").check()
+    (tmp_path / name).write_bytes(PICTURE)
+    monkeypatch.setenv("FERRY_API_KEY", "secret")
+    for language, tool in (("curl", "curl"), ("Python", sys.executable), ("grpcurl", "grpcurl")):
+        found = shutil.which(tool)
+        if found is None:
+            continue
+        await page.page.get_by_role("button", name=language, exact=True).click()
+        line = await page.page.locator(".calls pre").inner_text()
+        command = [found, "-c", line] if language == "Python" else ["bash", "-c", line]
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        asked = len(ensembler.requests)
+        done = await asyncio.create_subprocess_exec(
+            *command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+        out, err = await done.communicate()
+        assert done.returncode == 0, (language, line, err.decode())
+        assert "happy" in out.decode().lower(), (language, line, out.decode())
+        (request,) = ensembler.requests[asked:]
+        assert (request.image, request.options.max_faces, request.options.vote) == (PICTURE, 3, VOTE_HARD), language
 
 
 async def test_the_cluster_gone_is_said(open_page):
