@@ -60,5 +60,9 @@ def problem_line(problem: Problem) -> bytes:
 
 
 def status_json(message: gateway_pb2.GetStatusResponse) -> bytes:
-    """What serves at present."""
-    return _STATUS.dump_json(convert.status(message), fallback=dict, warnings=False)
+    """What serves at present; of a variant that is not healthy also the reason."""
+    status = convert.status(message)
+    document = _STATUS.dump_python(status, mode="json", fallback=dict, warnings=False)
+    for variant, told in zip(status.variants, document["variants"], strict=True):
+        told["reason"] = variant.reason
+    return json.dumps(document).encode()

@@ -46,7 +46,8 @@ const variants = (seen) => {
   const counted = Object.fromEntries(seen.variants.map((one) => [one.name, one]));
   const rows = seen.status.variants.map((one) => [
     el("b", {}, one.name),
-    el("span", { class: `badge ${one.healthy ? "good" : "bad"}` }, one.healthy ? "healthy" : "not healthy"),
+    el("div", {}, el("span", { class: `badge ${one.healthy ? "good" : "bad"}` }, one.healthy ? "healthy" : "not healthy"),
+      one.reason ? el("div", { class: "fine" }, one.reason) : null),
     el("div", { class: "share" }, track(one.traffic_share), el("span", { class: "num" }, percent(one.traffic_share))),
     el("div", { class: "versions" }, one.models.map((model) => el("span", {},
       `${model.name} ${model.version || "?"} `, el("span", { class: "mono" }, model.digest.slice(0, 8)),
