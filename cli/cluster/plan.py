@@ -83,7 +83,7 @@ def plan(settings: ClusterSettings, folder: Path) -> list[ProcessSpec]:
 
 
 def _whole(settings: ClusterSettings, folder: Path) -> list[ProcessSpec]:
-    """Processes that hold all services each. Where they share a port, or speak TLS there, each has another for health."""
+    """Processes that hold all services each. Where they share a port or speak TLS, each has another for its health."""
     n = settings.processes
     shares = n > 1
     own_health = shares or Guard.of_environment().tls

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
+import threading
 import urllib.request
+from collections.abc import Iterator
 from typing import Any
 
 import grpc
@@ -11,7 +14,7 @@ import pytest
 from PIL import Image
 
 from cli.cluster import Cluster
-from ferry.client import Client, InvalidImageError
+from ferry.client import Client, InvalidImageError, Recognition
 from ferry.v1 import gateway_pb2, gateway_pb2_grpc, types_pb2
 from services.ensembler.recipe import DEFAULT_RECIPE, read_recipe
 from tests.e2e.conftest import MODELS, SAMPLES, all_serving, services
@@ -157,6 +160,38 @@ def test_the_client_library_gets_the_same(cluster: Cluster) -> None:
         assert recognition.faces[0].expression
         with pytest.raises(InvalidImageError):
             client.recognize(b"not an image")
+
+
+def test_frames_of_a_camera_are_answered_in_their_order(cluster: Cluster) -> None:
+    shown = threading.Semaphore(0)
+
+    def camera() -> Iterator[bytes]:
+        for name in (*FACES, *FACES):
+            yield SAMPLES[name].read_bytes()
+            assert shown.acquire(timeout=60)
+
+    with Client(cluster.address, timeout=60) as client:
+        answers = []
+        for number, answer in client.recognize_stream(camera()):
+            answers.append((number, answer))
+            shown.release()
+        expected = [client.recognize(SAMPLES[name]).faces for name in (*FACES, *FACES)]
+    assert [number for number, _ in answers] == [0, 1, 2, 3]
+    assert [answer.faces for _, answer in answers if isinstance(answer, Recognition)] == expected
+
+
+def test_a_normal_start_warns_of_nothing(cluster: Cluster) -> None:
+    started = 0
+    for endpoint in cluster.endpoints:
+        if endpoint.name.startswith("valkey"):
+            continue
+        for line in (cluster.log_dir / f"{endpoint.name}.log").read_text().splitlines():
+            said = json.loads(line)
+            assert said["level"] in {"DEBUG", "INFO"}, line
+            if said["message"] == "serving":
+                started += 1
+                break
+    assert started == len(services(cluster))
 
 
 def test_every_metric_of_the_design_is_exported_by_someone(cluster: Cluster) -> None:

@@ -12,6 +12,7 @@ from hypothesis.errors import Unsatisfiable
 from schemathesis.specs.openapi.checks import content_type_conformance, status_code_conformance
 
 from gateway.http import examples
+from tests.gateway.conftest import redis_url
 
 EXAMPLES = int(os.environ.get("FERRY_FUZZ_EXAMPLES", "8"))
 """Requests for each operation; `make fuzz` sends many more."""
@@ -67,17 +68,26 @@ async def test_answers_fit_the_schema_and_say_what_fields_are(http, document):
     assert schemas["Face"]["properties"]["score"]["description"]
 
 
-async def test_no_request_made_from_the_document_breaks_the_gateway(http, document):
+@pytest.mark.parametrize("serves", ["all", "no jobs and no feedback"])
+async def test_no_request_made_from_the_document_breaks_the_gateway(start_http, document, valkey, tmp_path, serves):
     """Real requests over a socket, valid ones and others, of every operation."""
+    more, meant = {}, {NOT_SERVED}
+    if serves == "all":
+        key = tmp_path / "key"
+        key.write_text("ab" * 32)
+        url = redis_url(valkey)
+        more = {"redis_url": url, "record_exposures": True, "jobs_redis_url": url, "jobs_key": key}
+        meant = set()
+    http = await start_http(**more)
     schema = schemathesis.openapi.from_dict(document)
     schema.config.update(base_url=f"http://127.0.0.1:{http.port}")
 
     for result in schema.get_all_operations():
-        await asyncio.to_thread(_fuzz, result.ok())
+        await asyncio.to_thread(_fuzz, result.ok(), meant)
     assert (await http.client.get("/readyz")).status_code == 200
 
 
-def _fuzz(operation):
+def _fuzz(operation, served):
     for mode in (schemathesis.GenerationMode.POSITIVE, schemathesis.GenerationMode.NEGATIVE):
 
         @settings(
@@ -92,7 +102,7 @@ def _fuzz(operation):
         def one(case):
             response = case.call(timeout=20)
             # Whoever allows no time gets no answer.
-            meant = {NOT_SERVED, 504} if "timeout" in (case.query or {}) else {NOT_SERVED}
+            meant = served | {504} if "timeout" in (case.query or {}) else served
             assert response.status_code < 500 or response.status_code in meant, (case, response.text)
             case.validate_response(response, checks=[status_code_conformance, content_type_conformance])
 
