@@ -208,10 +208,13 @@ class Variant:
         self._show_pipeline()
 
     def _missed(self, error: ServiceError, asked_at: float) -> None:
-        self._misses = min(self._misses + 1, _MISSES)
-        # One that has never answered is not there: nothing is known that an accident could hide.
-        if self._reachable is not False and (self._reachable is None or self._misses == _MISSES):
+        before, self._misses = self._misses, min(self._misses + 1, _MISSES)
+        if before < self._misses == _MISSES:
             log.warning("pipeline not known: %s", error.message, extra={"variant": self.name})
+            self._reachable = False
+        elif self._reachable is None:
+            # One that has never answered is not there: no accident can hide what is not known. It may still start.
+            log.info("pipeline not known yet: %s", error.message, extra={"variant": self.name})
             self._reachable = False
         if asked_at - self._fingerprint.asked_at > self._max_age:
             self._fingerprint.value = ""

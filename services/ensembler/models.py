@@ -21,6 +21,8 @@ from serving.rpc.upstream import Upstream
 log = logging.getLogger(__name__)
 
 COMPLAINT_SECONDS = 10.0
+START_SECONDS = 60.0
+"""In which a service that has never answered may still load its models."""
 """A model that keeps failing is logged at most this often; ferry_degraded_total counts every time."""
 
 _STILL_THERE = {grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.INVALID_ARGUMENT}
@@ -53,6 +55,7 @@ class Model:
         self.available = False
         self.heard_at = -math.inf
         self._complained_at = -math.inf
+        self._made_at = time.monotonic()
         self._upstream: Upstream | None = None
 
     @property
@@ -108,7 +111,8 @@ class Model:
         now = time.monotonic()
         if now - self._complained_at >= COMPLAINT_SECONDS:
             self._complained_at = now
-            log.warning("%s did not answer: %s", self.entry.name, reason)
+            starting = self.heard_at == -math.inf and now - self._made_at < START_SECONDS
+            log.log(logging.INFO if starting else logging.WARNING, "%s did not answer: %s", self.entry.name, reason)
 
 
 class DetectorModel(Model):
