@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
+import re
 import signal
 import socket
 from pathlib import Path
@@ -11,6 +13,7 @@ from unittest.mock import Mock
 
 import pytest
 from PIL import Image
+from rich.console import Console
 from typer.testing import CliRunner
 
 from cli.main import app
@@ -148,6 +151,23 @@ def test_people_see_each_photo_in_80_columns_as_it_is_answered(address: str, pho
     assert rest[0].startswith("   0  happy 0.75       at 1, 2, ")
     assert "without efficientnet" in rest[0]
     assert rest[1].strip() == "arcface 1: happy 0.70"
+
+
+def test_whoever_looks_sees_how_far_it_is(address: str, photo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(19):
+        photo.with_name(f"{number}.png").write_bytes(photo.read_bytes())
+    terminal = io.StringIO()
+    monkeypatch.setattr("cli.predict.errors", Console(file=terminal, force_terminal=True, width=80))
+    result = run(app, ["predict", str(photo.parent), "--address", address])
+    assert result.exit_code == 0
+    assert result.stdout.count("1 face") == 20, "what is printed elsewhere is not mixed up with it"
+    shown = re.findall(r"(\d+)/20", re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", terminal.getvalue()))
+    assert (shown[0], shown[-1]) == ("0", "20")
+
+
+def test_without_a_terminal_no_line_of_progress_is_written(address: str, photo: Path) -> None:
+    result = run(app, ["predict", str(photo), "--address", address])
+    assert "/1" not in result.stderr
 
 
 def test_tables_hold_a_row_for_each_face_and_for_what_has_none(
