@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import traceback
 from typing import Annotated
@@ -118,7 +119,7 @@ def main() -> None:
         if _debug:
             errors.print(traceback.format_exc(), style="dim", markup=False, highlight=False, end="")
         if isinstance(error, ClusterError) and error.log_tail:
-            errors.print(error.log_tail, style="dim", markup=False, highlight=False)
+            errors.print(_readable(error.log_tail), style="dim", markup=False, highlight=False, soft_wrap=True)
         errors.print(f"error: {_said(error)}", markup=False, highlight=False, soft_wrap=True)
     sys.exit(1)
 
@@ -131,6 +132,18 @@ def _said(error: Exception) -> str:
     if isinstance(error, OSError):
         return _system(error)
     return f"unexpected {type(error).__name__}: {error}; `ferry --debug ...` shows where, for a report"
+
+
+def _readable(log: str) -> str:
+    """Lines of a log without what is for machines."""
+    lines = []
+    for line in log.splitlines():
+        try:
+            said = json.loads(line)
+            lines.append(f"{said['service']}: {said['message']}")
+        except (ValueError, TypeError, KeyError):
+            lines.append(line)
+    return "\n".join(lines)
 
 
 def _system(error: OSError) -> str:

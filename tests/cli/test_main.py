@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import ferry
+from cli.cluster import ClusterError
 from cli.main import main
 
 COMMANDS = ("serve", "predict", "stream", "status", "monitor", "models", "rollout", "tune", "capacity", "version")
@@ -131,6 +132,20 @@ def test_errors_are_a_line_and_show_where_on_request(ferry_here: Ferry, monkeypa
         "error: unexpected KeyError: 'teapot'; `ferry --debug ...` shows where, for a report"
     ]
     assert "Traceback" in ferry_here("--debug", "status").stderr
+
+
+def test_the_end_of_a_service_s_log_is_shown_in_words(ferry_here: Ferry, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = '{"level": "ERROR", "message": "cannot start: tls_cert: x holds no certificate", "service": "gateway"}\nplain'
+
+    def failed(*_: object, **__: object) -> None:
+        raise ClusterError("gateway exited with 1 while starting", log)
+
+    monkeypatch.setattr("cli.status.credentials", failed)
+    assert ferry_here("status").stderr.splitlines() == [
+        "gateway: cannot start: tls_cert: x holds no certificate",
+        "plain",
+        "error: gateway exited with 1 while starting",
+    ]
 
 
 def test_a_file_is_named_before_what_is_wrong_with_it(ferry_here: Ferry, monkeypatch: pytest.MonkeyPatch) -> None:
