@@ -24,6 +24,7 @@ from serving.settings import ServiceSettings, load
 from tests.deploy.composition import OVERLAYS
 from tests.deploy.manifests import (
     COMBINATIONS,
+    ROOT,
     Json,
     containers,
     ferry,
@@ -294,3 +295,11 @@ def test_the_autoscaler_keeps_a_gpu_s_batches_full_and_its_cpu_within_the_limit(
             else:
                 share = metric["containerResource"]["target"]["averageUtilization"] / 100
                 assert share * quantity(resources["requests"]["cpu"]) < quantity(resources["limits"]["cpu"])
+
+
+@EACH_OVERLAY
+def test_no_pod_drives_pods_of_others_from_a_node(overlay: str) -> None:
+    classes = of_kind(render(overlay), "PriorityClass")
+    assert classes
+    assert {item["preemptionPolicy"] for item in classes} == {"Never"}
+    assert "path: /preemptionPolicy" in (ROOT / "docs/operations.md").read_text(), "how to allow it"
