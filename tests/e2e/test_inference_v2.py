@@ -153,7 +153,7 @@ def test_tritons_client_gets_the_same_over_http(triton_http: dict[str, Any], own
         ("unknown model", "404", "there is ferry 1"),
         ("unknown input", "400", "there is no 'picture'"),
         ("no image", "400", "inputs[image][0]"),
-        ("compressed", "415", "compressed bodies are not taken"),
+        ("compressed", "415", "content-encoding: is not taken"),
     ],
 )
 def test_tritons_client_is_told_over_http_what_is_wrong(
