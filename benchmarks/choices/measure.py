@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 
@@ -19,6 +19,8 @@ from cli.cluster.settings import DEFAULT_CLASSIFIERS, DEFAULT_PROCESSES
 from ferry.v1 import ensembler_pb2, gateway_pb2, gateway_pb2_grpc
 
 TIMEOUT = 30.0
+SURE = 0.5
+"""Confidence below which a face goes further in the cascade that is measured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,11 +31,13 @@ class Choice:
         name: in words.
         classifiers: weight of each that is asked.
         views: whether each crop is judged in five views.
+        ask_below: see `cli.cluster.ClusterSettings`.
     """
 
     name: str
     classifiers: Mapping[str, float]
     views: bool = False
+    ask_below: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +58,16 @@ class Cost:
 
 
 def choices() -> tuple[Choice, ...]:
-    """Each of the recipe's classifiers alone, its vote, and the vote over five views."""
+    """Each of the recipe's classifiers alone, a cascade, the vote, and the vote over five views.
+
+    The cascade asks the heaviest classifier first and the others about faces less sure than `SURE`. The photo's one
+    face is surer than that, so it costs what it costs where nothing goes further: the least it can.
+    """
     alone = [Choice(f"{name} alone", {name: 1.0}) for name in DEFAULT_CLASSIFIERS]
-    return (*alone, Choice("the vote", DEFAULT_CLASSIFIERS), Choice("the vote, five views", DEFAULT_CLASSIFIERS, True))
+    heaviest = dict(sorted(DEFAULT_CLASSIFIERS.items(), key=lambda item: -item[1]))
+    cascade = Choice("a cascade, sure", heaviest, ask_below=dict.fromkeys(list(heaviest)[1:], SURE))
+    voting = (Choice("the vote", DEFAULT_CLASSIFIERS), Choice("the vote, five views", DEFAULT_CLASSIFIERS, True))
+    return (*alone, *([cascade] if len(heaviest) > 1 else []), *voting)
 
 
 def measure(
@@ -72,6 +83,7 @@ def measure(
                 http_port=None,
                 models_dir=models_dir,
                 classifiers=choice.classifiers,
+                ask_below=choice.ask_below,
                 processes=DEFAULT_PROCESSES,
                 cache=False,
                 log_level="error",

@@ -29,6 +29,7 @@ def recipe(settings: ClusterSettings, detector_address: str, classifier_addresse
                     "address": classifier_addresses[name],
                     "weight": weight,
                     "timeout": MODEL_TIMEOUT,
+                    **({"ask_below": settings.ask_below[name]} if name in settings.ask_below else {}),
                 }
                 for name, weight in settings.classifiers.items()
             ],

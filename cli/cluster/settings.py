@@ -32,6 +32,8 @@ class ClusterSettings:
         detector: name of the detector model.
         detector_weight: the detector's weight in the vote; 0: its opinion counts only where no other model answers.
         classifiers: weight in the vote by name of the model; one service each.
+        ask_below: by name of a classifier after the first, the confidence below which the models before it leave a face
+            to it, in (0, 1]; the others are asked about every face.
         vote: `soft` or `hard`.
         replicas: processes by service: `ensembler`, `detector`, `classifier` (all of them) or one model's name.
         optimized: allow reduced precision where tuning found it faster.
@@ -62,6 +64,7 @@ class ClusterSettings:
     detector: str = "detector"
     detector_weight: float = DEFAULT_DETECTOR_WEIGHT
     classifiers: Mapping[str, float] = field(default_factory=lambda: DEFAULT_CLASSIFIERS)
+    ask_below: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
     vote: str = "soft"
     replicas: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
     optimized: bool = False
@@ -98,6 +101,7 @@ class ClusterSettings:
                 raise ValueError(f"the weight of {name} must be 0 or more, not {weight:g}")
         if not sum(weights.values()):
             raise ValueError("all weights are 0; give at least one model a weight above 0")
+        self._check_cascade()
         if not 0 <= self.processes <= MAX_REPLICAS:
             raise ValueError(f"processes: 0 to {MAX_REPLICAS}, not {self.processes}")
         if self.processes and self.replicas:
@@ -108,6 +112,13 @@ class ClusterSettings:
                 raise ValueError(f"there are no replicas of {service!r}; choose from {', '.join(sorted(known))}")
             if not 1 <= count <= MAX_REPLICAS:
                 raise ValueError(f"replicas of {service}: 1 to {MAX_REPLICAS}, not {count}")
+
+    def _check_cascade(self) -> None:
+        for name, threshold in self.ask_below.items():
+            if name not in list(self.classifiers)[1:]:
+                raise ValueError(f"ask_below is of a classifier after the first; {name!r} is none")
+            if not 0 < threshold <= 1:
+                raise ValueError(f"ask_below of {name} must be above 0 and at most 1, not {threshold:g}")
 
     def _check_redis(self) -> None:
         for name, url in (("redis_url", self.redis_url), ("jobs_redis_url", self.jobs_redis_url)):

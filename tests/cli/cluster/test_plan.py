@@ -137,6 +137,16 @@ def test_own_classifiers(models: Path, tmp_path: Path) -> None:
     assert [spec.name for spec in specs] == ["gateway", "ensembler", "detector", "classifier-mine"]
 
 
+def test_a_later_classifier_may_be_asked_about_unsure_faces_alone(models: Path, tmp_path: Path) -> None:
+    settings = ClusterSettings(port=0, models_dir=models, ask_below={"arcface": 0.6})
+    _, ensembler, *_ = plan(settings, tmp_path)
+    written = read_recipe(Path(flag(ensembler, "--recipe")))
+    assert [(entry.name, entry.ask_below) for entry in written.classifiers] == [
+        ("efficientnet", None),
+        ("arcface", 0.6),
+    ]
+
+
 def test_a_missing_model_is_named(models: Path, tmp_path: Path) -> None:
     with pytest.raises(ClusterError, match=r"no model 'teapot'.*--models-dir"):
         plan(ClusterSettings(port=0, models_dir=models, classifiers={"teapot": 1.0}), tmp_path)
@@ -202,10 +212,12 @@ def test_free_ports_differ() -> None:
         {"redis_url": "localhost:6379"},
         {"classifiers": {"mine": float("nan")}},
         {"classifiers": {"mine": -1}},
+        {"ask_below": {"efficientnet": 0.5}},
+        {"ask_below": {"arcface": 0.0}},
         {"detector_weight": float("inf")},
         {"classifiers": {"mine": 0}, "detector_weight": 0},
     ],
 )
 def test_settings_that_make_no_cluster(wrong: dict[str, object]) -> None:
-    with pytest.raises(ValueError, match=r"replicas|processes|classifier|vote|redis_url|weight"):
+    with pytest.raises(ValueError, match=r"replicas|processes|classifier|vote|redis_url|weight|ask_below"):
         ClusterSettings(**wrong)  # type: ignore[arg-type]
