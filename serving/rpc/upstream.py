@@ -187,7 +187,7 @@ class Upstream:
                 raise
 
     async def _ask(self, asked: _Asked[ResponseT]) -> ResponseT:
-        refusals = 0
+        refusals, vanished = 0, False
         while True:
             await self._replica(asked)
             try:
@@ -195,7 +195,11 @@ class Upstream:
             except _GoneError as error:
                 if asked.patience == 0:
                     raise UnavailableError(f"{self._name} is not reachable: {error}") from error
-                self._count_loss(asked)
+                # With a node several replicas vanish at once, on every hop, which no request does: once it is not held
+                # against this one.
+                if vanished or not asked.again or _VANISHED not in str(error):
+                    self._count_loss(asked)
+                vanished = True
             except UpstreamError as error:
                 if error.reason != REFUSED:
                     raise
@@ -322,6 +326,10 @@ def _cancelled() -> bool:
     """Whether the current task is, and not only a call that it made."""
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0
+
+
+_VANISHED = "ping timeout"
+"""How gRPC says that a connection is silent; that of a process that ended is closed by its system."""
 
 
 class _GoneError(Exception):

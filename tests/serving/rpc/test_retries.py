@@ -182,6 +182,61 @@ async def test_a_deadly_request_is_not_carried_from_replica_to_replica() -> None
     assert suspects("given_up") == given_up + 1
 
 
+@asynccontextmanager
+async def relay(port: int, dark: asyncio.Event) -> AsyncIterator[int]:
+    """A port from which connections are passed on until it is dark; then they stay open, and nothing comes through."""
+
+    async def copy(here: asyncio.StreamReader, there: asyncio.StreamWriter) -> None:
+        while data := await here.read(1 << 16):
+            if not dark.is_set():
+                there.write(data)
+
+    passing: set[asyncio.Task[None]] = set()
+
+    async def passed(here: asyncio.StreamReader, there: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        passing.add(task)
+        further, away = await asyncio.open_connection("127.0.0.1", port)
+        try:
+            await asyncio.gather(copy(here, away), copy(further, there))
+        except (OSError, asyncio.CancelledError):
+            pass
+        finally:
+            for writer in (away, there):
+                writer.transport.abort()
+
+    server = await asyncio.start_server(passed, "127.0.0.1", 0)
+    try:
+        yield server.sockets[0].getsockname()[1]
+    finally:
+        server.close()
+        for task in passing:
+            task.cancel()
+        await asyncio.gather(*passing, return_exceptions=True)
+
+
+async def test_a_request_whose_first_replica_was_lost_outlasts_one_that_vanishes_with_its_node() -> None:
+    dark = asyncio.Event()
+    async with (
+        replicas(2) as (first, second),
+        relay(first.server.port, dark) as port,
+        upstream(port, second.server.port) as where,
+    ):
+        while not first.asked:
+            await ask(where)
+        dark.set()
+        token = request_context.current.set(RequestContext("order-4712", time.monotonic() + 60))
+        context = request_context.current.get()
+        assert context is not None
+        context.losses.count = 1
+        try:
+            assert [(await ask(where)).queue_ms for _ in range(4)] == [1] * 4
+        finally:
+            request_context.current.reset(token)
+        assert context.losses.count == 1
+
+
 async def test_who_can_do_without_an_answer_asks_nobody_else() -> None:
     retried, left_out = suspects("retried"), suspects("left_out")
     async with replicas(3) as members, upstream(*(m.server.port for m in members)) as where:
