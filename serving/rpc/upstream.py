@@ -5,7 +5,7 @@ failed. gRPC itself only repeats what has never reached a replica. Of the rest,
 
 - what a replica refused before it began (it loads or stops) is sent to another one, a few times;
 - what a replica was lost with is sent once more, and only once on the whole way through the cluster, because it may be
-  what the replica was lost by;
+  what the replica was lost by; on each hop one replica that only fell silent, as with its node, is not counted;
 - what a replica says nothing to for much longer than others take (serving.rpc.silence) is sent once more, too, over
   fresh connections, which only replicas get that say they are well; the first answer counts;
 - every other error is an answer.
