@@ -144,13 +144,25 @@ class Feedback:
                 pipe.pexpireat(names.labels(name), end)
             for bucket, ids in answers.items():
                 pipe.sadd(names.labelled(bucket), *ids)
+            for bucket in answers:
                 pipe.pexpireat(names.labelled(bucket), int(((bucket + 1) * names.BUCKET_SECONDS + self._ttl) * 1000))
-                pipe.hincrby(names.SIZES, str(bucket), _LABEL_BYTES * len(ids))
             done: list[Any] = await pipe.execute(raise_on_error=False)
-            return done
+            # Only what is new takes room: else whoever says the same again and again would drive out all records.
+            listed = done[2 * len(fields) : 2 * len(fields) + len(answers)]
+            grown = {bucket: new for bucket, new in zip(answers, listed, strict=True) if isinstance(new, int) and new}
+            if grown:
+                pipe = redis.pipeline(transaction=False)
+                for bucket, new in grown.items():
+                    pipe.hincrby(names.SIZES, str(bucket), _LABEL_BYTES * new)
+                await pipe.execute(raise_on_error=False)
+            return [*done[: len(fields)], *listed]
 
         done = await self._store.command(command)
         refused = {name for name, answer in zip(fields, done, strict=False) if isinstance(answer, ResponseError)}
+        for ids, answer in zip(answers.values(), done[len(fields) :], strict=True):
+            if isinstance(answer, ResponseError):
+                # A label that is in no list is one that no report finds.
+                refused |= ids
         return [index for index, label, _ in kept if label.request_id in refused]
 
 

@@ -143,8 +143,13 @@ class RecordQueue:
             return answers
 
         answers = await self._store.command(command)
+        unlisted = set()
+        for found, answer in zip(_by_index(records).values(), answers[len(records) :: 2], strict=False):
+            if isinstance(answer, ResponseError):
+                unlisted.update(found)
         for one, answer in zip(records, answers, strict=False):
-            result = "refused" if isinstance(answer, ResponseError) else "kept" if answer else "repeated"
+            refused = isinstance(answer, ResponseError) or one.name in unlisted
+            result = "refused" if refused else "kept" if answer else "repeated"
             metrics.RECORDS.labels(one.kind, result).inc()
 
     @staticmethod

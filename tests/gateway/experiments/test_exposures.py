@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import time
 
 import grpc
 import pytest
@@ -142,6 +143,17 @@ async def test_a_full_redis_loses_records_and_they_are_counted(start, redis):
     await gateway.recognize(jpeg(3))
     await written(gateway)
     assert len(exposures(redis)) == 2
+
+
+async def test_a_record_that_no_report_would_find_is_counted_as_refused(start, redis):
+    now = names.bucket(time.time())
+    for bucket in (now, now + 1):
+        redis.set(names.index(names.EXPOSURE, bucket), "no list")
+    refused = Counted("ferry_records_total", {"kind": "exposure", "result": "refused"})
+    gateway = await start()
+    await gateway.recognize(jpeg(1))
+    await written(gateway)
+    assert refused() == 1
 
 
 async def test_beyond_the_bytes_the_oldest_go(url, redis):

@@ -8,7 +8,7 @@ from google.rpc import error_details_pb2
 
 from ferry.v1 import gateway_pb2, types_pb2
 from gateway.experiments import names
-from tests.gateway.experiments.conftest import written
+from tests.gateway.experiments.conftest import exposures, written
 from tests.gateway.fakes import Counted, detail, eventually, jpeg
 
 HAPPY, SAD = types_pb2.EXPRESSION_HAPPY, types_pb2.EXPRESSION_SAD
@@ -133,6 +133,26 @@ async def test_a_full_redis_says_so(start, redis):
     assert (await refused(give(gateway, answer.request_id))).code() is grpc.StatusCode.UNAVAILABLE
     redis.config_set("maxmemory", "0")
     await give(gateway, answer.request_id)
+
+
+async def test_who_says_the_same_again_and_again_drives_nothing_out(start, redis):
+    gateway = await start()
+    answer = await gateway.recognize(jpeg(1))
+    await written(gateway)
+    await give(gateway, answer.request_id)
+    sizes = redis.hgetall(names.SIZES)
+    for expression in (SAD, HAPPY, SAD):
+        await give(gateway, answer.request_id, expression=expression)
+    assert redis.hgetall(names.SIZES) == sizes
+
+
+async def test_a_label_that_no_report_would_find_is_refused(start, redis):
+    gateway = await start()
+    answer = await gateway.recognize(jpeg(1))
+    await written(gateway)
+    (kept,) = exposures(redis).values()
+    redis.set(names.labelled(names.bucket(kept.time)), "no set")
+    assert (await refused(give(gateway, answer.request_id))).code() is grpc.StatusCode.UNAVAILABLE
 
 
 async def test_where_nothing_is_recorded_feedback_is_not_offered(start):
