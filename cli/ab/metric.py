@@ -140,12 +140,12 @@ def _judge_latency(new: Series, old: Series, alpha: float) -> Judgement:
     if math.isnan(where.low) or math.isnan(where.high):
         where = Interval(-math.inf, math.inf)
     verdict = Verdict.UNDECIDED
-    if where.low > 0:
+    if -margin <= where.low and where.high <= margin:
+        verdict = Verdict.ALIKE
+    elif where.low > 0:
         verdict = Verdict.WORSE
     elif where.high < 0:
         verdict = Verdict.BETTER
-    elif -margin <= where.low and where.high <= margin:
-        verdict = Verdict.ALIKE
     return Judgement(
         Estimate(value, 0.0, len(new) + len(old), _callers(new) + _callers(old)), where, verdict, margin, None
     )

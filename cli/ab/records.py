@@ -16,6 +16,8 @@ from gateway.experiments.record import Exposure, Pair, RecordError, exposure_of,
 
 _CHUNK = 1000
 _TIMEOUT = 10.0
+_MOST_BUCKETS = 100 * 86400 // names.BUCKET_SECONDS
+"""Gateways keep nothing for longer than 90 days: who asks from 1970 on does not wait for two million empty lists."""
 _FADING_MS = 2 * names.BUCKET_SECONDS * 1000
 """An index lives for a bucket's length longer than its newest record, and its oldest is a bucket's length older: with
 less than that left, records that are not there any more have had their time."""
@@ -78,7 +80,8 @@ def read(url: str, since: float, until: float) -> Records:
 
 
 def _read(redis: Redis, since: float, until: float) -> Records:
-    buckets = range(names.bucket(since), names.bucket(until) + 1)
+    last = names.bucket(until)
+    buckets = range(max(names.bucket(since), last - _MOST_BUCKETS), last + 1)
     found, lost = _records(redis, names.EXPOSURE, buckets, exposure_of)
     exposures = {name: one for name, one in found if since <= one.time <= until}
     copied, lost_pairs = _records(redis, names.PAIR, buckets, pair_of)

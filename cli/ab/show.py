@@ -89,13 +89,13 @@ def moment(text: str, now: float) -> float:
     if match is not None:
         return max(now - float(match[1]) * _UNITS[match[2]], 0.0)
     try:
-        found = datetime.fromisoformat(text)
-    except ValueError:
+        found = datetime.fromisoformat(text).timestamp()
+    except (ValueError, OverflowError):
         message = f"is a time such as 2d, 12h or 30m, or a date such as 2026-05-01, not {text!r}"
         raise typer.BadParameter(message, param_hint="--since") from None
-    if found.timestamp() > now:
+    if found > now:
         raise typer.BadParameter(f"{text} is in the future", param_hint="--since")
-    return found.timestamp()
+    return max(found, 0.0)
 
 
 def _show(comparison: Comparison) -> None:

@@ -38,3 +38,9 @@ def test_a_record_that_is_none_is_lost(redis: Redis, url: str) -> None:
     redis.rpush(names.index(names.EXPOSURE, names.bucket(NOW)), "broken")
     redis.set(names.record(names.EXPOSURE, "broken"), b"1 - 0 0\n{")
     assert read(url, NOW - 60, NOW + 60).lost == 1
+
+
+def test_who_asks_from_1970_on_gets_what_is_there(redis: Redis, url: str) -> None:
+    redis.rpush(names.index(names.EXPOSURE, names.bucket(NOW)), "kept")
+    redis.set(names.record(names.EXPOSURE, "kept"), pack(exposure("stable", "somebody", NOW)))
+    assert list(read(url, 0, NOW + 60).exposures) == ["kept"]

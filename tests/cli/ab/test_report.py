@@ -77,6 +77,14 @@ def test_a_guardrail_beats_a_better_accuracy() -> None:
     assert Metric.ERRORS in {one.metric for one in failing.broken}
 
 
+def test_a_little_slower_breaks_no_guardrail_however_sure_it_is() -> None:
+    found = experiment({"stable": 0.7, "canary": 0.7}, 20000, milliseconds={"stable": 50, "canary": 52})
+    latency = report(found, ["canary"], "stable", tuple(Metric)).comparisons[0].findings[Metric.LATENCY]
+    assert latency.judgement.interval.low > 0
+    assert not latency.broken
+    assert "no difference larger than 6 ms" in latency.words
+
+
 def test_a_variant_that_is_lost_fails_its_callers_whoever_answers_them() -> None:
     records = experiment({"stable": 0.6, "canary": 0.6})
     lost = {
@@ -174,6 +182,7 @@ def test_a_picture_is_drawn(monkeypatch, tmp_path) -> None:
     [
         (["--since", "2999-01-01"], "future"),
         (["--since", "yesterday"], "2d"),
+        (["--since", "0001-01-01"], "2d"),
         (["--alpha", "nan"], "alpha"),
         (["--margin", "0"], "margin"),
         (["--metric", "beauty"], "beauty"),
