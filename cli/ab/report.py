@@ -36,6 +36,7 @@ class Comparison:
         notes: what a reader has to know of the data.
         deciding: the metric that decides, besides guardrails.
         blocked: why no verdict counts; empty: it does.
+        pipeline: of the new one, the fingerprint's first digits; empty: not known.
     """
 
     new: str
@@ -44,6 +45,7 @@ class Comparison:
     notes: tuple[str, ...]
     deciding: Metric
     blocked: str
+    pipeline: str
 
     @property
     def broken(self) -> list[Finding]:
@@ -144,7 +146,8 @@ def report(
             notes.append(f"{records.lost:,} records are gone before their time: Redis had no room")
         # Shadow pairs are the same images for both: shares do not matter to them.
         paired = findings[metrics[0]].paired
-        comparisons.append(Comparison(name, against, findings, tuple(notes), metrics[0], "" if paired else blocked))
+        why = "" if paired else blocked
+        comparisons.append(Comparison(name, against, findings, tuple(notes), metrics[0], why, sides.pipeline))
     return Report(tuple(comparisons), shares)
 
 

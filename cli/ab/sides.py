@@ -74,6 +74,11 @@ class Sides:
         if self._pipelines[new] and self._pipelines[new] == self._pipelines[old]:
             self.notes.append(f"{new} and {old} run the same pipeline; what differs is chance, or where they run")
 
+    @property
+    def pipeline(self) -> str:
+        """Of the new variant, the fingerprint's first digits; empty: nothing was recorded of it."""
+        return self._pipelines[self.new]
+
     def of_answers(self, name: str, value: Callable[[Exposure], float], *, computed: bool = False) -> Series:
         """One observation an answer of a variant to a caller of its own; `computed`: not from the cache."""
         return series(

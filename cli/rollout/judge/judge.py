@@ -104,7 +104,8 @@ class Judge:
         return Action.NONE
 
     def _turn(self, before: Snapshot, readings: Readings, now: float) -> Action:
-        if before.state.holder not in {"", self._name} and now < before.state.until:
+        # No lease is longer than LEASE_SECONDS: one that seems so was written by a clock that went ahead.
+        if before.state.holder not in {"", self._name} and 0 < before.state.until - now <= 2 * LEASE_SECONDS:
             return Action.NONE
         known = self._known(before, readings, now)
         decision = decide(before.state, known, self._rules)
@@ -125,7 +126,9 @@ class Judge:
             self._asked.images += newest[self._rules.canary].asked
 
     def _known(self, before: Snapshot, readings: Readings, now: float) -> Known:
-        lately = self._window.since(max(before.state.since, now - WINDOW_SECONDS))
+        # A step that lies ahead was written by a clock that has been put back since: it is no reason to be blind.
+        since = before.state.since if before.state.since <= now else 0.0
+        lately = self._window.since(max(since, now - WINDOW_SECONDS))
         pipelines = _agreed(readings)
         lately[STABLE] = self._reference.of(lately.get(STABLE, Counts()), pipelines.get(STABLE, ""))
         missing = ""
@@ -143,7 +146,7 @@ class Judge:
             lately=lately,
             at_step=self._asked.images,
             missing=missing,
-            worse="" if self._labels is None else self._labels.worse,
+            worse="" if self._labels is None else self._labels.against(before.state.fingerprint),
         )
 
     def _tell(self, decision: Decision, known: Known) -> None:

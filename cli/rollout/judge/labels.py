@@ -25,7 +25,8 @@ class Labels:
     """Asks the Redis of the gateways.
 
     Attributes:
-        worse: what speaks against the canary, in words; empty: nothing.
+        worse: first digits of the fingerprint of the canary that was judged, and what speaks against it, in words;
+            empty: nothing.
         missing: why that is not known; empty: it is.
     """
 
@@ -36,7 +37,7 @@ class Labels:
             canary: the variant that is judged.
             clock: Unix time, seconds.
         """
-        self.worse = ""
+        self.worse = ("", "")
         self.missing = "labels have not been read yet"
         self._url = url
         self._canary = canary
@@ -70,11 +71,17 @@ class Labels:
             (comparison,) = report(records, [self._canary], STABLE, _METRICS).comparisons
         except RecordsError:
             # Nothing of the canary yet: nothing speaks against it.
-            self.worse = self.missing = ""
+            self.worse, self.missing = ("", ""), ""
             return
         self._show(comparison)
-        self.worse = f"labels: {comparison.summary}" if comparison.verdict is Exit.WORSE else ""
+        words = f"labels: {comparison.summary}" if comparison.verdict is Exit.WORSE else ""
+        self.worse = (comparison.pipeline, words)
         self.missing = ""
+
+    def against(self, fingerprint: str) -> str:
+        """What speaks against this pipeline of the canary; what was said of a former one does not count."""
+        pipeline, words = self.worse
+        return words if pipeline and fingerprint.startswith(pipeline) else ""
 
     @staticmethod
     def _show(comparison: Comparison) -> None:

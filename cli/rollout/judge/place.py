@@ -19,7 +19,7 @@ from pydantic import ValidationError
 
 from cli.rollout.judge.state import State, StateError, load
 from cli.rollout.weights import CONFIG_MAP, FILE, render
-from gateway.routing.table import RoutingTable
+from gateway.routing.table import STABLE, RoutingTable
 from serving.faults import words
 
 ANNOTATION = "ferry/judge"
@@ -92,10 +92,14 @@ class LocalPlace:
             with self._locked():
                 if self.read().version != before.version:
                     raise ConflictError(f"{self.path} has changed meanwhile")
-                # The state first: a judge that dies in between finds a weight that it had not set, and stands back.
-                _replace(self.state_path, state.dump())
+                # A judge that dies in between finds a weight that it had not set, and stands back: so a canary that is
+                # taken back loses its callers first, and one that steps up gets them last.
+                writes = [(self.state_path, state.dump())]
                 if table != before.table:
-                    _replace(self.path, render(table))
+                    back = table.shares.get(STABLE, 0.0) > before.table.shares.get(STABLE, 0.0)
+                    writes.insert(0 if back else 1, (self.path, render(table)))
+                for path, text in writes:
+                    _replace(path, text)
         except OSError as error:
             raise PlaceError(f"{self.path} cannot be written: {error}") from error
 

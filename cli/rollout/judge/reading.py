@@ -121,7 +121,13 @@ class Window:
         self._steps: deque[tuple[float, dict[str, Counts]]] = deque()
 
     def add(self, now: float, readings: Readings) -> dict[str, Counts]:
-        """Takes in what was read at `now`, seconds; returns, by variant, what was counted since the last time."""
+        """Takes in what was read at `now`, seconds; returns, by variant, what was counted since the last time.
+
+        Where the clock has been put back, what was counted before is forgotten: nothing says how long ago it was.
+        """
+        if self._steps and now < self._steps[-1][0]:
+            self._steps.clear()
+            self._last = {process: (now, reading) for process, (_, reading) in self._last.items()}
         step: dict[str, Counts] = {}
         for process, reading in readings.by_process.items():
             _, before = self._last.get(process, (now, None))

@@ -12,6 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from cli.rollout import app
+from cli.rollout.judge import place as place_module
 from cli.rollout.judge.decide import Action, Rules
 from cli.rollout.judge.judge import Judge
 from cli.rollout.judge.labels import Labels
@@ -19,6 +20,7 @@ from cli.rollout.judge.place import ANNOTATION, ConfigMapPlace, ConflictError, L
 from cli.rollout.judge.reading import Counts, Reading, Readings, Window
 from cli.rollout.judge.sources import Gateways, Prometheus
 from cli.rollout.judge.state import LEASE_SECONDS, Phase, State
+from cli.rollout.weights import with_share
 
 TABLE = """
 [[variants]]
@@ -277,3 +279,77 @@ def test_bad_options_are_named(arguments, word) -> None:
     done = CliRunner().invoke(app, ["judge", "--gateways", "127.0.0.1:1", *arguments])
     assert done.exit_code == 2
     assert word in done.output
+
+
+class KilledError(Exception):
+    """A judge ends here."""
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5])
+def test_a_judge_killed_between_its_writes_leaves_the_canary_the_smaller_share(place, monkeypatch, share) -> None:
+    place.path.write_text(TABLE.replace("weight = 0.0", "weight = 0.25").replace("weight = 1.0", "weight = 0.75"))
+    before = place.read()
+    written: list[Path] = []
+    replace = place_module._replace
+
+    def dying(path: Path, text: str) -> None:
+        if written:
+            raise KilledError
+        written.append(path)
+        replace(path, text)
+
+    monkeypatch.setattr(place_module, "_replace", dying)
+    phase = Phase.STEPPING if share else Phase.ROLLED_BACK
+    with pytest.raises(KilledError):
+        place.write(before, with_share(before.table, "canary", share), State(phase, "c" * 16, share))
+    assert place.read().table.shares["canary"] == pytest.approx(min(share, 0.25))
+
+
+def test_a_roll_back_that_the_disk_refuses_is_tried_again(page, place, monkeypatch) -> None:
+    kept, port = page
+    clock = Clock()
+    judge = Judge("one", place, Gateways([f"127.0.0.1:{port}"]), RULES, clock=clock)
+    assert run(judge, clock, kept, 2) == [Action.START]
+    full = [True]
+    replace = place_module._replace
+
+    def refusing(path: Path, text: str) -> None:
+        if full[0] and path == place.path:
+            raise OSError(28, "No space left on device")
+        replace(path, text)
+
+    monkeypatch.setattr(place_module, "_replace", refusing)
+    assert run(judge, clock, kept, 3, failing=30) == []
+    full[0] = False
+    assert run(judge, clock, kept, 1, failing=30) == [Action.ROLL_BACK]
+    assert place.read().table.shares["canary"] == 0
+
+
+def test_a_clock_that_is_put_back_makes_no_guardrail_blind(page, place) -> None:
+    kept, port = page
+    clock = Clock()
+    judge = Judge("one", place, Gateways([f"127.0.0.1:{port}"]), RULES, clock=clock)
+    assert run(judge, clock, kept, 2) == [Action.START]
+    clock.now -= 7200
+    assert run(judge, clock, kept, 3, failing=30) == [Action.ROLL_BACK]
+
+
+def test_a_lease_of_a_clock_that_went_ahead_keeps_nobody_away(page, place) -> None:
+    kept, port = page
+    clock, ahead = Clock(), Clock()
+    ahead.now += 7200
+    first = Judge("one", place, Gateways([f"127.0.0.1:{port}"]), RULES, clock=ahead)
+    assert run(first, ahead, kept, 1) == [Action.START]
+    second = Judge("two", place, Gateways([f"127.0.0.1:{port}"]), RULES, clock=clock)
+    assert run(second, clock, kept, 4, failing=30) == [Action.ROLL_BACK]
+
+
+def test_what_labels_said_of_a_former_pipeline_does_not_take_the_next_one_back(page, place) -> None:
+    kept, port = page
+    clock, labels = Clock(), Labels("redis://127.0.0.1:1", "canary")
+    labels.missing, labels.worse = "", ("f" * 16, "labels: canary is worse")
+    judge = Judge("one", place, Gateways([f"127.0.0.1:{port}"]), RULES, labels=labels, clock=clock)
+    assert run(judge, clock, kept, 2) == [Action.START]
+    labels.worse = ("c" * 16, "labels: canary is worse")
+    assert run(judge, clock, kept, 1) == [Action.ROLL_BACK]
+    assert "canary is worse" in place.read().state.reason
