@@ -288,8 +288,8 @@ VARIANTS = Dashboard(
     annotations=(
         Annotation(
             "Judge",
-            f'sum by (action) (increase(ferry_judge_actions_total{{{NS},action!="none"}}[1m])) > 0',
-            "judge: {{action}}",
+            f'sum by (action, cause) (increase(ferry_judge_actions_total{{{NS},action!="none"}}[1m])) > 0',
+            "judge: {{action}} {{cause}}",
         ),
     ),
 )

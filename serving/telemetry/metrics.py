@@ -122,8 +122,9 @@ RECORDS = Counter(
 RECORD_BYTES = Gauge("ferry_record_bytes", "Bytes in Redis that exposures, pairs and labels take, about.")
 JUDGE_ACTIONS = Counter(
     "ferry_judge_actions_total",
-    "Looks of the judge of a canary, by what it did: none, start, step, finish, roll_back, stand_back.",
-    ("action",),
+    "Looks of the judge of a canary, by what it did: none, start, step, finish, roll_back, stand_back; and of "
+    "roll_back what made it: errors, degraded, latency, labels.",
+    ("action", "cause"),
 )
 JUDGE_SHARE = Gauge("ferry_judge_share", "Share of the callers that the judged canary has, 0 to 1.")
 JUDGE_BLIND = Gauge("ferry_judge_blind", "1 while the judge misses something that it has to know before a step.")

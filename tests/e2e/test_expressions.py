@@ -79,7 +79,7 @@ def gpu_exporter() -> Iterator[int]:
         metrics.VERDICT_WORSE.labels("canary", metric).set(0)
         for end in ("low", "high"):
             metrics.VERDICT.labels("canary", metric, end).set(0.01)
-    metrics.JUDGE_ACTIONS.labels("roll_back").inc()
+    metrics.JUDGE_ACTIONS.labels("roll_back", "errors").inc()
     metrics.DRIFT_PSI.labels("canary", "brightness").set(0.3)
     metrics.DRIFT_P.labels("canary", "brightness").set(0.0)
     port = free_port()

@@ -26,6 +26,16 @@ class Action(enum.StrEnum):
     STAND_BACK = "stand_back"
 
 
+class Cause(enum.StrEnum):
+    """What made a judge take a canary back; a label of a metric."""
+
+    NONE = ""
+    ERRORS = "errors"
+    DEGRADED = "degraded"
+    LATENCY = "latency"
+    LABELS = "labels"
+
+
 @dataclass(frozen=True, slots=True)
 class Rules:
     """Attributes:
@@ -72,11 +82,13 @@ class Decision:
     action: what is done.
     state: the new state.
     share: the canary's new share; None: it stays.
+    cause: of ROLL_BACK.
     """
 
     action: Action
     state: State
     share: float | None = None
+    cause: Cause = Cause.NONE
 
 
 def decide(state: State, known: Known, rules: Rules) -> Decision:
@@ -93,7 +105,8 @@ def decide(state: State, known: Known, rules: Rules) -> Decision:
         hurts = broken(lately.get(rules.canary, Counts()), lately.get(STABLE, Counts()), rules.limits) or known.worse
         if hurts:
             decision = _become(state, known, Phase.ROLLED_BACK, Action.ROLL_BACK, hurts, share=0.0)
-            return replace(decision, share=0.0)
+            cause = next((one for one in Cause if one and hurts.startswith(one)), Cause.NONE)
+            return replace(decision, share=0.0, cause=cause)
     return _start_or_step(state, known, rules, share)
 
 

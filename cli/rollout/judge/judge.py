@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
-from cli.rollout.judge.decide import Action, Decision, Known, Rules, decide
+from cli.rollout.judge.decide import Action, Cause, Decision, Known, Rules, decide
 from cli.rollout.judge.guardrails import LEAST
 from cli.rollout.judge.labels import Labels
 from cli.rollout.judge.place import ConflictError, Place, PlaceError, Snapshot
@@ -82,7 +82,9 @@ class Judge:
         self._reference = _Reference()
         for action in Action:
             # A rate misses the first increment of a series that was not there before.
-            metrics.JUDGE_ACTIONS.labels(action.value)
+            for cause in Cause:
+                if bool(cause) == (action is Action.ROLL_BACK):
+                    metrics.JUDGE_ACTIONS.labels(action.value, cause.value)
 
     def look(self) -> Action:
         """Looks once, and does what is to be done; what fails is logged and tried again with the next look."""
@@ -153,7 +155,7 @@ class Judge:
         state: State = decision.state
         share = known.shares.get(self._rules.canary, 0.0) if decision.share is None else decision.share
         metrics.JUDGE_SHARE.set(share)
-        metrics.JUDGE_ACTIONS.labels(decision.action.value).inc()
+        metrics.JUDGE_ACTIONS.labels(decision.action.value, decision.cause.value).inc()
         if decision.action is not Action.NONE:
             extra = {"action": decision.action.value, "share": share, "phase": state.phase.value}
             log.warning("judge: %s", state.reason, extra=extra)

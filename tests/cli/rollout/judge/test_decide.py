@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from cli.rollout.judge.decide import Action, Known, Rules, decide
+from cli.rollout.judge.decide import Action, Cause, Known, Rules, decide
 from cli.rollout.judge.guardrails import Limits, broken, tail
 from cli.rollout.judge.reading import Counts
 from cli.rollout.judge.state import Phase, State, StateError, load
@@ -68,17 +68,17 @@ def test_what_is_missing_stops_a_step_and_is_named(changes, words) -> None:
 
 
 @pytest.mark.parametrize(
-    ("canary", "words"),
+    ("canary", "words", "cause"),
     [
-        (Counts(100, 20, 80, 0, {0.1: 80.0}), "errors: 20.0% of 100"),
-        (Counts(100, 0, 100, 30, {0.1: 100.0}), "degraded answers: 30.0%"),
-        (Counts(100, 0, 100, 0, {0.1: 50.0, 0.25: 0.0, 0.5: 50.0}), "latency: 50.0%"),
+        (Counts(100, 20, 80, 0, {0.1: 80.0}), "errors: 20.0% of 100", Cause.ERRORS),
+        (Counts(100, 0, 100, 30, {0.1: 100.0}), "degraded answers: 30.0%", Cause.DEGRADED),
+        (Counts(100, 0, 100, 0, {0.1: 50.0, 0.25: 0.0, 0.5: 50.0}), "latency: 50.0%", Cause.LATENCY),
     ],
 )
-def test_a_broken_guardrail_takes_the_canary_back_whatever_else_is_missing(canary, words) -> None:
+def test_a_broken_guardrail_takes_the_canary_back_whatever_else_is_missing(canary, words, cause) -> None:
     now = known(lately={"stable": well(), "canary": canary}, missing="one gateway", now=1001.0)
     decision = decide(STEPPING, now, RULES)
-    assert (decision.action, decision.share) == (Action.ROLL_BACK, 0.0)
+    assert (decision.action, decision.share, decision.cause) == (Action.ROLL_BACK, 0.0, cause)
     assert words in decision.state.reason
     again = decide(decision.state, known(0.0, now=9999.0), RULES)
     assert (again.action, again.share) == (Action.NONE, None), "not again with the same pipeline"
@@ -89,7 +89,7 @@ def test_a_broken_guardrail_takes_the_canary_back_whatever_else_is_missing(canar
 
 def test_labels_that_speak_against_it_take_it_back() -> None:
     decision = decide(STEPPING, known(worse="labels: canary is worse"), RULES)
-    assert (decision.action, decision.share) == (Action.ROLL_BACK, 0.0)
+    assert (decision.action, decision.share, decision.cause) == (Action.ROLL_BACK, 0.0, Cause.LABELS)
 
 
 def test_at_the_last_step_it_is_still_watched() -> None:
