@@ -70,7 +70,10 @@ class Bench:
         """
         self.record, self.photo, self.say, self.work, self._save = record, photo, say, work, save
         self.models_dir = work / "models"
-        shutil.rmtree(self.models_dir, ignore_errors=True)
+        # What this user's other runs measured is left alone.
+        self._own_cache = {"XDG_CACHE_HOME": str(work / "cache")}
+        for folder in (self.models_dir, work / "cache"):
+            shutil.rmtree(folder, ignore_errors=True)
         shutil.copytree(models_dir, self.models_dir, ignore=shutil.ignore_patterns("tuning-*.json"))
         self.cpus = available_cpus()
         self._best_spin = max(spin() for _ in range(3))
@@ -113,7 +116,7 @@ class Bench:
 
         def start() -> Server:
             port, command = serve("--models-dir", str(self.models_dir), *flags, *reduced)
-            return Server(command, {}, "ferry", port, body or self.photo, same=same)
+            return Server(command, self._own_cache, "ferry", port, body or self.photo, same=same)
 
         return Contender(FERRY, " ".join(flag.removeprefix("--") for flag in flags) or "serve", precision, start)
 
@@ -125,7 +128,7 @@ class Bench:
             command = [sys.executable, "-m", "services.classifier", "--models", model, "--port", str(port)]
             command += ["--models-dir", str(self.models_dir), "--log-level", "warning"]
             command += [] if precision == "fp32" else ["--optimized"]
-            return Server(command, {}, "ferry-classifier", port, body, "classify")
+            return Server(command, self._own_cache, "ferry-classifier", port, body, "classify")
 
         return Contender(FERRY, "classifier", precision, start)
 

@@ -214,7 +214,9 @@ def choose(
     if not wanted:
         raise ValueError(_nothing_left(backend, device))
     known = read(stored)
-    usable = [m for m in known if _fits(m.candidate, threads, runs)]
+    # What was measured for a service with other settings says nothing of this one: a single run at a time costs least.
+    fitting = {*shares, *(() if threads or runs else splits(available_cpus(), every=True))}
+    usable = [m for m in known if m.candidate.device != "cpu" or (m.candidate.threads, m.candidate.runs) in fitting]
     needed = {(c.arithmetic, c.threads, c.runs) for c in wanted if c.device == "cpu"}
     needed |= {(c.arithmetic, 0, 1) for c in wanted if c.device != "cpu"}
     have = {(h.arithmetic, h.threads if h.device == "cpu" else 0, h.runs) for h in (m.candidate for m in usable)}
@@ -261,10 +263,6 @@ def _shares(threads: int, runs: int) -> list[tuple[int, int]]:
     if threads:
         return [(threads, 1), *([(threads, cpus // threads)] if cpus >= 2 * threads else [])]
     return list(splits(cpus))
-
-
-def _fits(how: Candidate, threads: int, runs: int) -> bool:
-    return how.device != "cpu" or (threads in {0, how.threads} and (runs in {0, how.runs} or how.runs == 1))
 
 
 def _measure_and_keep(

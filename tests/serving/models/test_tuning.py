@@ -189,6 +189,17 @@ def test_a_start_measures_runs_side_by_side_and_the_next_one_does_not(
     assert tuning.choose(stored) == first
 
 
+def test_a_measurement_for_other_settings_does_not_decide(stored: StoredModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tuning, "available_cpus", lambda: 2)
+    ways = [measured(5, backend, threads=t, runs=r, cpu_ms=cpu)
+            for backend in ("onnxruntime", "openvino") for t, r, cpu in ((2, 1, 9), (1, 2, 8), (1, 1, 6))]  # fmt: skip
+    tuning.write(stored, ways)
+    monkeypatch.setattr(tuning, "measure", lambda *_, **__: pytest.fail("measured"))
+    how = tuning.choose(stored, backend="onnxruntime")
+    assert (how.threads, how.runs) == (1, 2), "one run at a time costs least, and leaves a CPU idle"
+    assert tuning.choose(stored, backend="onnxruntime", threads=1, runs=1).runs == 1
+
+
 def test_a_model_that_is_held_twice_answers_alike(stored: StoredModel) -> None:
     rows = tuning.probe(stored.manifest.input, 1)
     ways = [Candidate("openvino", "fp32", 1, 0, runs=2, rest=rest) for rest in (0, 2)]
