@@ -84,7 +84,8 @@ class Turns:
         if not self._held[runs]:
             del self._held[runs]  # a model that was replaced is not to be kept
         self._free += self._cost(runs)
-        self._give()
+        # Not before whoever ended it has had the chance to ask again: it would come after all others, however they rank.
+        asyncio.get_running_loop().call_soon(self._give)
 
     def _cost(self, runs: Runs) -> int:
         return min(runs.threads, self._cpus)
