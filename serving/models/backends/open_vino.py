@@ -75,5 +75,7 @@ class OpenVinoBackend(Backend):
                 self._requests.put(request)
 
     def _run(self, request: ov.InferRequest, rows: Rows) -> Outputs:
-        request.infer([rows], share_inputs=True)
+        # Neither is copied by OpenVINO's own dispatch: rows are read where they lie, outputs below.
+        request.set_input_tensor(ov.Tensor(np.require(rows, requirements="CW"), shared_memory=True))
+        request.infer(share_outputs=True)
         return {name: np.array(request.get_output_tensor(i).data, np.float32) for i, name in enumerate(self._outputs)}
