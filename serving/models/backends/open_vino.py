@@ -76,6 +76,6 @@ class OpenVinoBackend(Backend):
 
     def _run(self, request: ov.InferRequest, rows: Rows) -> Outputs:
         # Neither is copied by OpenVINO's own dispatch: rows are read where they lie, outputs below.
-        request.set_input_tensor(ov.Tensor(np.require(rows, requirements="CW"), shared_memory=True))
+        request.set_input_tensor(ov.Tensor(np.require(rows, requirements=("C", "W")), shared_memory=True))
         request.infer(share_outputs=True)
         return {name: np.array(request.get_output_tensor(i).data, np.float32) for i, name in enumerate(self._outputs)}

@@ -74,7 +74,7 @@ class Turns:
         except asyncio.CancelledError:
             if waiting.turn.done() and not waiting.turn.cancelled():
                 self.give_back(runs)
-            else:
+            elif waiting in self._waiting:
                 self._waiting.remove(waiting)
             raise
 
@@ -84,7 +84,7 @@ class Turns:
         if not self._held[runs]:
             del self._held[runs]  # a model that was replaced is not to be kept
         self._free += self._cost(runs)
-        # Not before whoever ended it has had the chance to ask again: it would come after all others, however they rank.
+        # Not before whoever ended it could ask again: it would come after all others, however they rank.
         asyncio.get_running_loop().call_soon(self._give)
 
     def _cost(self, runs: Runs) -> int:
@@ -92,6 +92,7 @@ class Turns:
 
     def _give(self) -> None:
         """Nobody overtakes a run that is next and needs more CPUs than are free: it would wait for ever."""
+        self._waiting = [waiting for waiting in self._waiting if not waiting.turn.done()]  # some may be cancelled
         while self._waiting:
             chosen = self._next()
             cost = self._cost(chosen.runs)

@@ -53,6 +53,19 @@ async def test_no_more_runs_at_once_than_cpus() -> None:
     assert order.names == ["a", "b", "c"]
 
 
+async def test_whoever_ends_a_run_may_ask_for_the_next_before_others_get_it() -> None:
+    order, first, gathering = Order(1), Model("first", seconds=1.0), Model("gathering", company=8)
+    await order.turns.take(first)
+    waits = order.ask(gathering)
+    await settled()
+    order.turns.give_back(first)
+    await order.turns.take(first)
+    assert order.names == []
+    order.turns.give_back(first)
+    await waits
+    assert order.names == ["gathering"]
+
+
 async def test_who_has_waited_longest_is_next() -> None:
     order, busy = Order(1), Model("busy")
     await order.turns.take(busy)
