@@ -15,6 +15,7 @@ import grpc
 import pytest
 import yaml
 
+from deploy.capacity.quantity import quantity
 from ferry.v1 import gateway_pb2, gateway_pb2_grpc
 from tests.gateway.fakes import jpeg, running_ensembler
 from tests.processes import ROOT, SERVING, free_port, health, process
@@ -28,7 +29,7 @@ KEY = (("authorization", "Bearer s3cret"),)
 UNAUTHENTICATED = 16
 MANIFEST = yaml.safe_load((ROOT / "deploy/k8s/base/gateway.yaml").read_text().split("\n---")[0])
 CONTAINER = MANIFEST["spec"]["template"]["spec"]["containers"][0]
-LIMIT = int(CONTAINER["resources"]["limits"]["memory"].removesuffix("Mi")) * MIB
+LIMIT = int(quantity(CONTAINER["resources"]["limits"]["memory"]))
 VARIABLES = {
     variable["name"]: variable["value"]
     for variable in CONTAINER["env"]
