@@ -71,6 +71,12 @@ def test_shares_of_all_votes_are_less_where_people_saw_something_else() -> None:
     assert shares[0, EXPRESSIONS.index(Expression.SAD)] == 0.5
 
 
+def test_votes_need_not_sum_to_ten() -> None:
+    few, many = votes(sadness=3, neutral=2), votes(sadness=12, neutral=8)
+    for told in (crowd_majority, crowd_distribution, crowd_shares):
+        np.testing.assert_array_equal(told(few), told(many))
+
+
 @pytest.mark.parametrize("place", ["ferplus/votes.parquet", "votes.parquet"])
 def test_votes_are_found_from_the_data_folder_its_crops_and_a_file(tmp_path: Path, place: str) -> None:
     data = tmp_path / "data"
