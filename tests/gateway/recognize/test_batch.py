@@ -9,6 +9,7 @@ from google.rpc import error_details_pb2
 
 from ferry.v1 import ensembler_pb2, gateway_pb2
 from serving.errors import InvalidArgumentError, UnavailableError
+from serving.rpc.context import request_id
 from serving.telemetry.logs import _Correlate
 from tests.gateway.fakes import detail, eventually, jpeg, refuse
 
@@ -68,7 +69,7 @@ async def test_the_field_named_by_a_service_behind_is_passed_on(ensembler, gatew
 
 
 async def test_an_image_that_fails_can_be_found_in_the_log(gateway, caplog):
-    caplog.handler.addFilter(_Correlate())
+    caplog.handler.addFilter(_Correlate(request_id))
     with caplog.at_level(logging.INFO):
         call = gateway.stub.RecognizeBatch(
             batch(jpeg(0), b"no picture"), timeout=20, metadata=(("x-request-id", "my-batch-1"),)
