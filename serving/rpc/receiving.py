@@ -76,7 +76,7 @@ class Receiving:
         try:
             await ended
         except BaseException:
-            reading.ended = None  # an error's traceback holds this frame, and the future the error
+            reading.forget()
             raise
         finally:
             del self._reading[ended], ended  # as above
@@ -198,13 +198,18 @@ class _Read:
                 del error
         return self._message
 
+    def forget(self) -> None:
+        """Nobody waits for it any more. The traceback of an error holds this read, and the future the error."""
+        self.ended = self._error = None
+
     def _step(self, _: object = None) -> None:
         try:
             awaited = self._read.send(None)
         except StopIteration as end:
             self._message = end.value
         except BaseException as error:
-            self._error = error
+            if self.ended is not None:
+                self._error = error
         else:
             if awaited is None:  # it only lets others go first
                 self._loop.call_soon(self._step)
