@@ -24,7 +24,7 @@ from gateway.routing.router import Router
 from gateway.routing.table import STABLE
 from gateway.routing.variant import Variant
 from serving.errors import ServiceError
-from serving.rpc.context import current, is_suspect
+from serving.rpc.context import is_suspect, request_id
 from serving.telemetry import metrics
 
 _OTHERS_WOULD_FAIL = frozenset({grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.DEADLINE_EXCEEDED})
@@ -212,21 +212,21 @@ class Recognizer:
             # Under the pipeline that made it, which in a rollout need not be the one that was expected.
             cache.put(question.key(answer.fingerprint), outcome.payload)
         if self._router.has_shadows:
-            context, told = current.get(), Answered(variant.name, answer, seconds)
-            request_id = "" if context is None or asked.recorded is None else context.request_id
-            self._router.copy(Original(question.image, question.options, told, request_id, asked.key))
+            told = Answered(variant.name, answer, seconds)
+            name = "" if asked.recorded is None else request_id()
+            self._router.copy(Original(question.image, question.options, told, name, asked.key))
         return outcome
 
     def _answer(self, outcome: _Outcome, variant: Variant, took_part: str, asked: _Asked) -> bytes:
         """What is kept and what belongs to this request, one after the other: so protobuf merges messages."""
-        context, seconds = current.get(), time.monotonic() - asked.started
+        seconds = time.monotonic() - asked.started
         timings = types_pb2.Timings()
         if outcome.timings is not None:
             timings.CopyFrom(outcome.timings)
         timings.total_ms = seconds * 1000
         own = gateway_pb2.RecognizeResponse(
             variant=variant.name,
-            request_id="" if context is None else context.request_id,
+            request_id=request_id(),
             cached=outcome.timings is None,
             timings=timings,
         )

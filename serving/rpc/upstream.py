@@ -230,8 +230,7 @@ class Upstream:
             self._retried.inc()
             return
         (self._left_out if first else self._given_up).inc()
-        context = request_context.current.get()
-        extra = {"request_id": "" if context is None else context.request_id}
+        extra = {"request_id": request_context.request_id()}
         if first:
             log.warning("a replica of %s was lost with this request; others answer for it", self._name, extra=extra)
         else:
