@@ -14,10 +14,10 @@ import logging
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import cast
 
 import numpy as np
@@ -86,7 +86,10 @@ class _Item:
 
 
 class MicroBatcher:
-    """Batches for one model version. Bound to the event loop that calls `start`."""
+    """Batches for one model version. Bound to the event loop that calls `start`.
+
+    What waits is looked at by that loop and by the threads that run; the turns' lock is held meanwhile.
+    """
 
     def __init__(self, run: Run, policy: BatchPolicy, *, model: str, version: str, turns: Turns | None = None) -> None:
         """
@@ -102,13 +105,14 @@ class MicroBatcher:
         self._turns = turns or Turns(policy.concurrency * policy.threads)
         self._model = model
         self._version = version
+        self._lock = self._turns.lock
         self._queue: deque[_Item] = deque()
-        self._arrived = asyncio.Event()
-        self._workers: list[asyncio.Task[None]] = []
+        self._hurried = True
         self._executing = 0
+        self._under_way = 0
         self._running_rows = 0
         self._closed = False
-        self._executor = ThreadPoolExecutor(policy.concurrency, thread_name_prefix=f"run-{model}")
+        self._finished = asyncio.Event()
         self._recent_run_seconds = 0.05
         self._in_flight = metrics.IN_FLIGHT.labels(model)
         self._queue_histogram = metrics.QUEUE_SECONDS.labels(model, version)
@@ -116,13 +120,23 @@ class MicroBatcher:
         self._size_histogram = metrics.BATCH_SIZE.labels(model, version)
 
     def start(self) -> None:
-        """Starts the workers on the running event loop."""
-        self._workers = [asyncio.create_task(self._work()) for _ in range(self._policy.concurrency)]
+        """Takes turns from now on. The running event loop is where answers arrive."""
+        self._loop = asyncio.get_running_loop()
+        self._turns.add(self)
 
     @property
     def threads(self) -> int:
         """CPUs of one run."""
         return self._policy.threads
+
+    def due(self) -> float | None:
+        """From when on the next run may be made: a busy model waits up to `max_wait` for its batch to fill."""
+        if not self._queue or self._under_way >= self._policy.concurrency:
+            return None
+        oldest = self._queue[0].enqueued
+        if self._hurried or self._closed or not self._policy.max_wait or self.rows >= self._policy.max_batch:
+            return oldest
+        return oldest + self._policy.max_wait
 
     def waited(self) -> float:
         """Seconds that the oldest request has waited; 0: there is none."""
@@ -160,13 +174,14 @@ class MicroBatcher:
             RefusedError: the batcher is closing.
             ServiceError: the run failed for these rows.
         """
-        if len(self._queue) >= self._policy.max_queue:
-            raise OverloadedError(f"the queue of {self._model} is full", retry_after=self._backlog_seconds())
-        parts = self._parts(rows)
+        with self._lock:
+            if len(self._queue) >= self._policy.max_queue:
+                raise OverloadedError(f"the queue of {self._model} is full", retry_after=self._backlog_seconds())
+            parts = self._parts(rows)
+            at_once = self._at_once()
         if len(parts) == 1:
             return await self._submit(rows, deadline)
         results: list[BatchResult] = []
-        at_once = self._at_once()
         for start in range(0, len(parts), at_once):
             results += await self._submit_all(parts[start : start + at_once], deadline)
         return BatchResult(
@@ -217,9 +232,12 @@ class MicroBatcher:
             time.monotonic(),
             trace.get_current_span().get_span_context(),
         )
-        self._queue.append(item)
         self._in_flight.inc()
-        self._arrived.set()
+        with self._lock:
+            if not self._queue:
+                self._hurried = self._under_way < self._policy.concurrency
+            self._queue.append(item)
+            self._turns.wake()
         try:
             return await item.future
         finally:
@@ -230,59 +248,30 @@ class MicroBatcher:
 
     def _forget(self, item: _Item) -> None:
         """A cancelled request leaves the queue at once, so that it takes nobody's place."""
-        try:
+        with self._lock, suppress(ValueError):  # already in a run: its rows are computed and dropped
             self._queue.remove(item)
-        except ValueError:
-            return  # already in a run: its rows are computed and dropped
+        if not self.pending:
+            self._finished.set()
 
-    async def _work(self) -> None:
-        was_busy = False
-        while True:
-            while not self._queue:
-                if self._closed:
-                    return
-                was_busy = False
-                self._arrived.clear()
-                await self._arrived.wait()
-            if was_busy:
-                await self._fill()
-            await self._turns.take(self)
-            try:
-                batch = self._take()
-                if batch:
-                    await self._run_batch(batch)
-            finally:
-                self._turns.give_back(self)
-            was_busy = True
-
-    async def _run_batch(self, batch: list[_Item]) -> None:
+    def take(self) -> Callable[[], None] | None:
+        """The next run, on the thread that makes it; see `Runs`."""
+        batch = self._take()
+        if not batch:
+            return None
         rows = sum(len(item.rows) for item in batch)
+        self._hurried = False
         self._executing += len(batch)
+        self._under_way += 1
         self._running_rows += rows
-        try:
-            await self._execute(batch)
-        except Exception as error:
-            # Not the run's: those are dealt with. A worker that ended here would let every later request wait.
-            log.exception("a batch of %s was dropped: %s", self._model, error)
-            for item in batch:
-                if not item.future.done():
-                    item.future.set_exception(ServiceError(f"{self._model} could not process this input"))
-        finally:
-            self._executing -= len(batch)
-            self._running_rows -= rows
+        return partial(self._run_batch, batch, rows)
 
-    async def _fill(self) -> None:
-        """Waits until the next batch is full or its oldest request has waited `max_wait`."""
-        while self._queue and not self._closed:
-            wait = self._queue[0].enqueued + self._policy.max_wait - time.monotonic()
-            if wait <= 0 or self.rows >= self._policy.max_batch:
-                return
-            self._arrived.clear()
-            try:
-                async with asyncio.timeout(wait):
-                    await self._arrived.wait()
-            except TimeoutError:
-                return
+    def _run_batch(self, batch: list[_Item], rows: int) -> None:
+        try:
+            self._execute(batch)
+        finally:
+            with self._lock:
+                self._under_way -= 1
+                self._running_rows -= rows
 
     def _take(self) -> list[_Item]:
         """The next batch: whole requests in order of arrival, without those that nobody waits for.
@@ -302,7 +291,10 @@ class MicroBatcher:
             most = min(most, max(-(-there // at_once), len(self._queue[0].rows)))
         while self._queue and rows + len(self._queue[0].rows) <= most:
             item = self._queue.popleft()
-            if self._is_over(item):
+            if item.future.done():
+                continue
+            if item.deadline <= now:
+                self._tell(self._give, item, self._too_late())
                 continue
             if batch and item.rows.shape[1:] != batch[0].rows.shape[1:]:
                 other_shapes.append(item)
@@ -314,19 +306,14 @@ class MicroBatcher:
         self._queue.extendleft(reversed(other_shapes))
         return batch
 
-    def _is_over(self, item: _Item) -> bool:
-        """Whether nobody waits for the item any more; tells its caller where that is because its time was up."""
-        if not item.future.done() and item.deadline <= time.monotonic():
-            item.future.set_exception(DeadlineError(f"the time was up in the queue of {self._model}"))
-        return item.future.done()
+    def _too_late(self) -> DeadlineError:
+        return DeadlineError(f"the time was up in the queue of {self._model}")
 
-    async def _execute(self, batch: list[_Item]) -> None:
+    def _execute(self, batch: list[_Item]) -> None:
         started = time.monotonic()
         with self._span(batch) as span:
             try:
-                rows, outputs = await asyncio.get_running_loop().run_in_executor(
-                    self._executor, self._run_rows, [item.rows for item in batch]
-                )
+                rows, outputs = self._run_rows([item.rows for item in batch])
             except Exception as error:
                 span.set_status(trace.StatusCode.ERROR, type(error).__name__)
                 failure: Exception | None = error
@@ -334,19 +321,19 @@ class MicroBatcher:
                 span.set_attribute("ferry.batch_size", rows)
                 failure = None
         if failure is not None:
-            await self._recover(batch, failure)
+            self._recover(batch, failure)
             return
         seconds = time.monotonic() - started
         self._recent_run_seconds = 0.8 * self._recent_run_seconds + 0.2 * seconds
         self._compute_histogram.observe(seconds)
         self._size_histogram.observe(rows)
-        start = 0
+        answers, start = [], 0
         for item in batch:
             end = start + len(item.rows)
-            if not item.future.done():
-                mine = {name: values[start:end] for name, values in outputs.items()}
-                item.future.set_result(BatchResult(mine, item.queue_seconds, seconds, seconds / rows))
+            mine = {name: values[start:end] for name, values in outputs.items()}
+            answers.append(BatchResult(mine, item.queue_seconds, seconds, seconds / rows))
             start = end
+        self._tell(self._settle, batch, answers)
 
     def _span(self, batch: list[_Item]) -> AbstractContextManager[trace.Span]:
         """Of the run; one that records nothing where none of its requests is traced."""
@@ -365,24 +352,50 @@ class MicroBatcher:
             raise RuntimeError("the model returned another number of rows than it was given")
         return len(rows), outputs
 
-    async def _recover(self, batch: list[_Item], failure: Exception) -> None:
+    def _recover(self, batch: list[_Item], failure: Exception) -> None:
         """After a failed run: alone, a request fails; in company, each is tried alone."""
-        if len(batch) > 1:
-            log.warning("a run of %d requests failed; repeating them one by one", len(batch), exc_info=failure)
-            for item in batch:
-                if not self._is_over(item):
-                    await self._execute([item])
+        if len(batch) == 1:
+            log.error("a run of %s %s failed: %s", self._model, self._version, failure, exc_info=failure)
+            self._tell(self._settle, batch, [ServiceError(f"{self._model} could not process this input")])
             return
-        log.error("a run of %s %s failed: %s", self._model, self._version, failure, exc_info=failure)
-        if not batch[0].future.done():
-            batch[0].future.set_exception(ServiceError(f"{self._model} could not process this input"))
+        log.warning("a run of %d requests failed; repeating them one by one", len(batch), exc_info=failure)
+        for item in batch:
+            if item.future.done() or item.deadline <= time.monotonic():
+                self._tell(self._settle, [item], [self._too_late()])
+            else:
+                self._execute([item])
+
+    def _tell(self, what: Callable[..., None], *values: object) -> None:
+        """From the thread of a run to the event loop."""
+        with suppress(RuntimeError):  # it was closed: nobody waits any more
+            self._loop.call_soon_threadsafe(what, *values)
+
+    def _settle(self, batch: list[_Item], answers: Sequence[BatchResult | ServiceError]) -> None:
+        with self._lock:
+            self._executing -= len(batch)
+        for item, answer in zip(batch, answers, strict=True):
+            self._give(item, answer)
+
+    def _give(self, item: _Item, answer: BatchResult | ServiceError) -> None:
+        """On the event loop, where whoever waits is told."""
+        if item.future.done():
+            pass
+        elif isinstance(answer, ServiceError):
+            item.future.set_exception(answer)
+        else:
+            item.future.set_result(answer)
+        if not self.pending:
+            self._finished.set()
 
     async def close(self) -> None:
-        """Takes nothing new, finishes what is queued, then releases the threads."""
-        self._closed = True
-        self._arrived.set()
-        await asyncio.gather(*self._workers)
-        self._executor.shutdown(wait=False)
+        """Takes nothing new, finishes what is queued, then asks for no more turns."""
+        with self._lock:
+            self._closed = True
+            self._turns.wake()
+        while self.pending:
+            self._finished.clear()
+            await self._finished.wait()
+        self._turns.remove(self)
 
 
 def _parent(links: list[trace.Link]) -> Context:

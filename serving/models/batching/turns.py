@@ -5,23 +5,30 @@ for CPUs that are free, and meanwhile rows gather for it. A model whose rows are
 first, until enough of them are there or they have waited a fair part of what the others' have; then it comes before
 them, since what it does was begun before. So under load, where all wait anyway, its runs become large, and at rest it
 never waits.
+
+The threads that run choose for themselves: whoever ends a run takes the next at once. Had they to ask the event loop, a
+CPU would stand still until it came to them.
 """
 
 from __future__ import annotations
 
-import asyncio
+import logging
+import threading
+import time
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Protocol
+
+log = logging.getLogger(__name__)
 
 PATIENCE_SHARE = 0.25
 """Of the longest wait of any request here: for so long rows wait for company. A request that has stood in line for a
 detector for 200 ms bears 50 more; one that has not waited bears nothing."""
-_NOTHING, _GATHERING, _READY, _GATHERED = range(4)
+_GATHERING, _READY, _GATHERED = range(3)
 
 
 class Runs(Protocol):
-    """What makes runs of one model.
+    """What makes runs of one model. All is called with the lock of the turns held, `take`'s answer without.
 
     Attributes:
         threads: CPUs of one run.
@@ -36,86 +43,131 @@ class Runs(Protocol):
     @property
     def rows(self) -> int: ...
 
+    def due(self) -> float | None:
+        """From when on a run may be made, time.monotonic() seconds; None: there is nothing to run as things are."""
+
     def waited(self) -> float:
         """Seconds that its oldest request has waited; 0: there is none."""
 
-
-@dataclass(eq=False, slots=True)
-class _Waiting:
-    runs: Runs
-    turn: asyncio.Future[None]
+    def take(self) -> Callable[[], None] | None:
+        """The next run, to be made on the thread that asks; None: there was nothing to run after all."""
 
 
 class Turns:
-    """The CPUs of a process, given to one run after another. One event loop."""
+    """The CPUs of a process, given to one run after another, and the threads that make the runs.
+
+    Attributes:
+        lock: held by whoever looks at or changes what waits.
+    """
 
     def __init__(self, cpus: int) -> None:
         """
         Args:
             cpus: 1 or more.
         """
+        self.lock = threading.Lock()
+        self._waiting = threading.Condition(self.lock)
         self._cpus = cpus
         self._free = cpus
         self._held: Counter[Runs] = Counter()
-        self._waiting: list[_Waiting] = []
+        self._runs: list[Runs] = []
+        self._threads = 0
+        self._idle = 0
+
+    def add(self, runs: Runs) -> None:
+        """From now on it has turns."""
+        with self.lock:
+            self._runs.append(runs)
+
+    def remove(self, runs: Runs) -> None:
+        """It has no turns any more; the threads end with the last."""
+        with self.lock:
+            if runs in self._runs:
+                self._runs.remove(runs)
+            self._waiting.notify_all()
 
     def at_once(self, runs: Runs) -> int:
-        """How many runs it could have now, those included that it has; 1 or more."""
+        """How many runs it could have now, those included that it has; 1 or more. The lock is held."""
         cost = self._cost(runs)
         return max(1, (self._free + self._held[runs] * cost) // cost)
 
-    async def take(self, runs: Runs) -> None:
-        """Waits until it is the turn of a run, which then has to be given back."""
-        waiting = _Waiting(runs, asyncio.get_running_loop().create_future())
-        self._waiting.append(waiting)
-        self._give()
-        try:
-            await waiting.turn
-        except asyncio.CancelledError:
-            if waiting.turn.done() and not waiting.turn.cancelled():
-                self.give_back(runs)
-            elif waiting in self._waiting:
-                self._waiting.remove(waiting)
-            raise
+    def wake(self) -> None:
+        """Something waits that did not before. The lock is held."""
+        if self._idle:
+            self._waiting.notify()
+        elif self._threads < self._cpus:
+            self._threads += 1
+            # A run that never ends is not to keep the process from ending.
+            threading.Thread(target=self._work, name=f"run-{self._threads}", daemon=True).start()
 
-    def give_back(self, runs: Runs) -> None:
-        """A run has ended."""
-        self._held[runs] -= 1
-        if not self._held[runs]:
-            del self._held[runs]  # a model that was replaced is not to be kept
-        self._free += self._cost(runs)
-        # Not before whoever ended it could ask again: it would come after all others, however they rank.
-        asyncio.get_running_loop().call_soon(self._give)
+    def _work(self) -> None:
+        while self._make_run():
+            pass
+
+    def _make_run(self) -> bool:
+        """Waits for a run and makes it; whether there may be more. Afterwards no model is held: it may be replaced."""
+        with self.lock:
+            runs = self._next()
+            if runs is None:
+                self._threads -= 1
+                return False
+            cost = self._cost(runs)
+            self._free -= cost
+            self._held[runs] += 1
+            run = runs.take()
+            if self._free and self._look()[0] is not None:
+                self.wake()
+        try:
+            if run is not None:
+                run()
+        except Exception as error:  # a thread that ended here would be missed for ever
+            log.exception("a run was dropped: %s", error)
+        finally:
+            with self.lock:
+                self._free += cost
+                self._held[runs] -= 1
+                if not self._held[runs]:
+                    del self._held[runs]
+        return True
+
+    def _next(self) -> Runs | None:
+        """Waits for whose turn it is; None: there is no model any more."""
+        while self._runs:
+            runs, seconds = self._look()
+            if runs is not None:
+                return runs
+            self._idle += 1
+            try:
+                self._waiting.wait(seconds)
+            finally:
+                self._idle -= 1
+        return None
+
+    def _look(self) -> tuple[Runs | None, float | None]:
+        """Whose turn it is, or for how many seconds it is nobody's; None: until something changes.
+
+        Nobody overtakes a run that is next and needs more CPUs than are free: it would wait for ever.
+        """
+        now = time.monotonic()
+        dues = [(runs, due) for runs in self._runs if (due := runs.due()) is not None]
+        ready = [runs for runs, due in dues if due <= now]
+        if ready:
+            chosen = _first(ready)
+            return (chosen, None) if self._cost(chosen) <= self._free else (None, None)
+        return None, min((due - now for _, due in dues), default=None)
 
     def _cost(self, runs: Runs) -> int:
         return min(runs.threads, self._cpus)
 
-    def _give(self) -> None:
-        """Nobody overtakes a run that is next and needs more CPUs than are free: it would wait for ever."""
-        self._waiting = [waiting for waiting in self._waiting if not waiting.turn.done()]  # some may be cancelled
-        while self._waiting:
-            chosen = self._next()
-            cost = self._cost(chosen.runs)
-            if cost > self._free:
-                return
-            self._waiting.remove(chosen)
-            self._free -= cost
-            self._held[chosen.runs] += 1
-            chosen.turn.set_result(None)
 
-    def _next(self) -> _Waiting:
-        if len(self._waiting) == 1:
-            return self._waiting[0]
-        waits = [waiting.runs.waited() for waiting in self._waiting]
-        enough = PATIENCE_SHARE * max(waits)
-        ranks = [_rank(waiting.runs, seconds, enough) for waiting, seconds in zip(self._waiting, waits, strict=True)]
-        best = max(range(len(waits)), key=lambda index: (ranks[index], waits[index]))
-        return self._waiting[best]
+def _first(ready: list[Runs]) -> Runs:
+    if len(ready) == 1:
+        return ready[0]
+    enough = PATIENCE_SHARE * max(runs.waited() for runs in ready)
+    return max(ready, key=lambda runs: (_rank(runs, enough), runs.waited()))
 
 
-def _rank(runs: Runs, waited: float, enough: float) -> int:
-    if not runs.rows:
-        return _NOTHING
+def _rank(runs: Runs, enough: float) -> int:
     if runs.company == 1:
         return _READY
-    return _GATHERED if waited >= enough or runs.rows >= runs.company else _GATHERING
+    return _GATHERED if runs.waited() >= enough or runs.rows >= runs.company else _GATHERING

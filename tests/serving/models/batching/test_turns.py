@@ -1,26 +1,51 @@
-"""Turns: whose run is next. Nothing runs here; who has the CPUs gives them back by hand."""
+"""Turns: whose run is next. Every run waits at a gate that the test opens."""
 
 from __future__ import annotations
 
-import asyncio
+import gc
+import queue
+import threading
+import time
 import weakref
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 
 from serving.models.batching.turns import Turns
+
+SECONDS = 30
+"""Longest wait for anything here."""
 
 
 @dataclass(eq=False)
 class Model:
-    """Stands for a batcher."""
+    """Stands for a batcher: `runs` of them wait, and a run ends when the test lets it."""
 
     name: str
+    order: queue.SimpleQueue[str]
     threads: int = 1
     company: int = 1
     rows: int = 1
     seconds: float = 0.01
+    runs: int = 1
+    after: float = 0.0
+    again: Callable[[], None] = lambda: None
+    gate: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
+
+    def due(self) -> float | None:
+        return self.after if self.runs else None
 
     def waited(self) -> float:
         return self.seconds
+
+    def take(self) -> Callable[[], None] | None:
+        self.runs -= 1
+        self.order.put(self.name)
+        return self._run
+
+    def _run(self) -> None:
+        assert self.gate.acquire(timeout=SECONDS)
+        self.again()
 
 
 class Order:
@@ -28,130 +53,164 @@ class Order:
 
     def __init__(self, cpus: int) -> None:
         self.turns = Turns(cpus)
-        self.names: list[str] = []
+        self.names: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self.models: list[Model] = []
 
-    def ask(self, model: Model) -> asyncio.Task[None]:
-        async def take() -> None:
-            await self.turns.take(model)
-            self.names.append(model.name)
+    def model(self, name: str, **values: object) -> Model:
+        model = Model(name, self.names, **values)  # type: ignore[arg-type]
+        self.models.append(model)
+        self.turns.add(model)
+        with self.turns.lock:
+            self.turns.wake()
+        return model
 
-        return asyncio.create_task(take())
+    def next(self) -> str:
+        return self.names.get(timeout=SECONDS)
 
-
-async def settled() -> None:
-    for _ in range(5):
-        await asyncio.sleep(0)
-
-
-async def test_no_more_runs_at_once_than_cpus() -> None:
-    order, models = Order(2), [Model(name) for name in "abc"]
-    tasks = [order.ask(model) for model in models]
-    await settled()
-    assert order.names == ["a", "b"]
-    order.turns.give_back(models[0])
-    await asyncio.gather(*tasks)
-    assert order.names == ["a", "b", "c"]
+    def nobody(self) -> bool:
+        """Whether nobody has a turn who should not: a thread that could take one had the lock since."""
+        for _ in range(20):
+            with self.turns.lock:
+                self.turns.wake()
+            time.sleep(0.001)
+        return self.names.empty()
 
 
-async def test_whoever_ends_a_run_may_ask_for_the_next_before_others_get_it() -> None:
-    order, first, gathering = Order(1), Model("first", seconds=1.0), Model("gathering", company=8)
-    await order.turns.take(first)
-    waits = order.ask(gathering)
-    await settled()
-    order.turns.give_back(first)
-    await order.turns.take(first)
-    assert order.names == []
-    order.turns.give_back(first)
-    await waits
-    assert order.names == ["gathering"]
+@contextmanager
+def order(cpus: int) -> Iterator[Order]:
+    made = Order(cpus)
+    try:
+        yield made
+    finally:
+        for model in made.models:
+            model.gate.release(100)
+            made.turns.remove(model)
 
 
-async def test_who_has_waited_longest_is_next() -> None:
-    order, busy = Order(1), Model("busy")
-    await order.turns.take(busy)
-    tasks = [order.ask(Model("short", seconds=0.1)), order.ask(Model("long", seconds=0.2))]
-    await settled()
-    order.turns.give_back(busy)
-    await settled()
-    assert order.names == ["long"]
-    for task in tasks:
-        task.cancel()
+def test_no_more_runs_at_once_than_cpus() -> None:
+    with order(2) as given:
+        models = [given.model(name, seconds=seconds) for name, seconds in (("a", 3.0), ("b", 2.0), ("c", 1.0))]
+        assert {given.next(), given.next()} == {"a", "b"}
+        assert given.nobody()
+        models[0].gate.release()
+        assert given.next() == "c"
 
 
-async def test_rows_that_want_company_let_others_go_first_until_enough_are_there() -> None:
-    order, busy = Order(1), Model("busy")
-    few = Model("few", company=8, rows=7, seconds=0.01)
-    many = Model("many", company=8, rows=8, seconds=0.01)
-    await order.turns.take(busy)
-    tasks = [order.ask(few), order.ask(Model("detector", seconds=0.5)), order.ask(many)]
-    await settled()
-    for name in ("many", "detector", "few"):
-        order.turns.give_back(busy)
-        await settled()
-        assert order.names[-1] == name
-    await asyncio.gather(*tasks)
+def test_whoever_ends_a_run_has_the_next_before_others_if_that_ranks_first() -> None:
+    with order(1) as given:
+        first = given.model("first", seconds=1.0, runs=2)
+        assert given.next() == "first"
+        given.model("gathering", company=8)
+        first.gate.release()
+        assert given.next() == "first"
+        first.gate.release()
+        assert given.next() == "gathering"
 
 
-async def test_rows_that_have_waited_a_fair_part_want_no_more_company() -> None:
-    order, busy = Order(1), Model("busy")
-    await order.turns.take(busy)
-    tasks = [order.ask(Model("detector", seconds=0.4)), order.ask(Model("classifier", company=8, seconds=0.11))]
-    await settled()
-    order.turns.give_back(busy)
-    await settled()
-    assert order.names == ["classifier"]
-    for task in tasks:
-        task.cancel()
+def test_who_has_waited_longest_is_next() -> None:
+    with order(1) as given:
+        busy = given.model("busy")
+        assert given.next() == "busy"
+        given.model("short", seconds=0.1)
+        given.model("long", seconds=0.2)
+        busy.gate.release()
+        assert given.next() == "long"
 
 
-async def test_rows_that_want_company_do_not_wait_for_it_on_free_cpus() -> None:
-    order = Order(2)
-    await order.ask(Model("classifier", company=8))
-    assert order.names == ["classifier"]
+def test_rows_that_want_company_let_others_go_first_until_enough_are_there() -> None:
+    with order(1) as given:
+        busy = given.model("busy")
+        assert given.next() == "busy"
+        few = given.model("few", company=8, rows=7, seconds=0.01)
+        detector = given.model("detector", seconds=0.5)
+        many = given.model("many", company=8, rows=8, seconds=0.01)
+        for ends, name in ((busy, "many"), (many, "detector"), (detector, "few")):
+            ends.gate.release()
+            assert given.next() == name
+        few.gate.release()
 
 
-async def test_a_run_of_many_threads_is_not_overtaken_for_ever() -> None:
-    order, first = Order(2), Model("first")
-    await order.turns.take(first)
-    wide, narrow = Model("wide", threads=16, seconds=0.2), Model("narrow", seconds=0.1)
-    tasks = [order.ask(wide), order.ask(narrow)]
-    await settled()
-    assert order.names == []
-    order.turns.give_back(first)
-    await settled()
-    assert order.names == ["wide"]
-    order.turns.give_back(wide)
-    await asyncio.gather(*tasks)
+def test_rows_that_have_waited_a_fair_part_want_no_more_company() -> None:
+    with order(1) as given:
+        busy = given.model("busy")
+        assert given.next() == "busy"
+        given.model("detector", seconds=0.4)
+        given.model("classifier", company=8, seconds=0.11)
+        busy.gate.release()
+        assert given.next() == "classifier"
 
 
-async def test_a_turn_that_nobody_waits_for_any_more_goes_to_the_next() -> None:
-    order, busy, gone = Order(1), Model("busy"), Model("gone", seconds=1.0)
-    await order.turns.take(busy)
-    leaving, staying = order.ask(gone), order.ask(Model("staying"))
-    await settled()
-    order.turns.give_back(busy)
-    leaving.cancel()
-    await staying
-    assert order.names == ["staying"]
+def test_rows_that_want_company_do_not_wait_for_it_on_free_cpus() -> None:
+    with order(2) as given:
+        given.model("classifier", company=8)
+        assert given.next() == "classifier"
 
 
-async def test_a_model_that_has_no_turn_is_not_kept() -> None:
-    turns, model = Turns(2), Model("replaced")
-    await turns.take(model)
-    turns.give_back(model)
-    alive = weakref.ref(model)
-    del model
-    assert alive() is None
+def test_a_run_of_many_threads_is_not_overtaken_for_ever() -> None:
+    with order(2) as given:
+        first = given.model("first")
+        assert given.next() == "first"
+        wide = given.model("wide", threads=16, seconds=0.2)
+        given.model("narrow", seconds=0.1)
+        assert given.nobody()
+        first.gate.release()
+        assert given.next() == "wide"
+        assert given.nobody()
+        wide.gate.release()
+        assert given.next() == "narrow"
+
+
+def test_a_run_that_may_wait_for_company_is_made_when_its_time_comes() -> None:
+    with order(1) as given:
+        given.model("patient", after=time.monotonic() + 0.05)
+        assert given.next() == "patient"
+        assert time.monotonic() >= given.models[0].after
+
+
+def test_a_run_that_raises_costs_nobody_a_turn() -> None:
+    def fail() -> None:
+        raise RuntimeError("not the run's own error")
+
+    with order(1) as given:
+        broken = given.model("broken", again=fail)
+        assert given.next() == "broken"
+        given.model("other")
+        broken.gate.release()
+        assert given.next() == "other"
+
+
+def test_what_comes_during_a_run_wakes_a_free_cpu() -> None:
+    with order(4) as given:
+        for name in "abcd":
+            given.model(name)
+            assert given.next() == name
+
+
+def test_a_model_that_was_removed_is_not_kept_and_threads_end_with_the_last() -> None:
+    with order(2) as given:
+        model = given.model("replaced")
+        stays = given.model("stays")
+        assert {given.next(), given.next()} == {"replaced", "stays"}
+        model.gate.release()
+        given.turns.remove(model)
+        given.models.remove(model)
+        alive = weakref.ref(model)
+        del model
+        gone = time.monotonic() + SECONDS
+        while alive() is not None and time.monotonic() < gone:
+            gc.collect()
+            time.sleep(0.001)
+        assert alive() is None
+        stays.gate.release()
+    while given.turns._threads and time.monotonic() < gone:
+        time.sleep(0.001)
+    assert not given.turns._threads
 
 
 def test_a_model_splits_over_the_cpus_that_are_not_taken_by_others() -> None:
-    async def run() -> None:
-        turns, mine, other = Turns(4), Model("mine"), Model("other")
-        assert turns.at_once(mine) == 4
-        for _ in range(3):
-            await turns.take(other)
-        assert turns.at_once(mine) == 1
-        await turns.take(mine)
-        assert turns.at_once(mine) == 1
-
-    asyncio.run(run())
+    with order(4) as given:
+        mine = given.model("mine", runs=0)
+        assert given.turns.at_once(mine) == 4
+        given.model("other", runs=3)
+        assert [given.next() for _ in range(3)] == ["other"] * 3
+        assert given.turns.at_once(mine) == 1
