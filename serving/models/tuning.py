@@ -282,7 +282,7 @@ def _measure_and_keep(
     with alone(_PATIENCE_SECONDS):
         share = quiet_share(cpus, _QUIET_SECONDS)
         if share < LEAST_SHARE:
-            log.warning(
+            log.info(
                 "%s is not measured, since others are at work (it gets %d %% of its CPUs); `ferry tune` measures",
                 stored.manifest.name,
                 round(share * 100),
