@@ -20,6 +20,7 @@ import grpc
 from google.protobuf.message import DecodeError
 
 from serving.errors import InvalidArgumentError, RefusedError, ServiceError
+from serving.rpc import fields
 from serving.rpc.call import Call, Context, Method, end, texts
 from serving.rpc.identity import ANONYMOUS, Identity, of_certificate
 from serving.rpc.lanes import Lane, Lanes
@@ -260,6 +261,8 @@ def _tolerant(parse: Callable[[bytes], Any] | None) -> Callable[[bytes], Any] | 
         return None
 
     def tolerant(data: bytes) -> Any:
+        if fields.too_many(data):
+            return InvalidArgumentError("request", f"has more than {fields.MOST_FIELDS:,} fields")
         try:
             return parse(data)
         except DecodeError:

@@ -147,6 +147,14 @@ async def test_bytes_that_are_no_message_are_the_callers_fault() -> None:
     assert caught.value.details() == "request: is not a message of this method"
 
 
+async def test_millions_of_empty_fields_are_refused_unread() -> None:
+    async with running(FakeService()) as (_, channel):
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await channel.unary_unary("/ferry.v1.Classifier/Classify")(b"\x0a\x00" * 100_000, timeout=10)
+    assert caught.value.code() is Status.INVALID_ARGUMENT
+    assert caught.value.details() == "request: has more than 16,384 fields"
+
+
 async def test_a_refused_request_does_not_stay_in_memory() -> None:
     """Without the garbage collector: an error must not be part of a cycle that holds the request."""
 
@@ -337,7 +345,7 @@ async def test_a_cancelled_stream_stops_its_work_and_is_counted(when: str, caplo
     method = ("RecognizeBatch", "ferry.v1.ExpressionRecognition")
     before = counted("CANCELLED", *method) + counted("OK", *method)
     async with running(service) as (_, channel):
-        call = gateway_pb2_grpc.ExpressionRecognitionStub(channel).RecognizeBatch(batch(200_000), timeout=60)
+        call = gateway_pb2_grpc.ExpressionRecognitionStub(channel).RecognizeBatch(batch(16_000), timeout=60)
         await call.read()
         if when == "while computing":
             await asyncio.wait_for(reached.wait(), 10)
