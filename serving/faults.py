@@ -27,6 +27,7 @@ _WORDS: Final = {
     "bool_type": "must be true or false",
     "int_parsing": "must be a whole number",
     "int_type": "must be a whole number",
+    "int_parsing_size": "must be a whole number of fewer digits",
     "int_from_float": "must be a whole number",
     "float_parsing": "must be a number",
     "float_type": "must be a number",
@@ -39,6 +40,7 @@ _WORDS: Final = {
     "set_type": "must be a list",
     "frozen_set_type": "must be a list",
     "path_type": "must be a path",
+    "string_unicode": "is no UTF-8 text",
 }
 _ALTERNATIVES: Final = re.compile(r"\^\(([a-z0-9_|]+)\)(\$|://)")
 
@@ -51,14 +53,15 @@ def words(fault: Mapping[str, Any]) -> str:
     """
     known = _WORDS.get(str(fault["type"]))
     if known is None:
-        return str(fault["msg"]).removeprefix("Value error, ")
-    said: dict[str, Any] = {**fault.get("ctx", {})}
-    if match := _ALTERNATIVES.fullmatch(str(said.get("pattern", ""))):
+        said = str(fault["msg"]).removeprefix("Value error, ").removeprefix("Assertion failed, ")
+        return f"must be {rest}" if (rest := said.removeprefix("Input should be ")) != said else said
+    context: dict[str, Any] = {**fault.get("ctx", {})}
+    if match := _ALTERNATIVES.fullmatch(str(context.get("pattern", ""))):
         choices = match[1].split("|")
         if match[2] == "$":
             return f"must be one of {', '.join(choices)}"
         return f"must begin with {' or '.join(f'{choice}://' for choice in choices)}"
-    return known.format_map(_Known(said))
+    return known.format_map(_Known(context))
 
 
 class _Known(dict[str, Any]):

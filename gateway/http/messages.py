@@ -22,6 +22,9 @@ _JSON: Final = "application/json"
 _RAW: Final = "application/octet-stream"
 LARGE_JSON: Final = 256 << 10
 """Bytes; what is larger is read beside the event loop."""
+_MOST_PARTS: Final = 1 << 14
+"""Lists, objects, quotes and commas in one JSON: twice what 256 images with all their options have. To read millions
+would take seconds, and the list of their faults gigabytes."""
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
 
@@ -102,6 +105,8 @@ async def many_images(
 
 async def _json(body: Body, model: type[ModelT], max_image_bytes: int) -> ModelT:
     data = await body.read(max_image_bytes * 4 // 3 + BESIDE_THE_IMAGE)
+    if sum(map(data.count, (b"[", b"{", b'"', b","))) > _MOST_PARTS:
+        raise BodyError(400, "is JSON of too many parts")
     try:
         if len(data) < LARGE_JSON:
             return model.model_validate_json(data)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import re
 from array import array
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
@@ -24,7 +25,8 @@ BINARY: Final = "binary_data"
 BINARY_OUTPUT: Final = "binary_data_output"
 _BASE64: Final = "base64"
 _MAX_PARTS: Final = 1 << 16
-"""Lists and objects in one JSON: each takes many times its two characters."""
+"""Lists, objects and quotes in one JSON: what they stand for takes many times their one or two characters."""
+_SURROGATE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
 _MAX_AXIS: Final = (1 << 63) - 1
 
 
@@ -77,16 +79,26 @@ def read(body: bytes, json_length: int | None, base64_inputs: Collection[str] = 
 
 
 def _document(data: bytes) -> dict[str, Any]:
-    if data.count(b"[") + data.count(b"{") > _MAX_PARTS or data.count(b",") > typed.MAX_ELEMENTS:
+    if sum(map(data.count, (b"[", b"{", b'"'))) > _MAX_PARTS or data.count(b",") > typed.MAX_ELEMENTS:
         raise InvalidArgumentError("body", "is JSON of too many parts; send tensors as raw bytes")
     try:
         document = json.loads(data)
+        if _SURROGATE.search(data):
+            # Half a character: no text that could be passed on, or named in an error.
+            json.dumps(document, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
-        said = str(error) if isinstance(error, json.JSONDecodeError) else "is nested too deeply, or is no UTF-8"
-        raise InvalidArgumentError("body", f"is no JSON: {said}") from None
+        raise InvalidArgumentError("body", f"is no JSON: {_why(error)}") from None
     if not isinstance(document, dict):
         raise InvalidArgumentError("body", "must be a JSON object")
     return document
+
+
+def _why(error: Exception) -> str:
+    if isinstance(error, json.JSONDecodeError):
+        return str(error)
+    if isinstance(error, RecursionError):
+        return "it is nested too deeply"
+    return "it is no Unicode text" if isinstance(error, UnicodeError) else "a number in it has too many digits"
 
 
 def _typed(document: dict[str, Any], name: str, kind: type[Any], default: Any, field: str) -> Any:
@@ -199,7 +211,7 @@ def _element(value: Any, field: str, encoded: bool) -> bytes:
     if not isinstance(value, str):
         raise InvalidArgumentError(field, "must be text")
     if not encoded:
-        return value.encode(errors="surrogatepass")
+        return value.encode()
     try:
         return base64.b64decode(value, validate=True)
     except (binascii.Error, ValueError) as error:

@@ -179,3 +179,29 @@ def test_shapes_of_metadata_are_numbers() -> None:
     assert document["inputs"] == tensors
     assert document["versions"] == []
     assert http_answer.plain(pb.ServerLiveResponse()) == {"live": False}
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (b'{"id": "\\ud800"}', "no Unicode text"),
+        (b'{"inputs": [{"name": "\\uDFFF"}]}', "no Unicode text"),
+        (b'{"parameters": {"\\ud800": 1}}', "no Unicode text"),
+        (b'{"outputs": [{"name": "\\ud83d"}]}', "no Unicode text"),
+        (b'{"id": "\xff"}', "no Unicode text"),
+        (b'{"id": ' + b"9" * 5000 + b"}", "too many digits"),
+        (b"[" * 60_000, "nested too deeply"),
+        (b'{"parameters": {' + b'"a": 1, ' * 40_000 + b'"a": 1}}', "too many parts"),
+        (b'{"inputs": [' + b'"", ' * 40_000 + b'""]}', "too many parts"),
+        (b"[" + b"{}," * 70_000 + b"{}]", "too many parts"),
+    ],
+)
+def test_json_that_is_meant_to_hurt(given: bytes, said: str) -> None:
+    with pytest.raises(InvalidArgumentError, match=said) as caught:
+        http_question.read(given, None)
+    assert caught.value.field == "body"
+    caught.value.message.encode()
+
+
+def test_characters_in_two_halves_are_whole() -> None:
+    assert http_question.read(b'{"id": "\\ud83d\\ude00"}', None).message.id == "\U0001f600"
