@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import islice
 from pathlib import Path
 
 from cli.cluster import ports
@@ -57,9 +58,10 @@ def plan(settings: ClusterSettings, folder: Path) -> list[ProcessSpec]:
         ClusterError: a model or a port is missing.
     """
     check_models(settings)
+    chosen = ports.Chosen()
     if settings.processes:
-        return _whole(settings, folder)
-    slots = _slots(settings)
+        return _whole(settings, folder, chosen)
+    slots = _slots(settings, chosen)
     health = dict(zip(slots, _others(slots), strict=True)) if Guard.of_environment().tls else {}
     addresses = {
         service: ",".join(slot.address for slot in slots if slot.service == service)
@@ -79,10 +81,10 @@ def plan(settings: ClusterSettings, folder: Path) -> list[ProcessSpec]:
         model_flags = ["--models", name, *_model_flags(settings)]
         flags[f"classifier-{name}"] = (MODELS, "services.classifier", model_flags)
     gateway, *others = (_spec(settings, slot, *flags[slot.service], health_port=health.get(slot)) for slot in slots)
-    return [_with_http(gateway, others, settings), *others, *specs]
+    return [_with_http(gateway, others, settings, chosen), *others, *specs]
 
 
-def _whole(settings: ClusterSettings, folder: Path) -> list[ProcessSpec]:
+def _whole(settings: ClusterSettings, folder: Path, chosen: ports.Chosen) -> list[ProcessSpec]:
     """Processes that hold all services each. Where they share a port or speak TLS, each has another for its health."""
     n = settings.processes
     shares = n > 1
@@ -91,8 +93,10 @@ def _whole(settings: ClusterSettings, folder: Path) -> list[ProcessSpec]:
     free = iter(ports.free(2 * n + 1))
     port = settings.port or next(free)
     if settings.port:
-        ports.following(settings.host, port, 1, "--port")
-    metrics_ports = _ports(LOOPBACK, first_metrics, n, "--metrics-port", free.__next__)
+        chosen.following(settings.host, port, 1, "--port")
+    metrics_ports = (
+        chosen.following(LOOPBACK, first_metrics, n, "--metrics-port") if first_metrics else [*islice(free, n)]
+    )
     recipe_path = folder / "recipe.json"
     here = dict.fromkeys(settings.classifiers, _NOWHERE)
     recipe_path.write_text(recipe(settings, _NOWHERE, here))
@@ -108,7 +112,7 @@ def _whole(settings: ClusterSettings, folder: Path) -> list[ProcessSpec]:
         slot = _Slot("ferry", replica, port, metrics_port)
         health_port = next(free) if own_health else None
         made.append(_spec(settings, slot, GATEWAY, "single", flags, health_port=health_port))
-    return [_with_http(made[0], made[1:], settings), *made[1:], *specs]
+    return [_with_http(made[0], made[1:], settings, chosen), *made[1:], *specs]
 
 
 def check_models(settings: ClusterSettings) -> None:
@@ -124,7 +128,7 @@ def check_models(settings: ClusterSettings) -> None:
             )
 
 
-def _slots(settings: ClusterSettings) -> list[_Slot]:
+def _slots(settings: ClusterSettings, chosen: ports.Chosen) -> list[_Slot]:
     classifiers = [f"classifier-{name}" for name in settings.classifiers]
     counts = {
         "gateway": 1,
@@ -136,10 +140,12 @@ def _slots(settings: ClusterSettings) -> list[_Slot]:
     wanted += [(service, replica) for service, count in counts.items() for replica in range(2, count + 1)]
     n = len(wanted)
     free = iter(ports.free(2 * n) if 0 in {settings.port, settings.metrics_port} else [])
-    grpc_ports = _ports(settings.host, settings.port, n, "--port", free.__next__)
+    grpc_ports = chosen.following(settings.host, settings.port, n, "--port") if settings.port else [*islice(free, n)]
     # Without fixed ports for the services there is none for their metrics: two clusters may run side by side.
     first_metrics = 0 if settings.port == 0 else settings.metrics_port
-    metrics_ports = _ports(LOOPBACK, first_metrics, n, "--metrics-port", free.__next__)
+    metrics_ports = (
+        chosen.following(LOOPBACK, first_metrics, n, "--metrics-port") if first_metrics else [*islice(free, n)]
+    )
     return [
         _Slot(service, replica, port, metrics_port)
         for (service, replica), port, metrics_port in zip(wanted, grpc_ports, metrics_ports, strict=True)
@@ -150,10 +156,6 @@ def _others(slots: Sequence[_Slot]) -> list[int]:
     """A free port for each that none of them has."""
     taken = {port for slot in slots for port in (slot.port, slot.metrics_port)}
     return [port for port in ports.free(3 * len(slots)) if port not in taken][: len(slots)]
-
-
-def _ports(host: str, first: int, count: int, option: str, next_free: Callable[[], int]) -> list[int]:
-    return ports.following(host, first, count, option) if first else [next_free() for _ in range(count)]
 
 
 def _stores(settings: ClusterSettings, folder: Path) -> tuple[list[str], list[ProcessSpec]]:
@@ -239,11 +241,13 @@ def _spec(
     )
 
 
-def _with_http(gateway: ProcessSpec, others: Sequence[ProcessSpec], settings: ClusterSettings) -> ProcessSpec:
+def _with_http(
+    gateway: ProcessSpec, others: Sequence[ProcessSpec], settings: ClusterSettings, chosen: ports.Chosen
+) -> ProcessSpec:
     if settings.http_port is None:
         return gateway
     if settings.http_port and settings.port:
-        (port,) = ports.following(settings.host, settings.http_port, 1, "--http-port")
+        (port,) = chosen.following(settings.host, settings.http_port, 1, "--http-port")
     else:
         (port,) = ports.free(1)
     # A judge that runs beside the cluster, say.

@@ -39,23 +39,38 @@ def free(count: int) -> list[int]:
     raise ClusterError(f"there are no {count} free ports in {_FREE_RANGE.start} to {_FREE_RANGE.stop - 1}")
 
 
-def following(host: str, first: int, count: int, option: str) -> list[int]:
-    """`first` and the `count - 1` ports after it, all free.
+class Chosen:
+    """Ports that the flags of one cluster choose."""
 
-    Args:
-        host: where the first of them is listened on; the others on 127.0.0.1.
-        option: the flag that chooses `first`, for the error.
+    def __init__(self) -> None:
+        self._options: dict[int, str] = {}
+        """What each is chosen by."""
 
-    Raises:
-        ClusterError: one is taken or does not exist.
-    """
-    ports = list(range(first, first + count))
-    if ports[-1] > 65535:
-        raise ClusterError(f"{count} ports from {first} on do not exist; choose a lower {option}")
+    def following(self, host: str, first: int, count: int, option: str) -> list[int]:
+        """`first` and the `count - 1` ports after it, all free.
+
+        Args:
+            host: where the first of them is listened on; the others on 127.0.0.1.
+            option: the flag that chooses `first`, for the error.
+
+        Raises:
+            ClusterError: one is taken, chosen by another flag, or does not exist.
+        """
+        ports = list(range(first, first + count))
+        if ports[-1] > 65535:
+            raise ClusterError(f"{count} ports from {first} on do not exist; choose a lower {option}")
+        for port in ports:
+            if port in self._options:
+                raise ClusterError(f"port {port} is chosen twice, by {self._options[port]} and by {option}; change one")
+        _all_free(host, ports, option)
+        self._options |= dict.fromkeys(ports, option)
+        return ports
+
+
+def _all_free(host: str, ports: list[int], option: str) -> None:
     for index, port in enumerate(ports):
         if not is_free(host if index == 0 else "127.0.0.1", port):
             raise ClusterError(
                 f"port {port} is taken, perhaps by another cluster; stop it, or choose other ports with {option} "
                 "(--port 0 takes free ones)"
             )
-    return ports

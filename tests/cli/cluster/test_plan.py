@@ -221,3 +221,32 @@ def test_free_ports_differ() -> None:
 def test_settings_that_make_no_cluster(wrong: dict[str, object]) -> None:
     with pytest.raises(ValueError, match=r"replicas|processes|classifier|vote|redis_url|weight|ask_below"):
         ClusterSettings(**wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("processes", [0, 1, 2])
+@pytest.mark.parametrize("option", ["--port", "--metrics-port", "--http-port"])
+def test_the_flag_of_a_taken_port_is_named(models: Path, tmp_path: Path, option: str, processes: int) -> None:
+    first, metrics, http = ports.free(3)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        chosen = {"--port": first, "--metrics-port": metrics, "--http-port": http, option: port}
+        fields = {flag[2:].replace("-", "_"): number for flag, number in chosen.items()}
+        with pytest.raises(ClusterError, match=rf"port {port} is taken.* with {option} \("):
+            plan(ClusterSettings(models_dir=models, processes=processes, **fields), tmp_path)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("processes", [0, 1, 2])
+def test_ports_that_two_flags_choose_are_named(
+    models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, processes: int
+) -> None:
+    monkeypatch.setattr(ports, "is_free", lambda host, port: True)
+    for fields, said in (
+        ({"port": 5000, "metrics_port": 5000}, "port 5000 is chosen twice, by --port and by --metrics-port"),
+        (
+            {"port": 8080, "metrics_port": 9090, "http_port": 8080},
+            "port 8080 is chosen twice, by --port and by --http-",
+        ),
+        ({"port": 5000, "metrics_port": 9090, "http_port": 9090}, "by --metrics-port and by --http-port"),
+    ):
+        with pytest.raises(ClusterError, match=said):
+            plan(ClusterSettings(models_dir=models, processes=processes, **fields), tmp_path)
