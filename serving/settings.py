@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar, get_args
 
 from pydantic import BeforeValidator, Field, JsonValue, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, CliApp, NoDecode, SettingsConfigDict, SettingsError
@@ -112,11 +112,20 @@ class ServiceSettings(BaseSettings):
     otlp_endpoint: str | None = Field(default=None, description="OTLP/gRPC address for traces; none: tracing is off")
     trace_sample_ratio: Annotated[float, Field(ge=0, le=1)] = Field(default=0.1, description="share of traces kept")
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _is_no_empty_path(cls, value: object, info: ValidationInfo) -> object:
+        # To pydantic it is the current folder, and to whoever left it empty it meant something else.
+        if value == "" and Path in _kinds(cls.model_fields[info.field_name or ""].annotation):
+            raise ValueError("is empty; name a file, or leave it out")
+        return value
+
     @field_validator("tls_key")
     @classmethod
     def _goes_with_the_certificate(cls, key: Path | None, info: ValidationInfo) -> Path | None:
-        if (key is None) != (info.data.get("tls_cert") is None):
-            raise ValueError("tls_cert and tls_key must be given together")
+        if "tls_cert" in info.data and (key is None) != (info.data["tls_cert"] is None):
+            missing, other = ("tls_key", "tls_cert") if key is None else ("tls_cert", "tls_key")
+            raise ValueError(f"{missing} is missing; it goes with {other}")
         return key
 
     @field_validator("tls_ca")
@@ -181,6 +190,10 @@ class ModelServiceSettings(ServiceSettings):
         return optimized
 
 
+def _kinds(annotation: Any) -> tuple[Any, ...]:
+    return get_args(annotation) or (annotation,)
+
+
 SettingsT = TypeVar("SettingsT", bound=BaseSettings)
 
 
@@ -197,7 +210,7 @@ def load(cls: type[SettingsT], arguments: list[str] | None = None) -> SettingsT:
         for problem in error.errors():
             field = ".".join(str(part) for part in problem["loc"]) or "settings"
             variable, flag = f"FERRY_{field.upper()}", f"--{field.replace('_', '-')}"
-            hidden = problem["type"] == "missing" or field in _secrets(cls)
+            hidden = problem.get("input") is None or problem["type"] == "missing" or field in _secrets(cls)
             got = "" if hidden else f", got {problem.get('input')!r}"
             print(f"{flag} (or {variable}): {words(problem)}{got}", file=sys.stderr)
     except SettingsError as error:

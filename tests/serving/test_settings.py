@@ -120,3 +120,26 @@ def test_the_gpu_has_variables_and_flags(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setenv("FERRY_ENGINE_CACHE", "/engines")
     settings = load(ModelServiceSettings, ["--device", "cuda"])
     assert (settings.device, settings.engine_cache) == ("cuda", Path("/engines"))
+
+
+@pytest.mark.parametrize(
+    ("variables", "said"),
+    [
+        ({"CERT": "tls.crt", "KEY": ""}, "--tls-key (or FERRY_TLS_KEY): is empty; name a file, or leave it out"),
+        ({"CERT": "", "KEY": "tls.key"}, "--tls-cert (or FERRY_TLS_CERT): is empty; name a file, or leave it out"),
+        ({"CERT": "tls.crt"}, "tls_key is missing; it goes with tls_cert"),
+        ({"KEY": "tls.key"}, "tls_cert is missing; it goes with tls_key"),
+        ({"CA": "ca.crt"}, "needs tls_cert and tls_key"),
+    ],
+)
+def test_one_of_certificate_and_key_alone(
+    variables: dict[str, str], said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(f"FERRY_TLS_{name}", value)
+    with pytest.raises(SystemExit):
+        load(ServiceSettings, [])
+    errors = capsys.readouterr().err
+    assert said in errors
+    assert "None" not in errors
+    assert errors.count("\n") == 1
