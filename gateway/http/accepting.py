@@ -1,24 +1,34 @@
-"""A listening socket with a bound on connections that counts them from the moment they are there: one that never ends
-its TLS handshake is none that the application sees."""
+"""A listening socket that does what the application cannot: it sees no connection before the TLS handshake has ended.
+Connections are bounded from the moment they are there, and who speaks plain HTTP where TLS is spoken is told so."""
 
 from __future__ import annotations
 
+import contextlib
+import re
 import socket
 import weakref
-from typing import Any
+from typing import Any, Final
+
+from gateway.http.problems import Problem
+
+_REQUEST: Final = re.compile(rb"[A-Z]{3,10} [^ ]")
+_PLAIN: Final = Problem(400, "this port speaks TLS; ask it with https://").raw()
+"""To a request without TLS; the handshake that it is taken for fails after it."""
 
 
 class BoundedSocket(socket.socket):
     """Closes one more than there may be at once."""
 
-    def __init__(self, most: int, family: int) -> None:
+    def __init__(self, most: int, family: int, *, tls: bool = False) -> None:
         """
         Args:
             most: connections at once.
             family: such as socket.AF_INET.
+            tls: whether connections have to begin with a TLS handshake.
         """
         super().__init__(family, socket.SOCK_STREAM)
         self._most = most
+        self._tls = tls
         self._accepted: weakref.WeakSet[socket.socket] = weakref.WeakSet()
 
     def accept(self) -> tuple[socket.socket, Any]:
@@ -31,5 +41,22 @@ class BoundedSocket(socket.socket):
             connection.close()
             # As if nobody had come: the loop asks again when somebody does.
             raise BlockingIOError
+        if self._tls:
+            connection = _TlsSocket(fileno=connection.detach())
         self._accepted.add(connection)
         return connection, address
+
+
+class _TlsSocket(socket.socket):
+    """Of a connection that has to begin with a TLS handshake."""
+
+    _begun = False
+
+    def recv_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> int:
+        count = super().recv_into(buffer, nbytes, flags)
+        if not self._begun and count:
+            self._begun = True
+            if _REQUEST.match(memoryview(buffer)[: min(count, 12)]):
+                with contextlib.suppress(OSError):
+                    self.send(_PLAIN)
+        return count

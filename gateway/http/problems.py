@@ -70,6 +70,14 @@ class Problem:
             **{name: value for name, value in more.items() if value},
         }
 
+    def raw(self) -> bytes:
+        """A whole response of HTTP/1.1, after which the connection is closed."""
+        body = json.dumps(self.document).encode()
+        head = (
+            f"HTTP/1.1 {self.status} {_title(self.status)}\r\ncontent-type: {MEDIA_TYPE}\r\ncontent-length: {len(body)}"
+        )
+        return f"{head}\r\nconnection: close\r\n\r\n".encode() + body
+
     def response(self) -> Response:
         headers = {**self.headers, **({"x-request-id": self.request_id} if self.request_id else {})}
         return Response(json.dumps(self.document), self.status, headers, MEDIA_TYPE)

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import hashlib
+import json
 import ssl
 
 import httpx
@@ -13,6 +14,7 @@ from serving.rpc.context import caller
 from tests.certificates import Certificates
 from tests.gateway.fakes import jpeg
 from tests.gateway.http.conftest import RAW, problem
+from tests.gateway.http.sockets import answer, connect
 from tests.processes import free_port
 
 
@@ -95,3 +97,14 @@ async def test_who_never_ends_the_handshake_counts_as_a_connection(start_gateway
             except (ConnectionError, ssl.SSLError):
                 await asyncio.sleep(0.02)
     writer.close()
+
+
+@pytest.mark.parametrize("request_", [b"GET / HTTP/1.1\r\nhost: x\r\n\r\n", b"POST /api/predict HTTP/1.0\r\n\r\n"])
+async def test_plain_http_where_tls_is_spoken_is_told_so(start_gateway, tmp_path, request_):
+    own = Certificates(tmp_path / "gateway", trustme.CA())
+    port = free_port()
+    await start_gateway(http_port=port, **own.settings)
+    async with connect(port) as (reader, writer):
+        writer.write(request_)
+        status, body = await answer(reader)
+        assert (status, "https://" in json.loads(body)["detail"]) == (400, True)
