@@ -6,7 +6,9 @@ import { copy, el } from "./dom.js";
 const quote = (text) => `'${text.replaceAll("'", `'\\''`)}'`;
 const pythonValue = (value) => (value === "true" ? "True" : Number.isNaN(Number(value)) ? JSON.stringify(value) : value);
 
-const port = document.documentElement.dataset.grpcPort;
+const { grpcPort: port, certificates } = document.documentElement.dataset;
+// Where callers need a certificate: its file, that of its key, and that of the authority; theirs to name.
+const mutual = certificates !== undefined;
 
 const secure = () => location.protocol === "https:";
 
@@ -16,13 +18,15 @@ const curlFile = (name) => (/[;,"\\]/.test(name) ? `"${name.replace(/["\\]/g, "\
 const curl = (name, options) => {
   const query = new URLSearchParams(options).toString();
   const header = hasKey() ? ` \\\n  -H "Authorization: Bearer $FERRY_API_KEY"` : "";
-  return `curl -F ${quote(`image=@${curlFile(name)}`)}${header} \\\n  ${quote(`${location.origin}/api/predict${query ? `?${query}` : ""}`)}`;
+  const files = mutual ? " \\\n  --cacert ca.crt --cert tls.crt --key tls.key" : "";
+  return `curl -F ${quote(`image=@${curlFile(name)}`)}${header}${files} \\\n  ${quote(`${location.origin}/api/predict${query ? `?${query}` : ""}`)}`;
 };
 
 const python = (name, options) => {
   const keywords = Object.entries(options).map(([option, value]) => `, ${option}=${pythonValue(value)}`).join("");
   const key = hasKey() ? ', api_key=os.environ["FERRY_API_KEY"]' : "";
-  const tls = secure() ? ", tls=Tls()" : "";
+  const files = mutual ? 'ca="ca.crt", cert="tls.crt", key="tls.key"' : "";
+  const tls = secure() ? `, tls=Tls(${files})` : "";
   return `${hasKey() ? "import os\n\n" : ""}from ferry.client import Client${secure() ? ", Tls" : ""}
 
 with Client("${location.hostname}:${port}"${tls}${key}) as client:
@@ -37,7 +41,7 @@ const grpcurl = (name, options) => {
   const more = `${Object.keys(named).length ? `, "options": ${JSON.stringify(named)}` : ""}${bypass ? ', "bypass_cache": true' : ""}`;
   const key = hasKey() ? `  -H "authorization: Bearer $FERRY_API_KEY" \\\n` : "";
   return `printf '{"image": "%s"${more}}' "$(base64 < ${quote(name)} | tr -d '\\n')" |
-  grpcurl ${secure() ? "" : "-plaintext "}-d @ \\\n${key}  ${location.hostname}:${port} ferry.v1.ExpressionRecognition/Recognize`;
+  grpcurl ${secure() ? "" : "-plaintext "}${mutual ? "-cacert ca.crt -cert tls.crt -key tls.key " : ""}-d @ \\\n${key}  ${location.hostname}:${port} ferry.v1.ExpressionRecognition/Recognize`;
 };
 
 export const showCalls = (card, picture, options, json) => {

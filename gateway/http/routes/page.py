@@ -38,10 +38,11 @@ HEADERS: Final = {
 }
 
 
-def router(grpc_port: int) -> APIRouter:
+def router(grpc_port: int, *, certificates: bool) -> APIRouter:
     """
     Args:
         grpc_port: that the page names in calls for programs.
+        certificates: whether callers need one, which those calls name, too.
     """
     routes = APIRouter(include_in_schema=False)
     files = {
@@ -51,7 +52,8 @@ def router(grpc_port: int) -> APIRouter:
     }
 
     index_html, kind = files.pop("index.html")
-    index_html = index_html.replace(b"<html ", b'<html data-grpc-port="%d" ' % grpc_port, 1)
+    known = b'data-grpc-port="%d"%s' % (grpc_port, b" data-certificates" if certificates else b"")
+    index_html = index_html.replace(b"<html ", b"<html %s " % known, 1)
 
     @routes.get("/")
     async def index(request: Request) -> Response:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from ferry.tls import Tls
 from tests.gateway.fakes import jpeg
 from tests.gateway.http.conftest import Http, StartHttp
 from tests.gateway.http.page.portraits import Portraits
@@ -63,7 +64,7 @@ class Page:
         self.page = page
         self.http = http
         self.wrong: list[str] = []
-        own = f"127.0.0.1:{http.port}"
+        own = f"//127.0.0.1:{http.port}"
         page.on("console", self._console)
         page.on("pageerror", lambda error: self.wrong.append(str(error)))
         page.on("request", lambda request: own in request.url or self._elsewhere(request.url))
@@ -92,17 +93,28 @@ OpenPage = Callable[..., Awaitable[Page]]
 
 @pytest.fixture
 async def open_page(browser: Any, start_http: StartHttp) -> AsyncIterator[OpenPage]:
-    """Opens the page of a gateway; settings as keywords. What went wrong in it fails the test."""
+    """Opens the page of a gateway; settings as keywords, the files of `tls` for both ends. What went wrong in it fails
+    the test."""
     opened: list[Page] = []
 
-    async def start(*, width: int = 1280, scheme: str = "light", path: str = "/", **more: Any) -> Page:
+    async def start(
+        *, width: int = 1280, scheme: str = "light", path: str = "/", tls: Tls | None = None, **more: Any
+    ) -> Page:
+        if tls is not None:
+            more |= {"tls_ca": tls.ca, "tls_cert": tls.cert, "tls_key": tls.key}
         http = await start_http(**more)
+        origin = f"{'http' if tls is None else 'https'}://127.0.0.1:{http.port}"
+        own = [] if tls is None else [{"origin": origin, "certPath": tls.cert, "keyPath": tls.key}]
         context = await browser.new_context(
-            viewport={"width": width, "height": 800}, color_scheme=scheme, permissions=["camera", "clipboard-read"]
+            viewport={"width": width, "height": 800},
+            color_scheme=scheme,
+            permissions=["camera", "clipboard-read"],
+            client_certificates=own,
+            ignore_https_errors=tls is not None,
         )
         page = Page(await context.new_page(), http)
         opened.append(page)
-        await page.page.goto(f"http://127.0.0.1:{http.port}{path}")
+        await page.page.goto(f"{origin}{path}")
         return page
 
     yield start

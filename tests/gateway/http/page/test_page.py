@@ -9,8 +9,10 @@ import sys
 
 import httpx
 import pytest
+import trustme
 
 from ferry.v1.types_pb2 import VOTE_HARD
+from tests.certificates import Certificates
 from tests.gateway.fakes import eventually, jpeg
 from tests.processes import ROOT, free_port
 
@@ -249,16 +251,35 @@ async def test_calls_for_programs_do_what_the_page_did(open_page, ensembler, tmp
         await page.page.get_by_role("button", name=language, exact=True).click()
         line = await page.page.locator(".calls pre").inner_text()
         command = [found, "-c", line] if language == "Python" else ["bash", "-c", line]
-        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
         asked = len(ensembler.requests)
-        done = await asyncio.create_subprocess_exec(
-            *command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-        )
-        out, err = await done.communicate()
-        assert done.returncode == 0, (language, line, err.decode())
-        assert "happy" in out.decode().lower(), (language, line, out.decode())
+        await _answers(command, tmp_path)
         (request,) = ensembler.requests[asked:]
         assert (request.image, request.options.max_faces, request.options.vote) == (PICTURE, 3, VOTE_HARD), language
+
+
+async def test_calls_for_programs_name_the_certificate_where_callers_need_one(open_page, ensembler, tmp_path):
+    own = Certificates(tmp_path / "own", trustme.CA())
+    page = await open_page(tls=own.tls, port=free_port())
+    await page.upload(PICTURE)
+    await page.sees("2 faces", "#answer")
+    folder = tmp_path / "own" / "current"
+    (folder / "0.jpg").write_bytes(jpeg(7))
+    for language, tool in (("curl", "curl"), ("Python", sys.executable), ("grpcurl", "grpcurl")):
+        await page.page.get_by_role("button", name=language, exact=True).click()
+        line = await page.page.locator(".calls pre").inner_text()
+        assert all(name in line for name in ("ca.crt", "tls.crt", "tls.key")), line
+        if (found := shutil.which(tool)) is not None:
+            await _answers([found, "-c", line] if language == "Python" else ["bash", "-c", line], folder)
+
+
+async def _answers(command, folder):
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = await asyncio.create_subprocess_exec(
+        *command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    out, err = await done.communicate()
+    assert done.returncode == 0, (command, err.decode())
+    assert "happy" in out.decode().lower(), (command, out.decode())
 
 
 async def test_the_cluster_gone_is_said(open_page):
