@@ -31,6 +31,7 @@ MAX_HEADER_BYTES = 16 << 10
 _UNKNOWN = "unknown"
 _VERSIONS = frozenset({"1.0", "1.1"})
 _CLOSE = {"connection": "close"}
+_LENGTHS = frozenset({b"content-length", b"transfer-encoding"})
 _SAFE = (
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
@@ -60,13 +61,14 @@ def create_app(settings: GatewaySettings, calls: LocalCalls, able: Callable[[], 
     ):
         app.include_router(router)
     if settings.http_page:
-        app.include_router(page.router(settings.grpc_public_port))
+        app.include_router(page.router(settings.grpc_public_port, certificates=settings.tls_ca is not None))
     document = openapi(app, JsonImage, JsonImages)
 
     @app.get("/openapi.json", include_in_schema=False)
     async def describe() -> dict[str, Any]:
         return document
 
+    app.router.default = _nothing_there
     app.add_exception_handler(ProblemError, _problem)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http_error)
@@ -101,12 +103,19 @@ class Guard:
                 metrics.HTTP_RESPONSES.labels(route, str(message["status"])).inc()
             await send(message)
 
+        if scope["method"] == "HEAD":
+            # What reads answers to it, and the server leaves the body out.
+            scope = {**scope, "method": "GET"}
+        names = {name for name, _ in scope["headers"]}
         size = sum(len(name) + len(value) + 4 for name, value in scope["headers"])
         app: ASGIApp = self._app
         if scope["http_version"] not in _VERSIONS:
             app = Problem(505, "this port speaks HTTP/1.1; gRPC has a port of its own", headers=_CLOSE).response()
         elif size + len(scope["raw_path"]) + len(scope["query_string"]) > MAX_HEADER_BYTES:
             app = Problem(431, f"path and headers are larger than {size_text(MAX_HEADER_BYTES)}").response()
+        elif names >= _LENGTHS:
+            # Where a proxy in front takes the other one of them, the rest of the body is a request of its own.
+            app = Problem(400, "send Content-Length or Transfer-Encoding, not both", headers=_CLOSE).response()
         elif said := self._origins.refusal(_texts(scope)):
             app = Problem(403, said).response()
         await app(scope, receive, counted)
@@ -114,6 +123,14 @@ class Guard:
 
 def _texts(scope: Scope) -> dict[str, str]:
     return {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+
+
+async def _nothing_there(scope: Scope, receive: Receive, send: Send) -> None:
+    if scope["type"] == "websocket":
+        refusal = Problem(404, "there is no WebSocket at this path; /api/live is one").response()
+        await WebSocket(scope, receive, send).send_denial_response(refusal)
+        return
+    raise HTTPException(404)
 
 
 def _problem(request: Request, error: Exception) -> Response:

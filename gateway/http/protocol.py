@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import sys
 from collections.abc import Callable
 from typing import Any, Final
 
 import h11
+from uvicorn.config import Config
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from gateway.http.problems import MEDIA_TYPE, Problem
+from gateway.http.problems import Problem
 
 HEADER_SECONDS: Final = 10.0
 """From the connection, or the first byte of a later request, to the end of the headers."""
@@ -21,8 +21,55 @@ SEND_SECONDS: Final = 30.0
 """For a receiver to take 64 KiB."""
 
 
+_HEADER_BYTES: Final = 16 << 10
+"""Where the server says nothing else."""
+FREE_CHUNKS: Final = 1024
+LEAST_CHUNK_BYTES: Final = 64
+"""What chunks of a body must have on average, after the first so many: each costs as much time as some kilobytes do."""
+_WHY: Final = {
+    431: "the headers are too large",
+    501: "this Transfer-Encoding is not taken; send Content-Length, or chunked alone",
+}
+
+
+class TinyChunksError(h11.RemoteProtocolError):
+    """A body of chunks that are hardly larger than what stands around them."""
+
+
+class Connection(h11.Connection):
+    """The parser of a connection, with a bound on the number of chunks."""
+
+    def __init__(self, max_header_bytes: int) -> None:
+        """
+        Args:
+            max_header_bytes: of one request.
+        """
+        super().__init__(h11.SERVER, max_header_bytes)
+        self._chunks = self._bytes = 0
+
+    def next_event(self) -> Any:
+        """As h11's.
+
+        Raises:
+            h11.RemoteProtocolError: what came is no HTTP, or in tiny chunks.
+        """
+        event = super().next_event()
+        if type(event) is h11.Data:
+            self._chunks += event.chunk_start
+            self._bytes += len(event.data)
+            if self._chunks > FREE_CHUNKS + self._bytes // LEAST_CHUNK_BYTES:
+                raise TinyChunksError("the chunks of the body are too small; send it in larger ones", 400)
+        elif type(event) is h11.Request:
+            self._chunks = self._bytes = 0
+        return event
+
+
 class Protocol(H11Protocol):
     """One connection."""
+
+    def __init__(self, config: Config, *arguments: Any, **more: Any) -> None:
+        super().__init__(config, *arguments, **more)
+        self.conn = Connection(config.h11_max_incomplete_event_size or _HEADER_BYTES)
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -65,11 +112,8 @@ class Protocol(H11Protocol):
         if self.conn.our_state not in {h11.IDLE, h11.SEND_RESPONSE}:
             self.transport.abort()
             return
-        said = "the headers are too large" if status == 431 else "this is no valid HTTP/1.1"
-        body = json.dumps(Problem(status, said).document).encode()
-        headers = [("content-type", MEDIA_TYPE), ("content-length", str(len(body))), ("connection", "close")]
-        for event in (h11.Response(status_code=status, headers=headers), h11.Data(data=body), h11.EndOfMessage()):
-            self.transport.write(self.conn.send(event) or b"")
+        said = str(error) if isinstance(error, TinyChunksError) else _WHY.get(status, "this is no valid HTTP/1.1")
+        self.transport.write(Problem(status, said).raw())
         self.transport.close()
 
     def _start(self, name: str, seconds: float) -> None:

@@ -14,6 +14,7 @@ from ferry.tls import Tls, TlsError
 from gateway.http.accepting import BoundedSocket
 from gateway.http.app import MAX_HEADER_BYTES
 from gateway.http.protocol import Protocol
+from gateway.http.sockets import SocketProtocol
 from serving.watched_file import WatchedFile
 
 _BACKLOG = 128
@@ -43,7 +44,7 @@ class HttpServer:
         self._config = uvicorn.Config(
             app,
             http=Protocol,
-            ws="websockets-sansio",
+            ws=SocketProtocol,
             ws_max_size=max_message_bytes,
             ws_ping_interval=_WEBSOCKET_PING_SECONDS,
             ws_per_message_deflate=False,
@@ -68,7 +69,7 @@ class HttpServer:
         if self._tls is not None:
             self._config.ssl = _tls_context(self._tls)
         try:
-            listening = _listen(host.strip("[]"), port, self._max_connections)
+            listening = _listen(host.strip("[]"), port, self._max_connections, tls=self._tls is not None)
         except OSError as error:
             raise OSError(f"cannot serve HTTP on {host}:{port}: {error.strerror or error}") from error
         self.port = listening.getsockname()[1]
@@ -98,8 +99,9 @@ class _Server(uvicorn.Server):
         await self.shutdown(sockets=self._listening)
 
 
-def _listen(host: str, port: int, max_connections: int) -> socket.socket:
-    listening = BoundedSocket(max_connections, socket.AF_INET6 if ":" in host else socket.AF_INET)
+def _listen(host: str, port: int, max_connections: int, *, tls: bool) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = BoundedSocket(max_connections, family, tls=tls)
     try:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         # Connections inherit it. Headers and body are sent one after the other; without it the second would wait until

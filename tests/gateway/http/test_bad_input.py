@@ -12,6 +12,7 @@ from tests.gateway.http.conftest import RAW, problem
 from tests.gateway.http.sockets import answer, chunk, connect, request_head
 
 URL = "/api/predict"
+JSON = "application/json"
 DEEP = b"[" * 200_000
 
 
@@ -57,6 +58,9 @@ async def test_forms_without_a_file_or_with_ten(http):
         ("application/json", b'{"image": "AA==", "colour": 1}', 400, "colour"),
         ("application/json", b'{"image": "AA==", "max_faces": ' + b"9" * 5000 + b"}", 400, None),
         ("application/json", DEEP, 400, "body"),
+        ("application/json", b'{"image": "AA==", ' + b'"": 1, ' * 20_000 + b'"a": 1}', 400, "body"),
+        ("application/json", b'{"image": "AA==", "x": [' + b"1," * 20_000 + b"1]}", 400, "body"),
+        ("application/json", b'{"image": "\\ud800"}', 400, "body"),
         ("application/json", b'{"image": ' + DEEP, 400, "body"),
         ("application/json", b'{"image": "AA==", "max_faces": 1e999}', 400, None),
         ("text/plain", b"hello", 415, "content-type"),
@@ -71,6 +75,26 @@ async def test_bodies_that_are_wrong(http, kind, body, status, field):
         assert found["field"] == field
     assert "pydantic" not in found["detail"]
     await still_answers(http)
+
+
+async def test_a_batch_of_millions_of_nothing_is_refused_unread(http):
+    """Each would be a fault of its own, and all of them gigabytes."""
+    body = b'{"images": [' + b"{}," * 20_000 + b"{}]}"
+    found = problem(await http.client.post(f"{URL}-batch", content=body, headers={"content-type": JSON}), 400)
+    assert (found["field"], "too many parts" in found["detail"]) == ("body", True)
+
+
+async def test_256_images_in_json_with_all_their_options_are_few_enough(http):
+    every = {"max_faces": 1, "min_detection_score": 0.5, "min_face_size": 8, "detail": 1, "vote": "hard"}
+    image = "data:image/jpeg;base64," + base64.b64encode(b"x").decode()
+    images = [{"image": image, **every, "test_time_augmentation": True, "bypass_cache": True}] * 256
+    answer = await http.client.post(f"{URL}-batch", json={"images": images})
+    assert (answer.status_code, answer.text.count('"index"')) == (200, 256)
+
+
+async def test_a_number_of_thousands_of_digits_in_the_query(http):
+    found = problem(await http.client.post(f"{URL}?max_faces={'9' * 6000}", content=jpeg(), headers=RAW), 400)
+    assert (found["field"], found["detail"]) == ("max_faces", "must be a whole number of fewer digits")
 
 
 async def test_a_type_that_lies_does_no_harm(http):
@@ -172,6 +196,36 @@ async def test_a_chunk_that_is_none(http):
     await still_answers(http)
 
 
+async def test_bodies_in_tiny_chunks_end_early(http):
+    """Each chunk costs as much time as some kilobytes do: megabytes of them would stop all others for seconds."""
+    head = request_head("POST", URL, {**RAW, "transfer-encoding": "chunked"})
+    async with connect(http.port) as (reader, writer):
+        writer.write(head + chunk(b"a") * (protocol.FREE_CHUNKS + 50))
+        status, body = await answer(reader)
+        assert (status, "too small" in json.loads(body)["detail"]) == (400, True)
+        assert await reader.read() == b"", "the connection is closed"
+    image = jpeg()
+    pieces = [image[start : start + 200] for start in range(0, len(image), 200)]
+    async with connect(http.port) as (reader, writer):
+        for _ in range(2):
+            writer.write(head + chunk(image[:1]) + b"".join(map(chunk, (image[1:200], *pieces[1:]))) + chunk(b""))
+            assert (await answer(reader))[0] == 200
+
+
+async def test_two_lengths_of_one_body(http):
+    async with connect(http.port) as (reader, writer):
+        writer.write(request_head("POST", URL, {**RAW, "content-length": "5", "transfer-encoding": "chunked"}))
+        status, body = await answer(reader)
+        assert (status, "not both" in json.loads(body)["detail"]) == (400, True)
+
+
+async def test_a_transfer_encoding_that_is_not_known(http):
+    async with connect(http.port) as (reader, writer):
+        writer.write(request_head("POST", URL, {**RAW, "transfer-encoding": "gzip, chunked"}))
+        status, body = await answer(reader)
+        assert (status, "Transfer-Encoding is not taken" in json.loads(body)["detail"]) == (501, True)
+
+
 @pytest.mark.parametrize("size", [17_000, 300_000, 1 << 20])
 async def test_headers_that_are_too_large(http, size):
     async with connect(http.port) as (reader, writer):
@@ -228,6 +282,14 @@ async def test_methods_and_paths_that_do_not_exist(http):
     assert problem(found, 405)
     assert found.headers["allow"] == "POST"
     assert problem(await http.client.get("/../../etc/passwd"), 404)
+
+
+@pytest.mark.parametrize("path", ["/", "/healthz", "/api/status", "/v2/models/ferry", "/nothing"])
+async def test_head_says_what_get_does_without_the_body(http, path):
+    got, asked = await http.client.get(path), await http.client.head(path)
+    assert (asked.status_code, asked.content) == (got.status_code, b"")
+    assert asked.headers["content-type"] == got.headers["content-type"]
+    assert (await http.client.head(URL)).status_code == 405
 
 
 async def test_requests_one_behind_the_other_on_a_connection(http):

@@ -1,0 +1,48 @@
+"""WebSockets with bounds that uvicorn leaves to others: many small frames at once, pings of who does not read, and
+handshakes that are none."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.frames import CloseCode
+
+from gateway.http.problems import Problem
+
+MOST_FRAMES: Final = 1024
+"""Frames in what comes in at once, at most 256 KiB; each costs as much time as some kilobytes do."""
+MOST_UNREAD_BYTES: Final = 1 << 20
+"""That a caller has not taken in; with more it is cut off."""
+_PIECE: Final = 16 << 10
+
+
+class SocketProtocol(WebSocketsSansIOProtocol):
+    """One connection."""
+
+    def data_received(self, data: bytes) -> None:
+        self._frames = 0
+        for start in range(0, len(data), _PIECE):
+            super().data_received(data[start : start + _PIECE])
+            if self.transport.is_closing():
+                return
+        if not self.handshake_initiated:
+            # The request comes here whole; what the library cannot read of it, it says nothing about.
+            self.transport.write(
+                Problem(400, "this is no WebSocket handshake: too many or long headers, or a body").raw()
+            )
+            self.transport.close()
+
+    def handle_events(self) -> None:
+        self._frames += len(self.conn.events)
+        if self._frames <= MOST_FRAMES:
+            super().handle_events()
+            return
+        self.conn.fail(CloseCode.POLICY_VIOLATION, "too many frames at once")
+        self.handle_parser_exception()
+
+    def handle_ping(self) -> None:
+        super().handle_ping()
+        # Answers wait until there is room for them; what answers a ping cannot.
+        if self.transport.get_write_buffer_size() > MOST_UNREAD_BYTES:
+            self.transport.abort()
