@@ -15,6 +15,7 @@ const keep = (list, value) => {
 };
 
 const spark = (values) => {
+  if (values.length < 2) return svg("svg", { class: "spark", "aria-hidden": "true" });
   const top = Math.max(...values, 1e-9) * 1.15;
   // The newest at the right edge.
   const x = (index) => 100 - (100 * (values.length - 1 - index)) / (HISTORY - 1);
@@ -34,7 +35,7 @@ const tiles = (seen) => el("div", { class: "tiles" },
     seen.errors_per_second > 0 ? `${number(seen.errors_per_second)} failed a second` : "none failed", history.requests),
   tile("Latency", number(seen.p95_ms, 0), "ms p95", `p50 ${number(seen.p50_ms, 0)} ms`, history.latency),
   tile("Cache", seen.cache_hit_share === null ? "–" : String(Math.round(100 * seen.cache_hit_share)), "% hits",
-    `${seen.status.cache.memory_entries.toLocaleString("en")} answers in memory${seen.status.cache.redis_available ? ", Redis answers" : ""}`, history.hits),
+    `${seen.status.cache.memory_entries.toLocaleString("en")} answers in memory${seen.status.cache.redis_available ? ", Redis reachable" : ""}`, history.hits),
   tile("Faces", number(seen.faces_per_second), "a second", `${seen.processes} ${seen.processes === 1 ? "process" : "processes"}`, history.faces));
 
 const table = (columns, rows) => el("div", { class: "scroll", tabindex: "0", role: "group", "aria-label": "Table" }, el("table", {},
@@ -98,10 +99,13 @@ const look = async (first) => {
     node.replaceChildren(el("section", { class: "card problem", role: "alert" }, el("h2", {}, error.document?.title ?? "No answer"), el("p", {}, error.message)));
     return error.status !== 401;
   }
-  keep(history.requests, seen.requests_per_second);
-  keep(history.latency, seen.p95_ms);
-  keep(history.hits, seen.cache_hit_share);
-  keep(history.faces, seen.faces_per_second);
+  // The first look of all is over everything since the start, and no point of a line over time.
+  if (seen.seconds > 0) {
+    keep(history.requests, seen.requests_per_second);
+    keep(history.latency, seen.p95_ms);
+    keep(history.hits, seen.cache_hit_share);
+    keep(history.faces, seen.faces_per_second);
+  }
   byId("cluster").replaceChildren(...[tiles(seen), variants(seen), experiments(seen), models(seen)].filter(Boolean));
   return true;
 };

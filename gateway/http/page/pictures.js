@@ -38,7 +38,7 @@ const drawStrip = () => {
   byId("strip").hidden = pictures.length < 2;
   byId("strip").replaceChildren(...pictures.map((picture) => el("li", {},
     el("button", { "aria-label": describe(picture), "aria-current": String(picture === current), onclick: () => show(picture) },
-      el("img", { src: picture.url, alt: "", loading: "lazy" }), mark(picture)))));
+      el("img", { src: picture.url, alt: "", loading: "lazy", onerror: (event) => event.target.classList.add("unseen") }), mark(picture)))));
 };
 
 const choose = (index) => {

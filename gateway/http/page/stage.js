@@ -4,13 +4,21 @@ import { byId, percent, svg } from "./dom.js";
 
 const photo = byId("photo");
 const overlay = byId("overlay");
+const unseen = byId("unseen");
+
+const LETTERS = 13;
+const pen = document.createElement("canvas").getContext("2d");
+const wide = (text) => {
+  pen.font = `650 ${LETTERS}px ${getComputedStyle(document.body).fontFamily}`;
+  return pen.measureText(text).width;
+};
 
 const mark = (face, index, scale, size, chosen, choose) => {
   const { x_min: x, y_min: y, x_max: right, y_max: bottom } = face.box;
   const frame = { x, y, width: right - x, height: bottom - y, rx: 3 * scale };
   const text = `${face.expression} ${percent(face.confidence)}`;
-  const letters = 13 * scale;
-  const width = text.length * letters * 0.62 + 12 * scale;
+  const letters = LETTERS * scale;
+  const width = (wide(text) + 12) * scale;
   const height = 21 * scale;
   const left = Math.max(0, Math.min(x, size.width - width));
   // Above the face; where there is no room, below it, so that the face stays to be seen.
@@ -42,14 +50,18 @@ export const showPicture = async (picture) => {
   photo.hidden = false;
   byId("video").hidden = true;
   photo.alt = picture.name;
-  photo.classList.remove("unseen");
   if (photo.getAttribute("src") !== picture.url) {
+    photo.classList.remove("unseen");
+    unseen.hidden = true;
     photo.src = picture.url;
     try {
       await photo.decode();
     } catch {
+      // Another picture may be shown by now.
+      if (photo.getAttribute("src") !== picture.url) return;
       // A format that the cluster reads and this browser does not, such as HEIC: faces on an empty ground.
       photo.classList.add("unseen");
+      unseen.hidden = false;
     }
   }
   const size = picture.result?.image_size;
@@ -70,5 +82,6 @@ export const setStage = (what) => {
   byId("camera-stop").hidden = what !== "camera";
   byId("camera-again").hidden = what === "camera";
   photo.hidden = what !== "picture";
+  if (what !== "picture") unseen.hidden = true;
   byId("video").hidden = what !== "camera";
 };

@@ -103,6 +103,32 @@ async def test_what_is_no_picture_is_said_in_words(open_page):
     await page.sees("0.jpg", "#answer")
 
 
+async def test_a_picture_that_the_browser_cannot_show_is_no_broken_icon(open_page):
+    page = await open_page()
+    await page.upload(b"no picture at all")
+    await page.sees("is not a readable JPEG", "#answer [role=alert]")
+    await expect(page.page.locator("#unseen")).to_be_visible()
+    await expect(page.page.locator("#photo")).to_have_css("visibility", "hidden")
+    await page.upload(PICTURE)
+    await page.page.keyboard.press("ArrowRight")
+    await page.sees("2 faces", "#answer")
+    await expect(page.page.locator("#unseen")).to_be_hidden()
+    await expect(page.page.locator("#photo")).to_have_css("visibility", "visible")
+
+
+async def test_the_words_of_a_face_lie_within_their_tag(open_page):
+    page = await open_page()
+    await page.upload(PICTURE)
+    await page.sees("2 faces", "#answer")
+    spare = await page.page.evaluate(
+        """() => [...document.querySelectorAll(".face-label")].map((label) => {
+            const [tag, text] = ["rect", "text"].map((name) => label.querySelector(name).getBoundingClientRect());
+            return [text.left - tag.left, tag.right - text.right];
+        })"""
+    )
+    assert all(3 < side < 12 for sides in spare for side in sides), spare
+
+
 async def test_several_pictures_are_a_batch_and_the_arrows_go_through_them(open_page):
     page = await open_page()
     await page.upload(PICTURE, b"broken", jpeg(30, (400, 300)))
