@@ -120,7 +120,9 @@ def of_status(status: status_pb2.Status, request_id: str = "") -> Problem:
 
 def of_item(error: gateway_pb2.ItemError) -> Problem:
     """The problem of one image of many."""
-    return Problem(_HTTP.get(error.code, 500), error.message, code_name(error.code), field_name(error.field))
+    # Its message begins with the field, which a problem names apart.
+    said = error.message.removeprefix(f"{error.field}: ") if error.field else error.message
+    return Problem(_HTTP.get(error.code, 500), said, code_name(error.code), field_name(error.field))
 
 
 def field_name(field: str) -> str:

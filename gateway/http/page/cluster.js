@@ -35,7 +35,7 @@ const tiles = (seen) => el("div", { class: "tiles" },
     seen.errors_per_second > 0 ? `${number(seen.errors_per_second)} failed a second` : "none failed", history.requests),
   tile("Latency", number(seen.p95_ms, 0), "ms p95", `p50 ${number(seen.p50_ms, 0)} ms`, history.latency),
   tile("Cache", seen.cache_hit_share === null ? "–" : String(Math.round(100 * seen.cache_hit_share)), "% hits",
-    `${seen.status.cache.memory_entries.toLocaleString("en")} answers in memory${seen.status.cache.redis_available ? ", Redis reachable" : ""}`, history.hits),
+    `${seen.status.cache.memory_entries.toLocaleString("en")} ${seen.status.cache.memory_entries === 1 ? "answer" : "answers"} in memory${seen.status.cache.redis_available ? ", Redis reachable" : ""}`, history.hits),
   tile("Faces", number(seen.faces_per_second), "a second", `${seen.processes} ${seen.processes === 1 ? "process" : "processes"}`, history.faces));
 
 const table = (columns, rows) => el("div", { class: "scroll", tabindex: "0", role: "group", "aria-label": "Table" }, el("table", {},

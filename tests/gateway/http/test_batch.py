@@ -27,6 +27,7 @@ async def test_a_line_for_each_image_and_one_that_fails_fails_alone(http):
     assert sorted(found) == [0, 1, 2]
     assert found[0]["result"]["faces"][0]["expression"] == "happy"
     assert (found[1]["error"]["status"], found[1]["error"]["field"]) == (400, "image")
+    assert found[1]["error"]["detail"].startswith("is not a readable")
     assert found[2]["result"]["request_id"].endswith(".2")
 
 

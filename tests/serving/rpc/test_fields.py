@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import grpc
 import pytest
 
 from ferry.inference import open_inference_grpc_pb2 as pb
 from ferry.v1 import gateway_pb2
 from serving.rpc.fields import MOST_FIELDS, too_many
+from tests.serving.fakes import FakeService, running
 
 LARGE = bytes(100_000)
 
@@ -33,3 +35,11 @@ def batch(count: int) -> bytes:
 )
 def test_fields_are_counted(message: bytes, refused: bool) -> None:
     assert too_many(message) is refused
+
+
+async def test_millions_of_empty_fields_are_refused_unread() -> None:
+    async with running(FakeService()) as (_, channel):
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await channel.unary_unary("/ferry.v1.Classifier/Classify")(b"\x0a\x00" * 100_000, timeout=10)
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert caught.value.details() == "request: has more than 16,384 fields"
