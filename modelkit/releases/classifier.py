@@ -42,6 +42,7 @@ from serving.repository.repository import ModelRepository, StoredModel
 
 TAUGHT_FILE = "taught.npz"  # what published models say of the training pictures
 TEACHERS_FILE = "teachers.json"  # who is asked about every view
+START_FILE = "start.json"  # the file with the weights that the run started from
 MODEL_FILE, RECORD_FILE, CURVES_FILE, CONFUSION_FILE = "model.onnx", "record.json", "curves.png", "confusion.png"
 FRONTIER_FILE = "frontier.png"
 
@@ -94,16 +95,35 @@ class Run:
             if not teachers:
                 raise DataError("photographed faces have no label; name a teacher with --teacher or --teacher-run")
             train += photographed(read_photos(find_parquet(self.data, "faces", "train")))
-        return Trainer(
+        start = self.start
+        trainer = Trainer(
             self.recipe,
             train,
             validation,
             self.folder,
             device,
-            initial=self.initial,
+            initial=start,
             taught=probabilities,
             teachers=[_teacher(each, selection, device) for each in teachers],
         )
+        if start is not None:
+            (self.folder / START_FILE).write_text(json.dumps(str(start.expanduser().resolve())) + "\n")
+        return trainer
+
+    @property
+    def start(self) -> Path | None:
+        """The file that the run started from, remembered: who exports it or is taught by it need not know.
+
+        Raises:
+            DataError: the file is not there any more.
+        """
+        path = self.folder / START_FILE
+        if self.initial is not None or not path.exists():
+            return self.initial
+        start = Path(json.loads(path.read_text()))
+        if not start.exists():
+            raise DataError(f"{self.folder.name} started from {start}, which is not there; name it with --init")
+        return start
 
     def as_teacher(self, selection: Selection, device: torch.device) -> TrainedTeacher:
         """What this finished run learnt, to teach another.
@@ -269,7 +289,7 @@ def export_run(
     temperature = fit_temperature(logits[judged], wanted[judged])
     record = {
         **training_record(
-            run.recipe, selection, trainer.progress.history, run.origin or (run.initial.name if run.initial else None)
+            run.recipe, selection, trainer.progress.history, run.origin or (run.start.name if run.start else None)
         ),
         "teachers": run.teachers,
         "step": trainer.progress.step,

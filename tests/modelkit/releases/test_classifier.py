@@ -103,6 +103,22 @@ def test_teachers_soften_the_labels_and_are_remembered(ferry_models, tmp_path: P
     assert record["teachers"][0].startswith("arcface 1 (")
 
 
+def test_a_run_that_started_from_a_file_teaches_and_is_exported_without_being_told_so(
+    ferry_models, tmp_path: Path, monkeypatch
+) -> None:
+    for command in ("train", "export", "publish"):
+        ferry_models(command, "arcface")
+    start = tmp_path / "models" / "arcface" / "1" / "model.onnx"
+    monkeypatch.setitem(RECIPES, "teacher", TINY.with_changes(name="teacher", epochs=1))
+    monkeypatch.setitem(RECIPES, "pupil", TINY.with_changes(name="pupil", epochs=1))
+    ferry_models("train", "teacher", "--init", str(start))
+    ferry_models("export", "teacher")
+    assert json.loads((tmp_path / "work" / "teacher" / "record.json").read_text())["initial_weights"] == "model.onnx"
+    ferry_models("train", "pupil", "--teacher-run", "teacher")
+    start.rename(tmp_path / "moved.onnx")
+    assert "is not there; name it with --init" in ferry_models("export", "teacher", fails=True)
+
+
 def test_votes_and_labels_are_learnt_by_two_heads_that_answer_as_one(
     ferry_models, data: Path, tmp_path: Path, monkeypatch
 ) -> None:
