@@ -120,8 +120,13 @@ class UnavailableError(ServiceError):
     code = grpc.StatusCode.UNAVAILABLE
 
 
+class AwayError(UnavailableError):
+    """No replica of a service behind this one takes calls; it has not been asked."""
+
+
 class RefusedError(UnavailableError):
-    """This replica has not begun to work on the call, since it is loading or stopping; another one may take it."""
+    """This replica has not begun to work on the call, since it is loading or stopping, or finds nobody who would do it;
+    another one may take it."""
 
     def details(self) -> list[Message]:
         return [error_details_pb2.ErrorInfo(reason=REFUSED, domain=DOMAIN)]

@@ -18,7 +18,14 @@ from services.ensembler.fingerprint import fingerprint
 from services.ensembler.models import ClassifierModel, DetectorModel, Judgement
 from services.ensembler.recipe import Recipe, Vote
 from services.ensembler.vote import Floats, hard_vote, shares, soft_vote
-from serving.errors import InvalidArgumentError, LostError, ServiceError, UnavailableError
+from serving.errors import (
+    AwayError,
+    InvalidArgumentError,
+    LostError,
+    RefusedError,
+    ServiceError,
+    UnavailableError,
+)
 from serving.telemetry import metrics
 from serving.tensors import from_tensor
 
@@ -102,6 +109,7 @@ class Pipeline:
 
         Raises:
             InvalidArgumentError: an unknown vote.
+            RefusedError: no replica of the detector takes calls.
             ServiceError: the detector refused or failed, or no model had an opinion on some face.
         """
         vote = self._vote(options.vote)
@@ -128,18 +136,20 @@ class Pipeline:
         return response
 
     async def _detect(self, image: bytes, options: ensembler_pb2.RecognizeOptions) -> detector_pb2.DetectResponse:
-        return await self.detector.detect(
-            detector_pb2.DetectRequest(
-                image=image,
-                max_faces=options.max_faces,
-                min_score=options.min_detection_score,
-                min_face_size=options.min_face_size,
-                detail=options.detail,
-                crop_size=self.recipe.crop_size,
-                crop_margin=self.recipe.crop_margin,
-            ),
-            self._patience,
+        request = detector_pb2.DetectRequest(
+            image=image,
+            max_faces=options.max_faces,
+            min_score=options.min_detection_score,
+            min_face_size=options.min_face_size,
+            detail=options.detail,
+            crop_size=self.recipe.crop_size,
+            crop_margin=self.recipe.crop_margin,
         )
+        try:
+            return await self.detector.detect(request, self._patience)
+        except AwayError as error:
+            # Another ensembler may have a way to a detector that this one, new or cut off, has not.
+            raise RefusedError(error.message) from error
 
     async def _judge(self, detected: detector_pb2.DetectResponse, augment: bool) -> _Judged:
         """Every model's opinion. A classifier that is away is waited for only where nobody can stand in for it, and

@@ -27,7 +27,7 @@ from opentelemetry import trace
 import ferry
 from ferry.tls import Tls
 from ferry.transport import LOST_KEY, STATUS_DETAILS_KEY, channel_options, internal_service_config, target
-from serving.errors import REFUSED, DeadlineError, LostError, ServiceError, UnavailableError, UpstreamError
+from serving.errors import REFUSED, AwayError, DeadlineError, LostError, ServiceError, UnavailableError, UpstreamError
 from serving.rpc import context as request_context
 from serving.rpc.context import REQUEST_ID_KEY, Losses
 from serving.rpc.fresh_channel import FreshChannel
@@ -153,7 +153,7 @@ class Upstream:
 
         Raises:
             DeadlineError: the time was up.
-            UnavailableError: no replica could be reached, or none was ready.
+            UnavailableError: no replica could be reached, or none was ready; AwayError where none was even asked.
             LostError: a replica was lost while it worked on the request, and no other one is asked.
             UpstreamError: the service answered with any other error, or what is no answer; its status is kept.
         """
@@ -213,11 +213,11 @@ class Upstream:
         """Waits for one that takes calls.
 
         Raises:
-            UnavailableError: there is none.
+            AwayError: there is none.
         """
         reserve = min((asked.end - time.monotonic()) * _RESERVE_SHARE, _MAX_RESERVE_SECONDS)
         if not await self._readiness.wait(asked.patience, asked.end - reserve):
-            raise UnavailableError(f"{self._name} is not reachable: there is no replica that takes calls")
+            raise AwayError(f"{self._name} is not reachable: there is no replica that takes calls")
 
     def _count_loss(self, asked: _Asked[Any]) -> None:
         """
