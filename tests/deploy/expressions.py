@@ -13,19 +13,27 @@ from serving.telemetry import metrics
 from tests.deploy.manifests import K8S, ROOT, Json
 
 GRAFANA = ROOT / "deploy" / "grafana"
-KUBERNETES = {
-    "container_cpu_usage_seconds_total",
-    "container_cpu_cfs_throttled_periods_total",
-    "container_cpu_cfs_periods_total",
-    "container_memory_working_set_bytes",
-    "kube_deployment_status_replicas_available",
-    "kube_horizontalpodautoscaler_spec_max_replicas",
-    "kube_horizontalpodautoscaler_status_current_replicas",
-    "kube_pod_container_resource_limits",
-    "kube_pod_container_status_restarts_total",
-    "ALERTS",
+_CONTAINER = frozenset({"container", "id", "image", "name", "namespace", "pod"})
+KUBELET = {
+    "container_cpu_usage_seconds_total": _CONTAINER | {"cpu"},
+    "container_cpu_cfs_throttled_periods_total": _CONTAINER,
+    "container_cpu_cfs_periods_total": _CONTAINER,
+    "container_memory_working_set_bytes": _CONTAINER,
 }
-"""Metrics of the kubelet, of kube-state-metrics and of Prometheus itself."""
+"""Series of the kubelet 1.37.2 (/metrics/cadvisor), each with its labels. Those of throttling are there only for
+containers with a CPU limit, which all of Ferry's have."""
+_AUTOSCALER = frozenset({"namespace", "horizontalpodautoscaler"})
+KUBE_STATE_METRICS = {
+    "kube_deployment_status_replicas_available": frozenset({"namespace", "deployment"}),
+    "kube_horizontalpodautoscaler_spec_max_replicas": _AUTOSCALER,
+    "kube_horizontalpodautoscaler_status_current_replicas": _AUTOSCALER,
+    "kube_pod_container_resource_limits": frozenset(
+        {"namespace", "pod", "uid", "container", "node", "resource", "unit"}
+    ),
+    "kube_pod_container_status_restarts_total": frozenset({"namespace", "pod", "uid", "container"}),
+}
+"""Series of kube-state-metrics, with the labels of a recorded answer of 2.19.1."""
+KUBERNETES = KUBELET | KUBE_STATE_METRICS
 
 _WORDS = {
     *("sum", "avg", "max", "min", "count", "rate", "increase", "absent", "histogram_quantile", "avg_over_time"),

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
 from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from tests.deploy.expressions import KUBERNETES
 from tests.processes import free_port
 
 AT_MAXIMUM = "classifier-arcface"
 """Whose autoscaler has reached its end, so that one alert is pending."""
-_PER_POD = ("namespace", "pod", "container")
 
 
 class KubernetesMetrics(Collector):
@@ -30,35 +30,35 @@ class KubernetesMetrics(Collector):
 
     def collect(self) -> Iterable[Metric]:
         n = next(self._scrapes)
-        for name, value in (
-            ("container_cpu_usage_seconds", 0.5 * n),
-            ("container_cpu_cfs_periods", 10.0 * n),
-            ("container_cpu_cfs_throttled_periods", 1.0 * n),
-            ("kube_pod_container_status_restarts", 0.0),
+        pods = [{"pod": pod, "container": "ferry", "name": f"{pod}-ferry", "uid": f"uid-{pod}"} for pod in self._pods]
+        for name, value, more in (
+            ("container_cpu_usage_seconds_total", 0.5 * n, {"cpu": "total"}),
+            ("container_cpu_cfs_periods_total", 10.0 * n, {}),
+            ("container_cpu_cfs_throttled_periods_total", 1.0 * n, {}),
+            ("container_memory_working_set_bytes", 300.0 * 2**20, {}),
+            ("kube_pod_container_status_restarts_total", 0.0, {}),
+            ("kube_pod_container_resource_limits", 768.0 * 2**20, {"resource": "memory", "unit": "byte"}),
         ):
-            counter = CounterMetricFamily(name, name, labels=_PER_POD)
-            self._fill(counter, (), value)
-            yield counter
-        memory = GaugeMetricFamily("container_memory_working_set_bytes", "bytes", labels=_PER_POD)
-        limits = GaugeMetricFamily("kube_pod_container_resource_limits", "limit", labels=(*_PER_POD, "resource"))
-        self._fill(memory, (), 300.0 * 2**20)
-        self._fill(limits, ("memory",), 768.0 * 2**20)
-        yield from (memory, limits)
-        available = GaugeMetricFamily(
-            "kube_deployment_status_replicas_available", "pods", labels=("namespace", "deployment")
-        )
-        scaler = ("namespace", "horizontalpodautoscaler")
-        current = GaugeMetricFamily("kube_horizontalpodautoscaler_status_current_replicas", "pods", labels=scaler)
-        most = GaugeMetricFamily("kube_horizontalpodautoscaler_spec_max_replicas", "pods", labels=scaler)
-        for deployment in set(self._pods.values()):
-            available.add_metric(("ferry", deployment), 2)
-            current.add_metric(("ferry", deployment), 20 if deployment == AT_MAXIMUM else 2)
-            most.add_metric(("ferry", deployment), 20)
-        yield from (available, current, most)
+            yield _family(name, [(pod | more, value) for pod in pods])
+        deployments = sorted(set(self._pods.values()))
+        yield _family("kube_deployment_status_replicas_available", [({"deployment": one}, 2.0) for one in deployments])
+        for name in ("status_current", "spec_max"):
+            scalers = [
+                ({"horizontalpodautoscaler": one}, 20.0 if name == "spec_max" or one == AT_MAXIMUM else 2.0)
+                for one in deployments
+            ]
+            yield _family(f"kube_horizontalpodautoscaler_{name}_replicas", scalers)
 
-    def _fill(self, metric: CounterMetricFamily | GaugeMetricFamily, more: Sequence[str], value: float) -> None:
-        for pod in self._pods:
-            metric.add_metric(("ferry", pod, "ferry", *more), value)
+
+def _family(name: str, samples: Iterable[tuple[Mapping[str, str], float]]) -> Metric:
+    """With exactly the labels that Kubernetes gives it; what the samples do not say is like everywhere."""
+    labels = sorted(KUBERNETES[name])
+    everywhere = {"namespace": "ferry", "node": "node-1", "id": "/kubepods/pod", "image": "localhost/ferry"}
+    kind = CounterMetricFamily if name.endswith("_total") else GaugeMetricFamily
+    family = kind(name.removesuffix("_total"), name, labels=labels)
+    for given, value in samples:
+        family.add_metric([(everywhere | dict(given))[label] for label in labels], value)
+    return family
 
 
 @contextmanager
