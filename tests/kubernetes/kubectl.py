@@ -21,6 +21,7 @@ class Kubectl:
     """Every command goes to the cluster of one kubeconfig, and to one namespace of it."""
 
     def __init__(self, kubeconfig: Path, namespace: str = NAMESPACE) -> None:
+        self._kubeconfig = kubeconfig
         self._prefix = [KUBECTL or "kubectl", "--kubeconfig", str(kubeconfig), "--namespace", namespace]
 
     def __call__(self, *arguments: str, text: str = "", warnings: bool = True) -> str:
@@ -29,6 +30,10 @@ class Kubectl:
         assert done.returncode == 0, f"kubectl {' '.join(arguments)}: {done.stderr}"
         assert warnings or "Warning" not in done.stderr, done.stderr
         return done.stdout
+
+    def within(self, namespace: str) -> Kubectl:
+        """The same cluster, another namespace."""
+        return Kubectl(self._kubeconfig, namespace)
 
     def succeeds(self, *arguments: str) -> bool:
         """Whether a command does."""

@@ -14,6 +14,7 @@ from tests.deploy.manifests import Json
 from tests.kubernetes.kubectl import KUBECTL, NAMESPACE, Kubectl
 from tests.kubernetes.scenarios import callers, guard, report
 from tests.kubernetes.scenarios.cluster import PATIENCE, Cluster, chosen, images, trial
+from tests.kubernetes.scenarios.happened import happened
 from tests.kubernetes.scenarios.outcome import OK, SKIPPED, Event, Outcome
 from tests.processes import ROOT
 
@@ -25,6 +26,7 @@ LEAVE = bool(os.environ.get("FERRY_E2E_LEAVE"))
 """The cluster ends with the run, so what scenarios made stays there."""
 OUT = Path(os.environ.get("FERRY_E2E_OUT", ROOT / "out" / "cluster-test"))
 _OUTCOMES = pytest.StashKey[list[Outcome]]()
+_KUBECTL = pytest.StashKey[Kubectl]()
 _UNTRIED = pytest.StashKey[list[str]]()
 
 
@@ -58,7 +60,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 
 
 @pytest.fixture(scope="session")
-def cluster() -> Iterator[Cluster]:
+def cluster(pytestconfig: pytest.Config) -> Iterator[Cluster]:
     """One that may be used, without Ferry; what scenarios made is deleted at the end.
 
     Fails before anything is changed where the cluster must not be used, or lacks something.
@@ -69,6 +71,7 @@ def cluster() -> Iterator[Cluster]:
     except guard.RefusedError as refused:
         pytest.fail(str(refused), pytrace=False)
     found = chosen(kubectl, Path(KUBECONFIG))
+    pytestconfig.stash[_KUBECTL] = kubectl
     try:
         made = [callers.namespace(callers.NAMESPACE, **{"ferry/caller": "true"})]
         kubectl.apply(made)
@@ -155,6 +158,8 @@ def judged(config: pytest.Config, title: str) -> Iterator[Run]:
         raise
     finally:
         outcome.ended = time.time()
+        if kubectl := config.stash.get(_KUBECTL, None):
+            outcome.kubernetes = happened(kubectl, outcome.began)
         report.keep(config.stash[_OUTCOMES], OUT)
 
 

@@ -61,6 +61,7 @@ class Outcome:
     Attributes:
         verdict: OK, SKIPPED with the reason, or what went wrong in one line; empty while it goes on.
         facts: what was counted or measured beside the calls, in words.
+        kubernetes: what `kubectl get events` showed of it, a line each.
     """
 
     scenario: str
@@ -70,6 +71,7 @@ class Outcome:
     events: list[Event] = field(default_factory=list)
     calls: list[Call] = field(default_factory=list)
     facts: list[str] = field(default_factory=list)
+    kubernetes: list[str] = field(default_factory=list)
 
     @property
     def word(self) -> str:

@@ -1,0 +1,44 @@
+"""`python -m tests.kubernetes.events FILE...`: the table of docs/incidents/events.md out of files cluster-test.json."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from tests.kubernetes.pictures import outcomes
+
+ORDINARY = re.compile(r"Scheduled|Pulled|Created|Started|Successful(Create|Delete)|NodeHas\w+")
+"""Reasons of every start and end of a pod."""
+_POD = re.compile(r"-[a-z0-9]{5,10}-[a-z0-9]{5}$")
+
+
+def told(lines: Iterable[str]) -> Iterator[str]:
+    """The first event of each reason for each kind of object, without those of every start, and how many objects had
+    it; a service stands for its pods."""
+    first: dict[tuple[str, str], str] = {}
+    objects: dict[tuple[str, str], set[str]] = defaultdict(set)
+    for line in lines:
+        at, kind, reason, about, message = line.split("  ", 4)
+        if ORDINARY.fullmatch(reason):
+            continue
+        about = _POD.sub("", about)
+        key = reason, about.partition("/")[0]
+        objects[key].add(about)
+        first.setdefault(key, f"{at:>4}  {kind:7}  {reason}  {about}  {re.sub(r' [(]x[0-9]+[)]$', '', message)}")
+    for key, line in first.items():
+        others = len(objects[key]) - 1
+        yield line + (f"  (and of {others} more)" if others else "")
+
+
+def main(files: Iterable[Path]) -> None:
+    for file in files:
+        for outcome in outcomes(file.read_text()):
+            if found := list(told(outcome.kubernetes)):
+                print(f"\n## {outcome.scenario}\n\n```", *found, "```", sep="\n")
+
+
+if __name__ == "__main__":
+    main([Path(name) for name in sys.argv[1:]])
