@@ -19,7 +19,8 @@ from serving.models import tuning
 from serving.models.backends import Backend, ModelLoadError
 from serving.models.backends.base import Outputs
 from serving.models.backends.gpu import GpuMissingError, GpuSettings
-from serving.models.batching.batcher import BatchPolicy, MicroBatcher
+from serving.models.batching.batcher import MicroBatcher
+from serving.models.batching.policy import BatchPolicy
 from serving.models.batching.turns import Turns
 from serving.models.load_failures import LoadFailures
 from serving.models.tuning import Candidate

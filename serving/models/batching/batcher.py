@@ -27,6 +27,7 @@ from opentelemetry.context import Context
 
 from serving.errors import DeadlineError, OverloadedError, RefusedError, ServiceError
 from serving.models.backends.elastic import under_way
+from serving.models.batching.policy import BatchPolicy
 from serving.models.batching.turns import Turns
 from serving.telemetry import metrics, tracing
 
@@ -35,27 +36,6 @@ log = logging.getLogger(__name__)
 Rows = npt.NDArray[np.float32] | npt.NDArray[np.uint8]
 Outputs = Mapping[str, npt.NDArray[np.float32]]
 Run = Callable[[Rows], Outputs]
-
-
-@dataclass(frozen=True, slots=True)
-class BatchPolicy:
-    """The bounds of a micro-batcher.
-
-    Attributes:
-        max_batch: rows in one run.
-        max_wait: seconds that a busy model's next batch may wait to fill; an idle model never waits.
-        max_queue: requests that may wait; one more is refused.
-        concurrency: runs at the same time.
-        threads: CPUs of one run.
-        company: rows up to which each is much cheaper in a run with others; 1: it makes no difference.
-    """
-
-    max_batch: int = 16
-    max_wait: float = 0.0
-    max_queue: int = 256
-    concurrency: int = 1
-    threads: int = 1
-    company: int = 1
 
 
 @dataclass(frozen=True, slots=True)

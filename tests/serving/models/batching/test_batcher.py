@@ -15,7 +15,8 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from serving.errors import DeadlineError, OverloadedError, ServiceError, UnavailableError
-from serving.models.batching.batcher import BatchPolicy, BatchResult, MicroBatcher, Rows
+from serving.models.batching.batcher import BatchResult, MicroBatcher, Rows
+from serving.models.batching.policy import BatchPolicy
 from serving.telemetry import metrics, tracing
 from tests.serving.models.batching.gated import POISON, GatedModel
 

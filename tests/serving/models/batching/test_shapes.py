@@ -6,7 +6,8 @@ import asyncio
 
 import numpy as np
 
-from serving.models.batching.batcher import BatchPolicy, MicroBatcher
+from serving.models.batching.batcher import MicroBatcher
+from serving.models.batching.policy import BatchPolicy
 from tests.serving.models.batching.gated import GatedModel
 
 LATER = 1e9
