@@ -7,6 +7,7 @@ import contextlib
 import re
 import socket
 import weakref
+from collections.abc import Callable
 from typing import Any, Final
 
 from gateway.http.problems import Problem
@@ -17,17 +18,19 @@ _PLAIN: Final = Problem(400, "this port speaks TLS; ask it with https://").raw()
 
 
 class BoundedSocket(socket.socket):
-    """Closes one more than there may be at once."""
+    """Closes one more than there may be at once, where none of those that are there gives way to it."""
 
-    def __init__(self, most: int, family: int, *, tls: bool = False) -> None:
+    def __init__(self, most: int, family: int, make_room: Callable[[], bool], *, tls: bool = False) -> None:
         """
         Args:
             most: connections at once.
             family: such as socket.AF_INET.
+            make_room: ends a connection that nothing is asked on; whether there was one.
             tls: whether connections have to begin with a TLS handshake.
         """
         super().__init__(family, socket.SOCK_STREAM)
         self._most = most
+        self._make_room = make_room
         self._tls = tls
         self._accepted: weakref.WeakSet[socket.socket] = weakref.WeakSet()
 
@@ -37,7 +40,7 @@ class BoundedSocket(socket.socket):
             for one in list(self._accepted):
                 if one.fileno() < 0:
                     self._accepted.discard(one)
-        if len(self._accepted) >= self._most:
+        if len(self._accepted) >= self._most and not self._make_room():
             connection.close()
             # As if nobody had come: the loop asks again when somebody does.
             raise BlockingIOError

@@ -65,14 +65,24 @@ class Connection(h11.Connection):
 
 
 class Protocol(H11Protocol):
-    """One connection."""
+    """One connection.
+
+    Attributes:
+        since: by the loop's clock, when it came, or its latest answer was complete.
+    """
 
     def __init__(self, config: Config, *arguments: Any, **more: Any) -> None:
         super().__init__(config, *arguments, **more)
         self.conn = Connection(config.h11_max_incomplete_event_size or _HEADER_BYTES)
 
+    @property
+    def idle(self) -> bool:
+        """Whether no request is under way."""
+        return not self.transport.is_closing() and (self.cycle is None or self.cycle.response_complete)
+
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        self.since = self.loop.time()
         self._timers: dict[str, asyncio.TimerHandle] = {}
         certificate = names_of_certificate(transport.get_extra_info("peercert"))
         self.app_state = {**self.app_state, "certificate": certificate}
@@ -95,6 +105,7 @@ class Protocol(H11Protocol):
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
+        self.since = self.loop.time()
         if self.conn.their_state is h11.SEND_BODY and not self.transport.is_closing():
             self._start("linger", LINGER_SECONDS)
 

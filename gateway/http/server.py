@@ -32,7 +32,7 @@ class HttpServer:
         """
         Args:
             app: the application.
-            max_connections: at once; one more is closed.
+            max_connections: at once; with one more the one ends that has been idle the longest, or that one itself.
             max_message_bytes: of a WebSocket.
             tls: certificates; with `ca`, callers must have one of that authority. None: no TLS.
         """
@@ -69,13 +69,23 @@ class HttpServer:
         if self._tls is not None:
             self._config.ssl = _tls_context(self._tls)
         try:
-            listening = _listen(host.strip("[]"), port, self._max_connections, tls=self._tls is not None)
+            family = socket.AF_INET6 if ":" in host else socket.AF_INET
+            listening = BoundedSocket(self._max_connections, family, self._make_room, tls=self._tls is not None)
+            _listen(listening, host.strip("[]"), port)
         except OSError as error:
             raise OSError(f"cannot serve HTTP on {host}:{port}: {error.strerror or error}") from error
         self.port = listening.getsockname()[1]
         self._server = _Server(self._config)
         await self._server.listen(listening)
         self._running = asyncio.create_task(self._server.run_until_told())
+
+    def _make_room(self) -> bool:
+        """Ends the connection on which nothing has been asked for the longest time; whether there is one."""
+        there = self._server.server_state.connections if self._server is not None else ()
+        idle = [one for one in there if isinstance(one, Protocol) and one.idle]
+        if idle:
+            min(idle, key=lambda one: one.since).transport.close()
+        return bool(idle)
 
     async def stop(self, grace: float | None) -> None:
         """No new connections; requests under way have `grace` seconds, none where it is None."""
@@ -99,9 +109,7 @@ class _Server(uvicorn.Server):
         await self.shutdown(sockets=self._listening)
 
 
-def _listen(host: str, port: int, max_connections: int, *, tls: bool) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listening = BoundedSocket(max_connections, family, tls=tls)
+def _listen(listening: socket.socket, host: str, port: int) -> None:
     try:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         # Connections inherit it. Headers and body are sent one after the other; without it the second would wait until
@@ -113,7 +121,6 @@ def _listen(host: str, port: int, max_connections: int, *, tls: bool) -> socket.
     except OSError:
         listening.close()
         raise
-    return listening
 
 
 def _tls_context(tls: Tls) -> ssl.SSLContext:

@@ -269,12 +269,30 @@ async def _send_on(writer):
 
 async def test_connections_are_bounded(start_http):
     http = await start_http(max_connections=2)
-    async with connect(http.port) as (reader, writer), connect(http.port) as (_, _):
-        writer.write(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n")
-        assert (await answer(reader))[0] == 200
+    head = request_head("POST", URL, {**RAW, "content-length": "5000"})
+    async with connect(http.port) as (_, first), connect(http.port) as (_, second):
+        first.write(head)
+        second.write(head)
+        lane = http.gateway.server._interceptor._lanes.own
+        await eventually(lambda: lane.calls._open == 2)
         async with connect(http.port) as (third, _):
             with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
                 assert await third.readexactly(1)
+
+
+async def test_idle_connections_give_way_the_oldest_first(start_http):
+    """Whoever holds all of them and asks nothing shuts nobody out."""
+    http = await start_http(max_connections=2)
+    get = b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n"
+    async with connect(http.port) as (first, _), connect(http.port) as (second, ask_second):
+        ask_second.write(get)
+        assert (await answer(second))[0] == 200
+        async with connect(http.port) as (third, ask_third):
+            ask_third.write(get)
+            assert (await answer(third))[0] == 200
+            assert await first.read() == b""
+            ask_second.write(get)
+            assert (await answer(second))[0] == 200
 
 
 async def test_methods_and_paths_that_do_not_exist(http):
