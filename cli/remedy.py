@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import shlex
+import sys
 import tomllib
 from collections.abc import Iterator
 from importlib import metadata
@@ -26,7 +28,16 @@ def remedy(module: str) -> str:
     top = module.partition(".")[0]
     if top in {"benchmarks", "deploy"}:
         return "run it in a checkout of Ferry's repository"
-    return f"install it with `pip install 'ferry[{_extra(_CALLED.get(top, top))}]'`"
+    return f"install it with `{install(_extra(_CALLED.get(top, top)))}`"
+
+
+def install(extra: str) -> str:
+    """The command that adds an extra to the Ferry that runs.
+
+    By the interpreter that runs it: another environment's pip would not find it, and take what PyPI has under this
+    name, which is another project.
+    """
+    return f"{shlex.quote(sys.executable)} -m pip install 'ferry[{extra}]'"
 
 
 def _extra(package: str) -> str:

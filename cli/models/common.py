@@ -11,12 +11,16 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
+from cli.remedy import install
+
 if TYPE_CHECKING:
     from modelkit.releases.classifier import Run
 
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 WORK_DIR = Path("~/.cache/ferry/training")
 DETECTOR = "detector"
+SERVED = {DETECTOR, "efficientnet", "arcface"}
+"""What the default recipe asks."""
 
 NameArgument = Annotated[str, typer.Argument(help="arcface, efficientnet or detector.")]
 DataOption = Annotated[Path, typer.Option("--data", help="Folder with the Parquet data; docs/models.md describes it.")]
@@ -73,8 +77,10 @@ def explained(extra: str = "toolchain") -> Iterator[None]:
     """Turns what the user can mend into one line and exit status 1; `extra` of Ferry holds what the command needs."""
     try:
         yield
+    except (typer.Exit, typer.Abort):  # they are RuntimeErrors, and have said what there is to say
+        raise
     except ModuleNotFoundError as error:
-        fail(f"{error.name} is not installed; this command needs: pip install 'ferry[{extra}]'")
+        fail(f"{error.name} is not installed; this command needs: {install(extra)}")
     except (ValueError, RuntimeError, OSError, KeyError) as error:
         if isinstance(error, OSError) and error.errno in NO_ROOM:
             where = error.filename or f"the work folder, the model repository, or {tempfile.gettempdir()} (TMPDIR)"
@@ -96,9 +102,14 @@ def say_next(models_dir: Path, name: str, version: str) -> None:
 
     stable = ModelRepository(models_dir).stable(name)
     if stable == version:
-        typer.echo(f"it is the first version of {name}, so services serve it")
+        typer.echo(f"it is the first version of {name}, so services that serve {name} serve it{_how(name)}")
     else:
         typer.echo(f"a candidate: {stable} is still served; next: ferry models promote {name} {version}")
+
+
+def _how(name: str) -> str:
+    """How a model comes into the vote whose name no recipe of Ferry's has."""
+    return "" if name in SERVED else f"; a classifier is asked by: ferry serve --classifier {name}=WEIGHT"
 
 
 def fail(message: str) -> NoReturn:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def list_models(models_dir: ModelsOption = MODELS_DIR, as_json: JsonOption = False) -> None:
-    """Show every version in the repository, its size, accuracy and whether its digests hold."""
+    """Show every version in the repository, its size, and whether its digests hold; with --json, how it was judged."""
     from serving.repository.repository import InvalidModelError, ModelRepository
 
     repository, rows = ModelRepository(models_dir), []

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
 from cli.remedy import remedy
@@ -22,3 +24,7 @@ from cli.remedy import remedy
 )
 def test_the_smallest_extra_is_named(module: str, says: str) -> None:
     assert says in remedy(module)
+
+
+def test_it_goes_into_the_environment_of_the_ferry_that_runs() -> None:
+    assert f"`{sys.executable} -m pip install 'ferry[evaluate]'`" in remedy("pyarrow")
