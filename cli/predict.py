@@ -19,9 +19,10 @@ from cli.models_dir import MODELS_DIR
 from cli.output import DEFAULT_ADDRESS, AddressOption, JsonOption, errors, print_json
 from cli.photos import left_out, names, photos
 from cli.records import lines, record
+from cli.remedy import install
 from cli.serve import ModelsDirOption
 from cli.tables import SUFFIXES, Writer, open_table
-from ferry.client import Client, FerryError, InvalidImageError, Options, Recognition, UnavailableError
+from ferry.client import Client, FerryError, InvalidImageError, MismatchError, Options, Recognition, UnavailableError
 
 _TIMEOUT = 120.0
 """Seconds for each 16 photos: enough for a slow machine with --tta."""
@@ -78,7 +79,7 @@ def predict(
     caller = credentials(tls_ca, tls_cert, tls_key, api_key)
     chosen = context.get_parameter_source("address")
     typed = chosen is not None and chosen.name != "DEFAULT"
-    failed = False
+    failed = 0
     records: dict[int, dict[str, Any]] = {}
     with ExitStack() as open_files:
         tables = [open_files.enter_context(_table(path)) for path in out or ()]
@@ -89,7 +90,7 @@ def predict(
         ):
             for index, answer in _recognize(client, found, Options(test_time_augmentation=tta, detail=detail)):
                 result = pictures.draw(index, answer)
-                failed |= isinstance(result, FerryError)
+                failed += isinstance(result, FerryError)
                 for table in tables:
                     table.write(found[index], result)
                 if as_json:
@@ -103,6 +104,8 @@ def predict(
             errors.print(f"{what} in {where}", markup=False, highlight=False, soft_wrap=True)
     if others:
         errors.print(left_out(others), markup=False, highlight=False, soft_wrap=True)
+    if failed and len(found) > 1:
+        errors.print(f"{failed} of {len(found)} photos have no answer", highlight=False)
     if failed:
         raise typer.Exit(1)
 
@@ -116,7 +119,7 @@ def _table(path: Path) -> Writer:
         raise typer.BadParameter(f"{path} cannot be written: {error.strerror}", param_hint="--out") from error
     except ModuleNotFoundError as error:
         others = ", ".join(suffix for suffix in SUFFIXES if suffix != path.suffix)
-        message = f"{path.suffix} needs {error.name}: pip install 'ferry[evaluate]'; {others} need nothing"
+        message = f"{path.suffix} needs {error.name}: {install('evaluate')}; {others} need nothing"
         raise typer.BadParameter(message, param_hint="--out") from error
 
 
@@ -126,6 +129,8 @@ def _gateway(address: str, models_dir: Path, caller: Credentials, *, typed: bool
     try:
         with caller.client(address, timeout=5) as client:
             client.status()
+    except MismatchError:
+        raise
     except UnavailableError:
         if typed or caller.given:
             raise

@@ -15,6 +15,7 @@ from ferry.client.errors import (
     FerryError,
     InvalidImageError,
     InvalidRequestError,
+    MismatchError,
     OverloadedError,
     UnavailableError,
 )
@@ -54,6 +55,7 @@ __all__ = [
     "Job",
     "Label",
     "LoadFailure",
+    "MismatchError",
     "ModelOpinion",
     "ModelVersion",
     "Options",

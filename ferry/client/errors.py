@@ -61,6 +61,11 @@ class UnavailableError(FerryError):
     """No gateway answers at the address, or the models behind it do not."""
 
 
+class MismatchError(UnavailableError):
+    """Somebody listens at the address, and the two ends do not get on: one of them speaks TLS and the other one does
+    not, or they do not trust each other."""
+
+
 _UNREACHED = re.compile("Connection refused|connection attempt timed out|tcp handshaker shutdown")
 """How gRPC says that it got no connection to an address."""
 _OWN = ("Locally cancelled", "Channel closed")
@@ -104,7 +109,7 @@ def from_rpc(error: grpc.RpcError, address: str, request_id: str, mistake: str |
     message: str = error.details() or code.name
     details = _details(error.trailing_metadata() or ())
     if mistake is not None:
-        return UnavailableError(f"no call to {address} gets through: {mistake}", code=code.name, request_id=request_id)
+        return MismatchError(f"no call to {address} gets through: {mistake}", code=code.name, request_id=request_id)
     if code is grpc.StatusCode.UNAVAILABLE and details is None:
         return UnavailableError(
             f"no gateway answers at {address}; start a cluster with `ferry serve`, or give the address of a running "

@@ -17,7 +17,7 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from cli.main import app
-from ferry.client import UnavailableError
+from ferry.client import MismatchError, UnavailableError
 from ferry.v1 import gateway_pb2
 from tests.client.conftest import FakeGateway, address, gateway
 
@@ -67,6 +67,7 @@ def test_one_broken_photo_does_not_stop_the_others(address: str, photo: Path, ga
     assert "unknown format" in records[0]["error"]
     assert records[1]["faces"]
     assert "cannot read" in records[2]["error"]
+    assert "2 of 3 photos have no answer" in result.stderr
 
 
 def test_people_get_a_table_and_pictures(address: str, photo: Path, tmp_path: Path) -> None:
@@ -254,6 +255,15 @@ def test_with_credentials_no_cluster_is_started(photo: Path, monkeypatch: pytest
     result = run(app, ["predict", str(photo), "--address", "127.0.0.1:1", "--api-key", "s3cret"])
     assert result.exit_code != 0
     assert isinstance(result.exception, UnavailableError)
+
+
+def test_where_the_two_ends_do_not_get_on_no_cluster_is_started(photo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As with a cluster at the usual address that speaks TLS."""
+    mismatch = MismatchError("it speaks TLS", code="UNAVAILABLE")
+    monkeypatch.setattr("cli.predict.Cluster", lambda *args: pytest.fail("started a cluster"))
+    monkeypatch.setattr("ferry.client.Client.status", Mock(side_effect=mismatch))
+    result = run(app, ["predict", str(photo)])
+    assert result.exception is mismatch
 
 
 def test_certificates_that_do_not_fit_are_a_usage_error(tmp_path: Path) -> None:

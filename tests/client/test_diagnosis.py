@@ -14,7 +14,7 @@ import grpc
 import pytest
 import trustme
 
-from ferry.client import AsyncClient, Client, Tls, UnavailableError
+from ferry.client import AsyncClient, Client, MismatchError, Tls, UnavailableError
 from ferry.client.diagnosis import Endpoint
 from ferry.v1 import gateway_pb2_grpc
 from tests.certificates import Certificates
@@ -100,7 +100,7 @@ async def test_the_other_client_says_so_too(files: Any) -> None:
     own, _, _ = files
     with served(credentials(own, mutual=False)) as address:
         async with AsyncClient(address, timeout=20) as client:
-            with pytest.raises(UnavailableError, match="it speaks TLS"):
+            with pytest.raises(MismatchError, match="it speaks TLS"):
                 await client.recognize(b"x")
             ((_, error),) = [item async for item in client.recognize_batch([b"x"])]
             assert "it speaks TLS" in str(error)
