@@ -16,6 +16,9 @@ from ferry.client import Label
 _TIMEOUT = 30.0
 _SHOWN = 20
 """Most refusals that are printed; the others are counted."""
+EXPRESSIONS = ("angry", "disgust", "fear", "happy", "neutral", "sad", "surprised")
+_DIGITS = 9
+"""Of a face's position at most; answers have far fewer faces."""
 COLUMNS = ("request_id", "face", "expression")
 
 
@@ -47,7 +50,8 @@ def feedback(
         rows = [{"line": index + 2, "error": str(error), "code": error.code} for index, error in refused]
         print_json({"accepted": len(labels) - len(refused), "refused": rows})
     else:
-        answers.print(f"{len(labels) - len(refused)} labels are kept, {len(refused)} are not", highlight=False)
+        kept = len(labels) - len(refused)
+        answers.print(f"{kept} {'label is' if kept == 1 else 'labels are'} kept, {len(refused)} not", highlight=False)
         for index, error in refused[:_SHOWN]:
             errors.print(f"line {index + 2}: {error}", markup=False, highlight=False, soft_wrap=True)
         if len(refused) > _SHOWN:
@@ -62,7 +66,15 @@ def read(path: Path) -> Iterator[Label]:
     Raises:
         typer.BadParameter: it is no such file; says where.
     """
-    with path.open(newline="", encoding="utf-8") as file:
+    try:
+        yield from _rows(path)
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise typer.BadParameter(f"{path} is no CSV file in UTF-8") from error
+
+
+def _rows(path: Path) -> Iterator[Label]:
+    # Spreadsheets put a mark before the first column's name.
+    with path.open(newline="", encoding="utf-8-sig") as file:
         rows = csv.DictReader(file)
         missing = [name for name in COLUMNS if name not in (rows.fieldnames or ())]
         if missing:
@@ -70,7 +82,10 @@ def read(path: Path) -> Iterator[Label]:
                 f"{path} has no column {missing[0]}; its first line must name {', '.join(COLUMNS)}"
             )
         for number, row in enumerate(rows, start=2):
-            face = (row["face"] or "").strip()
-            if not (face.isascii() and face.isdigit()):
-                raise typer.BadParameter(f"{path}, line {number}: face must be 0 or more, not {face!r}")
-            yield Label((row["request_id"] or "").strip(), int(face), (row["expression"] or "").strip().lower())
+            face, expression = (row["face"] or "").strip(), (row["expression"] or "").strip()
+            if not (face.isascii() and face.isdigit() and len(face) <= _DIGITS):
+                raise typer.BadParameter(f"{path}, line {number}: face must be a number from 0, not {face!r}")
+            if expression.lower() not in EXPRESSIONS:
+                wanted = f"expression must be one of {', '.join(EXPRESSIONS)}"
+                raise typer.BadParameter(f"{path}, line {number}: {wanted}, not {expression!r}")
+            yield Label((row["request_id"] or "").strip(), int(face), expression.lower())

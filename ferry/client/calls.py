@@ -205,7 +205,10 @@ def labels(given: Iterable[Label]) -> Iterator[gateway_pb2.SubmitFeedbackBatchRe
     for index, label in enumerate(given):
         number = EXPRESSION_NUMBERS.get(label.expression)
         if number is None or not 0 <= label.face < 1 << 32:
-            message = f"label {index} is none: {label}; expressions are {', '.join(EXPRESSION_NUMBERS)}"
+            message = (
+                f"labels[{index}]: expression must be one of {', '.join(EXPRESSION_NUMBERS)}, and face 0 or more, not "
+                f"{label.expression!r} and {label.face}"
+            )
             raise InvalidRequestError(message, field=f"labels[{index}]")
         waiting.append(
             gateway_pb2.SubmitFeedbackRequest(request_id=label.request_id, face_index=label.face, expression=number)
