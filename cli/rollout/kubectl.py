@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 import subprocess
@@ -72,15 +73,25 @@ class Kubectl:
         self.change("patch", kind, name, "--type", how, "--patch", json.dumps(patch, ensure_ascii=False))
 
     def _run(self, arguments: tuple[str, ...], given: str = "") -> str:
-        command = [*self._command, *arguments]
         try:
-            done = subprocess.run(command, input=given, capture_output=True, text=True, check=False)
+            done = self._raw(arguments, given)
         except FileNotFoundError as error:
             raise RolloutError("kubectl is not on the PATH; install it, or patch the cluster by hand") from error
         if done.returncode != 0:
             reason = _reason(done.stderr) or f"exit code {done.returncode}"
-            raise RolloutError(f"{shlex.join(['kubectl', *arguments[:3]])}: {reason}")
+            raise RolloutError(f"{shlex.join(['kubectl', *arguments[:3]])}: {reason}{self._nowhere()}")
         return done.stdout
+
+    def _nowhere(self) -> str:
+        """What to do where kubectl was told of no cluster: it then asks localhost:8080, whoever listens there."""
+        if "--context" in self._command or "KUBERNETES_SERVICE_HOST" in os.environ:
+            return ""
+        if self._raw(("config", "current-context")).returncode == 0:
+            return ""
+        return "; kubectl knows of no cluster: set KUBECONFIG, or `kubectl config use-context`"
+
+    def _raw(self, arguments: tuple[str, ...], given: str = "") -> subprocess.CompletedProcess[str]:
+        return subprocess.run([*self._command, *arguments], input=given, capture_output=True, text=True, check=False)
 
 
 def _reason(stderr: str) -> str:

@@ -16,16 +16,33 @@ E1128 21:47:59.034297   11845 memcache.go:265] "Unhandled Error" err="couldn't g
 REASON = "The connection to the server localhost:8080 was refused - did you specify the right host or port?"
 
 
+def kubectl(folder: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> None:
+    program = folder / "kubectl"
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(folder), prepend=":")
+
+
 @pytest.mark.parametrize(
     ("said", "shown"), [(NOISE + REASON, REASON), (NOISE, "memcache"), (REASON, REASON), ("", "exit code 1")]
 )
 def test_the_reason_is_shown_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str, shown: str) -> None:
-    program = tmp_path / "kubectl"
     (tmp_path / "said").write_text(said)
-    program.write_text(f"#!/bin/sh\ncat {tmp_path / 'said'} >&2\nexit 1\n")
-    program.chmod(0o755)
-    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    kubectl(tmp_path, monkeypatch, f"cat {tmp_path / 'said'} >&2; exit 1")
     with pytest.raises(RolloutError) as caught:
         Kubectl("ferry", None, dry_run=False, say=print).get("deployments")
     assert shown in str(caught.value)
     assert ("memcache" in str(caught.value)) == (said == NOISE)
+
+
+@pytest.mark.parametrize(("current", "named"), [("exit 1", True), ("echo kind", False)])
+def test_a_kubectl_that_knows_no_cluster_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, current: str, named: bool
+) -> None:
+    """Without a context it asks localhost:8080, where `ferry serve` answers that it knows no such path."""
+    monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
+    said = "echo 'Error from server (NotFound): the server could not find the requested resource' >&2"
+    kubectl(tmp_path, monkeypatch, f'case "$*" in *current-context*) {current};; *) {said}; exit 1;; esac')
+    with pytest.raises(RolloutError) as caught:
+        Kubectl("ferry", None, dry_run=False, say=print).get("deployments")
+    assert ("KUBECONFIG" in str(caught.value)) == named
