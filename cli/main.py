@@ -125,6 +125,8 @@ def main() -> None:
 
 
 def _said(error: Exception) -> str:
+    if isinstance(error, FerryError) and error.code == "UNAUTHENTICATED":
+        return f"{error} (FERRY_API_KEY, or --api-key)"
     if isinstance(error, ClusterError | FerryError):
         return str(error)
     if isinstance(error, ModuleNotFoundError) and error.name and error.name.split(".")[0] not in _OWN:

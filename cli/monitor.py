@@ -33,7 +33,8 @@ def monitor(
 ) -> None:
     """Watch a cluster of this machine: calls, latencies, batches, queues, cache hits and model versions.
 
-    With --json, prints one JSON document for each look (with --once: a single one). Ctrl-C ends it.
+    With --json, prints one JSON document for each look (with --once: a single one). Into a file or another program,
+    looks are printed one below the other. Ctrl-C ends it.
     """
     ports = range(metrics_port, min(metrics_port + _ENDPOINTS, 65536))
     before = scrape(ports)
@@ -54,6 +55,12 @@ def monitor(
                 time.sleep(interval)
                 now = scrape(ports)
                 _print(figures(now, before), as_json)
+                before = now
+        if not answers.is_terminal:
+            while True:
+                time.sleep(interval)
+                now = scrape(ports)
+                answers.print(view(now, before, ports))
                 before = now
         with Live(render(figures(before)), console=answers, screen=True, auto_refresh=False) as live:
             while True:

@@ -7,6 +7,7 @@ import time
 from dataclasses import asdict
 
 import typer
+from rich.filesize import decimal
 from rich.table import Table
 
 from cli.connect import ApiKeyOption, TlsCaOption, TlsCertOption, TlsKeyOption, credentials
@@ -66,6 +67,6 @@ def _show(address: str, answer: ClusterStatus) -> None:
         answers.print("cache: off")
         return
     redis = "Redis answers" if cache.redis_available else "without Redis"
-    answers.print(
-        f"cache: {cache.memory_entries} answers, {cache.memory_bytes / 1e6:.1f} MB in memory; {redis}", highlight=False
-    )
+    entries = "1 answer" if cache.memory_entries == 1 else f"{cache.memory_entries} answers"
+    size = decimal(cache.memory_bytes, separator=" ")
+    answers.print(f"cache: {entries}, {size} in memory; {redis}", highlight=False)
