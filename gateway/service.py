@@ -115,6 +115,9 @@ class GatewayService(Service, gateway_pb2_grpc.ExpressionRecognitionServicer):
         return 0 if self._http is None else self._http.port
 
     async def open(self, calls: LocalCalls) -> None:
+        # Before the models of the same process are loaded: nothing is waited for where it does not fit.
+        if self._settings.api_keys is not None:
+            self._api_keys = ApiKeys(self._settings.api_keys)
         if self._settings.http_port:
             self._http = await _open_http(self._settings, calls, lambda: self._ability.able)
 
@@ -124,8 +127,6 @@ class GatewayService(Service, gateway_pb2_grpc.ExpressionRecognitionServicer):
             await self._http.stop(grace)
 
     async def start(self) -> None:
-        if self._settings.api_keys is not None:
-            self._api_keys = ApiKeys(self._settings.api_keys)
         if self._store is not None:
             await self._store.start()
         if self._experiments is not None:

@@ -46,7 +46,7 @@ class ApiKeys:
         """
         self._file.look()
         if authorization is None or not authorization.lower().startswith(_SCHEME):
-            raise UnauthenticatedError("this cluster asks for an API key in the metadata `authorization: Bearer KEY`")
+            raise UnauthenticatedError("this cluster asks for an API key; send it as `authorization: Bearer KEY`")
         digest = hashlib.sha256(authorization[len(_SCHEME) :].strip().encode()).digest()
         # All of them, always: how long it takes tells nothing about the keys.
         names = [name for name, known in self._file.value if compare_digest(known, digest)]
@@ -66,8 +66,10 @@ def _read(path: Path) -> tuple[tuple[str, bytes], ...]:
     try:
         with path.open("rb") as file:
             text = file.read(MAX_FILE_BYTES + 1).decode()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ApiKeysError(f"api_keys: {path} cannot be read: {error}") from error
+    except OSError as error:
+        raise ApiKeysError(f"api_keys: {path} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ApiKeysError(f"api_keys: {path} is no text") from error
     if len(text) > MAX_FILE_BYTES:
         raise ApiKeysError(f"api_keys: {path} is larger than {MAX_FILE_BYTES} bytes")
     keys = []

@@ -88,10 +88,10 @@ class HttpServer:
         return bool(idle)
 
     async def stop(self, grace: float | None) -> None:
-        """No new connections; requests under way have `grace` seconds, none where it is None."""
+        """No new connections; requests under way have `grace` seconds, at least one."""
         if self._server is None or self._running is None:
             return
-        self._config.timeout_graceful_shutdown = math.ceil(grace or 0)
+        self._config.timeout_graceful_shutdown = max(1, math.ceil(grace or 0))
         self._server.should_exit = True
         await asyncio.gather(self._running, return_exceptions=True)
 

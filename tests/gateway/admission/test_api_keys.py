@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from pathlib import Path
+from unittest.mock import Mock
 
 import grpc
 import pytest
@@ -14,6 +15,8 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from ferry.client import AsyncClient, Client, FerryError
 from gateway.admission import api_keys
 from gateway.admission.api_keys import ApiKeys, ApiKeysError
+from gateway.service import GatewayService
+from gateway.settings import GatewaySettings
 from serving.errors import UnauthenticatedError
 from tests.certificates import Certificates
 from tests.gateway.fakes import jpeg
@@ -109,6 +112,12 @@ def test_files_that_do_not_fit_are_named_and_not_repeated(tmp_path: Path, conten
 async def test_a_gateway_does_not_start_without_its_file(start_gateway, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(ApiKeysError, match="cannot be read"):
         await start_gateway(api_keys=tmp_path / "none")
+
+
+async def test_that_is_said_before_models_of_the_same_process_are_waited_for(tmp_path: Path) -> None:
+    service = GatewayService(GatewaySettings(api_keys=tmp_path / "none"))
+    with pytest.raises(ApiKeysError, match="cannot be read"):
+        await service.open(Mock())
 
 
 async def test_what_is_offered_is_told_to_callers_with_a_key_alone(start_gateway, file) -> None:  # type: ignore[no-untyped-def]
