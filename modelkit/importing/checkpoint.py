@@ -49,9 +49,14 @@ def read_checkpoint(file: Path) -> Checkpoint:
 
     Raises:
         CheckpointError: it is empty, too large, damaged, wants to run code, or holds no weights or weights that are
-            not finite.
+            not finite; or it is an ONNX file.
     """
     check_size(file)
+    if file.suffix == ".onnx":
+        raise CheckpointError(
+            f"{file} is a model already, and no checkpoint: publish it with a manifest "
+            "(docs/models.md, Bringing your own model)"
+        )
     content, shells = (_safetensors(file), ()) if file.suffix == ".safetensors" else _torch(file)
     holder = next((content[key] for key in CONTAINERS if isinstance(content.get(key), Mapping | Shell)), content)
     tensors = state_dict(holder) if isinstance(holder, Shell) else dict(_tensors(holder))
@@ -98,7 +103,7 @@ def _reason(error: Exception) -> str:
     text = str(error).strip()
     if wanted := re.search(r"GLOBAL (\S+)", text):
         return f"it asks for {wanted[1]}; nothing of it was run"
-    if not text or text.startswith("Weights only"):
+    if not re.search("[A-Za-z]", text) or text.startswith("Weights only"):
         return "it is damaged, or no checkpoint"
     return text.split("\n")[0][:200]
 

@@ -91,6 +91,19 @@ def test_pytorchs_old_format_is_taken_for_plain_weights_alone(tmp_path: Path) ->
     assert not (tmp_path / "it ran").exists()
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("own.onnx", b"\x08\x08", "is a model already.*publish it with a manifest"),
+        ("text.pth", b"hello", r"\(it is damaged, or no checkpoint\)"),
+    ],
+)
+def test_what_is_no_checkpoint_is_said_in_words(tmp_path: Path, name: str, content: bytes, says: str) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(CheckpointError, match=says):
+        read_checkpoint(tmp_path / name)
+
+
 def test_dictionaries_and_lists_of_other_classes_are_lost_and_nothing_else(tmp_path: Path) -> None:
     hyper = b"clightning.fabric.utilities.data\nAttributeDict\n)R(Vlr\nF0.1\nu"  # a dictionary, filled after it is made
     buffer = b"cmmengine.logging\nHistoryBuffer\n)R(F0.1\ne"  # a list, likewise
