@@ -33,14 +33,14 @@ def experiments(
         for scenario in track(SCENARIOS, "experiments", console=console, transient=True)
     ]
     ratio = simulate_ratio(min(number, 200), labels, seed)
-    draw(outcomes, out / "experiments.png")
+    drawn = draw(outcomes, out / "experiments.png")
     if as_json:
         print(json.dumps({"outcomes": [outcome.record() for outcome in outcomes], "ratio": asdict(ratio)}, indent=1))
         return
     printer = Console(width=None if console.is_terminal else 80)
     printer.print(_table(outcomes, number, labels, effect))
     printer.print(_ratio_line(ratio))
-    printer.print(f"plot: {out / 'experiments.png'}")
+    printer.print(f"plot: {out / 'experiments.png'}" if drawn else "no plot: matplotlib is missing")
 
 
 def _table(outcomes: list[Outcome], number: int, labels: int, effect: float) -> Table:

@@ -8,10 +8,15 @@ from pathlib import Path
 from benchmarks.experiments.simulate import ALPHA, Outcome
 
 
-def draw(outcomes: Sequence[Outcome], path: Path) -> None:
-    """One panel a scenario: share of experiments without a difference that had a verdict after each label."""
-    from matplotlib.figure import Figure
+def draw(outcomes: Sequence[Outcome], path: Path) -> bool:
+    """One panel a scenario: share of experiments without a difference that had a verdict after each label.
 
+    False where matplotlib is missing.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        return False
     figure = Figure(figsize=(9, 2.6 * -(-len(outcomes) // 2)), dpi=100, layout="constrained")
     panels = figure.subplots(-(-len(outcomes) // 2), 2, squeeze=False, sharey=True).ravel()
     for panel, outcome in zip(panels, outcomes, strict=False):
@@ -28,3 +33,4 @@ def draw(outcomes: Sequence[Outcome], path: Path) -> None:
         panel.set_visible(False)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path)
+    return True
