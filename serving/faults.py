@@ -56,12 +56,17 @@ def words(fault: Mapping[str, Any]) -> str:
         said = str(fault["msg"]).removeprefix("Value error, ").removeprefix("Assertion failed, ")
         return f"must be {rest}" if (rest := said.removeprefix("Input should be ")) != said else said
     context: dict[str, Any] = {**fault.get("ctx", {})}
-    if match := _ALTERNATIVES.fullmatch(str(context.get("pattern", ""))):
-        choices = match[1].split("|")
-        if match[2] == "$":
-            return f"must be one of {', '.join(choices)}"
-        return f"must begin with {' or '.join(f'{choice}://' for choice in choices)}"
+    pattern = str(context.get("pattern", ""))
+    if choices := alternatives(pattern):
+        whole = pattern.endswith("$")
+        return f"must be one of {', '.join(choices)}" if whole else f"must begin with {' or '.join(choices)}"
     return known.format_map(_Known(context))
+
+
+def alternatives(pattern: str) -> list[str]:
+    """What a pattern such as `^(debug|info)$` or `^(redis|unix)://` lets a text be, or begin with; else nothing."""
+    match = _ALTERNATIVES.fullmatch(pattern)
+    return [] if match is None else [choice + match[2].removesuffix("$") for choice in match[1].split("|")]
 
 
 class _Known(dict[str, Any]):

@@ -65,7 +65,9 @@ class ServiceSettings(BaseSettings):
     port: Port = Field(default=0, description="gRPC port")
     reuse_port: bool = Field(default=False, description="share the gRPC port with other processes (SO_REUSEPORT)")
     metrics_port: Port = Field(default=0, description="Prometheus metrics over HTTP; 0: none")
-    log_level: str = Field(default="info", pattern="^(debug|info|warning|error)$")
+    log_level: str = Field(
+        default="info", pattern="^(debug|info|warning|error)$", description="the least that is written to the log"
+    )
     default_timeout: Seconds = Field(default=30.0, description="seconds for a call without a deadline")
     max_timeout: Seconds = Field(default=300.0, description="seconds no call may exceed, streams excepted")
     max_stream_age: Seconds = Field(

@@ -114,6 +114,14 @@ def test_what_cannot_go_together_is_said_at_start(
     assert reason in printed
 
 
+def test_what_is_missing_is_not_shown_as_none(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        load(ServiceSettings, ["--tls-cert", "a.crt"])
+    printed = capsys.readouterr().err
+    assert "--tls-key (or FERRY_TLS_KEY)" in printed
+    assert "None" not in printed
+
+
 def test_the_gpu_has_variables_and_flags(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (load(ModelServiceSettings, []).device, load(ModelServiceSettings, []).engine_cache) == ("auto", None)
     monkeypatch.setenv("FERRY_DEVICE", "cpu")
