@@ -21,6 +21,11 @@ WORK_DIR = Path("~/.cache/ferry/training")
 DETECTOR = "detector"
 SERVED = {DETECTOR, "efficientnet", "arcface"}
 """What the default recipe asks."""
+_NEXT = {
+    "classify": "ferry serve --classifier {}=WEIGHT, beside the others that shall vote",
+    "detect": "import it as detector, or name {} in a recipe (services/ensembler/recipe.toml)",
+}
+"""By task: what makes Ferry ask a model of another name."""
 
 NameArgument = Annotated[str, typer.Argument(help="arcface, efficientnet or detector.")]
 DataOption = Annotated[Path, typer.Option("--data", help="Folder with the Parquet data; docs/models.md describes it.")]
@@ -100,16 +105,15 @@ def say_next(models_dir: Path, name: str, version: str) -> None:
     """Whether a version that has just been published is served, and how it comes to be."""
     from serving.repository.repository import ModelRepository
 
-    stable = ModelRepository(models_dir).stable(name)
-    if stable == version:
-        typer.echo(f"it is the first version of {name}, so services that serve {name} serve it{_how(name)}")
-    else:
+    repository = ModelRepository(models_dir)
+    stable = repository.stable(name)
+    if stable != version:
         typer.echo(f"a candidate: {stable} is still served; next: ferry models promote {name} {version}")
-
-
-def _how(name: str) -> str:
-    """How a model comes into the vote whose name no recipe of Ferry's has."""
-    return "" if name in SERVED else f"; a classifier is asked by: ferry serve --classifier {name}=WEIGHT"
+    elif name in SERVED:
+        typer.echo(f"it is the first version of {name}, so services serve it")
+    else:
+        task = repository.open(name, version).manifest.task.value
+        typer.echo(f"it is the first version of {name}; for services to ask it: {_NEXT[task].format(name)}")
 
 
 def fail(message: str) -> NoReturn:
