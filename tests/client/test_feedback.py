@@ -32,7 +32,7 @@ def test_the_command_reads_a_table_and_says_which_lines_are_refused(gateway, add
     table.write_text("request_id,face,expression\nan-answer,0,Happy\nan-answer,1,sad\n")
     done = CliRunner().invoke(app, ["feedback", str(table), "--address", address])
     assert done.exit_code == 1
-    assert "1 labels are kept, 1 are not" in done.output
+    assert "1 label is kept, 1 not" in done.output
     assert "line 3: no such answer" in done.output
     table.write_text("request_id,face\nan-answer,0\n")
     assert "no column expression" in CliRunner().invoke(app, ["feedback", str(table)]).output

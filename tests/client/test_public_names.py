@@ -27,6 +27,7 @@ def test_names() -> None:
         "Job",
         "Label",
         "LoadFailure",
+        "MismatchError",
         "ModelOpinion",
         "ModelVersion",
         "Options",
