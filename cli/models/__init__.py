@@ -10,6 +10,7 @@ from cli.models.diff import diff
 from cli.models.evaluate import evaluate
 from cli.models.export import export
 from cli.models.fit_vote import fit_vote
+from cli.models.frontier import frontier
 from cli.models.import_ import import_model
 from cli.models.list import list_models
 from cli.models.optimize import optimize
@@ -41,6 +42,7 @@ app.command()(optimize)
 app.command(name="build-engine")(build_engine)
 app.command()(evaluate)
 app.command()(fit_vote)
+app.command()(frontier)
 app.command(name="list")(list_models)
 app.command()(card)
 app.command()(diff)

@@ -32,7 +32,7 @@ def ferry_models(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 
     def run(command: str, *arguments: str, fails: bool = False) -> str:
         options = [] if command == "list" else ["--data", str(data)]
-        if command in {"train", "export", "publish"}:
+        if command in {"train", "export", "publish", "frontier"}:
             options += ["--work-dir", str(tmp_path / "work")]
         result = CliRunner().invoke(app, [command, *arguments, *options])
         assert result.exit_code == int(fails), result.output
@@ -153,6 +153,11 @@ def test_votes_and_labels_are_learnt_by_two_heads_that_answer_as_one(
     assert chosen["held_back"]["accuracy"] == pytest.approx(
         max(least, key=lambda point: point["crowd_accuracy"] + point["crowd_mean_recall"])["crowd_accuracy"], abs=1e-3
     )
+    text = ferry_models("frontier", "arcface", "--out", str(tmp_path / "frontier.png"))
+    assert "arcface, by falling accuracy of the crowd" in text
+    assert (tmp_path / "frontier.png").stat().st_size > 1000
+    assert "name one run or two" in ferry_models("frontier", "arcface", "arcface", fails=True)
+    assert "NAME=FILE" in ferry_models("frontier", "arcface", "--init", "x", fails=True)
     ferry_models("train", "arcface", "--refine", "--epochs", "1")  # both heads are in the published file
     monkeypatch.setitem(RECIPES, "pupil", TINY.with_changes(name="pupil", heads=2, gate=0.0, epochs=1))
     ferry_models("train", "pupil", "--teacher-run", "arcface")  # each head learns from the teacher's own
