@@ -4,7 +4,8 @@ Every labelled face of faces/validation of 21 pixels or more was looked at witho
 that YuNet frames otherwise (IoU below 0.6), and those that looked wrong, once more, enlarged. A box that misses much of
 its face, or holds much else, is replaced by one drawn from the picture: from the forehead, or what hair and hat leave
 of it, to the chin, across what is seen of the face. Missing ones were sought among the detections of YuNet (score 0.5
-or more) and of the default detector that overlap no label by half. A person's face of which half or more is seen is one
+or more) and of the default detector that overlap no label by half, and once more without any detector: all photos were
+looked at with nothing but the labels drawn, crowds enlarged. A person's face of which half or more is seen is one
 of `faces`; what is too blurred, too dark or too hidden to say is `unclear`, and counts neither as found nor as missed.
 """
 
