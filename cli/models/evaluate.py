@@ -57,9 +57,28 @@ def evaluate(
             dir_okay=False, help="YuNet's ONNX file: its landmarks tell heads apart by how far they are turned."
         ),
     ] = None,
+    harder: Annotated[
+        bool,
+        typer.Option(
+            "--harder",
+            help="Judge also on the same pictures made smaller, darker, lit from one side and rolled; a detector on "
+            "photos with small faces, faces that fill the frame, darkness, and turned ones.",
+        ),
+    ] = False,
+    corrections: Annotated[
+        str,
+        typer.Option(
+            metavar="FILE|none",
+            help="What is wrong with the boxes of a detector's photos, JSON (docs/evaluate.md); by default the list "
+            "for faces/validation that comes with Ferry. `none`: the labels as they are.",
+        ),
+    ] = "",
     pictures: Annotated[
         Path | None,
-        typer.Option(file_okay=False, help="Draw there what each model takes for what: confusion-NAME.png."),
+        typer.Option(
+            file_okay=False,
+            help="Draw there what each model takes for what, confusion-NAME.png, and what --harder finds.",
+        ),
     ] = None,
     models_dir: ModelsOption = MODELS_DIR,
     work_dir: WorkOption = WORK_DIR,
@@ -71,10 +90,12 @@ def evaluate(
     Needs the extra `evaluate`, and no PyTorch.
     """
     with explained("evaluate"):
+        from modelkit.data.corrections import CORRECTIONS
         from modelkit.judging.evaluate import Request
         from modelkit.judging.evaluate import evaluate as run_evaluation
         from modelkit.judging.figures import Labels
 
+        listed = None if corrections == "none" else Path(corrections) if corrections else CORRECTIONS
         request = Request(
             models_dir=models_dir,
             data=data,
@@ -87,12 +108,15 @@ def evaluate(
             threads=threads,
             cache=work_dir,
             yunet=yunet,
+            harder=harder,
+            corrections=listed,
         )
         reports = run_evaluation(request)
         if pictures is not None:
-            from modelkit.judging.drawing import draw_confusions
+            from modelkit.judging.drawing import draw_confusions, draw_harder
 
             draw_confusions(reports, pictures)
+            draw_harder(reports, pictures)
     if as_json:
         print_json(reports)
     else:

@@ -45,10 +45,34 @@ def print_reports(reports: list[dict[str, Any]]) -> None:
             )
             sizes = ", ".join(f"{_share(recall)} {group}" for group, recall in report["recall_by_size"].items())
             answers.print(f"recall by size of face: {sizes}")
+            if report["corrected"]:
+                answers.print(f"labels of {report['corrected']} photos corrected; --corrections none takes them as is")
+        if "harder_photos" in report:
+            answers.print(_photos_table(report))
+    harder = [report for report in reports if "harder" in report]
+    if harder:
+        answers.print(_harder_table(harder))
     for about in [report["data"] for report in reports if "data" in report][:1]:
         answers.print(f"{about['split']}: {about['pictures']} pictures, digest {about['digest'][:16]}")
         for sentence in about["left_out"]:
             answers.print(f"left out: {sentence}")
+
+
+def _harder_table(judged: list[Any]) -> Table:
+    first = judged[0]["harder"]
+    n = next(iter(first.values()))["n"]
+    table = Table("", *(report["model"] for report in judged), title=f"{n} faces made harder: accuracy, mean recall")
+    for name in first:
+        told = [report["harder"][name] for report in judged]
+        table.add_row(name, *(f"{_share(each['accuracy'])}, {_share(each['mean_recall'])}" for each in told))
+    return table
+
+
+def _photos_table(report: Report) -> Table:
+    table = Table("photos", "faces", "recall", "precision", title=f"{report['model']} on photos made harder")
+    for name, found in report["harder_photos"].items():
+        table.add_row(name, str(found["n_faces"]), _share(found["recall"]), _share(found["precision"]))
+    return table
 
 
 def _crowd_alone(report: Report) -> bool:

@@ -11,12 +11,13 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from modelkit.data.corrections import corrected
+from modelkit.data.corrections import CORRECTIONS, corrected
 from modelkit.data.expressions import ExpressionSet
 from modelkit.data.framing import box_of_crop
 from modelkit.data.photos import Photo, read_photos
 from modelkit.judging.figures import by_size
 from modelkit.judging.metrics import expression_metrics
+from modelkit.judging.pictures import spread
 from services.detector.engine import DetectedFace, find_faces, prepare_images
 from services.detector.letterbox import PAD_VALUE
 from services.detector.nms import iou
@@ -115,7 +116,10 @@ class Matches:
 
 
 def match(
-    faces: list[DetectedFace], truth: npt.NDArray[np.float32], unclear: npt.NDArray[np.float32] | None = None
+    faces: list[DetectedFace],
+    truth: npt.NDArray[np.float32],
+    unclear: npt.NDArray[np.float32] | None = None,
+    least: float = MIN_FACE,
 ) -> Matches:
     """Matches one photo's faces, surest first, each to the free ground-truth face it overlaps most.
 
@@ -125,9 +129,10 @@ def match(
         faces: what was found.
         truth: float32 [N, 4], the labelled boxes.
         unclear: float32 [M, 4], places where nobody can say whether there is a face; neither found nor missed.
+        least: longer side in pixels from which a face counts.
     """
     sizes = (truth[:, 2:] - truth[:, :2]).max(axis=1, initial=0)
-    counts = sizes >= MIN_FACE
+    counts = sizes >= least
     sizes = sizes[counts].astype(np.float64)
     if unclear is not None:
         truth = np.concatenate([truth, unclear])
@@ -146,11 +151,6 @@ def match(
         scores.append(face.score)
         hits.append(hit)
     return Matches(np.array(scores, np.float64), np.array(hits, bool), sizes, found_at[counts])
-
-
-def match_photos(detector: Detector, parquet: Path, score_threshold: float | None = None) -> Matches:
-    """Runs the detector over a Parquet file of photos and matches everything it finds, labels corrected."""
-    return match_all(detector, corrected(read_photos([parquet])), score_threshold)
 
 
 def match_all(detector: Detector, photos: Sequence[Photo], score_threshold: float | None = None) -> Matches:
@@ -177,7 +177,14 @@ def match_all(detector: Detector, photos: Sequence[Photo], score_threshold: floa
 
 
 def evaluate_detector(
-    model_dir: Path, faces_parquet: Path | None, fer: ExpressionSet | None = None, threads: int = 1
+    model_dir: Path,
+    faces_parquet: Path | None,
+    fer: ExpressionSet | None = None,
+    threads: int = 1,
+    *,
+    corrections: Path | None = CORRECTIONS,
+    harder: bool = False,
+    limit: int | None = None,
 ) -> dict[str, Any]:
     """Figures of a detector.
 
@@ -187,20 +194,32 @@ def evaluate_detector(
         fer: labelled expression crops; None leaves the expression figures out. A crop in which the detector finds
             no face counts as wrong.
         threads: of the model's runtime.
+        corrections: list of what is wrong with the photos' labels, see `modelkit.data.corrections`; None: they are
+            taken as they are.
+        harder: see `modelkit.judging.harder_photos.judge_harder`.
+        limit: photos, evenly spread over all; None: all.
 
     Returns:
         model, version; with photos n (photos), n_faces, recall, precision, average_precision (over all scores from
-        `LEAST_SCORE`), recall_by_size, iou, min_face; with crops accuracy,
+        `LEAST_SCORE`), recall_by_size, iou, min_face, corrected (photos that the list corrects), and harder_photos
+        where they were asked for; with crops accuracy,
         macro_f1, ece, per_class (recall by expression), n_crops and found (share of crops with a face).
+
+    Raises:
+        DataError: photos or corrections cannot be read, or do not fit each other.
     """
     detector = Detector.load(model_dir, threads)
     report: dict[str, Any] = {"model": detector.manifest.name, "version": detector.manifest.version}
     if faces_parquet is not None:
         spec = detector.manifest.detection or DetectionSpec()
-        everything = match_photos(detector, faces_parquet, min(LEAST_SCORE, spec.score_threshold))
+        photos = read_photos([faces_parquet])
+        photos = [photos[i] for i in spread(len(photos), limit)]
+        labelled, photos = photos, photos if corrections is None else corrected(photos, corrections)
+        everything = match_all(detector, photos, min(LEAST_SCORE, spec.score_threshold))
         matches = everything.at_least(spec.score_threshold)
         report |= {
-            "n": len(read_photos([faces_parquet])),
+            "n": len(photos),
+            "corrected": sum(old is not new for old, new in zip(labelled, photos, strict=True)),
             "recall": matches.recall,
             "precision": matches.precision,
             "average_precision": everything.average_precision,
@@ -209,6 +228,10 @@ def evaluate_detector(
             "min_face": MIN_FACE,
             "n_faces": matches.n_faces,
         }
+        if harder:
+            from modelkit.judging.harder_photos import judge_harder
+
+            report["harder_photos"] = judge_harder(detector, photos)
     if fer is not None and detector.manifest.has_expressions:
         probabilities = crop_probabilities(detector, fer.images)
         report |= expression_metrics(probabilities, fer.labels)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from modelkit.judging.harder import lost
 from serving.expressions import EXPRESSIONS
 
 
@@ -45,6 +46,51 @@ def draw_confusions(reports: Sequence[Mapping[str, Any]], folder: Path) -> list[
                 np.array(figures["confusion"]), f"{report['model']}, {report['data']['split']}, {by}", drawn[-1]
             )
     return drawn
+
+
+def draw_harder(reports: Sequence[Mapping[str, Any]], folder: Path) -> list[Path]:
+    """What harder pictures cost: `harder.png` of crops, and `harder-NAME.png` of a detector's photos.
+
+    Args:
+        reports: as `modelkit.judging.evaluate.evaluate` returns them; without figures of harder pictures none is drawn.
+        folder: made if it is not there.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    drawn = []
+    if any("harder" in report for report in reports):
+        drawn.append(folder / "harder.png")
+        _draw_crops(reports, drawn[-1])
+    for report in reports:
+        if "harder_photos" in report:
+            drawn.append(folder / f"harder-{report['model']}.png")
+            _draw_photos(report["harder_photos"], drawn[-1])
+    return drawn
+
+
+def _draw_crops(reports: Sequence[Mapping[str, Any]], path: Path) -> None:
+    kinds = {"size": "side of the face, px", "light": "light left", "side light": "light left at one side"}
+    kinds["roll"] = "rolled by, degrees"
+    figure, places = figure_of(len(kinds))
+    for axes, (kind, words) in zip(places, kinds.items(), strict=True):
+        for model, points in lost(reports, kind).items():
+            axes.plot(*zip(*points, strict=True), ".-", linewidth=0.9, label=model)
+        axes.set(xlabel=words, ylabel="accuracy", ylim=(0, 1))
+        axes.grid(alpha=0.3)
+    places[0].legend(fontsize=7)
+    figure.savefig(path)
+
+
+def _draw_photos(kinds: Mapping[str, Mapping[str, Any]], path: Path) -> None:
+    figure, (axes,) = figure_of(1)
+    names = [f"{name} ({figures['n_faces']})" for name, figures in kinds.items()][::-1]
+    for key, offset in (("recall", 0.2), ("precision", -0.2)):
+        values = [figures[key] for figures in kinds.values()][::-1]
+        axes.barh([i + offset for i in range(len(names))], values, height=0.38, label=key)
+    axes.set_yticks(range(len(names)), names, fontsize=7)
+    axes.set(xlim=(0, 1))
+    axes.legend(fontsize=7, loc="lower left")
+    axes.grid(alpha=0.3, axis="x")
+    figure.savefig(path)
 
 
 def figure_of(columns: int) -> tuple[Any, Any]:

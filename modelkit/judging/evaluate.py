@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,12 +10,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from modelkit.data.corrections import CORRECTIONS
 from modelkit.data.expressions import REPORTED, DataError, find_parquet
 from modelkit.data.selection import select
 from modelkit.data.votes import read_votes, votes_for
 from modelkit.judging.copies import LEARNT, copy_free
 from modelkit.judging.detection import Detector, evaluate_detector
 from modelkit.judging.figures import Labels, Truth
+from modelkit.judging.harder import HarderCrops, conditions
 from modelkit.judging.opinions import classifies, judge_pictures, vote, vote_weights
 from modelkit.judging.pictures import Pictures, spread
 from modelkit.judging.sources import read_pictures
@@ -46,6 +48,8 @@ class Request:
         cache: folder for what is found once, such as near-duplicates.
         yunet: its ONNX file, by whose landmarks pictures are told apart by how far the head is turned; None: they are
             not.
+        harder: judge as well on the same pictures made harder, see `modelkit.judging.harder` and `harder_photos`.
+        corrections: see `modelkit.judging.detection.evaluate_detector`.
     """
 
     models_dir: Path
@@ -59,6 +63,8 @@ class Request:
     threads: int = 1
     cache: Path = Path("~/.cache/ferry/training")
     yunet: Path | None = None
+    harder: bool = False
+    corrections: Path | None = CORRECTIONS
 
 
 def evaluate(request: Request) -> list[dict[str, Any]]:
@@ -68,7 +74,9 @@ def evaluate(request: Request) -> list[dict[str, Any]]:
         One dictionary a model: `model`, `version`, `n`, what `modelkit.judging.figures.Truth.figures` gives, and `data`
         (`split`, `labels`, `digest`, `pictures`, `left_out`, and the figures of `one_person`). A detector's also holds
         `recall`, `precision`, `iou` and `n_faces` where `data` has photos with boxes. `found` is the share of faces
-        that the detector found: of a detector, and of every model where photos are whole.
+        that the detector found: of a detector, and of every model where photos are whole. `harder` maps each condition
+        of `modelkit.judging.harder.conditions` to `n`, `accuracy` and `mean_recall`, where that was asked for and
+        photos are not whole.
 
     Raises:
         DataError: what a model needs to be judged is not in `data`.
@@ -93,7 +101,15 @@ def evaluate(request: Request) -> list[dict[str, Any]]:
     for name, model in stored.items():
         report: dict[str, Any] = {"model": name, "version": model.manifest.version}
         if name in wanted and not classifies(model) and not (exam and exam.whole):
-            report |= evaluate_detector(model.directory, photos, None, request.threads)
+            report |= evaluate_detector(
+                model.directory,
+                photos,
+                None,
+                request.threads,
+                corrections=request.corrections,
+                harder=request.harder,
+                limit=request.limit,
+            )
         if exam is not None and (classifies(model) or model.manifest.has_expressions):
             opinions[name] = exam.opinions(model, tta=request.tta, threads=request.threads)
             report |= exam.report(opinions[name])
@@ -108,7 +124,36 @@ def evaluate(request: Request) -> list[dict[str, Any]]:
         version = ",".join(f"{name}:{stored[name].manifest.version}" for name in voters)
         fused = vote([opinions[name] for name in voters], [weights[name] for name in voters])
         reports.append({"model": ENSEMBLE, "version": version, **exam.report(fused)})
+    if request.harder and exam is not None and exam.whole is None:
+        _judge_harder(reports, request, exam, {name: stored[name] for name in opinions}, weights)
     return reports
+
+
+def _judge_harder(
+    reports: list[dict[str, Any]],
+    request: Request,
+    exam: _Exam,
+    models: Mapping[str, StoredModel],
+    weights: Mapping[str, float],
+) -> None:
+    """Adds `harder` to the reports of the models, and of their vote if it is among them."""
+    crops = HarderCrops.of(exam.truth.pictures, exam.truth.labels)
+    found: dict[str, dict[str, Any]] = {report["model"]: {} for report in reports}
+    for condition in conditions():
+        seen = crops.under(condition)
+        told = {
+            name: judge_pictures(model, seen, tta=request.tta, threads=request.threads)
+            for name, model in models.items()
+        }
+        voters = [name for name in told if name in weights]
+        if ENSEMBLE in found:
+            told[ENSEMBLE] = vote([told[name] for name in voters], [weights[name] for name in voters])
+        for name, answers in told.items():
+            if name in found:
+                found[name][condition.name] = crops.figures(answers)
+    for report in reports:
+        if found[report["model"]]:
+            report["harder"] = found[report["model"]]
 
 
 @dataclass(frozen=True, eq=False)

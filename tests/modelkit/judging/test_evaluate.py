@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import subprocess
 import sys
@@ -9,8 +10,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 from typer.testing import CliRunner
 
 from cli.models import app
@@ -99,6 +103,54 @@ def test_what_is_taken_for_what_is_drawn_and_counted(ferry: Evaluate, voted: Pat
         counts = report["crowd"]["confusion"]
         assert sum(map(sum, counts)) == report["crowd"]["n"]
         assert sum(counts[i][i] for i in range(7)) == pytest.approx(report["crowd"]["accuracy"] * report["crowd"]["n"])
+
+
+def test_harder_pictures_are_judged_beside_drawn_and_printed(ferry: Evaluate, voted: Path, tmp_path: Path) -> None:
+    reports = {report["model"]: report for report in ferry(voted, "--harder", "--json")}
+    assert reports["arcface"]["harder"]["as it is"] == {"n": 2, "accuracy": 0.5, "mean_recall": 0.5}
+    assert reports["ensemble"]["harder"].keys() == reports["arcface"]["harder"].keys() >= {"24 px", "rolled 30°"}
+    assert "harder" not in ferry(voted, "--json")[0]
+    text = ferry(voted, "--harder", "arcface", "--pictures", str(tmp_path / "drawn"))
+    for words in ("2 faces made harder", "24 px", "light 0.25", "one side 0.2", "rolled 30°"):
+        assert words in text
+    assert (tmp_path / "drawn" / "harder.png").stat().st_size > 1000
+
+
+def photos(data: Path) -> Path:
+    """Two photos with a bright face each, the second of which no label names."""
+    pixels = np.zeros((96, 96, 3), np.uint8)
+    pixels[16:80, 16:80] = 255
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    table = {"name": ["a", "b"], "image": [buffer.getvalue()] * 2, "boxes_xyxy": [[[16.0, 16.0, 80.0, 80.0]], []]}
+    (data / "faces").mkdir(parents=True)
+    pq.write_table(pa.table(table), data / "faces" / "validation.parquet")
+    return data
+
+
+def test_a_list_of_corrections_may_be_given_or_left_out(ferry: Evaluate, tmp_path: Path) -> None:
+    data, listed = photos(tmp_path / "mine"), tmp_path / "corrections.json"
+    listed.write_text(json.dumps({"b": {"faces": [[16, 16, 80, 80]]}}))
+
+    def judge(*more: str) -> Any:
+        (report,) = ferry(data, "detector", "--json", *more)
+        return report["n_faces"], report["corrected"]
+
+    assert judge() == judge("--corrections", "none") == (1, 0)
+    assert judge("--corrections", str(listed)) == (2, 1)
+    assert "labels of 1 photos corrected" in ferry(data, "detector", "--corrections", str(listed)).replace("\n", " ")
+    listed.write_text(json.dumps({"b": {"removed": [[1, 1, 2, 2]]}}))
+    assert "has no label [1, 1, 2, 2]" in ferry(data, "detector", "--corrections", str(listed), fails=True)
+    assert "is not a readable JSON file" in ferry(data, "detector", "--corrections", str(tmp_path / "x"), fails=True)
+
+
+def test_a_detector_is_judged_on_harder_photos(ferry: Evaluate, tmp_path: Path) -> None:
+    data = photos(tmp_path / "mine")
+    (report,) = ferry(data, "detector", "--harder", "--json")
+    assert report["harder_photos"]["as they are"]["n_faces"] == 1
+    text = ferry(data, "detector", "--harder", "--pictures", str(tmp_path / "drawn"))
+    assert "face fills 0.6 of the frame" in text
+    assert (tmp_path / "drawn" / "harder-detector.png").stat().st_size > 1000
 
 
 def test_the_file_of_landmarks_has_to_be_there(ferry: Evaluate, voted: Path, tmp_path: Path) -> None:
