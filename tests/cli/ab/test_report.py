@@ -30,6 +30,29 @@ def test_a_better_canary_is_found_and_the_words_say_by_how_much() -> None:
     assert "certain enough since 20" in found.summary
 
 
+def test_certain_enough_since_the_first_look_from_which_the_verdict_held() -> None:
+    records = experiment({"stable": 0.6, "canary": 0.75})
+    since = judged(records).findings[Metric.ACCURACY].since
+    assert since is not None
+
+    def at(time: float) -> Exit:
+        known = {name: one for name, one in records.exposures.items() if one.time <= time}
+        return judged(replace(records, exposures=known)).verdict
+
+    looks = 2000 / 60  # labels from one look to the next; there is one a second
+    assert at(since) is Exit.BETTER
+    assert at(since - 2 * looks) is Exit.UNDECIDED
+    assert "since" not in judged(experiment({"stable": 0.7, "canary": 0.7})).summary
+
+
+def test_a_variant_that_nobody_knows_is_named_with_those_there_are(monkeypatch) -> None:
+    monkeypatch.setattr(show, "read", lambda *_: experiment({"stable": 0.6, "canary": 0.6}, 10))
+    for arguments in (["--variant", "typo"], ["--against", "typo"]):
+        done = CliRunner().invoke(app, ["report", "--redis-url", "redis://x", *arguments])
+        assert done.exit_code == NOTHING
+        assert "nothing was recorded of a variant 'typo'; there are canary, stable" in done.output
+
+
 def test_a_worse_canary_is_found() -> None:
     assert judged(experiment({"stable": 0.75, "canary": 0.6})).verdict is Exit.WORSE
 
