@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 # Each import registers one format with Pillow; nothing else may be opened.
 from PIL import (
-    BmpImagePlugin,  # noqa: F401
+    BmpImagePlugin,
     GifImagePlugin,  # noqa: F401
     Image,
     JpegImagePlugin,  # noqa: F401
@@ -33,6 +33,9 @@ MAX_MEGAPIXELS = 40.0
 # MPO is what some phones write, a JPEG with further pictures behind it; Pillow opens it as a JPEG.
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
 _KNOWN = "JPEG, PNG, WebP, BMP, GIF or TIFF"
+_RUN_LENGTHS = {BmpImagePlugin.BmpImageFile.COMPRESSIONS[name] for name in ("RLE8", "RLE4")}
+MAX_RUN_LENGTH_PIXELS, MAX_RUN_LENGTH_BYTES = 2_000_000, 4 << 20
+"""Of a BMP with run lengths, which Pillow unpacks in Python: three seconds at most. A kilobyte can ask for 40 megapixels."""
 # The limit is checked here, by the caller's number, and not by Pillow's global one.
 Image.MAX_IMAGE_PIXELS = None
 # One warning for each odd tag of a hostile file would fill the logs.
@@ -113,7 +116,18 @@ def open_image(data: bytes, max_megapixels: float = MAX_MEGAPIXELS) -> Image.Ima
         # Hostile headers make Pillow raise nearly anything; whatever it is, the image is at fault.
         raise InvalidArgumentError("image", _unreadable(name)) from error
     check_size(image.width, image.height, max_megapixels)
+    if image.format == "BMP" and image.info.get("compression") in _RUN_LENGTHS:
+        _check_run_lengths(image, len(data))
     return image
+
+
+def _check_run_lengths(image: Image.Image, size: int) -> None:
+    if image.width * image.height > MAX_RUN_LENGTH_PIXELS or size > MAX_RUN_LENGTH_BYTES:
+        raise InvalidArgumentError(
+            "image",
+            f"is a BMP file with run lengths of more than {MAX_RUN_LENGTH_PIXELS / 1e6:g} megapixels or "
+            f"{MAX_RUN_LENGTH_BYTES >> 20} MiB; save it without them, or as PNG",
+        )
 
 
 def _unreadable(name: str | None) -> str:

@@ -9,6 +9,8 @@ from serving.images.pieces import too_many
 
 MAX_SEGMENTS = 1_000
 MAX_EXIF_SEGMENTS = 4
+MAX_PHOTOSHOP_RESOURCES = 1_000
+"""Pillow reads each in Python, whatever it is; a file of an image editor has some thirty."""
 MAX_SCANS = 100
 """Each scan of a progressive JPEG goes over the whole image; encoders write about ten."""
 
@@ -18,6 +20,7 @@ _FRAMES = {0xC0, 0xC1, 0xC2}
 _ANY_FRAMES = frozenset({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC})
 _SEQUENTIAL = frozenset({0xC0, 0xC1, 0xC9})
 _SCAN = 0xDA
+_PHOTOSHOP = 0xED
 
 
 def segments(data: bytes) -> Iterator[tuple[int, int, int]]:
@@ -28,7 +31,7 @@ def segments(data: bytes) -> Iterator[tuple[int, int, int]]:
     Raises:
         InvalidArgumentError: there are more than in any honest file; field `image`.
     """
-    position, exif, scans = 2, 0, 0
+    position, exif, scans, resources = 2, 0, 0, 0
     for _ in range(MAX_SEGMENTS):
         marker = data[position : position + 2]
         if len(marker) < 2:
@@ -47,6 +50,10 @@ def segments(data: bytes) -> Iterator[tuple[int, int, int]]:
             raise too_many("EXIF segments", MAX_EXIF_SEGMENTS)
         start = position + 4
         position += 2 + int.from_bytes(data[position + 2 : position + 4], "big")
+        if marker[1] == _PHOTOSHOP:
+            resources += data.count(b"8BIM", start, position)
+            if resources > MAX_PHOTOSHOP_RESOURCES:
+                raise too_many("Photoshop resources", MAX_PHOTOSHOP_RESOURCES)
         yield marker[1], start, min(position, len(data))
         if marker[1] == _SCAN:
             scans += 1

@@ -198,7 +198,7 @@ class Upstream:
                 # With a node several replicas vanish at once, on every hop, which no request does: once it is not held
                 # against this one.
                 if vanished or not asked.again or _VANISHED not in str(error):
-                    self._count_loss(asked)
+                    self._count_loss(asked, error)
                 vanished = True
             except UpstreamError as error:
                 if error.reason != REFUSED:
@@ -219,7 +219,7 @@ class Upstream:
         if not await self._readiness.wait(asked.patience, asked.end - reserve):
             raise AwayError(f"{self._name} is not reachable: there is no replica that takes calls")
 
-    def _count_loss(self, asked: _Asked[Any]) -> None:
+    def _count_loss(self, asked: _Asked[Any], reason: _GoneError) -> None:
         """
         Raises:
             LostError: it is not the first, or nobody is to be asked again.
@@ -232,9 +232,9 @@ class Upstream:
         (self._left_out if first else self._given_up).inc()
         extra = {"request_id": request_context.request_id()}
         if first:
-            log.warning("a replica of %s was lost with this request; others answer for it", self._name, extra=extra)
+            log.warning("a replica of %s was lost with this request; others answer for it (%s)", self._name, reason, extra=extra)
         else:
-            log.error("given up: replicas were lost with this request, now of %s", self._name, extra=extra)
+            log.error("given up: replicas were lost with this request, now of %s (%s)", self._name, reason, extra=extra)
         which = "" if first else ", and is not the first"
         raise LostError(f"{self._name} was lost while it worked on this request{which}; not tried again")
 
@@ -305,8 +305,8 @@ class Upstream:
         timeout = asked.end - time.monotonic()
         try:
             answer = await self._answer(asked.send(timeout), timeout)
-        except _GoneError:
-            self._count_loss(asked)
+        except _GoneError as error:
+            self._count_loss(asked, error)
             raise
         except UpstreamError as error:
             if _is_an_answer(error):

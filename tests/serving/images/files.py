@@ -55,6 +55,12 @@ def bmp_header(width: int, height: int) -> bytes:
     return b"BM" + struct.pack("<IHHI", 64, 0, 0, 54) + info + b"\0" * 10
 
 
+def bmp_run_lengths(width: int, height: int, body: bytes) -> bytes:
+    """Of 8 bits, with a palette of two colours; `body`: pairs of a length and a colour, or escapes."""
+    info = struct.pack("<IiiHHIIiiII", 40, width, height, 1, 8, 1, len(body), 2835, 2835, 2, 0)
+    return b"BM" + struct.pack("<IHHI", 62 + len(body), 0, 0, 62) + info + bytes(8) + body
+
+
 def tiff(tags: list[tuple[int, int, int, int]], payload: bytes = b"") -> bytes:
     """Little-endian TIFF of one directory; tags are (tag, type, count, value)."""
     directory = b"".join(struct.pack("<HHII", *tag) for tag in sorted(tags))

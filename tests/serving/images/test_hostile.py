@@ -40,6 +40,12 @@ BOMBS: dict[str, tuple[bytes, str]] = {
     "JPEG fill bytes": (files.with_jpeg_segments(b"\xff", 9 * MB), "segments"),
     "JPEG EXIF segments": (files.with_jpeg_segments(b"\xff\xe1\0\x09Exif\0\0a", 9 * MB // 11), "EXIF segments"),
     "JPEG scans": (files.with_jpeg_scans(5_000), "scans"),
+    "JPEG Photoshop resources": (
+        files.with_jpeg_segments(b"\xff\xed\x27\x20Photoshop 3.0\0" + b"8BIM\4\4\0\0\0\0\0\0" * 833 + bytes(4), 10),
+        "Photoshop resources",
+    ),
+    "BMP lines that end at once": (files.bmp_run_lengths(39_000_000, 1, b"\1\1\0\0"), "run lengths"),
+    "BMP lines that are full": (files.bmp_run_lengths(300, 300, b"\xff\1" * (3 * MB)), "run lengths"),
     "PNG chunks": (files.with_png_chunks(9 * MB // 12), "chunks"),
     "PNG empty pixel chunks": (files.with_png_chunks(9 * MB // 12, b"IDAT"), "chunks"),
     "TIFF tags": (files.tiff(files.tiff_tags(32, 32) + [(1000 + i, 4, 1, 0) for i in range(60_000)]), "tags"),
