@@ -190,6 +190,7 @@ class Upstream:
         refusals, vanished = 0, False
         while True:
             await self._replica(asked)
+            began = time.monotonic()
             try:
                 return await self._attempt(asked)
             except _GoneError as error:
@@ -200,6 +201,9 @@ class Upstream:
                 if vanished or not asked.again or _VANISHED not in str(error):
                     self._count_loss(asked, error)
                 vanished = True
+                # gRPC may still take the connection of who died for one that lives, and lose the next call on it too.
+                if self._fresh is not None:
+                    self._fresh.reopen(began)
             except UpstreamError as error:
                 if error.reason != REFUSED:
                     raise
@@ -232,9 +236,9 @@ class Upstream:
         (self._left_out if first else self._given_up).inc()
         extra = {"request_id": request_context.request_id()}
         if first:
-            log.warning("a replica of %s was lost with this request; others answer for it (%s)", self._name, reason, extra=extra)
+            log.warning("a replica of %s was lost with this request, left to others: %s", self._name, reason, extra=extra)
         else:
-            log.error("given up: replicas were lost with this request, now of %s (%s)", self._name, reason, extra=extra)
+            log.error("given up: replicas were lost with this request, now of %s: %s", self._name, reason, extra=extra)
         which = "" if first else ", and is not the first"
         raise LostError(f"{self._name} was lost while it worked on this request{which}; not tried again")
 

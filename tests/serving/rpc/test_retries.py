@@ -237,6 +237,33 @@ async def test_a_request_whose_first_replica_was_lost_outlasts_one_that_vanishes
         assert context.losses.count == 1
 
 
+class HalfDead(classifier_pb2_grpc.ClassifierServicer):
+    """Loses every call of the first connection that it is asked over, as one that gRPC has not seen closed yet."""
+
+    def __init__(self) -> None:
+        self.peers: list[str] = []
+
+    async def Classify(self, request: Any, context: Any) -> Any:  # noqa: N802
+        self.peers.append(context.peer())
+        if context.peer() == self.peers[0]:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "Stream removed")
+        return classifier_pb2.ClassifyResponse(queue_ms=1)
+
+
+async def test_a_second_replica_is_not_asked_over_the_connection_of_the_first() -> None:
+    half_dead = HalfDead()
+    server = grpc.aio.server()
+    classifier_pb2_grpc.add_ClassifierServicer_to_server(half_dead, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    try:
+        async with upstream(port) as where:
+            assert (await ask(where)).queue_ms == 1
+    finally:
+        await server.stop(None)
+    assert len(half_dead.peers) == 2
+
+
 async def test_who_can_do_without_an_answer_asks_nobody_else() -> None:
     retried, left_out = suspects("retried"), suspects("left_out")
     async with replicas(3) as members, upstream(*(m.server.port for m in members)) as where:
