@@ -35,7 +35,8 @@ FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
 _KNOWN = "JPEG, PNG, WebP, BMP, GIF or TIFF"
 _RUN_LENGTHS = {BmpImagePlugin.BmpImageFile.COMPRESSIONS[name] for name in ("RLE8", "RLE4")}
 MAX_RUN_LENGTH_PIXELS, MAX_RUN_LENGTH_BYTES = 2_000_000, 4 << 20
-"""Of a BMP with run lengths, which Pillow unpacks in Python: three seconds at most. A kilobyte can ask for 40 megapixels."""
+"""Of a BMP with run lengths, which Pillow unpacks in Python: three seconds at most. A kilobyte can ask for 40
+megapixels, which take fourteen."""
 # The limit is checked here, by the caller's number, and not by Pillow's global one.
 Image.MAX_IMAGE_PIXELS = None
 # One warning for each odd tag of a hostile file would fill the logs.

@@ -236,7 +236,9 @@ class Upstream:
         (self._left_out if first else self._given_up).inc()
         extra = {"request_id": request_context.request_id()}
         if first:
-            log.warning("a replica of %s was lost with this request, left to others: %s", self._name, reason, extra=extra)
+            log.warning(
+                "a replica of %s was lost with this request, left to others: %s", self._name, reason, extra=extra
+            )
         else:
             log.error("given up: replicas were lost with this request, now of %s: %s", self._name, reason, extra=extra)
         which = "" if first else ", and is not the first"
