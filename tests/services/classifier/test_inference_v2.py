@@ -126,14 +126,17 @@ async def test_outputs_are_those_asked_for(stub: Any) -> None:
     assert len(one.raw_output_contents) == 1
 
 
-async def test_questions_of_both_contracts_share_a_run(stub: Any, channel: grpc.aio.Channel) -> None:
-    rows = Counted("ferry_inference_batch_size_sum", {"model": "happy", "version": "1"})
-    runs = Counted("ferry_inference_batch_size_count", {"model": "happy", "version": "1"})
-    own = classifier_pb2_grpc.ClassifierStub(channel)
-    await asyncio.gather(
-        *(stub.ModelInfer(question(crops(level))) for level in range(12)),
-        *(own.Classify(classifier_pb2.ClassifyRequest(crops=to_tensor(crops(level)))) for level in range(12)),
-    )
+async def test_questions_of_both_contracts_share_a_run(tmp_path: Path) -> None:
+    publish(tmp_path, classifier_manifest("busy"), classifier_graph(HAPPY, idle_products=40))
+    chosen = settings(tmp_path, models="busy", max_batch=4)
+    rows = Counted("ferry_inference_batch_size_sum", {"model": "busy", "version": "1"})
+    runs = Counted("ferry_inference_batch_size_count", {"model": "busy", "version": "1"})
+    async with serve(ClassifierService(chosen), chosen) as channel:
+        stub, own = pb_grpc.GRPCInferenceServiceStub(channel), classifier_pb2_grpc.ClassifierStub(channel)
+        await asyncio.gather(
+            *(stub.ModelInfer(question(crops(level), model="busy")) for level in range(12)),
+            *(own.Classify(classifier_pb2.ClassifyRequest(crops=to_tensor(crops(level)))) for level in range(12)),
+        )
     assert rows() == 24
     assert runs() < 24
 
