@@ -29,7 +29,7 @@ from serving.rpc import context, upstream
 from serving.rpc.call_log import calls
 from serving.rpc.certificates import server_credentials
 from serving.rpc.identity import Identity
-from serving.rpc.interceptor import CallInterceptor
+from serving.rpc.interceptor import MAX_METADATA_BYTES, CallInterceptor
 from serving.rpc.lanes import Lanes
 from serving.rpc.limits import Kind, limits_by_kind
 from serving.rpc.local import LocalCalls
@@ -40,6 +40,7 @@ from serving.telemetry.exposition import MetricsServer
 log = logging.getLogger(__name__)
 
 _MAX_PROBE_BYTES = 4 << 10
+_SETTINGS_MS = 10_000
 _HANDSHAKE_MS = 10_000
 _AGE_BETWEEN_SERVICES = 4.0
 """Seconds after which connections of other services are renewed: so soon do they find a new replica."""
@@ -233,7 +234,10 @@ class Server:
             ("grpc.so_reuseport", int(self.settings.reuse_port)),
             ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
             ("grpc.max_receive_message_length", max_request_bytes),
-            ("grpc.max_metadata_size", 16 << 10),
+            # gRPC keeps to this and to the number of streams only when a peer has acknowledged them, which is given a
+            # few seconds; serving.rpc.interceptor refuses larger metadata of those who have not.
+            ("grpc.max_metadata_size", MAX_METADATA_BYTES),
+            ("grpc.http2.settings_timeout", _SETTINGS_MS),
             ("grpc.max_concurrent_streams", self.settings.max_connection_calls),
             ("grpc.max_allowed_incoming_connections", self.settings.max_connections),
             ("grpc.server_handshake_timeout_ms", _HANDSHAKE_MS),

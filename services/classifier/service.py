@@ -24,7 +24,7 @@ from serving.models.service import ModelService
 from serving.preprocess import prepare
 from serving.repository.manifest import InputSpec, Task
 from serving.repository.policy import parse_policies
-from serving.rpc.context import deadline_after, worked
+from serving.rpc.context import deadline_after, is_suspect, worked
 from serving.tensors import from_tensor, to_tensor
 
 MAX_CROPS = 256
@@ -100,7 +100,7 @@ class ClassifierService(ModelService, classifier_pb2_grpc.ClassifierServicer):
                 else:
                     loop = asyncio.get_running_loop()
                     rows = await loop.run_in_executor(self._pool, _rows, crops, manifest.input, augment)
-                run = await model.batcher.submit(rows, deadline_after(self._settings.max_timeout))
+                run = await model.run(rows, deadline_after(self._settings.max_timeout), apart=is_suspect())
             worked(run.row_seconds)
             shares = mean_over_views(probabilities(run.outputs, manifest), len(crops))
             if not np.isfinite(shares).all():

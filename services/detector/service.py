@@ -134,7 +134,7 @@ class DetectorService(ModelService, detector_pb2_grpc.DetectorServicer):
             look = partial(eyes.decode, data, reduction, cost.peak)
             prepared = await lease.run(eyes.pool, _prepare, look, model.manifest, detail)
             lease.shrink(cost.held + crops)
-            run = await model.batcher.submit(prepared.rows, deadline_after(self._settings.max_timeout))
+            run = await model.run(prepared.rows, deadline_after(self._settings.max_timeout), apart=is_suspect())
             worked(run.row_seconds)
             raw = run.outputs[model.manifest.output.scores]
             faces, cut = await lease.run(self._pool, _finish, prepared, raw, model.manifest, options)

@@ -16,10 +16,11 @@ from serving.cpu import available_cpus
 from serving.daemon_thread import in_daemon_thread
 from serving.errors import NotFoundError
 from serving.models import tuning
+from serving.models.apart.helper import ModelApart
 from serving.models.backends import Backend, ModelLoadError
-from serving.models.backends.base import Outputs
+from serving.models.backends.base import Outputs, Rows
 from serving.models.backends.gpu import GpuMissingError, GpuSettings
-from serving.models.batching.batcher import MicroBatcher
+from serving.models.batching.batcher import BatchResult, MicroBatcher
 from serving.models.batching.policy import BatchPolicy
 from serving.models.batching.turns import Turns
 from serving.models.load_failures import LoadFailures
@@ -47,8 +48,31 @@ class LoadedModel:
     digest: str = ""
     """The manifest's, which takes a millisecond to compute; every answer names it."""
 
+    apart: ModelApart = field(init=False)
+    """Where suspects are run."""
+
     def __post_init__(self) -> None:
         self.digest = self.stored.manifest.digest
+        self.apart = ModelApart(self.stored.file())
+
+    async def run(self, rows: Rows, deadline: float, *, apart: bool) -> BatchResult:
+        """As MicroBatcher.submit.
+
+        Args:
+            rows: see there.
+            deadline: see there.
+            apart: a replica was lost with the request that they are of: they run in a process of their own.
+
+        Raises:
+            LostError: that process ended, too.
+            ServiceError: as MicroBatcher.submit.
+        """
+        return await (self.apart.run if apart else self.batcher.submit)(rows, deadline)
+
+    async def close(self) -> None:
+        """Waits for what is under way."""
+        await self.batcher.close()
+        self.apart.close()
 
     @property
     def manifest(self) -> Manifest:
@@ -291,7 +315,7 @@ class ModelHost:
     async def _drain(self, model: LoadedModel) -> None:
         """Of a model that is not in `_models` any more."""
         await model.idle.wait()
-        await model.batcher.close()
+        await model.close()
         # After a rollback the same version may be back, under the same labels.
         if model.labels() not in {other.labels() for other in self._models.values()}:
             with contextlib.suppress(KeyError):

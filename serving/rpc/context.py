@@ -22,9 +22,20 @@ _REQUEST_ID = re.compile(r"^[0-9A-Za-z._-]{8,64}$")
 @dataclass(slots=True, eq=False)
 class Losses:
     """How many replicas were lost while they worked on a request, over all hops that are known of. All that is done for
-    one request shares one object."""
+    one request shares one object.
+
+    Attributes:
+        count: that died, as far as can be told.
+        vanished: one fell silent, which is not counted: with its node others do, whatever they work on.
+    """
 
     count: int = 0
+    vanished: bool = False
+
+    @property
+    def any(self) -> bool:
+        """Whether the request is a suspect."""
+        return self.count > 0 or self.vanished
 
 
 @dataclass(slots=True, eq=False)
@@ -78,7 +89,7 @@ def worked(seconds: float) -> None:
 def is_suspect() -> bool:
     """Whether a replica was lost while it worked on the current request, which may be what it was lost by."""
     context = current.get()
-    return context is not None and context.losses.count > 0
+    return context is not None and context.losses.any
 
 
 def request_id_from(value: str | bytes | None) -> str:
@@ -94,7 +105,8 @@ def losses_from(metadata: Mapping[str, str]) -> Losses:
     A caller's gRPC that sends a call again does not know whether the replica was lost or refused it: it counts as one.
     """
     counts = [metadata.get(key, "") for key in (LOST_KEY, _ATTEMPTS_KEY)]
-    return Losses(int(any(count.isascii() and count.isdigit() and int(count[:9]) > 0 for count in counts)))
+    count = int(any(count.isascii() and count.isdigit() and int(count[:9]) > 0 for count in counts))
+    return Losses(count, vanished=not count and counts[0] == "0")
 
 
 def deadline_after(seconds: float) -> float:

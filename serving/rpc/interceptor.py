@@ -36,6 +36,9 @@ _named: ContextVar[Identity | None] = ContextVar("ferry_named", default=None)
 
 
 _REFLECTION = "/grpc.reflection."
+MAX_METADATA_BYTES = 16 << 10
+"""Of one call, counted as HTTP/2 counts them (RFC 9113, section 6.5.2)."""
+_ENTRY_BYTES = 32
 
 
 class CallInterceptor(grpc.aio.ServerInterceptor):
@@ -102,6 +105,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         wrapped, lane = known
         try:
             lane.calls.enter(asyncio.current_task())
+            _check_metadata(handler_call_details.invocation_metadata or ())
             if own and not self.ready:
                 raise _not_ready()
             # What is offered is told to those alone who may use it.
@@ -245,6 +249,11 @@ def _aside_refusal(error: ServiceError) -> Handler:
         end(context, errors.pop())
 
     return grpc.stream_stream_rpc_method_handler(refuse)
+
+
+def _check_metadata(metadata: Iterable[tuple[str, str | bytes]]) -> None:
+    if sum(len(key) + len(value) + _ENTRY_BYTES for key, value in metadata) > MAX_METADATA_BYTES:
+        raise InvalidArgumentError("metadata", f"have more than {MAX_METADATA_BYTES >> 10} KiB")
 
 
 def _not_ready() -> RefusedError:

@@ -200,7 +200,7 @@ class Upstream:
                 # against this one.
                 if vanished or not asked.again or _VANISHED not in str(error):
                     self._count_loss(asked, error)
-                vanished = True
+                vanished = asked.losses.vanished = True
                 # gRPC may still take the connection of who died for one that lives, and lose the next call on it too.
                 if self._fresh is not None:
                     self._fresh.reopen(began)
@@ -346,6 +346,6 @@ def _metadata(losses: Losses) -> tuple[tuple[str, str], ...]:
     context = request_context.current.get()
     if context is not None:
         pairs[REQUEST_ID_KEY] = context.request_id
-    if losses.count:
+    if losses.any:
         pairs[LOST_KEY] = str(losses.count)
     return tuple(pairs.items())

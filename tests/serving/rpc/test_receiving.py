@@ -75,6 +75,15 @@ async def test_a_small_message_that_inflates_is_no_larger_than_others_may_be() -
         assert (status, "larger than max" in message) == (EXHAUSTED, True)
 
 
+@pytest.mark.parametrize("path", [CLASSIFY, CHECK])
+async def test_more_metadata_than_may_be_is_refused_of_a_peer_that_grpc_does_not_bound_yet(path: str) -> None:
+    """gRPC keeps to its bound only when the peer has acknowledged it."""
+    noise = [("x-noise", "n" * 1000)] * 40
+    async with running(FakeService()) as (server, _), connected(server.port, hasty=True) as peer:
+        status, message = await peer.status(await peer.call(path, *noise, end=True))
+        assert (status, message.startswith("metadata: ")) == (INVALID, True)
+
+
 class Closed(SmallService):
     def identify(self, metadata: Any) -> Any:
         raise UnauthenticatedError("nobody knows you")

@@ -237,6 +237,31 @@ async def test_a_request_whose_first_replica_was_lost_outlasts_one_that_vanishes
         assert context.losses.count == 1
 
 
+async def test_a_request_that_a_replica_fell_silent_with_is_a_suspect_and_has_cost_nothing() -> None:
+    dark = asyncio.Event()
+    seen: list[tuple[int, bool]] = []
+
+    async def answer(request: Any, context: Any) -> Any:
+        current = request_context.current.get()
+        assert current is not None
+        seen.append((current.losses.count, request_context.is_suspect()))
+        return classifier_pb2.ClassifyResponse(queue_ms=1)
+
+    async with (
+        replicas(1) as (first,),
+        running(FakeService(answer)) as (second, _),
+        relay(first.server.port, dark) as port,
+        upstream(port, second.port) as where,
+    ):
+        while not first.asked:
+            await ask(where)
+        dark.set()
+        seen.clear()
+        while (0, True) not in seen:
+            assert (await ask(where)).queue_ms == 1
+    assert set(seen) <= {(0, False), (0, True)}
+
+
 class HalfDead(classifier_pb2_grpc.ClassifierServicer):
     """Loses every call of the first connection that it is asked over, as one that gRPC has not seen closed yet."""
 

@@ -1,0 +1,1 @@
+"""Runs of a model for suspects, in a process that dies alone."""

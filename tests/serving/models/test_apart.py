@@ -1,0 +1,84 @@
+"""Runs of a model for suspects: the same answers, and the end of a process that is nobody else's."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from serving.errors import DeadlineError, LostError, ServiceError
+from serving.models.apart import program
+from serving.models.apart.helper import ROWS, ModelApart
+from serving.models.backends.onnx_runtime import OnnxRuntimeBackend
+from tests.services.classifier.deadly import DEADLY, NAME
+from tests.tiny_models import SIDE, classifier_graph
+
+LATER = 1e12
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(classifier_graph(embedding=True))
+    return path
+
+
+@pytest.fixture
+def apart(file: Path) -> Iterator[ModelApart]:
+    helper = ModelApart(file, NAME)
+    yield helper
+    helper.close()
+
+
+def rows(number: int, value: float | None = None) -> np.ndarray:
+    shape = (number, 1, SIDE, SIDE)
+    return np.random.default_rng(0).random(shape, np.float32) if value is None else np.full(shape, value, np.float32)
+
+
+async def test_the_answers_are_those_of_this_process_and_a_dead_one_is_started_again(
+    file: Path, apart: ModelApart
+) -> None:
+    here = OnnxRuntimeBackend(file, threads=1)
+    asked = rows(2 * ROWS + 1)
+    expected = here.run(asked)
+    for _ in range(2):
+        result = await apart.run(asked, LATER)
+        assert result.outputs.keys() == expected.keys()
+        for name, values in expected.items():
+            np.testing.assert_allclose(result.outputs[name], values, rtol=1e-6)
+        with pytest.raises(LostError, match="ended the process that ran the model") as caught:
+            await apart.run(rows(1, DEADLY), LATER)
+        assert caught.value.suspect
+
+
+async def test_what_the_model_does_not_take_is_an_error_and_not_an_end(apart: ModelApart) -> None:
+    with pytest.raises(ServiceError, match="the model did not run"):
+        await apart.run(np.zeros((1, 2, 3, 4), np.float32), LATER)
+    assert len((await apart.run(rows(1), LATER)).outputs["logits"]) == 1
+
+
+async def test_nobody_waits_beyond_the_deadline(apart: ModelApart) -> None:
+    with pytest.raises(DeadlineError):
+        await apart.run(rows(1), time.monotonic())
+
+
+async def test_a_file_that_is_no_model_is_an_error(tmp_path: Path) -> None:
+    helper = ModelApart(tmp_path / "nothing.onnx")
+    with pytest.raises(LostError):
+        await helper.run(rows(1), LATER)
+    helper.close()
+
+
+def test_it_ends_when_nobody_asks(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(program, "IDLE_SECONDS", 0.0)
+    monkeypatch.setattr("sys.argv", ["program", str(file)])
+    reading, writing = os.pipe()
+    with os.fdopen(reading) as silent, os.fdopen(writing, "w"):
+        monkeypatch.setattr("sys.stdin", silent)
+        monkeypatch.setattr("resource.setrlimit", lambda *_: None)
+        monkeypatch.setattr(Path, "write_text", lambda *_: None)
+        assert program.main() == 0
