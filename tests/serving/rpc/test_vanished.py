@@ -1,0 +1,124 @@
+"""Replicas that fall silent or are not yet seen to be dead: what is held against a request, and who is asked next."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import grpc
+
+from ferry.v1 import classifier_pb2, classifier_pb2_grpc
+from serving.rpc import context as request_context
+from serving.rpc.context import RequestContext
+from tests.serving.fakes import FakeService, running
+from tests.serving.rpc.test_retries import ask, replicas, upstream
+
+
+@asynccontextmanager
+async def relay(port: int, dark: asyncio.Event) -> AsyncIterator[int]:
+    """A port from which connections are passed on until it is dark; then they stay open, and nothing comes through."""
+
+    async def copy(here: asyncio.StreamReader, there: asyncio.StreamWriter) -> None:
+        while data := await here.read(1 << 16):
+            if not dark.is_set():
+                there.write(data)
+
+    passing: set[asyncio.Task[None]] = set()
+
+    async def passed(here: asyncio.StreamReader, there: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        passing.add(task)
+        further, away = await asyncio.open_connection("127.0.0.1", port)
+        try:
+            await asyncio.gather(copy(here, away), copy(further, there))
+        except (OSError, asyncio.CancelledError):
+            pass
+        finally:
+            for writer in (away, there):
+                writer.transport.abort()
+
+    server = await asyncio.start_server(passed, "127.0.0.1", 0)
+    try:
+        yield server.sockets[0].getsockname()[1]
+    finally:
+        server.close()
+        for task in passing:
+            task.cancel()
+        await asyncio.gather(*passing, return_exceptions=True)
+
+
+async def test_a_request_whose_first_replica_was_lost_outlasts_one_that_vanishes_with_its_node() -> None:
+    dark = asyncio.Event()
+    async with (
+        replicas(2) as (first, second),
+        relay(first.server.port, dark) as port,
+        upstream(port, second.server.port) as where,
+    ):
+        while not first.asked:
+            await ask(where)
+        dark.set()
+        token = request_context.current.set(RequestContext("order-4712", time.monotonic() + 60))
+        context = request_context.current.get()
+        assert context is not None
+        context.losses.count = 1
+        try:
+            assert [(await ask(where)).queue_ms for _ in range(4)] == [1] * 4
+        finally:
+            request_context.current.reset(token)
+        assert context.losses.count == 1
+
+
+async def test_a_request_that_a_replica_fell_silent_with_is_a_suspect_and_has_cost_nothing() -> None:
+    dark = asyncio.Event()
+    seen: list[tuple[int, bool]] = []
+
+    async def answer(request: Any, context: Any) -> Any:
+        current = request_context.current.get()
+        assert current is not None
+        seen.append((current.losses.count, request_context.is_suspect()))
+        return classifier_pb2.ClassifyResponse(queue_ms=1)
+
+    async with (
+        replicas(1) as (first,),
+        running(FakeService(answer)) as (second, _),
+        relay(first.server.port, dark) as port,
+        upstream(port, second.port) as where,
+    ):
+        while not first.asked:
+            await ask(where)
+        dark.set()
+        seen.clear()
+        while (0, True) not in seen:
+            assert (await ask(where)).queue_ms == 1
+    assert set(seen) <= {(0, False), (0, True)}
+
+
+class HalfDead(classifier_pb2_grpc.ClassifierServicer):
+    """Loses every call of the first connection that it is asked over, as one that gRPC has not seen closed yet."""
+
+    def __init__(self) -> None:
+        self.peers: list[str] = []
+
+    async def Classify(self, request: Any, context: Any) -> Any:  # noqa: N802
+        self.peers.append(context.peer())
+        if context.peer() == self.peers[0]:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "Stream removed")
+        return classifier_pb2.ClassifyResponse(queue_ms=1)
+
+
+async def test_a_second_replica_is_not_asked_over_the_connection_of_the_first() -> None:
+    half_dead = HalfDead()
+    server = grpc.aio.server()
+    classifier_pb2_grpc.add_ClassifierServicer_to_server(half_dead, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    try:
+        async with upstream(port) as where:
+            assert (await ask(where)).queue_ms == 1
+    finally:
+        await server.stop(None)
+    assert len(half_dead.peers) == 2
