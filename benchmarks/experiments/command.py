@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -13,8 +12,11 @@ from rich.progress import track
 from rich.table import Table
 
 from benchmarks.experiments.figure import draw
+from benchmarks.experiments.ratio import RatioOutcome, simulate_ratio
 from benchmarks.experiments.scenario import BASELINE, SCENARIOS
-from benchmarks.experiments.simulate import ALPHA, RATIO_ALPHA, Outcome, RatioOutcome, simulate, simulate_ratio
+from benchmarks.experiments.simulate import ALPHA, Outcome, simulate
+from benchmarks.experiments.whole import VARIANTS, WholeOutcome, simulate_whole
+from cli.ab.share import RATIO_ALPHA
 from cli.output import JsonOption
 
 
@@ -23,7 +25,7 @@ def experiments(
     labels: Annotated[int, typer.Option(min=100, max=1_000_000, help="Of experiments without a difference.")] = 20_000,
     effect: Annotated[float, typer.Option(min=0.001, max=0.1, help="The true difference of the others.")] = 0.03,
     seed: Annotated[int, typer.Option(help="Equal seeds give equal figures.")] = 1,
-    out: Annotated[Path, typer.Option(help="Folder for the picture.")] = Path("out"),
+    out: Annotated[Path, typer.Option(help="Folder for the pictures.")] = Path("out"),
     as_json: JsonOption = False,
 ) -> None:
     """Try the rules of `ferry ab` on made-up experiments, with a look after every label."""
@@ -32,15 +34,18 @@ def experiments(
         simulate(scenario, number, labels, effect, seed)
         for scenario in track(SCENARIOS, "experiments", console=console, transient=True)
     ]
+    whole = simulate_whole(number, labels, seed)
     ratio = simulate_ratio(min(number, 200), labels, seed)
-    drawn = draw(outcomes, out / "experiments.png")
+    files = draw(outcomes, whole, ratio, out)
     if as_json:
-        print(json.dumps({"outcomes": [outcome.record() for outcome in outcomes], "ratio": asdict(ratio)}, indent=1))
+        record = {"outcomes": [one.record() for one in outcomes], "whole": whole.record(), "ratio": ratio.record()}
+        print(json.dumps(record, indent=1))
         return
     printer = Console(width=None if console.is_terminal else 80)
     printer.print(_table(outcomes, number, labels, effect))
+    printer.print(_whole_line(whole))
     printer.print(_ratio_line(ratio))
-    printer.print(f"plot: {out / 'experiments.png'}" if drawn else "no plot: matplotlib is missing")
+    printer.print(f"pictures: {', '.join(map(str, files))}" if files else "no pictures: matplotlib is missing")
 
 
 def _table(outcomes: list[Outcome], number: int, labels: int, effect: float) -> Table:
@@ -66,6 +71,13 @@ def _table(outcomes: list[Outcome], number: int, labels: int, effect: float) -> 
         "found by then; after: median labels until then"
     )
     return table
+
+
+def _whole_line(whole: WholeOutcome) -> str:
+    return (
+        f"whole reports, {VARIANTS} new variants, accuracy and guardrails: false in {whole.false_alarms:.1%}; with the "
+        f"whole level for each {whole.uncorrected:.0%}"
+    )
 
 
 def _ratio_line(ratio: RatioOutcome) -> str:

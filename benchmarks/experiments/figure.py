@@ -1,36 +1,88 @@
-"""How often a verdict was false by then, as a picture."""
+"""The pictures: how often a verdict was false by then, how often a difference was found, what blocked a verdict."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
-from benchmarks.experiments.simulate import ALPHA, Outcome
+from benchmarks.experiments.ratio import RatioOutcome
+from benchmarks.experiments.simulate import ALPHA, Curve, Outcome
+from benchmarks.experiments.whole import WholeOutcome
+from cli.ab.share import RATIO_ALPHA
+
+POWER = 0.8
+"""What `ferry ab plan` promises unless it is told otherwise."""
 
 
-def draw(outcomes: Sequence[Outcome], path: Path) -> bool:
-    """One panel a scenario: share of experiments without a difference that had a verdict after each label.
+def draw(outcomes: Sequence[Outcome], whole: WholeOutcome, ratio: RatioOutcome, folder: Path) -> list[Path]:
+    """Writes all pictures; returns where they lie: nowhere where matplotlib is missing."""
+    if find_spec("matplotlib") is None:
+        return []
+    folder.mkdir(parents=True, exist_ok=True)
+    files = [folder / f"{name}.png" for name in ("false-verdicts", "found", "whole-report", "sample-ratio")]
+    _panels(outcomes, files[0], "false verdicts so far, share", _false_verdicts)
+    _panels(outcomes, files[1], "differences found so far, share", _found)
+    with _one(files[2], "labels of all variants together", "false reports so far, share") as axis:
+        _curve(axis, whole.uncorrected_alarms, "0.6", "each metric of each variant at the whole level")
+        _curve(axis, whole.alarms, "C0", "ferry ab")
+        axis.axhline(ALPHA, color="C3", lw=0.8, ls="--", label="promised")
+    with _one(files[3], "callers", "verdicts blocked so far, share") as axis:
+        _curve(axis, ratio.finds, "C0", "48 : 52 in place of 50 : 50")
+        _curve(axis, ratio.alarms, "0.6", "50 : 50, no fault")
+        axis.axhline(RATIO_ALPHA, color="C3", lw=0.8, ls="--", label="allowed without a fault")
+    return files
 
-    False where matplotlib is missing.
-    """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        return False
-    figure = Figure(figsize=(9, 2.6 * -(-len(outcomes) // 2)), dpi=100, layout="constrained")
-    panels = figure.subplots(-(-len(outcomes) // 2), 2, squeeze=False, sharey=True).ravel()
-    for panel, outcome in zip(panels, outcomes, strict=False):
-        labels = range(1, len(outcome.alarms) + 1)
-        panel.plot(labels, outcome.common_alarms, color="0.6", label="interval for one look, looked at always")
-        panel.plot(labels, outcome.alarms, color="C0", label="ferry ab")
-        panel.axhline(ALPHA, color="C3", lw=0.8, ls="--", label="promised")
+
+def _false_verdicts(axis: Any, outcome: Outcome) -> None:
+    _curve(axis, outcome.common_alarms, "0.6", "interval for one look, looked at always")
+    _curve(axis, outcome.alarms, "C0", "ferry ab")
+    axis.axhline(ALPHA, color="C3", lw=0.8, ls="--", label="promised")
+    axis.set_ylim(0, 0.6)
+
+
+def _found(axis: Any, outcome: Outcome) -> None:
+    _curve(axis, outcome.found, "C0", "right verdict")
+    axis.axhline(POWER, color="C3", lw=0.8, ls="--", label="promised at the planned number")
+    axis.axvline(outcome.planned, color="0.6", lw=0.8, label=f"planned: {outcome.planned:,}")
+    axis.set_ylim(0, 1)
+
+
+def _curve(axis: Any, shares: Curve, color: str, label: str) -> None:
+    axis.plot(range(1, len(shares) + 1), shares, color=color, label=label)
+
+
+def _panels(outcomes: Sequence[Outcome], path: Path, what: str, fill: Callable[[Any, Outcome], None]) -> None:
+    """One panel a scenario."""
+    from matplotlib.figure import Figure
+
+    rows = -(-len(outcomes) // 2)
+    figure = Figure(figsize=(9, 2.6 * rows), dpi=100, layout="constrained")
+    panels = figure.subplots(rows, 2, squeeze=False, sharey=True)
+    for panel, outcome in zip(panels.ravel(), outcomes, strict=False):
+        fill(panel, outcome)
         panel.set_title(outcome.name, fontsize=9)
-        panel.set(xlabel="labels", ylim=(0, 0.6))
+        panel.set_xlabel("labels")
         panel.grid(alpha=0.3)
-    panels[0].set_ylabel("false verdicts so far, share")
-    panels[0].legend(fontsize=7)
-    for panel in panels[len(outcomes) :]:
+        panel.legend(fontsize=7)
+    for panel in panels[:, 0]:
+        panel.set_ylabel(what)
+    for panel in panels.ravel()[len(outcomes) :]:
         panel.set_visible(False)
-    path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path)
-    return True
+
+
+@contextmanager
+def _one(path: Path, along: str, up: str) -> Iterator[Any]:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6, 3), dpi=100, layout="constrained")
+    axis = figure.subplots()
+    yield axis
+    axis.set(xlabel=along, ylabel=up)
+    axis.set_ylim(0)
+    axis.grid(alpha=0.3)
+    axis.legend(fontsize=7)
+    figure.savefig(path)

@@ -35,6 +35,11 @@ class Running:
         outside: npt.NDArray[np.bool_] = self.ready & (np.abs(self.difference) > half)
         return outside
 
+    def first(self, alpha: float, *, rising: bool = False) -> int | None:
+        """After how many labels there was a verdict; `rising`: one that arm 1 has more. None: never."""
+        found = np.flatnonzero(self.decided(alpha) & (self.difference > 0) if rising else self.decided(alpha))
+        return int(found[0]) + 1 if len(found) else None
+
     def decided_by_common_interval(self, quantile: float = 1.96) -> npt.NDArray[np.bool_]:
         """bool [N]: 0 lies outside the interval that is right for one look only."""
         return self.ready & (np.abs(self.difference) > quantile * np.sqrt(self.variance))

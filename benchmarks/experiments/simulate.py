@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -10,11 +9,16 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.experiments.scenario import Scenario
+from cli.ab.levels import levels
+from cli.ab.metric import Metric
 from cli.ab.plan import plan
-from cli.ab.sequence import ratio_evidence
 
 ALPHA = 0.05
-RATIO_ALPHA = 0.01
+"""Of a report."""
+LEVEL = levels(tuple(Metric), ALPHA, 1)[Metric.ACCURACY]
+"""Of the accuracy in it."""
+
+Curve = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,6 +34,7 @@ class Outcome:
         found_after: median number of labels until the right verdict, of those that had one.
         alarms: float64 [labels], share of experiments without a difference that had had a verdict after each label.
         common_alarms: likewise, of the common interval.
+        found: float64 [planned], share of experiments with the difference that had had the right verdict.
     """
 
     name: str
@@ -38,12 +43,13 @@ class Outcome:
     planned: int
     power: float
     found_after: int
-    alarms: npt.NDArray[np.float64]
-    common_alarms: npt.NDArray[np.float64]
+    alarms: Curve
+    common_alarms: Curve
+    found: Curve
 
     def record(self) -> dict[str, Any]:
         """As plain values, without the curves."""
-        return {key: value for key, value in asdict(self).items() if "_alarms" not in key or key == "false_alarms"}
+        return {key: value for key, value in asdict(self).items() if not isinstance(value, np.ndarray)}
 
 
 def simulate(scenario: Scenario, experiments: int, labels: int, effect: float, seed: int) -> Outcome:
@@ -60,15 +66,15 @@ def simulate(scenario: Scenario, experiments: int, labels: int, effect: float, s
     alarms, common = np.zeros(labels), np.zeros(labels)
     for _ in range(experiments):
         running = scenario.make(random, labels, 0.0)
-        alarms += np.logical_or.accumulate(running.decided(ALPHA))
+        alarms += np.logical_or.accumulate(running.decided(LEVEL))
         common += np.logical_or.accumulate(running.decided_by_common_interval())
-    planned = plan(effect=effect, alpha=ALPHA, **scenario.plan).labels
+    planned = plan(effect=effect, alpha=ALPHA, variants=1, **scenario.plan).labels
     found = []
     for _ in range(experiments):
         running = scenario.make(random, planned, effect)
-        decided = np.flatnonzero(running.decided(ALPHA))
-        if len(decided) and running.difference[decided[0]] > 0:
-            found.append(int(decided[0]) + 1)
+        after = running.first(LEVEL)
+        if after is not None and running.difference[after - 1] > 0:
+            found.append(after)
     return Outcome(
         name=scenario.name,
         false_alarms=float(alarms[-1] / experiments),
@@ -78,41 +84,16 @@ def simulate(scenario: Scenario, experiments: int, labels: int, effect: float, s
         found_after=int(np.median(found)) if found else planned,
         alarms=alarms / experiments,
         common_alarms=common / experiments,
+        found=so_far(found, planned, experiments),
     )
 
 
-@dataclass(frozen=True)
-class RatioOutcome:
-    """What the check of the shares says, looking after every tenth caller.
+def so_far(after: list[int], most: int, experiments: int) -> Curve:
+    """float64 [most]: share of experiments in which something had happened after 1, 2, ... observations.
 
-    Attributes:
-        false_alarms: share of experiments with the right shares that it blocked.
-        found: share of experiments with a fault of two points (50 that are 52) that it blocked.
-        found_after: median number of callers until then.
+    Args:
+        after: of those in which it happened, after how many, 1 to `most`.
+        most: observations.
+        experiments: all of them.
     """
-
-    false_alarms: float
-    found: float
-    found_after: int
-
-
-def simulate_ratio(experiments: int, callers: int, seed: int) -> RatioOutcome:
-    """Experiments whose shares should be 50 : 50; arguments as in `simulate`."""
-    random = np.random.default_rng(seed)
-    half = np.array([0.5, 0.5])
-
-    def blocked(share: float) -> int | None:
-        ones = np.cumsum(random.random(callers) < share)
-        for seen in range(10, callers + 1, 10):
-            counts = np.array([seen - ones[seen - 1], ones[seen - 1]], np.int64)
-            if ratio_evidence(counts, half) >= math.log(1 / RATIO_ALPHA):
-                return seen
-        return None
-
-    wrong = [blocked(0.5) for _ in range(experiments)]
-    right = [after for _ in range(experiments) if (after := blocked(0.52)) is not None]
-    return RatioOutcome(
-        false_alarms=sum(after is not None for after in wrong) / experiments,
-        found=len(right) / experiments,
-        found_after=int(np.median(right)) if right else callers,
-    )
+    return np.cumsum(np.bincount(np.array(after, np.int64), minlength=most + 1))[1:] / experiments

@@ -10,7 +10,7 @@ from datetime import date, datetime
 
 import numpy as np
 
-from cli.ab.estimate import Estimate, mean, mean_recall
+from cli.ab.estimate import Estimate, Numbers, mean, mean_recall
 from cli.ab.sequence import Interval, interval, quantile_interval
 from cli.ab.sides import Series, Sides
 from cli.ab.verdict import LEAST_LABELS, Judgement, Verdict, in_points, judge
@@ -120,7 +120,7 @@ def _judge(metric: Metric, new: Series, old: Series, alpha: float, margin: float
         nothing = Estimate(0.0, 1.0, len(new) + len(old), 0)
         return Judgement(nothing, Interval(-math.inf, math.inf), Verdict.UNDECIDED, margin, 2 * LEAST_LABELS)
     if metric is Metric.LATENCY:
-        return _judge_latency(new, old, alpha)
+        return judge_latency(new.values, old.values, alpha)
     least = min(len(new), len(old)), min(_callers(new), _callers(old))
     if paired:
         difference = mean(new.values, new.callers)
@@ -132,8 +132,14 @@ def _judge(metric: Metric, new: Series, old: Series, alpha: float, margin: float
     return judge(difference, least, alpha, margin, higher_is_better=metric not in GUARDRAILS)
 
 
-def _judge_latency(new: Series, old: Series, alpha: float) -> Judgement:
-    ours, theirs = (quantile_interval(side.values, 0.95, alpha / 2) for side in (new, old))
+def judge_latency(new: Numbers, old: Numbers, alpha: float) -> Judgement:
+    """Whether the 95th percentile differs.
+
+    Args:
+        new, old: float64 [N], N 1 or more, milliseconds, each of a caller of its own.
+        alpha: as for `cli.ab.verdict.judge`.
+    """
+    ours, theirs = (quantile_interval(side, 0.95, alpha / 2) for side in (new, old))
     value = _p95(new) - _p95(old)
     where = Interval(ours.low - theirs.high, ours.high - theirs.low)
     margin = P95_MARGIN * _p95(old)
@@ -146,9 +152,8 @@ def _judge_latency(new: Series, old: Series, alpha: float) -> Judgement:
         verdict = Verdict.WORSE
     elif where.high < 0:
         verdict = Verdict.BETTER
-    return Judgement(
-        Estimate(value, 0.0, len(new) + len(old), _callers(new) + _callers(old)), where, verdict, margin, None
-    )
+    observed = len(new) + len(old)
+    return Judgement(Estimate(value, 0.0, observed, observed), where, verdict, margin, None)
 
 
 def _agreement(sides: Sides, alpha: float, margin: float) -> Finding:
@@ -197,14 +202,14 @@ def _value(metric: Metric, side: Series) -> float | None:
     if not len(side):
         return None
     if metric is Metric.LATENCY:
-        return _p95(side)
+        return _p95(side.values)
     if metric is Metric.MACRO_RECALL:
         return mean_recall(side.values > 0.5, side.truth, side.callers).value
     return float(side.values.mean())
 
 
-def _p95(side: Series) -> float:
-    return float(np.quantile(side.values, 0.95))
+def _p95(values: Numbers) -> float:
+    return float(np.quantile(values, 0.95))
 
 
 def _callers(side: Series) -> int:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import NormalDist
 
+from cli.ab.levels import DECIDING_SHARE
 from cli.ab.sequence import SCALE, half_width
 
 MOST_LABELS = 100_000_000
@@ -42,13 +43,14 @@ def plan(
     *,
     share: float = 0.5,
     alpha: float = 0.05,
+    variants: int = 1,
     power: float = 0.8,
     labels_per_caller: float = 1.0,
     likeness: float = 0.0,
     disagreement: float | None = None,
     scale: float = SCALE,
 ) -> Plan:
-    """Labels for a difference of `effect` between two accuracies.
+    """Labels for a difference of `effect` between the accuracies of two variants.
 
     The number is that at which the interval of `cli.ab.sequence` excludes 0 with probability `power` at that very
     moment; as it may do so before, the true power is a little higher.
@@ -57,7 +59,8 @@ def plan(
         baseline: accuracy of the present variant, in (0, 1).
         effect: the difference to be found, above 0; baseline + effect below 1.
         share: of the labels that fall to the new variant, in (0, 1).
-        alpha: probability of a verdict where there is no difference, in (0, 1).
+        alpha: probability that `ferry ab report`, guardrails and all, is wrong without a difference, in (0, 1).
+        variants: new ones in the same report, 1 or more.
         power: probability of a verdict where there is one, in (0, 1).
         labels_per_caller: of the caller that a label comes from, on average, 1 or more; where a few callers send
             most, it is more than labels divided by callers.
@@ -71,6 +74,8 @@ def plan(
     """
     # Written so that NaN fails too.
     _check_shares(baseline=baseline, share=share, alpha=alpha, power=power)
+    if variants < 1:
+        raise ValueError(f"variants: must be 1 or more, not {variants}")
     if not 0 < effect < 1 - baseline:
         raise ValueError(f"effect: must be above 0 and, with the baseline, below 1, not {effect:g}")
     if not 1 <= labels_per_caller < math.inf:
@@ -85,11 +90,12 @@ def plan(
         unit = baseline * (1 - baseline) / (1 - share) + better * (1 - better) / share
     else:
         unit = disagreement - effect**2
+    level = DECIDING_SHARE * alpha / variants
     quantile = NormalDist().inv_cdf(power)
 
     def enough(labels: int) -> bool:
         variance = unit * factor / labels
-        return half_width(variance, alpha, scale) + quantile * math.sqrt(variance) <= effect
+        return half_width(variance, level, scale) + quantile * math.sqrt(variance) <= effect
 
     return Plan(_smallest(enough), factor)
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from cli.ab.levels import levels
 from cli.ab.metric import Finding, Metric, find
 from cli.ab.records import Records, RecordsError
 from cli.ab.share import Ratio, ratio
@@ -111,14 +112,15 @@ def report(
     alpha: float = ALPHA,
     margin: float = MARGIN,
 ) -> Report:
-    """Judges variants; with several, each at its share of `alpha` (Bonferroni).
+    """Judges variants, so that all verdicts together are wrong as seldom as one may be.
 
     Args:
         records: of the time to be judged.
         variants: the new ones; empty: all that were recorded, `against` excepted.
         against: the old one.
         metrics: the first decides.
-        alpha: share of experiments without a difference in which a verdict on the deciding metric may be wrong.
+        alpha: share of experiments without any difference in which any variant may be called better, worse or harmful
+            at any time; see `cli.ab.levels`.
         margin: the largest difference of shares that does not matter.
 
     Raises:
@@ -138,9 +140,10 @@ def report(
     shares = ratio(records)
     blocked = str(shares) if shares.refuted else ""
     comparisons = []
+    level = levels(metrics, alpha, len(chosen))
     for name in chosen:
         sides = Sides(records, name, against)
-        findings = {metric: find(metric, sides, alpha / len(chosen), margin) for metric in metrics}
+        findings = {metric: find(metric, sides, level[metric], margin) for metric in metrics}
         notes = list(sides.notes)
         if records.lost:
             notes.append(f"{records.lost:,} records are gone before their time: Redis had no room")

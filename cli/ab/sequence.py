@@ -83,14 +83,18 @@ def quantile_interval(values: npt.NDArray[np.float64], quantile: float, alpha: f
     ordered, n = np.sort(values), len(values)
     counts = np.arange(n + 1)
     a, b = QUANTILE_WEIGHT * quantile, QUANTILE_WEIGHT * (1 - quantile)
-    evidence = _log_gamma(counts + a) + _log_gamma(n - counts + b) - math.lgamma(n + a + b)
-    evidence -= math.lgamma(a) + math.lgamma(b) - math.lgamma(a + b)
+    evidence = _rising(a, n) + _rising(b, n)[::-1] - (math.lgamma(n + a + b) - math.lgamma(a + b))
     evidence -= counts * math.log(quantile) + (n - counts) * math.log1p(-quantile)
     believable = np.flatnonzero(evidence < math.log(1 / alpha))
     least, most = int(believable[0]), int(believable[-1])
     low = float(ordered[least - 1]) if least > 0 else -math.inf
     high = float(ordered[most]) if most < n else math.inf
     return Interval(low, high)
+
+
+def _rising(start: float, n: int) -> npt.NDArray[np.float64]:
+    """float64 [n + 1]: logarithms of gamma(start + k) / gamma(start) for k of 0 to n."""
+    return np.concatenate([[0.0], np.cumsum(np.log(start + np.arange(n)))])
 
 
 def ratio_evidence(callers: npt.NDArray[np.int64], shares: npt.NDArray[np.float64]) -> float:

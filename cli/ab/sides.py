@@ -116,13 +116,20 @@ class Sides:
         return series(rows)
 
     def of_labelled_pairs(self) -> Series:
-        """One observation a labelled face that both answered: 1 where only the new one was right, -1 the other way."""
+        """One observation a labelled face that both answered: 1 where only the new one was right, -1 the other way.
+
+        A label belongs to the exposure of its request id. Callers may use an id again: a pair of another answer has
+        other faces, and counts nothing.
+        """
         rows: list[Row] = []
         for pair in self._own_pairs():
+            exposure = self._records.exposures.get(pair.request_id)
             labels = self._records.labels.get(pair.request_id, {})
+            if exposure is None or exposure.caller != pair.caller:
+                continue
             for index, original, shadow in pair.matched:
                 label = labels.get(index)
-                if label is None:
+                if label is None or exposure.faces[index : index + 1] != (original,):
                     continue
                 gain = float(shadow[0] == label.expression) - float(original[0] == label.expression)
                 rows.append((label.time, pair.caller, gain, label.expression))

@@ -3,9 +3,12 @@
 import numpy as np
 import pytest
 
+from benchmarks.experiments.figure import draw
+from benchmarks.experiments.ratio import simulate_ratio
 from benchmarks.experiments.running import follow
 from benchmarks.experiments.scenario import SCENARIOS, Scenario
-from benchmarks.experiments.simulate import simulate, simulate_ratio
+from benchmarks.experiments.simulate import simulate
+from benchmarks.experiments.whole import simulate_whole
 from cli.ab.estimate import mean
 
 
@@ -33,3 +36,17 @@ def test_a_fault_of_the_shares_is_found_and_right_shares_are_left_alone() -> Non
     outcome = simulate_ratio(experiments=20, callers=12_000, seed=4)
     assert outcome.false_alarms <= 0.05
     assert outcome.found >= 0.9
+
+
+def test_false_verdicts_of_several_variants_and_guardrails_do_not_add_up() -> None:
+    outcome = simulate_whole(experiments=60, labels=3000, seed=5)
+    assert outcome.false_alarms <= 0.09
+    assert outcome.uncorrected > outcome.false_alarms
+
+
+def test_each_kind_of_experiment_has_its_picture(tmp_path) -> None:
+    pytest.importorskip("matplotlib")
+    outcomes = [simulate(scenario, experiments=2, labels=200, effect=0.09, seed=1) for scenario in SCENARIOS]
+    files = draw(outcomes, simulate_whole(2, 400, 1), simulate_ratio(2, 500, 1), tmp_path / "new")
+    assert sorted(file.stem for file in files) == ["false-verdicts", "found", "sample-ratio", "whole-report"]
+    assert all(file.read_bytes()[:4] == b"\x89PNG" for file in files)

@@ -13,6 +13,7 @@ from cli.verdicts import USAGE
 def test_harder_questions_need_more_labels() -> None:
     usual = plan(0.84, 0.03).labels
     assert plan(0.84, 0.02).labels > usual
+    assert usual < plan(0.84, 0.03, variants=3).labels < 1.5 * usual
     assert plan(0.84, 0.03, share=0.1).labels > usual
     assert plan(0.84, 0.03, power=0.95).labels > usual
     assert plan(0.84, 0.03, labels_per_caller=20, likeness=0.1).labels > 2 * usual
@@ -35,6 +36,7 @@ def test_pairs_need_far_fewer() -> None:
         ("share", "0"),
         ("alpha", "1.5"),
         ("power", "-1"),
+        ("variants", "0"),
         ("labels-per-day", "0"),
         ("labels-per-caller", "inf"),
         ("likeness", "1"),

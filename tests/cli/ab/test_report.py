@@ -9,11 +9,12 @@ import pytest
 from typer.testing import CliRunner
 
 from cli.ab import app, show
-from cli.ab.metric import Metric
+from cli.ab.levels import levels
+from cli.ab.metric import GUARDRAILS, Metric
 from cli.ab.records import Label, Records, RecordsError
 from cli.ab.report import Exit, report
 from cli.verdicts import NOTHING, USAGE
-from tests.cli.ab.made_up import START, TABLE, experiment, exposure, shadowed
+from tests.cli.ab.made_up import START, TABLE, experiment, exposure, face, shadowed
 
 ALL = tuple(Metric)
 
@@ -73,6 +74,16 @@ def test_pairs_of_a_shadow_need_few_labels() -> None:
     agreement = found.findings[Metric.AGREEMENT]
     assert agreement.new == pytest.approx(0.92, abs=0.03)
     assert "same expression on 9" in agreement.words
+
+
+def test_a_pair_of_another_answer_with_the_same_id_counts_nothing() -> None:
+    records = shadowed({"stable": 0.6, "canary": 0.68}, 600)
+    others = [
+        replace(pair, matched=((0, (*face(7)[:1], 1, *face(7)[2:]), pair.matched[0][2]),))
+        for pair in records.pairs[:300]
+    ]
+    others += [replace(pair, caller="somebody else") for pair in records.pairs[300:600]]
+    assert not judged(replace(records, pairs=others)).findings[Metric.ACCURACY].paired
 
 
 def test_a_few_busy_callers_are_not_many_labels() -> None:
@@ -154,6 +165,15 @@ def test_several_variants_share_what_may_be_wrong() -> None:
     both = report(two, [], "stable", ALL)
     assert [one.new for one in both.comparisons] == ["canary", "third"]
     assert both.comparisons[0].findings[Metric.ACCURACY].judgement.interval.width > alone.width
+
+
+def test_guardrails_and_variants_share_what_may_be_wrong() -> None:
+    for metrics in (ALL, (Metric.ERRORS, Metric.ACCURACY, Metric.DEGRADED), (Metric.ACCURACY,)):
+        for variants in (1, 3):
+            level = levels(metrics, 0.05, variants)
+            decide = {metrics[0], *GUARDRAILS} & set(metrics)
+            assert sum(level[metric] for metric in decide) * variants == pytest.approx(0.05)
+    assert levels(ALL, 0.05, 1)[Metric.ACCURACY] == pytest.approx(0.04)
 
 
 def test_what_was_not_recorded_is_named() -> None:
