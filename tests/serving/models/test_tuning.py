@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -153,6 +154,7 @@ def test_what_was_disturbed_is_used_and_not_kept(
 def test_on_a_busy_machine_nothing_is_measured_and_float32_runs(
     quantized: StoredModel, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level(logging.INFO, "serving.models.tuning")
     monkeypatch.setattr(tuning, "quiet_share", lambda cpus, patience: 0.5)
     monkeypatch.setattr(tuning, "measure", lambda *_, **__: pytest.fail("measured"))
     how = tuning.choose(quantized, reduced=True)

@@ -8,7 +8,7 @@ import pytest
 
 from serving.errors import ServiceError
 from tests.serving.models.batching.gated import POISON, GatedModel
-from tests.serving.models.batching.test_batcher import Make, answer, ask, make, model, queued, settle
+from tests.serving.models.batching.test_batcher import Make, answer, ask, make, model, queued, settle, until
 
 __all__ = ["make", "model"]
 
@@ -56,4 +56,4 @@ async def test_a_row_that_breaks_its_part_fails_the_whole_request_once(model: Ga
     model.finish(2)
     with pytest.raises(ServiceError, match="could not process"):
         await settle(task)
-    assert batcher.pending == 0
+    await until(lambda: batcher.pending == 0)
