@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 
-from benchmarks.experiments.simulate import Curve, so_far
+from benchmarks.experiments.simulate import Curve, Recorded, so_far
 from cli.ab.sequence import ratio_evidence
 from cli.ab.share import RATIO_ALPHA
 
@@ -16,7 +15,7 @@ _LOOK_EVERY = 10
 
 
 @dataclass(frozen=True, eq=False)
-class RatioOutcome:
+class RatioOutcome(Recorded):
     """What the check of the shares says, looking after every tenth caller.
 
     Attributes:
@@ -31,10 +30,6 @@ class RatioOutcome:
     found_after: int
     alarms: Curve
     finds: Curve
-
-    def record(self) -> dict[str, Any]:
-        """As plain values, without the curves."""
-        return {key: value for key, value in asdict(self).items() if not isinstance(value, np.ndarray)}
 
 
 def simulate_ratio(experiments: int, callers: int, seed: int) -> RatioOutcome:

@@ -22,7 +22,16 @@ Curve = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
-class Outcome:
+class Recorded:
+    """What came of experiments of one kind."""
+
+    def record(self) -> dict[str, Any]:
+        """As plain values, without the curves."""
+        return {key: value for key, value in asdict(self).items() if not isinstance(value, np.ndarray)}
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome(Recorded):
     """What became of the experiments of one scenario.
 
     Attributes:
@@ -46,10 +55,6 @@ class Outcome:
     alarms: Curve
     common_alarms: Curve
     found: Curve
-
-    def record(self) -> dict[str, Any]:
-        """As plain values, without the curves."""
-        return {key: value for key, value in asdict(self).items() if not isinstance(value, np.ndarray)}
 
 
 def simulate(scenario: Scenario, experiments: int, labels: int, effect: float, seed: int) -> Outcome:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, TypeAlias
+from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 
 from benchmarks.experiments.running import Numbers, Whole, follow
 from benchmarks.experiments.scenario import BASELINE
-from benchmarks.experiments.simulate import ALPHA, Curve, so_far
+from benchmarks.experiments.simulate import ALPHA, Curve, Recorded, so_far
 from cli.ab.levels import levels
 from cli.ab.metric import Metric, judge_latency
 from cli.ab.verdict import Verdict
@@ -25,7 +25,7 @@ METRICS = (Metric.ACCURACY, Metric.LATENCY, Metric.ERRORS, Metric.DEGRADED)
 
 
 @dataclass(frozen=True, eq=False)
-class WholeOutcome:
+class WholeOutcome(Recorded):
     """How often a report called any variant better, worse or harmful, at any look.
 
     Attributes:
@@ -38,10 +38,6 @@ class WholeOutcome:
     uncorrected: float
     alarms: Curve
     uncorrected_alarms: Curve
-
-    def record(self) -> dict[str, Any]:
-        """As plain values, without the curves."""
-        return {key: value for key, value in asdict(self).items() if not isinstance(value, np.ndarray)}
 
 
 def simulate_whole(experiments: int, labels: int, seed: int) -> WholeOutcome:
