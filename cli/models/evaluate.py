@@ -54,7 +54,9 @@ def evaluate(
     yunet: Annotated[
         Path | None,
         typer.Option(
-            dir_okay=False, help="YuNet's ONNX file: its landmarks tell heads apart by how far they are turned."
+            dir_okay=False,
+            help="YuNet's ONNX file: its landmarks tell heads apart by how far they are turned, and what it finds in "
+            "photos stands beside a detector's figures.",
         ),
     ] = None,
     harder: Annotated[

@@ -47,6 +47,12 @@ def print_reports(reports: list[dict[str, Any]]) -> None:
             answers.print(f"recall by size of face: {sizes}")
             if report["corrected"]:
                 answers.print(f"labels of {report['corrected']} photos corrected; --corrections none takes them as is")
+        if "yunet" in report:
+            theirs = report["yunet"]
+            answers.print(
+                f"YuNet on the same photos: recall {theirs['recall']:.3f} at precision {theirs['precision']:.3f}, "
+                f"average precision {theirs['average_precision']:.3f}"
+            )
         if "harder_photos" in report:
             answers.print(_photos_table(report))
     harder = [report for report in reports if "harder" in report]

@@ -15,6 +15,7 @@ from modelkit.data.corrections import CORRECTIONS, corrected
 from modelkit.data.expressions import ExpressionSet
 from modelkit.data.framing import box_of_crop
 from modelkit.data.photos import Photo, read_photos
+from modelkit.detector.yunet import YuNet
 from modelkit.judging.figures import by_size
 from modelkit.judging.metrics import expression_metrics
 from modelkit.judging.pictures import spread
@@ -108,6 +109,13 @@ class Matches:
         found = np.isfinite(self.found_at)
         return {name: float(found[mask].mean()) for name, mask in by_size(self.sizes.astype(np.float32)).items()}
 
+    def at_precision(self, least: float) -> Matches:
+        """What is left at the lowest score from which on the precision is `least` (0..1); nothing, if it never is."""
+        order = np.argsort(-self.scores, kind="stable")
+        precision = np.cumsum(self.hits[order]) / np.arange(1, len(order) + 1)
+        enough = np.flatnonzero(precision >= least)
+        return self.at_least(float(self.scores[order][enough[-1]]) if len(enough) else np.inf)
+
     def at_least(self, score: float) -> Matches:
         """What is left where detections below a score are not made: a surer one never depends on them."""
         sure = self.scores >= score
@@ -167,6 +175,26 @@ def match_all(detector: Detector, photos: Sequence[Photo], score_threshold: floa
         images = [np.asarray(photo.image()) for photo in some]
         found = detector.detect(images, score_threshold=score_threshold)
         parts += [match(faces, photo.boxes, photo.unclear) for faces, photo in zip(found, some, strict=True)]
+    return _together(parts)
+
+
+def match_yunet(file: Path, photos: Sequence[Photo], threads: int = 1) -> Matches:
+    """What YuNet finds in photos, from `LEAST_SCORE` on: a detector trained elsewhere, to compare with.
+
+    Args:
+        file: its ONNX file, see `modelkit.detector.yunet`.
+        photos: with the boxes that are true.
+        threads: of the runtime.
+    """
+    finder, parts = YuNet(file, threads), []
+    for photo in photos:
+        boxes, scores = finder.find(np.asarray(photo.image()), LEAST_SCORE)
+        faces = [DetectedFace(box, float(score), None) for box, score in zip(boxes, scores, strict=True)]
+        parts.append(match(faces, photo.boxes, photo.unclear))
+    return _together(parts)
+
+
+def _together(parts: Sequence[Matches]) -> Matches:
     empty = np.empty(0)
     return Matches(
         np.concatenate([empty, *(part.scores for part in parts)]),
@@ -185,6 +213,7 @@ def evaluate_detector(
     corrections: Path | None = CORRECTIONS,
     harder: bool = False,
     limit: int | None = None,
+    yunet: Path | None = None,
 ) -> dict[str, Any]:
     """Figures of a detector.
 
@@ -198,12 +227,14 @@ def evaluate_detector(
             taken as they are.
         harder: see `modelkit.judging.harder_photos.judge_harder`.
         limit: photos, evenly spread over all; None: all.
+        yunet: its ONNX file; None: it is not compared with.
 
     Returns:
         model, version; with photos n (photos), n_faces, recall, precision, average_precision (over all scores from
-        `LEAST_SCORE`), recall_by_size, iou, min_face, corrected (photos that the list corrects), and harder_photos
-        where they were asked for; with crops accuracy,
-        macro_f1, ece, per_class (recall by expression), n_crops and found (share of crops with a face).
+        `LEAST_SCORE`), recall_by_size, iou, min_face, corrected (photos that the list corrects), harder_photos
+        where they were asked for, and yunet (its recall, precision and average_precision, at the lowest score where it
+        is no less precise than the detector); with crops accuracy, macro_f1, ece, per_class (recall by expression),
+        n_crops and found (share of crops with a face).
 
     Raises:
         DataError: photos or corrections cannot be read, or do not fit each other.
@@ -228,6 +259,14 @@ def evaluate_detector(
             "min_face": MIN_FACE,
             "n_faces": matches.n_faces,
         }
+        if yunet is not None:
+            theirs = match_yunet(yunet, photos, threads)
+            alike = theirs.at_precision(matches.precision)
+            report["yunet"] = {
+                "recall": alike.recall,
+                "precision": alike.precision,
+                "average_precision": theirs.average_precision,
+            }
         if harder:
             from modelkit.judging.harder_photos import judge_harder
 

@@ -46,8 +46,8 @@ class Request:
         tta: average the classifiers over `services.classifier.views.VIEWS`.
         threads: of the models' runtime.
         cache: folder for what is found once, such as near-duplicates.
-        yunet: its ONNX file, by whose landmarks pictures are told apart by how far the head is turned; None: they are
-            not.
+        yunet: its ONNX file, by whose landmarks pictures are told apart by how far the head is turned, and whose finds
+            in photos stand beside a detector's figures; None: neither.
         harder: judge as well on the same pictures made harder, see `modelkit.judging.harder` and `harder_photos`.
         corrections: see `modelkit.judging.detection.evaluate_detector`.
     """
@@ -109,6 +109,7 @@ def evaluate(request: Request) -> list[dict[str, Any]]:
                 corrections=request.corrections,
                 harder=request.harder,
                 limit=request.limit,
+                yunet=_yunet(request),
             )
         if exam is not None and (classifies(model) or model.manifest.has_expressions):
             opinions[name] = exam.opinions(model, tta=request.tta, threads=request.threads)
@@ -211,11 +212,14 @@ def _exam(request: Request, repository: ModelRepository, recipe: Recipe, *, need
 
 
 def _turned(request: Request, pictures: Pictures) -> npt.NDArray[np.float32] | None:
-    if request.yunet is None:
-        return None
-    if not request.yunet.is_file():
+    file = _yunet(request)
+    return None if file is None else turns(pictures.crops, file, request.threads)
+
+
+def _yunet(request: Request) -> Path | None:
+    if request.yunet is not None and not request.yunet.is_file():
         raise DataError(f"{request.yunet} is not a file; --yunet wants the ONNX file of that detector")
-    return turns(pictures.crops, request.yunet, request.threads)
+    return request.yunet
 
 
 def held_back(data: Path, cache: Path, limit: int | None = None) -> Pictures:

@@ -59,6 +59,14 @@ def test_a_threshold_takes_detections_away_and_leaves_the_faces() -> None:
     assert sure.recall_by_size == {"24 to 48 px": 1, "96 px and more": 0}
 
 
+def test_the_lowest_score_at_which_the_precision_suffices_leaves_the_most_faces() -> None:
+    truth = np.array([[0, 0, 30, 40], [50, 50, 150, 150]], np.float32)
+    found = match(faces([0, 0, 30, 38], [200, 200, 240, 240], [50, 50, 150, 140], [400, 400, 440, 440]), truth)
+    assert (found.at_precision(0.6).recall, found.at_precision(0.6).precision) == (1, pytest.approx(2 / 3))
+    assert (found.at_precision(1).recall, found.at_precision(1).precision) == (0.5, 1)
+    assert match(faces([200, 200, 240, 240]), truth).at_precision(0.5).recall == 0
+
+
 def test_average_precision_is_that_of_every_recall() -> None:
     truth = np.array([[0, 0, 30, 40], [50, 50, 150, 150], [300, 300, 340, 340]], np.float32)
     found = match(faces([0, 0, 30, 38], [200, 200, 240, 240], [50, 50, 150, 140]), truth)
