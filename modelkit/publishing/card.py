@@ -18,7 +18,7 @@ LIMITS = (
     "and in education, except for medical or safety reasons.",
 )
 SETTINGS = ("imported_from", "sha256", "initial_weights", "epochs", "steps", "batch_size", "learning_rate", "seed")
-FIGURES = ("accuracy", "macro_f1", "ece", "recall", "precision")
+FIGURES = ("accuracy", "mean_recall", "macro_f1", "ece", "recall", "precision")
 
 
 def card(manifest: Manifest) -> dict[str, Any]:
@@ -124,17 +124,23 @@ def _training(training: dict[str, Any]) -> list[str]:
 def _figures(evaluation: dict[str, dict[str, Any]]) -> list[str]:
     lines: list[str] = []
     for split, figures in evaluation.items():
-        shown = [
-            f"{key.replace('_', ' ')} {figures[key]:.3f}" for key in FIGURES if isinstance(figures.get(key), float)
-        ]
-        lines += [f"On {split} ({figures.get('n_crops') or figures.get('n')} pictures): {', '.join(shown)}.", ""]
-        recalls = figures.get("per_class")
-        if isinstance(recalls, dict):
-            names = [each.value for each in EXPRESSIONS if each.value in recalls]
-            lines += ["| " + " | ".join(names) + " |", "|" + "---|" * len(names)]
-            lines += ["| " + " | ".join(_share(recalls[name]) for name in names) + " |", ""]
+        crowd = figures.get("crowd")
+        if isinstance(crowd, dict):
+            lines += _judged(f"On {split}, what most of a crowd saw", crowd)
+        lines += _judged(f"On {split}, the label of each picture" if crowd else f"On {split}", figures)
     if lines:
         lines.append("The lower row is recall by expression.")
+    return lines
+
+
+def _judged(on_what: str, figures: dict[str, Any]) -> list[str]:
+    shown = [f"{key.replace('_', ' ')} {figures[key]:.3f}" for key in FIGURES if isinstance(figures.get(key), float)]
+    lines = [f"{on_what} ({figures.get('n_crops') or figures.get('n')} pictures): {', '.join(shown)}.", ""]
+    recalls = figures.get("per_class")
+    if isinstance(recalls, dict):
+        names = [each.value for each in EXPRESSIONS if each.value in recalls]
+        lines += ["| " + " | ".join(names) + " |", "|" + "---|" * len(names)]
+        lines += ["| " + " | ".join(_share(recalls[name]) for name in names) + " |", ""]
     return lines
 
 

@@ -107,10 +107,15 @@ def best_of(points: Sequence[Mix], key: str, least_recall: float = 0.0) -> list[
     return kept
 
 
+def chosen_of(points: Sequence[Mix]) -> Mix:
+    """The one whose accuracy and mean recall, both by the crowd, have the largest sum, as `export` chooses by itself."""
+    return max(points, key=lambda each: each.accuracy + each.mean_recall)
+
+
 def draw(found: Mapping[str, Sequence[Mix]], path: Path) -> None:
     """Accuracy by the crowd against mean recall, and against accuracy by the label, as a small PNG.
 
-    On the right only mixes whose mean recall is within 0.05 of the largest are shown.
+    On the right only mixes whose mean recall is within 0.05 of the largest are shown. A star is the mix that is chosen.
     """
     figure, (left, right) = figure_of(2)
     for axes, key, words, spare in (
@@ -119,9 +124,11 @@ def draw(found: Mapping[str, Sequence[Mix]], path: Path) -> None:
     ):
         for name, points in found.items():
             line = best_of(points, key, max(point.mean_recall for point in points) - spare)
-            axes.plot(
+            (drawn,) = axes.plot(
                 [point.accuracy for point in line], [getattr(point, key) for point in line], ".-", lw=0.9, label=name
             )
+            chosen = chosen_of(points)
+            axes.plot(chosen.accuracy, getattr(chosen, key), "*", ms=9, color=drawn.get_color())
         axes.set(xlabel="accuracy, crowd", ylabel=words)
         axes.legend(fontsize=7)
         axes.grid(alpha=0.3)

@@ -33,6 +33,8 @@ def test_a_card_holds_figures_origin_licence_and_limits(name: str) -> None:
     assert f"accuracy {figures['accuracy']:.3f}" in text
     assert f"{figures['per_class']['happy']:.2f}" in text
     if name != "detector":
+        crowd, label = (text.index(f"accuracy {each['accuracy']:.3f}") for each in (figures["crowd"], figures))
+        assert crowd < label
         dropped = manifest.training["data"]["near_duplicates_of_evaluation"]
         assert f"{dropped} near-duplicates of the evaluation split" in text.replace("\n", " ")
 

@@ -9,7 +9,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from modelkit.releases.frontier import Held, Mix, best_of, draw  # noqa: E402
+from modelkit.releases.frontier import Held, Mix, best_of, chosen_of, draw  # noqa: E402
 
 pytestmark = pytest.mark.toolchain
 
@@ -31,5 +31,6 @@ def test_only_what_nothing_beats_in_both_is_kept_and_drawn(tmp_path: Path) -> No
     assert [point.accuracy for point in best_of(points, "mean_recall")] == [0.9, 0.85, 0.8, 0.7]
     assert [point.accuracy for point in best_of(points, "label_accuracy")] == [0.9, 0.8, 0.7]
     assert [point.accuracy for point in best_of(points, "label_accuracy", 0.7)] == [0.8, 0.7]
+    assert chosen_of([*points, mix(0.84, 0.75, 0.3)]).accuracy == 0.84
     draw({"arcface": points}, tmp_path / "new" / "x.png")
     assert (tmp_path / "new" / "x.png").stat().st_size > 1000
