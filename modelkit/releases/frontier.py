@@ -108,7 +108,7 @@ def best_of(points: Sequence[Mix], key: str, least_recall: float = 0.0) -> list[
 
 
 def chosen_of(points: Sequence[Mix]) -> Mix:
-    """The one whose accuracy and mean recall, both by the crowd, have the largest sum, as `export` chooses by itself."""
+    """The one whose accuracy and mean recall, by the crowd, have the largest sum, as `export` chooses by itself."""
     return max(points, key=lambda each: each.accuracy + each.mean_recall)
 
 
