@@ -119,20 +119,23 @@ class Call:
     def pause(self, error: grpc.RpcError) -> float | None:
         """Seconds after which the call is to be sent again, to another gateway where there is one; None: not at all.
 
-        A gateway that refused it has not begun: another one is asked, a few times. One that was lost may have been lost
-        by it, so it is sent once more, and says so (LOST_KEY). Everything else is an answer. When many calls fail,
-        few of them are sent again. One that has reached nobody costs nobody anything, and is tried for a second.
+        A gateway that refused it, or whose gRPC turned it away, is well: it is sent again, a few times. One that was
+        lost may have been lost by it, so it is sent once more, and says so (LOST_KEY). Everything else is an answer.
+        When many calls fail, few of them are sent again. One that has reached nobody costs nobody anything, and is
+        tried for a second.
         """
         if errors.is_unreached(error) and time.monotonic() + PATIENT_PAUSE < min(self._patient, self._end):
             return PATIENT_PAUSE
-        self._repeats.wait = errors.is_answer(error) or (self.wait and errors.is_broken_off(error))
+        self._repeats.wait = errors.is_answer(error) or (
+            self.wait and (errors.is_unanswered(error) or errors.is_turned_away(error))
+        )
         if error.code() not in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED}:
             return None
-        if errors.refused(error):
+        if errors.refused(error) or errors.is_turned_away(error):
             self._refusals += 1
             again = self._refusals <= MAX_REFUSALS
         else:
-            again = not self._lost and errors.is_broken_off(error)
+            again = not self._lost and errors.is_unanswered(error)
             self._lost = True
         pause = min(FIRST_PAUSE * 2**self._refusals, MAX_PAUSE) * random.uniform(0.5, 1)
         return pause if again and pause < self.timeout and self._repeats.take() else None

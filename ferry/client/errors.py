@@ -82,13 +82,12 @@ def is_unreached(error: grpc.RpcError) -> bool:
     return is_unanswered(error) and _UNREACHED.search(error.details() or "") is not None
 
 
-def is_broken_off(error: grpc.RpcError) -> bool:
-    """Whether the connection ended under the call, as that of a gateway that is lost or ends does, and nobody who calls
-    ended it."""
-    if error.code() is grpc.StatusCode.CANCELLED:
-        own = (error.details() or "").startswith(_OWN)
-        return not own and _details(error.trailing_metadata() or ()) is None
-    return is_unanswered(error)
+def is_turned_away(error: grpc.RpcError) -> bool:
+    """Whether a gateway's gRPC ended the call, and neither the gateway nor who calls: where more than a thousand calls
+    wait to be begun, it takes no more at random; and those that are open when a server stops, it ends so. The
+    connection of a gateway that died ends with it, which is another error."""
+    own = (error.details() or "").startswith(_OWN)
+    return error.code() is grpc.StatusCode.CANCELLED and not own and _details(error.trailing_metadata() or ()) is None
 
 
 def is_answer(error: grpc.RpcError) -> bool:

@@ -163,7 +163,7 @@ class FakeGateway(gateway_pb2_grpc.ExpressionRecognitionServicer):
             self.failures -= 1
             if self.error.message == "lost":  # what gRPC makes of a connection that ends
                 context.abort(grpc.StatusCode.UNAVAILABLE, "Socket closed")
-            if self.error.message == "broken off":  # and of a call that comes while a gateway ends
+            if self.error.message == "turned away":  # and of a call that comes while a gateway ends, or among too many
                 context.abort(grpc.StatusCode.CANCELLED, "CANCELLED")
             details = self.error.to_status().SerializeToString()
             context.set_trailing_metadata((("grpc-status-details-bin", details),))

@@ -201,12 +201,18 @@ async def test_a_gateway_that_is_not_ready_is_asked_again(client: Any, gateway: 
     assert gateway.failures == 94
 
 
-@pytest.mark.parametrize(("size", "end"), [(1, "lost"), (1 << 20, "lost"), (1, "broken off")])
+async def test_what_grpc_turned_away_is_sent_again_and_is_no_suspect(client: Any, gateway: FakeGateway) -> None:
+    gateway.error, gateway.failures = errors.UnavailableError("turned away"), 3
+    assert (await client.recognize(b"x")).faces
+    assert gateway.lost == [None] * 4
+
+
+@pytest.mark.parametrize("size", [1, 1 << 20])
 async def test_what_a_gateway_was_lost_with_is_sent_once_more_and_says_so(
-    client: Any, gateway: FakeGateway, size: int, end: str
+    client: Any, gateway: FakeGateway, size: int
 ) -> None:
     """Whatever its size: gRPC's own retries end at 256 KiB."""
-    gateway.error, gateway.failures = errors.UnavailableError(end), 1
+    gateway.error, gateway.failures = errors.UnavailableError("lost"), 1
     assert (await client.recognize(bytes(size))).faces
     assert gateway.lost == [None, "1"]
 
