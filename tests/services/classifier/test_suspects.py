@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +11,12 @@ from ferry.v1 import classifier_pb2, classifier_pb2_grpc
 from serving.errors import UpstreamError
 from serving.rpc.upstream import Upstream
 from serving.tensors import to_tensor
-from tests.processes import SERVING, free_port, health, process
-from tests.services.classifier.deadly import DEADLY, NAME
+from tests.services.classifier.deadly import DEADLY
+from tests.services.classifier.fleet import fleets
 from tests.tiny_models import SIDE, classifier_graph, classifier_manifest, publish
 
 pytestmark = pytest.mark.e2e
+DEADLY_GREY = round(DEADLY * 255)
 
 
 def question(grey: int) -> classifier_pb2.ClassifyRequest:
@@ -26,25 +25,15 @@ def question(grey: int) -> classifier_pb2.ClassifyRequest:
 
 async def test_a_deadly_crop_that_nobody_else_can_judge_costs_one_classifier(tmp_path: Path) -> None:
     publish(tmp_path, classifier_manifest(), classifier_graph())
-    flags = ["--models-dir", str(tmp_path), "--models", "tiny", "--backend", "onnxruntime", "--threads", "1"]
-    ports = [free_port() for _ in range(3)]
-    with ExitStack() as stack:
-        classifiers = [
-            stack.enter_context(process(["-m", NAME, *flags, "--reload-interval", "0", "--port", str(port)]))
-            for port in ports
-        ]
-        async with asyncio.timeout(60):
-            while not all([await asyncio.to_thread(health, port) == SERVING for port in ports]):
-                await asyncio.sleep(0.1)
-        address = ",".join(f"127.0.0.1:{port}" for port in ports)
-        where = Upstream(address, name="tiny", health_service="ferry.v1.Classifier", caller="test")
+    async with fleets(tmp_path, 3, "tiny") as (tiny,):
+        where = Upstream(tiny.address, name="tiny", health_service="ferry.v1.Classifier", caller="test")
         classify = classifier_pb2_grpc.ClassifierStub(where.channel).Classify
         try:
             with pytest.raises(UpstreamError, match="ended the process that ran the model") as caught:
-                await where.call(classify, question(round(DEADLY * 255)), timeout=60, patience=10)
+                await where.call(classify, question(DEADLY_GREY), timeout=60, patience=10)
             assert caught.value.suspect
             for _ in range(6):
                 assert await where.call(classify, question(100), timeout=60, patience=10)
         finally:
             await where.close()
-        assert sum(classifier.poll() is not None for classifier in classifiers) == 1
+        assert tiny.dead == 1
