@@ -7,6 +7,7 @@ import secrets
 import signal
 import socket
 import threading
+import time
 from pathlib import Path
 from types import FrameType
 from typing import Annotated
@@ -88,7 +89,7 @@ def judge(
     labels = Labels(redis_url, canary) if redis_url else None
     logs.configure("judge", os.environ.get("FERRY_LOG_LEVEL", "info"))
     name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
-    at_work = Judge(name, place, source, rules, labels=labels)
+    at_work = Judge(name, place, source, rules, labels=labels, steady=time.monotonic)
     if metrics_port:
         start_http_server(metrics_port)
     leave = threading.Event()

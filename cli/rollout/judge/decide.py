@@ -61,8 +61,10 @@ class Known:
         now: Unix time, seconds.
         shares: of the routing table, by variant.
         pipelines: fingerprint by variant, of those on which all gateways agree.
-        lately: counts of a few seconds, by variant, since the last step at the earliest.
+        lately: counts of a minute, by variant, since the last step at the earliest.
+        at_once: the canary's of a few seconds.
         at_step: images of the canary's callers since the last step.
+        jumped: seconds of those since the last step by which the clock was put ahead.
         missing: what is not known and has to be before a step, in words; empty: nothing.
         worse: what the labels say against the canary, in words; empty: nothing.
     """
@@ -72,6 +74,8 @@ class Known:
     pipelines: Mapping[str, str]
     lately: Mapping[str, Counts]
     at_step: float
+    at_once: Counts = field(default_factory=Counts)
+    jumped: float = 0.0
     missing: str = ""
     worse: str = ""
 
@@ -102,7 +106,9 @@ def decide(state: State, known: Known, rules: Rules) -> Decision:
         return _become(state, known, Phase.STOOD_BACK, Action.STAND_BACK, words, share=share)
     if mine and share > 0:
         lately = known.lately
-        hurts = broken(lately.get(rules.canary, Counts()), lately.get(STABLE, Counts()), rules.limits) or known.worse
+        old = lately.get(STABLE, Counts())
+        spans = (known.at_once, lately.get(rules.canary, Counts()))
+        hurts = next(filter(None, (broken(new, old, rules.limits) for new in spans)), known.worse)
         if hurts:
             decision = _become(state, known, Phase.ROLLED_BACK, Action.ROLL_BACK, hurts, share=0.0)
             cause = next((one for one in Cause if one and hurts.startswith(one)), Cause.NONE)
@@ -131,6 +137,8 @@ def _start_or_step(state: State, known: Known, rules: Rules, share: float) -> De
 
 
 def _nothing_to_judge(known: Known, ours: str) -> str:
+    if not ours and known.missing:
+        return f"waits: {known.missing}"
     if not ours:
         return "the canary's pipeline is not known, or gateways do not agree on it"
     if ours == known.pipelines.get(STABLE):
@@ -141,7 +149,7 @@ def _nothing_to_judge(known: Known, ours: str) -> str:
 def _too_early(state: State, known: Known, rules: Rules, share: float) -> str:
     if known.missing:
         return f"waits: {known.missing}"
-    if state.since + rules.hold > known.now:
+    if state.since + rules.hold > known.now - known.jumped:
         return f"holds {share:.1%} for {rules.hold:g} s"
     if known.at_step < rules.least:
         return f"waits for {rules.least} images of the canary's callers at {share:.1%}"

@@ -22,15 +22,22 @@ log = logging.getLogger(__name__)
 
 WINDOW_SECONDS = 60.0
 """What guardrails look back on."""
+AT_ONCE_SECONDS = 8.0
+"""What they look back on besides, so that harm that has just begun does not drown in the minute before it."""
+_REFERENCE_SECONDS = 10 * WINDOW_SECONDS
 _TRIES = 3
+_JUMP_SECONDS = 5.0
+"""Of a clock against one that nobody sets, between two looks: more than clocks drift."""
 
 
 @dataclass(slots=True)
 class _Asked:
-    """Images of the canary's callers since the last step, as far as this judge has seen."""
+    """Since the last step, as far as this judge has seen: images of the canary's callers, and seconds by which the
+    clock was put ahead."""
 
     since: float = -1.0
     images: float = 0.0
+    jumped: float = 0.0
 
 
 @dataclass(slots=True)
@@ -39,14 +46,20 @@ class _Reference:
 
     pipeline: str = ""
     counts: Counts = field(default_factory=Counts)
+    at: float = 0.0
 
-    def of(self, lately: Counts, pipeline: str) -> Counts:
-        """What to compare with: what stable did lately, or, where that is too little, when it was last asked enough."""
+    def of(self, lately: Counts, pipeline: str, now: float) -> Counts:
+        """What to compare with: what stable did lately, or, where that is too little, when it was last asked enough.
+
+        Of the last minutes in which it was, the one with the most images is kept, not the last few stragglers.
+        """
         if pipeline and pipeline != self.pipeline:
             self.pipeline, self.counts = pipeline, Counts()
-        if lately.asked >= LEAST:
-            self.counts = lately
-        return lately if lately.asked >= LEAST else self.counts
+        if lately.asked < LEAST:
+            return self.counts
+        if lately.asked >= self.counts.asked or abs(now - self.at) > _REFERENCE_SECONDS:
+            self.counts, self.at = lately, now
+        return lately
 
 
 class Judge:
@@ -61,6 +74,7 @@ class Judge:
         *,
         labels: Labels | None = None,
         clock: Callable[[], float] = time.time,
+        steady: Callable[[], float] | None = None,
     ) -> None:
         """
         Args:
@@ -70,6 +84,7 @@ class Judge:
             rules: of judging.
             labels: what labels say, looked up by somebody else; None: they are not asked.
             clock: Unix time, seconds.
+            steady: seconds of a clock that nobody sets; None: `clock` is one.
         """
         self._name = name
         self._place = place
@@ -77,6 +92,8 @@ class Judge:
         self._rules = rules
         self._labels = labels
         self._clock = clock
+        self._steady = steady or clock
+        self._looked: tuple[float, float] | None = None
         self._window = Window(WINDOW_SECONDS)
         self._asked = _Asked()
         self._reference = _Reference()
@@ -89,13 +106,14 @@ class Judge:
     def look(self) -> Action:
         """Looks once, and does what is to be done; what fails is logged and tried again with the next look."""
         now = self._clock()
+        jump = self._jump(now)
         readings = self._source.read()
         newest = self._window.add(now, readings)
         for attempt in range(_TRIES):
             try:
                 before = self._place.read()
                 if not attempt:
-                    self._count(before.state, newest)
+                    self._count(before.state, newest, jump)
                 return self._turn(before, readings, now)
             except ConflictError as error:
                 log.info("somebody else was faster, looking again: %s", error)
@@ -104,6 +122,17 @@ class Judge:
                 metrics.JUDGE_BLIND.set(1)
                 break
         return Action.NONE
+
+    def _jump(self, now: float) -> float:
+        """Seconds by which the clock was put ahead since the last look: they are no time that a step has held."""
+        steady, jump = self._steady(), 0.0
+        if self._looked is not None:
+            jump = (now - self._looked[0]) - (steady - self._looked[1])
+        self._looked = now, steady
+        if jump <= _JUMP_SECONDS:
+            return 0.0
+        log.warning("the clock was put ahead by %.0f s", jump)
+        return jump
 
     def _turn(self, before: Snapshot, readings: Readings, now: float) -> Action:
         # No lease is longer than LEASE_SECONDS: one that seems so was written by a clock that went ahead.
@@ -121,31 +150,38 @@ class Judge:
         self._tell(decision, known)
         return decision.action
 
-    def _count(self, state: State, newest: Mapping[str, Counts]) -> None:
+    def _count(self, state: State, newest: Mapping[str, Counts], jump: float) -> None:
         if self._asked.since != state.since:
             self._asked = _Asked(state.since)
         elif self._rules.canary in newest:
             self._asked.images += newest[self._rules.canary].asked
+        self._asked.jumped += jump
 
     def _known(self, before: Snapshot, readings: Readings, now: float) -> Known:
         # A step that lies ahead was written by a clock that has been put back since: it is no reason to be blind.
         since = before.state.since if before.state.since <= now else 0.0
         lately = self._window.since(max(since, now - WINDOW_SECONDS))
         pipelines = _agreed(readings)
-        lately[STABLE] = self._reference.of(lately.get(STABLE, Counts()), pipelines.get(STABLE, ""))
-        missing = ""
+        lately[STABLE] = self._reference.of(lately.get(STABLE, Counts()), pipelines.get(STABLE, ""), now)
+        missing, gone = "", [name for name in self._window.gone if name not in readings.missing]
         if not readings.by_process:
             missing = "no gateway answers: " + ", ".join(readings.missing or ("none is known",))
         elif readings.missing:
             missing = "does not answer: " + ", ".join(readings.missing)
+        elif gone:
+            missing = "was there a minute ago and is gone: " + ", ".join(gone)
+        elif self._window.anew:
+            missing = "started anew within a minute: " + ", ".join(self._window.anew)
         elif self._labels is not None and self._labels.missing:
             missing = self._labels.missing
         metrics.JUDGE_BLIND.set(bool(missing))
         return Known(
             now=now,
+            jumped=self._asked.jumped,
             shares=before.table.shares,
             pipelines=pipelines,
             lately=lately,
+            at_once=self._window.since(max(since, now - AT_ONCE_SECONDS)).get(self._rules.canary, Counts()),
             at_step=self._asked.images,
             missing=missing,
             worse="" if self._labels is None else self._labels.against(before.state.fingerprint),

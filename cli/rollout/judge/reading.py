@@ -11,6 +11,14 @@ from serving.telemetry.scrape import Scrape
 
 CALLERS_OWN = frozenset({"INVALID_ARGUMENT", "NOT_FOUND"})
 """Codes that say nothing about a variant."""
+_COUNTED = (
+    "ferry_exposures_total",
+    "ferry_variant_errors_total",
+    "ferry_variant_fallbacks_total",
+    "ferry_variant_degraded_total",
+)
+_LATENCY = "ferry_prediction_latency_seconds"
+STARTED = "process_start_time_seconds"
 
 
 @dataclass(slots=True)
@@ -55,10 +63,12 @@ class Reading:
     Attributes:
         counts: by variant.
         pipelines: fingerprint by variant, of those that it knows.
+        started: when the process did, Unix time in seconds; None: it does not say.
     """
 
     counts: Mapping[str, Counts]
     pipelines: Mapping[str, str]
+    started: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +85,12 @@ class Readings:
 
 
 def read(scrape: Scrape) -> Reading:
-    """From the metrics page of a gateway."""
+    """From the metrics page of a gateway.
+
+    Raises:
+        ValueError: something that was counted is no number.
+    """
+    _check(scrape)
     counts: dict[str, Counts] = {}
 
     def of(labels: tuple[tuple[str, str], ...]) -> Counts:
@@ -92,7 +107,7 @@ def read(scrape: Scrape) -> Reading:
         one.failed = max(one.failed, value)
     for labels, value in scrape.values.get("ferry_variant_degraded_total", {}).items():
         of(labels).degraded += value
-    for labels, histogram in scrape.histograms.get("ferry_prediction_latency_seconds", {}).items():
+    for labels, histogram in scrape.histograms.get(_LATENCY, {}).items():
         one = of(labels)
         one.answered += histogram.count
         if dict(labels).get("cache") in {"miss", "bypass"}:
@@ -105,7 +120,17 @@ def read(scrape: Scrape) -> Reading:
         for labels, value in scrape.values.get("ferry_variant_pipeline", {}).items()
         if value
     }
-    return Reading(counts, pipelines)
+    return Reading(counts, pipelines, next(iter(scrape.values.get(STARTED, {}).values()), None))
+
+
+def _check(scrape: Scrape) -> None:
+    for name in _COUNTED:
+        for value in scrape.values.get(name, {}).values():
+            if not math.isfinite(value):
+                raise ValueError(f"{name} is {value}")
+    for histogram in scrape.histograms.get(_LATENCY, {}).values():
+        if not all(math.isfinite(up_to) for _, up_to in histogram.buckets):
+            raise ValueError(f"{_LATENCY} holds no numbers")
 
 
 class Window:
@@ -119,6 +144,7 @@ class Window:
         self._seconds = seconds
         self._last: dict[str, tuple[float, Reading]] = {}
         self._steps: deque[tuple[float, dict[str, Counts]]] = deque()
+        self._anew: dict[str, float] = {}
 
     def add(self, now: float, readings: Readings) -> dict[str, Counts]:
         """Takes in what was read at `now`, seconds; returns, by variant, what was counted since the last time.
@@ -128,20 +154,37 @@ class Window:
         if self._steps and now < self._steps[-1][0]:
             self._steps.clear()
             self._last = {process: (now, reading) for process, (_, reading) in self._last.items()}
+            self._anew = dict.fromkeys(self._anew, now)
         step: dict[str, Counts] = {}
         for process, reading in readings.by_process.items():
             _, before = self._last.get(process, (now, None))
             # What a process counted before it was first seen, or while it was long out of sight, is nobody's.
             if before is not None:
-                for variant, counts in reading.counts.items():
-                    more = counts.plus(before.counts.get(variant, Counts()), -1)
-                    step[variant] = step.get(variant, Counts()).plus(more if more.risen else counts)
+                more, anew = _more(reading, before)
+                if anew:
+                    self._anew[process] = now
+                for variant, counts in more.items():
+                    step[variant] = step.get(variant, Counts()).plus(counts)
             self._last[process] = now, reading
         self._steps.append((now, step))
-        while self._steps and self._steps[0][0] < now - self._seconds:
+        oldest = now - self._seconds
+        while self._steps and self._steps[0][0] < oldest:
             self._steps.popleft()
-        self._last = {process: seen for process, seen in self._last.items() if seen[0] >= now - self._seconds}
+        self._last = {process: seen for process, seen in self._last.items() if seen[0] >= oldest}
+        self._anew = {process: at for process, at in self._anew.items() if at >= oldest}
         return step
+
+    @property
+    def gone(self) -> tuple[str, ...]:
+        """Processes that were read lately, and not the last time: until they are forgotten something is not known."""
+        return tuple(
+            sorted(process for process, (at, _) in self._last.items() if self._steps and at < self._steps[-1][0])
+        )
+
+    @property
+    def anew(self) -> tuple[str, ...]:
+        """Processes that started anew lately: what they counted just before is not known."""
+        return tuple(sorted(self._anew))
 
     def since(self, time: float) -> dict[str, Counts]:
         """By variant, what was counted after `time` and within the window."""
@@ -151,6 +194,20 @@ class Window:
                 for variant, counts in step.items():
                     found[variant] = found.get(variant, Counts()).plus(counts)
         return found
+
+
+def _more(reading: Reading, before: Reading) -> tuple[dict[str, Counts], bool]:
+    """What a process counted since, by variant, and whether it started anew in between.
+
+    A process that did has counted what it shows since its start, if it says when that was. One counter that went back
+    without a word of a start makes all of them worthless.
+    """
+    if reading.started is not None and before.started is not None and reading.started != before.started:
+        return dict(reading.counts), True
+    more = {variant: of.plus(before.counts.get(variant, Counts()), -1) for variant, of in reading.counts.items()}
+    if not all(counts.risen for counts in more.values()):
+        return {}, True
+    return more, False
 
 
 def quantile_bound(counts: Counts, quantile: float) -> float | None:

@@ -10,9 +10,10 @@ import urllib.parse
 import urllib.request
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any, Protocol
 
-from cli.rollout.judge.reading import Reading, Readings, read
+from cli.rollout.judge.reading import STARTED, Reading, Readings, read
 from serving.telemetry.scrape import Histogram, Labels, Scrape, fetch, parse
 
 _TIMEOUT = 2.0
@@ -25,6 +26,9 @@ _COUNTERS = (
     "ferry_variant_pipeline",
 )
 _HISTOGRAM = "ferry_prediction_latency_seconds"
+_STALE_SECONDS = 90.0
+"""Age of a scrape from which on it says nothing of now: Prometheus itself goes on giving it for five minutes. Scrapes
+come every 15 to 60 s."""
 _PROCESS = ("pod", "instance")
 """Labels that name a process, the first that is there."""
 
@@ -70,8 +74,28 @@ class Gateways:
         return Readings(readings, tuple(missing))
 
 
+@dataclass(frozen=True, slots=True)
+class _Series:
+    """Attributes:
+    process: whose it is.
+    job: of Prometheus, and the container where there is one: tells gateways from others.
+    labels: those that say what is counted.
+    value: at `at`.
+    at: when it was asked for, Unix time in seconds by Prometheus' clock.
+    """
+
+    process: str
+    job: tuple[str, str]
+    labels: Labels
+    value: float
+    at: float
+
+
 class Prometheus:
-    """The same series, from a Prometheus that scrapes the gateways; its answers are as old as its last scrape."""
+    """The same series, from a Prometheus that scrapes the gateways; its answers are as old as its last scrape.
+
+    A gateway that it cannot scrape any more is named as missing, by the series `up` of its job.
+    """
 
     def __init__(self, url: str, namespace: str = "") -> None:
         """
@@ -80,23 +104,42 @@ class Prometheus:
             namespace: of the gateways; empty: whatever is there.
         """
         self._url = url.rstrip("/")
+        self._jobs: set[tuple[str, str]] = set()
         self._selector = f'{{namespace="{namespace}"}}' if namespace else ""
 
     def read(self) -> Readings:
         try:
             counters = {name: self._ask(name + self._selector) for name in _COUNTERS}
             buckets = self._ask(f"{_HISTOGRAM}_bucket{self._selector}")
-        except (OSError, urllib.error.URLError, ValueError, KeyError) as error:
+            up = self._ask(f"up{self._selector}")
+            scraped = self._ask(f"timestamp(up{self._selector})")
+            started = self._ask(STARTED + self._selector)
+        except (OSError, urllib.error.URLError, ValueError, KeyError, TypeError, AttributeError) as error:
             return Readings({}, (f"Prometheus: {error}",))
         values: dict[str, dict[str, dict[Labels, float]]] = {}
         for name, series in counters.items():
-            for process, labels, value in series:
-                values.setdefault(process, {}).setdefault(name, {})[labels] = value
+            for one in series:
+                values.setdefault(one.process, {}).setdefault(name, {})[one.labels] = one.value
         found: dict[str, dict[Labels, list[tuple[float, float]]]] = {}
-        for process, labels, value in buckets:
-            kept = tuple(pair for pair in labels if pair[0] != "le")
-            found.setdefault(process, {}).setdefault(kept, []).append((float(dict(labels)["le"]), value))
-        return Readings({process: self._reading(process, values, found) for process in values})
+        for one in started:
+            if one.process in values:
+                values[one.process][STARTED] = {one.labels: one.value}
+        for one in buckets:
+            kept = tuple(pair for pair in one.labels if pair[0] != "le")
+            found.setdefault(one.process, {}).setdefault(kept, []).append((float(dict(one.labels)["le"]), one.value))
+        self._jobs |= {one.job for series in counters.values() for one in series}
+        gateways = [one for one in up if one.job in self._jobs]
+        missing = {one.process: f"{one.process} (Prometheus cannot scrape it)" for one in gateways if not one.value}
+        for one in scraped:
+            if one.job in self._jobs and one.at - one.value > _STALE_SECONDS:
+                missing[one.process] = f"{one.process} (not scraped for {one.at - one.value:.0f} s)"
+        alive = {}
+        for process in values.keys() - missing.keys():
+            try:
+                alive[process] = self._reading(process, values, found)
+            except ValueError as error:
+                missing[process] = f"{process} ({error})"
+        return Readings(alive, tuple(missing[process] for process in sorted(missing)))
 
     @staticmethod
     def _reading(
@@ -107,7 +150,7 @@ class Prometheus:
         histograms = {labels: Histogram(tuple(sorted(b)), 0.0) for labels, b in buckets.get(process, {}).items()}
         return read(Scrape(process, time.monotonic(), values[process], {_HISTOGRAM: histograms}))
 
-    def _ask(self, query: str) -> list[tuple[str, Labels, float]]:
+    def _ask(self, query: str) -> list[_Series]:
         url = f"{self._url}/api/v1/query?{urllib.parse.urlencode({'query': query})}"
         with urllib.request.urlopen(url, timeout=_TIMEOUT) as answer:  # noqa: S310  (a Prometheus)
             document: Any = json.loads(answer.read(_LIMIT))
@@ -118,5 +161,6 @@ class Prometheus:
             kept = tuple(
                 sorted((k, v) for k, v in labels.items() if k in {"variant", "code", "cache", "le", "fingerprint"})
             )
-            series.append((process, kept, float(one["value"][1])))
+            job = labels.get("job", ""), labels.get("container", "")
+            series.append(_Series(process, job, kept, float(one["value"][1]), float(one["value"][0])))
         return series

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from cli.rollout.judge.decide import Action, Cause, Known, Rules, decide
-from cli.rollout.judge.guardrails import Limits, broken, tail
+from cli.rollout.judge.guardrails import Limits, broken, by_chance, tail
 from cli.rollout.judge.reading import Counts
 from cli.rollout.judge.state import Phase, State, StateError, load
 
@@ -144,6 +145,34 @@ def test_an_idle_stable_is_no_stable_without_faults() -> None:
         assert "more than a fifth" in broken(Counts(100, 90, 100, 0, {}), of_old, limits)
     assert broken(Counts(1000, 90, 1000, 0, {}), Counts(1000, 10, 1000, 0, {}), limits)
     assert not broken(Counts(1000, 40, 1000, 0, {}), Counts(1000, 40, 1000, 0, {}), limits)
+
+
+def test_an_old_variant_of_which_few_were_counted_breaks_no_equal_one() -> None:
+    """The last minute in which stable was asked may hold fifty images, while an equal canary has thousands."""
+    random, limits, wrong = np.random.default_rng(2), Limits(), 0
+    for old, new in ((50, 3000), (60, 500), (200, 2000), (1000, 1000)):
+        for _ in range(250):
+            old_failed, new_failed = (random.binomial(n, 0.05) for n in (old, new))
+            old_degraded, new_degraded = (random.binomial(n, 0.1) for n in (old, new))
+            was = Counts(old, old_failed, old, old_degraded, {})
+            wrong += bool(broken(Counts(new, new_failed, new, new_degraded, {}), was, limits))
+    assert wrong <= 1
+
+
+def test_a_canary_that_fails_a_fifth_more_is_found_however_few_of_stable_were_counted() -> None:
+    assert broken(Counts(200, 60, 140, 0, {}), Counts(50, 1, 49, 0, {}), Limits())
+
+
+def test_at_the_edge_of_what_is_tolerated_a_rate_is_called_worse_by_chance_as_often_as_it_says() -> None:
+    random = np.random.default_rng(3)
+    for old, new in ((50, 200), (500, 50), (400, 400)):
+        wrong = sum(
+            by_chance(random.binomial(new, 0.07), new, random.binomial(old, 0.05), old, 0.02) < 0.05 for _ in range(400)
+        )
+        assert wrong <= 0.05 * 400
+    assert by_chance(0, 10, 0, 10, 0.0) == 1
+    assert by_chance(100, 100, 0, 100, 0.0) < 1e-20
+    assert by_chance(50, 50, 0, 50, 1.0) == 1
 
 
 def replace_counts(**fields: float) -> Counts:
