@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
+import os
 import ssl
 import tomllib
 import urllib.error
@@ -98,8 +99,13 @@ class LocalPlace:
                 if table != before.table:
                     back = table.shares.get(STABLE, 0.0) > before.table.shares.get(STABLE, 0.0)
                     writes.insert(0 if back else 1, (self.path, render(table)))
-                for path, text in writes:
-                    _replace(path, text)
+                written = [(_written(path, text), path) for path, text in writes]
+                # A person who replaces the file takes no lock: what took long is done, so look once more.
+                if self.read().version != before.version:
+                    raise ConflictError(f"{self.path} has changed meanwhile")
+                for new, path in written:
+                    _put(new, path)
+                _sync(self.path.parent)
         except OSError as error:
             raise PlaceError(f"{self.path} cannot be written: {error}") from error
 
@@ -199,7 +205,24 @@ def _digest(*texts: str) -> str:
     return hashlib.sha256("\0".join(texts).encode()).hexdigest()
 
 
-def _replace(path: Path, text: str) -> None:
+def _written(path: Path, text: str) -> Path:
+    """A file beside `path` that will take its place, on the disk: who loses power has the old one or it, both whole."""
     new = path.with_name(f".{path.name}.new")
-    new.write_text(text)
+    with new.open("w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    return new
+
+
+def _put(new: Path, path: Path) -> None:
     new.replace(path)
+
+
+def _sync(folder: Path) -> None:
+    """The names in it too."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
+import os
+import stat
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -42,7 +45,8 @@ class Page:
         self.asked = {"stable": 0, "canary": 0}
         self.failed = 0
         self.config_map = {"metadata": {"resourceVersion": "1"}, "data": {"routing.toml": TABLE}}
-        self.prometheus = False
+        self.up: dict[str, int] = {}
+        self.unseen = 0.0
 
     def text(self) -> str:
         lines = ["# TYPE rpc_server_call_duration_seconds histogram", "# TYPE ferry_exposures counter"]
@@ -59,7 +63,13 @@ class Page:
             "ferry_variant_errors_total": [({"variant": "canary", "code": "INTERNAL"}, self.failed)],
             "ferry_variant_pipeline": [({"variant": n, "fingerprint": n[0] * 16}, 1) for n in self.asked],
         }
-        return [{"metric": {**m, "pod": "g"}, "value": [0, str(v)]} for m, v in found.get(query.partition("{")[0], [])]
+        name = query.partition("{")[0]
+        series = [{"metric": {**m, "pod": "g", "job": "g"}, "value": [0, str(v)]} for m, v in found.get(name, [])]
+        pods = {"g": 1, **self.up}
+        if name in {"up", "timestamp(up"}:
+            of = {pod: str(0.0 - self.unseen if name != "up" else value) for pod, value in pods.items()}
+            series += [{"metric": {"pod": pod, "job": pod[0]}, "value": [0, value]} for pod, value in of.items()]
+        return series
 
 
 @pytest.fixture
@@ -97,7 +107,7 @@ def page() -> Iterator[tuple[Page, int]]:
             return
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()
     yield kept, server.server_port
     server.shutdown()
@@ -173,10 +183,13 @@ def test_a_canary_alone_is_compared_with_what_stable_last_did(page, place) -> No
         clock.now += 4
         kept.asked["canary"] += 40
         assert judge.look() is Action.NONE
-    clock.now += 4
-    kept.asked["canary"] += 40
-    kept.failed += 30
-    assert judge.look() is Action.ROLL_BACK
+    done = []
+    for _ in range(2):
+        clock.now += 4
+        kept.asked["canary"] += 40
+        kept.failed += 20
+        done.append(judge.look())
+    assert Action.ROLL_BACK in done, "within ten seconds"
 
 
 def test_another_judge_goes_on_where_the_first_one_died(page, place) -> None:
@@ -207,6 +220,155 @@ def test_a_gateway_that_does_not_answer_stops_steps(page, place) -> None:
     judge = Judge("one", place, Gateways([f"127.0.0.1:{port}", "127.0.0.1:1"]), RULES, clock=clock)
     assert run(judge, clock, kept, 10) == []
     assert "does not answer: 127.0.0.1:1" in place.read().state.reason
+
+
+def test_a_gateway_that_prometheus_cannot_scrape_is_named_and_nothing_is_stepped(page, place) -> None:
+    kept, port = page
+    clock = Clock()
+    judge = Judge("one", place, Prometheus(f"http://127.0.0.1:{port}", "ferry"), RULES, clock=clock)
+    kept.up = {"other-service": 0}
+    assert run(judge, clock, kept, 1) == [Action.START], "what is no gateway is not missed"
+    kept.up = {"g-2": 0}
+    assert run(judge, clock, kept, 6) == []
+    assert "g-2 (Prometheus cannot scrape it)" in place.read().state.reason
+    kept.up = {}
+    assert run(judge, clock, kept, 1) == [Action.STEP]
+    assert run(judge, clock, kept, 1, failing=30) == [Action.ROLL_BACK]
+
+
+def test_old_scrapes_are_no_knowledge(page, place) -> None:
+    kept, port = page
+    clock = Clock()
+    judge = Judge("one", place, Prometheus(f"http://127.0.0.1:{port}", "ferry"), RULES, clock=clock)
+    kept.unseen = 120.0
+    assert run(judge, clock, kept, 3) == []
+    assert "g (not scraped for 120 s)" in place.read().state.reason
+
+
+def test_a_gateway_that_was_there_and_is_gone_stops_steps_for_a_minute(page, place) -> None:
+    kept, port = page
+    clock, source = Clock(), Gateways([f"127.0.0.1:{port}"])
+    gone = source.read().by_process[f"127.0.0.1:{port}"]
+
+    class Scaled:
+        there = True
+
+        def read(self) -> Readings:
+            found = source.read()
+            return Readings({**found.by_process, **({"gone:9090": gone} if self.there else {})}, found.missing)
+
+    where = Scaled()
+    judge = Judge("one", place, where, RULES, clock=clock)
+    assert run(judge, clock, kept, 1) == [Action.START]
+    where.there = False
+    assert run(judge, clock, kept, 14) == []
+    assert "is gone: gone:9090" in place.read().state.reason
+    assert run(judge, clock, kept, 2) == [Action.STEP]
+
+
+def test_counters_that_went_back_are_missing_data_for_a_minute(page, place) -> None:
+    """What the gateway counted before its end is lost: it may have been what speaks against the canary."""
+    kept, port = page
+    clock = Clock()
+    judge = Judge("one", place, Gateways([f"127.0.0.1:{port}"]), RULES, clock=clock)
+    assert run(judge, clock, kept, 2) == [Action.START]
+    kept.asked = dict.fromkeys(kept.asked, 0)
+    assert run(judge, clock, kept, 15) == []
+    assert "started anew within a minute: 127.0.0.1" in place.read().state.reason
+    assert run(judge, clock, kept, 2) == [Action.STEP]
+
+
+def test_a_process_that_started_anew_is_known_by_its_start_though_its_counters_rose() -> None:
+    """Else what it counts since, 20 of 120, would be 20 of 20."""
+    window = Window(60)
+    for now, asked, failed, started in ((0.0, 100.0, 0.0, 1.0), (4.0, 120.0, 20.0, 2.0)):
+        counts = {"canary": Counts(asked=asked, failed=failed)}
+        window.add(now, Readings({"g": Reading(counts, {}, started)}))
+    found = window.since(0)["canary"]
+    assert (found.asked, found.failed, window.anew) == (120, 20, ("g",))
+
+
+def test_one_counter_that_went_back_makes_all_of_a_process_worthless() -> None:
+    window = Window(60)
+    for now, stable, canary, failed in ((0.0, 900.0, 100.0, 0.0), (4.0, 40.0, 120.0, 20.0)):
+        counts = {"stable": Counts(asked=stable), "canary": Counts(asked=canary, failed=failed)}
+        window.add(now, Readings({"g": Reading(counts, {})}))
+    assert (window.since(0), window.anew) == ({}, ("g",))
+
+
+def test_harm_that_has_just_begun_does_not_drown_in_the_minute_before(page, place) -> None:
+    kept, port = page
+    clock = Clock()
+    judge = Judge("one", place, Gateways([f"127.0.0.1:{port}"]), Rules(hold=1e6), clock=clock)
+    assert run(judge, clock, kept, 15) == [Action.START]
+    assert run(judge, clock, kept, 2, failing=12) == [Action.ROLL_BACK]
+
+
+def test_state_and_table_are_on_the_disk_before_they_are_in_place(place, monkeypatch) -> None:
+    done: list[str] = []
+    sync, replace = os.fsync, Path.replace
+
+    def synced(handle: int) -> None:
+        done.append("folder" if stat.S_ISDIR(os.fstat(handle).st_mode) else "file")
+        sync(handle)
+
+    def replaced(path: Path, target: Path) -> Path:
+        done.append("in place")
+        return replace(path, target)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(Path, "replace", replaced)
+    before = place.read()
+    place.write(before, with_share(before.table, "canary", 0.5), State(Phase.STEPPING, "c" * 16, 0.5))
+    assert done == ["file", "file", "in place", "in place", "folder"]
+
+
+def test_a_person_who_replaces_the_file_while_the_judge_writes_wins(place, monkeypatch) -> None:
+    before, theirs = place.read(), TABLE.replace("weight = 0.0", "weight = 3.0")
+    written = place_module._written
+
+    def slow_disk(path: Path, text: str) -> Path:
+        place.path.write_text(theirs)
+        return written(path, text)
+
+    monkeypatch.setattr(place_module, "_written", slow_disk)
+    with pytest.raises(ConflictError):
+        place.write(before, with_share(before.table, "canary", 0.5), State(Phase.STEPPING, "c" * 16, 0.5))
+    assert place.path.read_text() == theirs
+    assert place.read().state == State()
+
+
+def test_a_clock_that_jumps_ahead_shortens_no_hold(page, place) -> None:
+    kept, port = page
+    clock, steady = Clock(), Clock()
+    rules = Rules(steps=(0.1, 0.5), hold=600, least=20)
+    judge = Judge("one", place, Gateways([f"127.0.0.1:{port}"]), rules, clock=clock, steady=steady)
+
+    def looks(number: int) -> list[Action]:
+        done = []
+        for _ in range(number):
+            steady.now += 4
+            done += run(judge, clock, kept, 1)
+        return done
+
+    assert looks(1) == [Action.START]
+    clock.now += 86400
+    assert looks(100) == []
+    assert "holds 10.0%" in place.read().state.reason
+    assert looks(60) == [Action.STEP]
+
+
+@pytest.mark.parametrize("source", [Gateways, Prometheus])
+def test_counts_that_are_no_numbers_are_missing_data(page, place, source) -> None:
+    kept, port = page
+    clock = Clock()
+    where = Gateways([f"127.0.0.1:{port}"]) if source is Gateways else Prometheus(f"http://127.0.0.1:{port}", "ferry")
+    judge = Judge("one", place, where, RULES, clock=clock)
+    assert run(judge, clock, kept, 1) == [Action.START]
+    kept.asked = dict.fromkeys(kept.asked, math.nan)
+    assert run(judge, clock, kept, 8) == []
+    assert place.read().table.shares["canary"] == pytest.approx(0.1)
+    assert "waits: " in place.read().state.reason
 
 
 def test_nothing_is_stepped_before_labels_have_been_read(page, place) -> None:
@@ -290,15 +452,15 @@ def test_a_judge_killed_between_its_writes_leaves_the_canary_the_smaller_share(p
     place.path.write_text(TABLE.replace("weight = 0.0", "weight = 0.25").replace("weight = 1.0", "weight = 0.75"))
     before = place.read()
     written: list[Path] = []
-    replace = place_module._replace
+    put = place_module._put
 
-    def dying(path: Path, text: str) -> None:
+    def dying(new: Path, path: Path) -> None:
         if written:
             raise KilledError
         written.append(path)
-        replace(path, text)
+        put(new, path)
 
-    monkeypatch.setattr(place_module, "_replace", dying)
+    monkeypatch.setattr(place_module, "_put", dying)
     phase = Phase.STEPPING if share else Phase.ROLLED_BACK
     with pytest.raises(KilledError):
         place.write(before, with_share(before.table, "canary", share), State(phase, "c" * 16, share))
@@ -311,14 +473,14 @@ def test_a_roll_back_that_the_disk_refuses_is_tried_again(page, place, monkeypat
     judge = Judge("one", place, Gateways([f"127.0.0.1:{port}"]), RULES, clock=clock)
     assert run(judge, clock, kept, 2) == [Action.START]
     full = [True]
-    replace = place_module._replace
+    written = place_module._written
 
-    def refusing(path: Path, text: str) -> None:
+    def refusing(path: Path, text: str) -> Path:
         if full[0] and path == place.path:
             raise OSError(28, "No space left on device")
-        replace(path, text)
+        return written(path, text)
 
-    monkeypatch.setattr(place_module, "_replace", refusing)
+    monkeypatch.setattr(place_module, "_written", refusing)
     assert run(judge, clock, kept, 3, failing=30) == []
     full[0] = False
     assert run(judge, clock, kept, 1, failing=30) == [Action.ROLL_BACK]
