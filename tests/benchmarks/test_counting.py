@@ -13,6 +13,7 @@ from benchmarks.counting.count import Count, measure
 MODELS = Path(__file__).parent.parent.parent / "models"
 
 
+@pytest.mark.slow
 @pytest.mark.e2e
 def test_an_image_costs_no_more_than_expected() -> None:
     expected, counted = read(), measure(MODELS)

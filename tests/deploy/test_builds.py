@@ -20,6 +20,7 @@ def test_every_folder_is_an_overlay_or_a_component() -> None:
         assert {path.name for path in (K8S / kind).iterdir() if not path.name.startswith(".")} == set(known)
 
 
+@pytest.mark.slow
 def test_every_component_is_tried_alone_and_with_every_other_that_it_goes_with() -> None:
     tried = {frozenset(chosen) | inside("cpu") for chosen in selected("cpu", pairs=True)}
     for one in COMPONENTS:

@@ -16,12 +16,19 @@ from tests.deploy.foreign import SCHEMAS
 from tests.deploy.manifests import COMBINATIONS, Json, ferry, labels, name, of_kind, pod, render, variables, walk
 from tests.deploy.test_schemas import FOREIGN
 
+VALIDATORS = {kind: jsonschema.validators.validator_for(schema)(schema) for kind, schema in SCHEMAS.items()}
+
+
+@pytest.mark.parametrize("kind", SCHEMAS)
+def test_shapes_are_schemas(kind: str) -> None:
+    VALIDATORS[kind].check_schema(SCHEMAS[kind])
+
 
 @pytest.mark.parametrize(("overlay", "components"), COMBINATIONS)
 def test_foreign_objects_have_their_shape(overlay: str, components: tuple[str, ...]) -> None:
     for item in render(overlay, components):
         if item["kind"] in FOREIGN.get(item["apiVersion"], ()):
-            jsonschema.validate(item, SCHEMAS[item["kind"]])
+            VALIDATORS[item["kind"]].validate(item)
 
 
 def _mappings(value: Any, key: str = "") -> Iterator[Json]:
@@ -41,10 +48,10 @@ def test_a_field_that_nobody_knows_is_refused(kind: str) -> None:
     objects += render("cpu", ("gateway-api", "argo-rollouts"))
     item = copy.deepcopy(of_kind(objects, kind)[0])
     for mapping in list(_mappings(item)):
-        jsonschema.validate(item, SCHEMAS[kind])
+        VALIDATORS[kind].validate(item)
         mapping["unknown"] = "1"
         with pytest.raises(jsonschema.ValidationError):
-            jsonschema.validate(item, SCHEMAS[kind])
+            VALIDATORS[kind].validate(item)
         del mapping["unknown"]
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from functools import cache
 from typing import Any
 
-import kubernetes_validate
+import kubernetes_validate.utils
 import pytest
 
 from tests.deploy.composition import SINCE
@@ -45,6 +47,14 @@ def _checkable(item: Json) -> Json | None:
         return None
     spec = {key: item["spec"][key] for key in ("replicas", "selector", "template") if key in item["spec"]}
     return {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": item["metadata"], "spec": spec}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def read_once() -> Iterator[None]:
+    """The package reads a version's definitions again for every object."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(kubernetes_validate.utils, "schema_contents", cache(kubernetes_validate.utils.schema_contents))
+        yield
 
 
 @pytest.mark.parametrize(

@@ -136,6 +136,7 @@ def all_become_numbers(server: Prometheus, expressions: Sequence[str]) -> None:
         pytest.fail("\n".join(f"{expression}\n  {problem}" for expression, problem in left.items()))
 
 
+@pytest.mark.slow
 def test_every_panel_shows_numbers(loaded: Prometheus) -> None:
     all_become_numbers(loaded, in_dashboards(WINDOW, "ferry"))
 

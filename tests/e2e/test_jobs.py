@@ -56,6 +56,7 @@ def test_a_job_says_what_a_call_says(cluster: Cluster) -> None:
     assert job.result.request_id == job_id
 
 
+@pytest.mark.slow
 def test_jobs_outlive_a_gateway_that_is_killed(cluster: Cluster) -> None:
     photo = next(iter(SAMPLES.values()))
     (before,) = (one for one in cluster.endpoints if one.name == "ferry")

@@ -71,6 +71,7 @@ def test_a_picture_that_cannot_be_read_is_refused_as_by_many_processes(
     assert "image" in str(refused.value.details())
 
 
+@pytest.mark.slow
 def test_two_share_a_port_and_one_goes_on_where_the_other_dies() -> None:
     settings = ClusterSettings(port=0, models_dir=MODELS, threads=1, runs=1, processes=2, embedded_redis=False)
     request = gateway_pb2.RecognizeRequest(image=SAMPLES["grace-hopper"].read_bytes(), bypass_cache=True)

@@ -10,6 +10,7 @@ from benchmarks.command import app
 pytestmark = pytest.mark.e2e
 
 
+@pytest.mark.slow
 def test_both_servers_are_told_of_calls_that_were_given_up() -> None:
     answer = CliRunner().invoke(app, ["cancelled", "--calls", "400", "--json"])
     assert answer.exit_code == 0, answer.output

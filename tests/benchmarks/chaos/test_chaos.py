@@ -175,6 +175,7 @@ def test_faults_have_names_of_their_own() -> None:
     assert len(set(names)) == len(names) >= 40
 
 
+@pytest.mark.slow
 @pytest.mark.e2e
 @pytest.mark.timeout(400)
 def test_callers_notice_nothing_of_some_faults() -> None:

@@ -36,6 +36,7 @@ def test_a_numbered_picture_has_other_bytes_and_the_same_pixels() -> None:
     assert (pixels[0] == pixels[2]).all()
 
 
+@pytest.mark.slow
 @pytest.mark.e2e
 def test_bare_processes_a_peer_and_ferry_give_the_same_answer(bench: Bench) -> None:
     plan = bench.plan("fp32")
@@ -56,6 +57,7 @@ def test_bare_processes_a_peer_and_ferry_give_the_same_answer(bench: Bench) -> N
             assert server.memory_mb() > 50
 
 
+@pytest.mark.slow
 def test_batches_give_what_single_images_give(bench: Bench) -> None:
     kernels = Kernels(replace(bench.plan("fp32"), detector_batch=2))
     empty = io.BytesIO()
@@ -75,6 +77,7 @@ def test_another_answer_is_noticed() -> None:
     assert "probability" in equality.difference([0.1, 0.9], [0.3, 0.7], "fp32")
 
 
+@pytest.mark.slow
 def test_a_plan_passes_through_the_environment(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     plan = replace(bench.plan("fp32"), threads=3, runs=2)
     for name, text in plan.environment().items():

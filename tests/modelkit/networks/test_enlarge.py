@@ -56,6 +56,7 @@ def published_names(network: nn.Module) -> dict[str, Tensor]:
     return renamed
 
 
+@pytest.mark.slow
 def test_larger_network_computes_the_features_of_the_smaller(lite: nn.Module) -> None:
     larger = build("timm:tf_efficientnet_b3", 7, 48, OPTIONS)
     smaller = published_names(lite)

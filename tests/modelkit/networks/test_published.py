@@ -28,9 +28,9 @@ IRESNET = {"widths": [8, 8, 16, 16], "depths": [1, 2, 1, 1]}
 @pytest.mark.parametrize(
     ("architecture", "options"),
     [
-        ("timm:efficientnet_b0", {}),
-        ("timm:tf_efficientnet_b0", {"act_layer": "relu6"}),
-        ("iresnet", IRESNET),
+        pytest.param("timm:efficientnet_b0", {}, marks=pytest.mark.slow),
+        pytest.param("timm:tf_efficientnet_b0", {"act_layer": "relu6"}, marks=pytest.mark.slow),
+        pytest.param("iresnet", IRESNET, marks=pytest.mark.slow),
         ("face-mobilenet", {}),
     ],
 )
@@ -73,6 +73,7 @@ def test_ferrys_own_models_can_be_trained_on_from_their_files(name: str) -> None
     assert (torch.softmax(actual, 1) - torch.softmax(expected, 1)).abs().max() < 5e-3
 
 
+@pytest.mark.slow
 def test_file_of_another_network_is_refused(tmp_path: Path) -> None:
     export(build("timm:efficientnet_b0", 7, SIZE, {}), tmp_path / "model.onnx", SIZE)
     with pytest.raises(ValueError, match="layers that are not"):

@@ -17,7 +17,9 @@ pytestmark = pytest.mark.toolchain
 
 
 @pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
-@pytest.mark.parametrize("architecture", ["iresnet", "face-mobilenet", "timm:efficientnet_b0"])
+@pytest.mark.parametrize(
+    "architecture", ["iresnet", "face-mobilenet", pytest.param("timm:efficientnet_b0", marks=pytest.mark.slow)]
+)
 def test_backends_answer_as_pytorch_does(architecture: str, backend: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
     options = {"widths": [8, 8, 16, 16], "depths": [1, 1, 1, 1]} if architecture == "iresnet" else {}

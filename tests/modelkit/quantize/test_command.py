@@ -52,6 +52,7 @@ def test_a_good_int8_file_becomes_a_new_version(ferry: Ferry, models: Path) -> N
     assert {c.backend for c in offered if c.variant == "int8"} == {"onnxruntime", "openvino"}
 
 
+@pytest.mark.slow
 def test_two_runs_give_the_same_file(ferry: Ferry, models: Path) -> None:
     publish_classifier(models, classifier(1))
     for _ in range(2):
@@ -69,6 +70,7 @@ def test_what_fails_the_gate_is_not_published_and_the_layers_are_named(ferry: Fe
     assert ModelRepository(models).versions("tiny") == ["1"]
 
 
+@pytest.mark.slow
 def test_layers_that_cost_too_much_stay_in_float(ferry: Ferry, models: Path) -> None:
     publish_classifier(models, classifier(5, POISON))
     report = json.loads(ferry("quantize", "tiny", "--calibration", "minmax", "--json"))
@@ -233,6 +235,7 @@ def test_where_int8_is_impossible_only_the_measurements_are_kept(
     ferry("optimize", "tiny", "--seconds", "0.01", "--dry-run")
 
 
+@pytest.mark.slow
 def test_qat_publishes_as_static_does_what_static_would_not(ferry: Ferry, models: Path) -> None:
     source = publish_classifier(models, classifier(1, 1000.0))
     options = ["--method", "qat", "--steps", "40", "--samples", "64", "--json"]

@@ -62,6 +62,7 @@ def test_the_file_is_published_for_the_backends_it_was_judged_on(ferry: Ferry, m
     assert report["published"] is None
 
 
+@pytest.mark.slow
 def test_it_stands_beside_an_int8_variant(ferry: Ferry, models: Path) -> None:
     publish_classifier(models, classifier(1))
     ferry("quantize", "tiny", "--gate", "0.2")

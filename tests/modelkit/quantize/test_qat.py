@@ -44,7 +44,14 @@ def noise(count: int) -> torch.Tensor:
 @pytest.mark.parametrize("mirrored", [False, True])
 @pytest.mark.parametrize(
     "architecture",
-    ["iresnet", "face-mobilenet", "timm:mobilenetv3_small_050", "timm:tf_efficientnet_lite0", "timm:resnet18"],
+    [
+        "iresnet",
+        "face-mobilenet",
+        *(
+            pytest.param(f"timm:{name}", marks=pytest.mark.slow)
+            for name in ("mobilenetv3_small_050", "tf_efficientnet_lite0", "resnet18")
+        ),
+    ],
 )
 def test_the_network_answers_as_the_published_file(tmp_path: Path, architecture: str, mirrored: bool) -> None:
     torch.manual_seed(0)

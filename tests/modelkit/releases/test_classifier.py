@@ -88,6 +88,7 @@ def test_unfinished_or_poor_models_are_not_published_by_accident(ferry_models, t
     ferry_models("publish", "arcface", "--below-gate")
 
 
+@pytest.mark.slow
 def test_teachers_soften_the_labels_and_are_remembered(ferry_models, tmp_path: Path, monkeypatch) -> None:
     ferry_models("train", "arcface")
     ferry_models("export", "arcface")
@@ -119,6 +120,7 @@ def test_a_run_that_started_from_a_file_teaches_and_is_exported_without_being_to
     assert "is not there; name it with --init" in ferry_models("export", "teacher", fails=True)
 
 
+@pytest.mark.slow
 def test_votes_and_labels_are_learnt_by_two_heads_that_answer_as_one(
     ferry_models, data: Path, tmp_path: Path, monkeypatch
 ) -> None:
@@ -175,6 +177,7 @@ def test_a_finished_run_teaches_another_that_sees_the_same_views(ferry_models, t
     assert record["teachers"] == ["run arcface"]
 
 
+@pytest.mark.slow
 def test_a_published_model_teaches_by_what_it_says_of_every_view(ferry_models, tmp_path: Path, monkeypatch) -> None:
     for command in ("train", "export", "publish"):
         ferry_models(command, "arcface")

@@ -22,6 +22,7 @@ except UnidentifiedImageError:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "first", ["", "from modelkit.shims import torchvision as t; t.install(); import ultralytics.utils"]
 )
