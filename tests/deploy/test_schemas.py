@@ -57,12 +57,7 @@ def read_once() -> Iterator[None]:
         yield
 
 
-@pytest.mark.parametrize(
-    "version",
-    # What fits the oldest and the newest fits those between, as a rule.
-    [VERSIONS[0], *(pytest.param(version, marks=pytest.mark.slow) for version in VERSIONS[1:-1]), VERSIONS[-1]],
-)
-@pytest.mark.timeout(600)
+@pytest.mark.parametrize("version", VERSIONS)
 def test_objects_fit_the_schema(version: str) -> None:
     objects = [checkable for item in _objects(version) if (checkable := _checkable(item)) is not None]
     assert len(objects) > 40
