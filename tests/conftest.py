@@ -17,6 +17,10 @@ from serving import cpu
 from tests.processors import PROCESSORS
 
 
+# pytest-xdist gives it to its workers, and tables would be as narrow as the terminal.
+os.environ.pop("COLUMNS", None)
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """Says what stays together: for `pytest -n 2 --dist loadfile`."""

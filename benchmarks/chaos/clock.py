@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 _SECONDS = 1
-"""Until a process looks whether the clock was set."""
+"""Until a process looks whether the clock was set; it counts whole seconds, and looks when there are more."""
 
 
 class Clock:
@@ -40,4 +40,4 @@ class Clock:
     def jump(self, seconds: float) -> None:
         """Sets it so far from the machine's; returns when everybody has seen it."""
         self._file.write_text(f"{seconds:+.0f}\n")
-        time.sleep(_SECONDS + 0.5)
+        time.sleep(_SECONDS + 1.1)
