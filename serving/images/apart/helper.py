@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import logging
-import subprocess
-import sys
-import threading
 from typing import Any
 
 import numpy as np
 
-from serving.bare_environment import bare_environment
+from serving.companion import Companion, EndedError, Read
 from serving.errors import InvalidArgumentError
 from serving.images.apart.program import SECONDS, Answer, Task
 from serving.images.cost import RGB_BYTES, DecodeCost, Outline
@@ -22,8 +18,6 @@ log = logging.getLogger(__name__)
 OUTLINE_MEMORY = 256 << 20
 """Bytes that reading a header may take."""
 PROGRAM = "serving.images.apart.program"
-_WALL_SECONDS = SECONDS + 10.0
-"""For one picture, a start of the process included."""
 
 
 class Helper:
@@ -35,8 +29,7 @@ class Helper:
         Args:
             program: the module that looks at the pictures.
         """
-        self._program = program
-        self._process: subprocess.Popen[bytes] | None = None
+        self._companion = Companion(program, seconds=SECONDS + 10.0)
 
     def outline(self, data: bytes, max_megapixels: float) -> Outline:
         """As `serving.images.cost.outline`.
@@ -64,27 +57,21 @@ class Helper:
 
     def close(self) -> None:
         """Ends the process."""
-        process, self._process = self._process, None
-        if process is not None:
-            process.kill()
-            process.communicate()
+        self._companion.close()
 
     def _ask(self, data: bytes, task: Task) -> tuple[dict[str, Any], bytes]:
-        for _ in range(2):  # it ends when it is idle, which may be now
-            process = self._running()
-            timer = threading.Timer(_WALL_SECONDS, process.kill)
-            timer.start()
-            try:
-                answer, pixels = _exchange(process, data, task)
-                break
-            except (OSError, EOFError, ValueError) as error:
-                log.warning("the process for suspect pictures ended: %s", error)
-                self.close()
-                died = str(error)
-            finally:
-                timer.cancel()
-        else:
-            answer, pixels = Answer(died=died), b""
+        most = task["max_megapixels"] * 1e6 * RGB_BYTES
+
+        def take(answer: Answer, read: Read) -> tuple[Answer, bytes]:
+            size = answer.get("size", 0)
+            if not 0 <= size <= most:
+                raise ValueError("more pixels than there may be")
+            return answer, read(size)
+
+        try:
+            answer, pixels = self._companion.ask(task, data, take)
+        except EndedError as error:
+            answer, pixels = Answer(died=str(error)), b""
         if "died" in answer:
             log.error("a picture that a replica was lost with ended the process it was decoded in: %s", answer["died"])
             raise InvalidArgumentError("image", f"ends the process that decodes it ({answer['died']}); it is not read")
@@ -92,41 +79,6 @@ class Helper:
             raise InvalidArgumentError("image", str(answer["error"]))
         return answer["found"], pixels
 
-    def _running(self) -> subprocess.Popen[bytes]:
-        if self._process is not None and self._process.poll() is None:
-            return self._process
-        self.close()
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", self._program],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env=bare_environment(),
-        )
-        return self._process
-
 
 def _task(data: bytes, reduction: int, max_megapixels: float, memory: int) -> Task:
     return Task(size=len(data), reduction=reduction, max_megapixels=max_megapixels, memory=memory)
-
-
-def _exchange(process: subprocess.Popen[bytes], data: bytes, task: Task) -> tuple[Answer, bytes]:
-    """
-    Raises:
-        OSError, EOFError, ValueError: the process has ended, or answers nonsense.
-    """
-    assert process.stdin is not None
-    assert process.stdout is not None
-    process.stdin.write(json.dumps(task).encode() + b"\n")
-    process.stdin.write(data)
-    process.stdin.flush()
-    line = process.stdout.readline(1 << 16)
-    if not line:
-        raise EOFError("without an answer")
-    answer: Answer = json.loads(line)
-    size = answer.get("size", 0)
-    if not 0 <= size <= task["max_megapixels"] * 1e6 * RGB_BYTES:
-        raise ValueError("more pixels than there may be")
-    pixels = process.stdout.read(size)
-    if len(pixels) < size:
-        raise EOFError("in the middle of an answer")
-    return answer, pixels

@@ -1,7 +1,7 @@
 """Looks at one picture after the other, each in a fork of its own that dies alone. A program: `helper` starts it.
 
-What it reads, over and over: a line of JSON (`Task`), then the bytes of the picture. What it answers: a line of JSON
-(`Answer`), then the bytes of the pixels, if any. It ends with its standard input, or when nobody has asked for a while.
+What it is asked (serving.companion): `Task`, then the bytes of the picture. What it answers: `Answer`, then the bytes
+of the pixels, if any.
 """
 
 from __future__ import annotations
@@ -9,12 +9,12 @@ from __future__ import annotations
 import json
 import os
 import resource
-import select
 import signal
 import sys
 from pathlib import Path
 from typing import IO, Any, TypedDict
 
+from serving.companion import questions
 from serving.errors import InvalidArgumentError
 from serving.images.cost import outline
 from serving.images.decode import decode_reduced
@@ -46,13 +46,9 @@ class Answer(TypedDict, total=False):
 
 
 def main() -> int:
-    tasks, answers = sys.stdin.buffer, sys.stdout.buffer
-    while select.select([tasks], [], [], IDLE_SECONDS)[0]:
-        line = tasks.readline()
-        if not line:
-            return 0
-        task: Task = json.loads(line)
-        _serve(task, tasks.read(task["size"]), answers)
+    task: Task
+    for task, read in questions(IDLE_SECONDS):
+        _serve(task, read(task["size"]), sys.stdout.buffer)
     return 0
 
 

@@ -1,14 +1,13 @@
 """Runs a model for one suspect after the other. A program: `helper` starts it with the model's file, and it may die.
 
-What it reads, over and over: a line of JSON (`Task`), then the bytes of the rows. What it answers: a line of JSON
-(`Answer`), then the bytes of each output. It ends with its standard input, or when nobody has asked for a while.
+What it is asked (serving.companion): `Task`, then the bytes of the rows. What it answers: `Answer`, then the bytes of
+each output.
 """
 
 from __future__ import annotations
 
 import json
 import resource
-import select
 import signal
 import sys
 from contextlib import suppress
@@ -17,6 +16,7 @@ from typing import TypedDict
 
 import numpy as np
 
+from serving.companion import questions
 from serving.models.backends.onnx_runtime import OnnxRuntimeBackend
 
 IDLE_SECONDS = 10.0
@@ -40,18 +40,15 @@ class Answer(TypedDict, total=False):
 
 
 def main() -> int:
-    tasks, answers = sys.stdin.buffer, sys.stdout.buffer
+    answers = sys.stdout.buffer
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     with suppress(OSError):  # where memory ends, this process goes first
         Path("/proc/self/oom_score_adj").write_text("1000", "ascii")
     model = OnnxRuntimeBackend(Path(sys.argv[1]), threads=1)
-    while select.select([tasks], [], [], IDLE_SECONDS)[0]:
-        line = tasks.readline()
-        if not line:
-            return 0
-        task: Task = json.loads(line)
+    task: Task
+    for task, read in questions(IDLE_SECONDS):
         kind = np.dtype(task["type"])
-        data = tasks.read(int(np.prod(task["shape"])) * kind.itemsize)
+        data = read(int(np.prod(task["shape"])) * kind.itemsize)
         rows = np.frombuffer(data, kind).reshape(task["shape"])
         signal.alarm(SECONDS)
         try:

@@ -9,7 +9,6 @@ import pytest
 from PIL import Image
 
 from serving.errors import InvalidArgumentError
-from serving.images.apart import program
 from serving.images.apart.helper import Helper
 from serving.images.cost import outline
 from serving.images.decode import decode_reduced
@@ -86,25 +85,8 @@ def test_a_picture_gets_no_more_memory_than_it_was_said_to_need(helper: Helper) 
     assert helper.decode(data, 1, 40, outline(data).costs[1].peak).pixels.shape == (6000, 6000, 3)
 
 
-def test_a_process_that_has_ended_is_started_again() -> None:
-    helper = Helper()
-    try:
-        for _ in range(2):
-            assert helper.outline(PICTURES["PNG"], 1).width == 300
-            assert helper._process is not None
-            helper._process.kill()
-    finally:
-        helper.close()
-
-
 def test_a_program_that_answers_nothing_ends_as_a_refusal() -> None:
     helper = Helper("this")
     with pytest.raises(InvalidArgumentError, match="ends the process"):
         helper.outline(PICTURES["PNG"], 1)
     helper.close()
-
-
-def test_it_ends_when_nobody_asks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(program, "IDLE_SECONDS", 0)
-    monkeypatch.setattr(program.select, "select", lambda *_: ([], [], []))
-    assert program.main() == 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +10,6 @@ import numpy as np
 import pytest
 
 from serving.errors import DeadlineError, LostError, ServiceError
-from serving.models.apart import program
 from serving.models.apart.helper import ROWS, ModelApart
 from serving.models.backends.onnx_runtime import OnnxRuntimeBackend
 from tests.services.classifier.deadly import DEADLY, NAME
@@ -71,14 +69,3 @@ async def test_a_file_that_is_no_model_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(LostError):
         await helper.run(rows(1), LATER)
     helper.close()
-
-
-def test_it_ends_when_nobody_asks(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(program, "IDLE_SECONDS", 0.0)
-    monkeypatch.setattr("sys.argv", ["program", str(file)])
-    reading, writing = os.pipe()
-    with os.fdopen(reading) as silent, os.fdopen(writing, "w"):
-        monkeypatch.setattr("sys.stdin", silent)
-        monkeypatch.setattr("resource.setrlimit", lambda *_: None)
-        monkeypatch.setattr(Path, "write_text", lambda *_: None)
-        assert program.main() == 0

@@ -1,0 +1,135 @@
+"""A process that is asked one thing after the other and may die of it: who keeps it, and what its program is made of.
+
+Each question is a line of JSON, then bytes; so is each answer. The process ends with its standard input, or when nobody
+has asked it for a while, and is started again when it is needed.
+"""
+
+from __future__ import annotations
+
+import json
+import select
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, TypeAlias, TypeVar
+
+from serving.bare_environment import bare_environment
+
+T = TypeVar("T")
+Read: TypeAlias = Callable[[int], bytes]
+"""Reads so many bytes of an answer, or raises EOFError."""
+_MAX_LINE_BYTES = 1 << 16
+_TRIES = 2
+"""It ends when it is idle, which may be just when it is asked."""
+
+
+class EndedError(Exception):
+    """The process ended while it worked on what it was asked; says by what."""
+
+
+class Companion:
+    """One such process, of one program. To be used by one thread at a time."""
+
+    def __init__(self, program: str, *arguments: str, seconds: float) -> None:
+        """
+        Args:
+            program: the module that answers.
+            arguments: its own.
+            seconds: for one question, a start of the process included; then it is ended.
+        """
+        self._command = [sys.executable, "-m", program, *arguments]
+        self._seconds = seconds
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def ask(self, question: Mapping[str, Any], data: bytes | memoryview, take: Callable[[Any, Read], T]) -> T:
+        """What `take` makes of the answer.
+
+        Args:
+            question: what JSON can say.
+            data: the bytes behind it.
+            take: is given the answer's JSON, and reads the bytes behind it, all of them; a ValueError says that they
+                are nonsense.
+
+        Raises:
+            EndedError: the process ended, took too long, or answered nonsense.
+        """
+        for _ in range(_TRIES):
+            process = self._running()
+            timer = threading.Timer(self._seconds, process.kill)
+            timer.start()
+            try:
+                return _exchange(process, question, data, take)
+            except (OSError, EOFError, ValueError):
+                code = _end_of(process)
+            finally:
+                timer.cancel()
+            if code:
+                raise EndedError(signal.Signals(-code).name if code < 0 else f"exit {code}")
+        raise EndedError("without an answer")
+
+    def close(self) -> None:
+        """Ends the process."""
+        process, self._process = self._process, None
+        if process is not None:
+            process.kill()
+            process.communicate()
+
+    def _running(self) -> subprocess.Popen[bytes]:
+        if self._process is not None and self._process.poll() is None:
+            return self._process
+        self.close()
+        self._process = subprocess.Popen(
+            self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=bare_environment()
+        )
+        return self._process
+
+
+def questions(idle_seconds: float) -> Iterator[tuple[Any, Read]]:
+    """In the process: what it is asked, JSON and a way to the bytes, until there is nobody to ask or for a while nobody
+    did."""
+    pipe = sys.stdin.buffer
+    while select.select([pipe], [], [], idle_seconds)[0]:
+        line = pipe.readline()
+        if not line:
+            return
+        yield json.loads(line), pipe.read
+
+
+def _exchange(
+    process: subprocess.Popen[bytes],
+    question: Mapping[str, Any],
+    data: bytes | memoryview,
+    take: Callable[[Any, Read], T],
+) -> T:
+    """
+    Raises:
+        OSError, EOFError, ValueError: the process has ended, or answers nonsense.
+    """
+    assert process.stdin is not None
+    assert process.stdout is not None
+    pipe = process.stdout
+    process.stdin.write(json.dumps(question).encode() + b"\n")
+    process.stdin.write(data)
+    process.stdin.flush()
+    line = pipe.readline(_MAX_LINE_BYTES)
+    if not line:
+        raise EOFError("without an answer")
+
+    def read(size: int) -> bytes:
+        found = pipe.read(size)
+        if len(found) < size:
+            raise EOFError("in the middle of an answer")
+        return found
+
+    return take(json.loads(line), read)
+
+
+def _end_of(process: subprocess.Popen[bytes]) -> int:
+    """What a process ended with that has closed its pipes, or talks nonsense; 0: nobody asked it for a while."""
+    try:
+        return process.wait(1)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        return process.wait()

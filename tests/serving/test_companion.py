@@ -1,0 +1,75 @@
+"""A process that is asked and may die: what it answers, and what becomes of it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from serving.companion import Companion, EndedError, Read, questions
+
+NAME = "tests.serving.test_companion"
+
+
+def main(idle_seconds: str) -> None:
+    """Says the bytes again, with what it was asked; told to end, it does; told to lie, it says nothing of use."""
+    for question, read in questions(float(idle_seconds)):
+        data = read(question["size"])
+        if "end" in question:
+            os._exit(question["end"])
+        if "kill" in question:
+            os.kill(os.getpid(), question["kill"])
+        head = b"no JSON" if "lie" in question else b"[%d]" % len(data)
+        sys.stdout.buffer.write(head + b"\n" + data)
+        sys.stdout.buffer.flush()
+        if "once" in question:
+            return
+
+
+@pytest.fixture
+def companion() -> Iterator[Companion]:
+    started = Companion(NAME, "60", seconds=30)
+    yield started
+    started.close()
+
+
+def ask(companion: Companion, data: bytes = b"abc", **question: Any) -> tuple[Any, bytes]:
+    def take(answer: Any, read: Read) -> tuple[Any, bytes]:
+        return answer, read(answer[0])
+
+    return companion.ask({"size": len(data), **question}, data, take)
+
+
+def test_it_answers_and_is_started_again_where_it_ended(companion: Companion) -> None:
+    large = bytes(1 << 20)
+    for _ in range(2):
+        assert ask(companion) == ([3], b"abc")
+        assert ask(companion, large) == ([len(large)], large)
+        with pytest.raises(EndedError, match="SIGSEGV"):
+            ask(companion, kill=11)
+        with pytest.raises(EndedError, match="exit 3"):
+            ask(companion, end=3)
+
+
+def test_one_that_has_just_ended_because_nobody_asked_is_no_loss(companion: Companion) -> None:
+    impatient = Companion(NAME, "0", seconds=30)
+    for _ in range(3):
+        assert ask(companion, once=True) == ([3], b"abc")
+        assert ask(impatient) == ([3], b"abc")
+    impatient.close()
+
+
+def test_one_that_lies_or_takes_too_long_is_ended(companion: Companion) -> None:
+    with pytest.raises(EndedError, match="SIGKILL"):
+        ask(companion, lie=True)
+    hasty = Companion(NAME, "60", seconds=0.2)
+    with pytest.raises(EndedError, match="SIGKILL"):
+        ask(hasty, kill=19)
+    hasty.close()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
