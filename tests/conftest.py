@@ -16,7 +16,6 @@ import pytest
 from serving import cpu
 from tests.processors import PROCESSORS
 
-
 # pytest-xdist gives it to its workers, and tables would be as narrow as the terminal.
 os.environ.pop("COLUMNS", None)
 
