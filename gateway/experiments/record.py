@@ -6,8 +6,10 @@ Of a face: its expression (number of the contract) and seven probabilities in th
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from typing import TypeVar
 
 from ferry.v1 import types_pb2
 
@@ -98,6 +100,9 @@ class Pair:
     only_shadow: int
 
 
+RecordT = TypeVar("RecordT", Exposure, Pair)
+
+
 def face(message: types_pb2.Face) -> Face:
     """What is kept of a face."""
     return (message.expression, *(round(1000 * entry.probability) for entry in message.probabilities))
@@ -112,7 +117,8 @@ def pack(record: Exposure | Pair, owner: str = "") -> bytes:
     """The value to store; `owner` is the hash of the identity that got an exposure's answer."""
     shown = len(record.faces) if isinstance(record, Exposure) else len(record.matched)
     head = f"1 {owner or '-'} {shown} {record.time:.3f}\n"
-    return (head + json.dumps(asdict(record), separators=(",", ":"))).encode()
+    fields = {name: getattr(record, name) for name in record.__slots__}  # asdict copies each face: ten times the work
+    return (head + json.dumps(fields, separators=(",", ":"))).encode()
 
 
 def head_of(value: bytes) -> Head:
@@ -137,7 +143,7 @@ def exposure_of(value: bytes) -> Exposure:
     try:
         fields = json.loads(value.partition(b"\n")[2])
         fields["faces"] = tuple(map(tuple, fields["faces"]))
-        return Exposure(**fields)
+        return _sound(Exposure(**fields), fields["milliseconds"])
     except (ValueError, TypeError, KeyError) as error:
         raise RecordError(str(error)) from error
 
@@ -150,6 +156,13 @@ def pair_of(value: bytes) -> Pair:
     try:
         fields = json.loads(value.partition(b"\n")[2])
         fields["matched"] = tuple((int(i), tuple(one), tuple(other)) for i, one, other in fields["matched"])
-        return Pair(**fields)
+        return _sound(Pair(**fields), fields["milliseconds"], fields["shadow_milliseconds"])
     except (ValueError, TypeError, KeyError) as error:
         raise RecordError(str(error)) from error
+
+
+def _sound(record: RecordT, *milliseconds: float) -> RecordT:
+    """Raises ValueError or TypeError where a time is no number: one such record would leave a report no figures."""
+    if not all(math.isfinite(value) for value in (record.time, *milliseconds)):
+        raise ValueError("a time that is no number")
+    return record

@@ -1,4 +1,5 @@
-"""Exposures: which variant answered whom, and what it said. On the way of a request it costs an entry in a queue."""
+"""Exposures: which variant answered whom, and what it said. On the way of a request it costs a look at a bucket of
+tokens, and an entry in a queue where the answer is kept."""
 
 from __future__ import annotations
 
@@ -57,10 +58,24 @@ class Recorder:
         self._sampled = {kind: metrics.RECORDS.labels(kind, "sampled") for kind in names.KINDS}
         self._tables: dict[str, float] = {}
 
+    def wants(self) -> bool:
+        """Whether the answer to a call that comes now is to be kept; asked before anything is made for it.
+
+        What is wanted and then not kept is given back with `unused`.
+        """
+        if self._sampling[names.EXPOSURE].take():
+            return True
+        self._sampled[names.EXPOSURE].inc()
+        return False
+
+    def unused(self) -> None:
+        """What `wants` said yes to was no answer that says anything of a variant: another one is kept in its place."""
+        self._sampling[names.EXPOSURE].give_back()
+
     def answered(
         self, asked: Asked, variant: str, payload: bytes, *, cached: bool, seconds: float, error: str = ""
     ) -> None:
-        """Keeps an answer, or that there is none; returns at once.
+        """Keeps an answer that `wants` said yes to, or that there is none; returns at once.
 
         Args:
             asked: who.
@@ -70,9 +85,6 @@ class Recorder:
             seconds: that it took.
             error: name of the status with which the assigned variant failed.
         """
-        if not self._sampling[names.EXPOSURE].take():
-            self._sampled[names.EXPOSURE].inc()
-            return
         context = request_context.current.get()
         if context is None:
             return
@@ -98,7 +110,7 @@ class Recorder:
         self._queue.put(Waiting(names.EXPOSURE, _SMALL + len(payload), written))
 
     def compared(self, pair: Pair, key: bytes) -> None:
-        """Keeps a pair, its caller not yet filled in; returns at once."""
+        """Keeps a pair of an answer that is kept, its caller not yet filled in; returns at once."""
         if not self._sampling[names.PAIR].take():
             self._sampled[names.PAIR].inc()
             return

@@ -30,3 +30,7 @@ class Sampling:
             return False
         self._tokens -= 1
         return True
+
+    def give_back(self) -> None:
+        """What was taken is not needed."""
+        self._tokens = min(self._most, self._tokens + 1)

@@ -156,12 +156,16 @@ class Recognizer:
 
     def _asked(self, hints: Hints) -> Asked | None:
         """Who is asking, where that is to be kept: an answer of a variant that was asked for by name judges nobody."""
-        if self._recorder is None or not hints.key:
+        if self._recorder is None or not hints.key or not self._recorder.wants():
             return None
         return Asked(hints.key, self._router.assigned(hints), self._router.shares)
 
     def _failed(self, recorded: Asked | None, started: float, error: ServiceError) -> None:
-        if self._recorder is not None and recorded is not None and error.code not in _CALLERS_OWN:
+        if self._recorder is None or recorded is None:
+            return
+        if error.code in _CALLERS_OWN:
+            self._recorder.unused()
+        else:
             seconds = time.monotonic() - started
             self._recorder.answered(recorded, "", b"", cached=False, seconds=seconds, error=error.code.name)
 

@@ -94,6 +94,16 @@ async def test_beyond_the_rate_answers_are_counted_and_forgotten(start, redis):
     assert sampled() == 4
 
 
+async def test_wrong_requests_take_no_place_of_answers(start, redis):
+    gateway = await start(record_rate=0.001)
+    for _ in range(5):
+        with pytest.raises(grpc.aio.AioRpcError):
+            await gateway.recognize(b"\xff\xd8 no picture", metadata=KEY)
+    await gateway.recognize(jpeg(1), metadata=KEY)
+    await written(gateway)
+    assert len(exposures(redis)) == 1
+
+
 def test_a_rate_holds_a_second_of_room():
     now = 0.0
     sampling = Sampling(2.0, lambda: now)

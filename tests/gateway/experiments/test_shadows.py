@@ -92,5 +92,18 @@ async def test_a_copy_under_way_makes_room_for_a_caller(tracks):
     assert all(answer.faces for answer in await asyncio.gather(*calls))
 
 
+async def test_a_pair_is_kept_where_its_answer_is_so_that_it_can_be_labelled(tracks, url, redis):
+    tracks.write(shadow=1.0, stable=1, canary=0)
+    copied = Counted("ferry_shadow_total", {"variant": "canary", "result": "ok"})
+    gateway = await tracks.gateway(redis_url=url, record_exposures=True, redis_timeout=2.0, record_rate=1.0)
+    for shade in range(8):
+        await gateway.recognize(jpeg(shade))
+    await eventually(lambda: copied() == 8)
+    await written(gateway)
+    kept = exposures(redis)
+    assert 1 <= len(kept) < 8
+    assert {pair.request_id for pair in pairs(redis)} <= kept.keys()
+
+
 def pairs(redis: Redis):
     return [pair_of(redis.get(key)) for key in redis.keys(names.record(names.PAIR, "*"))]
