@@ -5,15 +5,16 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AsyncExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any, TypeAlias
 
 import grpc
+import psutil
 
-from benchmarks.closed_loop import closed_loop
+from benchmarks.closed_loop import LoadResult, closed_loop
 from benchmarks.photo import one_face
 from cli.cluster import Cluster, ClusterSettings
 from ferry.transport import channel_options, target
@@ -41,6 +42,8 @@ class Cost:
         aim: share that must be left.
         labels: labels a second that were taken meanwhile, on average.
         errors: calls that failed.
+        cpu_without, cpu_with: milliseconds of processor time of all of the cluster's processes for each answer. They
+            count what was done, so that other work on the machine changes them little.
     """
 
     what: str
@@ -49,6 +52,13 @@ class Cost:
     aim: float
     labels: float
     errors: int
+    cpu_without: tuple[float, ...]
+    cpu_with: tuple[float, ...]
+
+    @property
+    def cpu_ratio(self) -> float:
+        """Processor time of an answer, without / with: the median over the turns."""
+        return median(one / other for one, other in zip(self.cpu_without, self.cpu_with, strict=True))
 
     @property
     def ratio(self) -> float:
@@ -57,14 +67,14 @@ class Cost:
 
     def record(self) -> dict[str, Any]:
         """For `--json`."""
-        return asdict(self) | {"ratio": self.ratio}
+        return asdict(self) | {"ratio": self.ratio, "cpu_ratio": self.cpu_ratio}
 
 
 def measure(models_dir: Path, seconds: float, labels_per_call: int) -> list[Cost]:
     """Each turn takes `seconds` / TURNS; labels come `labels_per_call` at a time."""
     settings = ClusterSettings(port=0, models_dir=models_dir, log_level="warning")
     with Cluster(settings) as plain, _recording(), Cluster(settings) as recording:
-        return asyncio.run(_measure(plain.address, recording.address, seconds / TURNS, labels_per_call))
+        return asyncio.run(_measure([plain, recording], seconds / TURNS, labels_per_call))
 
 
 @contextmanager
@@ -81,64 +91,90 @@ def _recording() -> Iterator[None]:
             os.environ[name] = before
 
 
-async def _measure(plain: str, recording: str, seconds: float, labels_per_call: int) -> list[Cost]:
+async def _measure(clusters: list[Cluster], seconds: float, labels_per_call: int) -> list[Cost]:
     options = channel_options("benchmark")
-    async with (
-        grpc.aio.insecure_channel(target(plain), options=options) as one,
-        grpc.aio.insecure_channel(target(recording), options=options) as other,
-    ):
-        stubs = [gateway_pb2_grpc.ExpressionRecognitionStub(channel) for channel in (one, other)]
-        return [await _cached(stubs, seconds), await _labelled(stubs[1], seconds, labels_per_call)]
+    async with AsyncExitStack() as stack:
+        sides = []
+        for cluster in clusters:
+            opened = grpc.aio.insecure_channel(target(cluster.address), options=options)
+            channel = await stack.enter_async_context(opened)
+            processes = [psutil.Process(endpoint.pid) for endpoint in cluster.endpoints]
+            sides.append(_Side(gateway_pb2_grpc.ExpressionRecognitionStub(channel), processes))
+        return [await _cached(sides, seconds), await _labelled(sides[1], seconds, labels_per_call)]
 
 
-async def _cached(stubs: list[Stub], seconds: float) -> Cost:
+@dataclass(frozen=True, slots=True)
+class _Side:
+    """A cluster that is asked."""
+
+    stub: Stub
+    processes: list[psutil.Process]
+
+    async def turn(
+        self, request: gateway_pb2.RecognizeRequest, callers: int, seconds: float
+    ) -> tuple[LoadResult, float]:
+        """One turn, and the processor time of each answer in it, milliseconds."""
+        answered, before = 0, self._seconds()
+
+        async def call(_: int) -> None:
+            nonlocal answered
+            await self.stub.Recognize(request, timeout=60)
+            answered += 1
+
+        load = await closed_loop(call, callers, seconds)
+        if not load.requests:
+            raise RuntimeError(f"no answer within a turn of {seconds:g} s; measure for longer with --seconds")
+        return load, 1000 * (self._seconds() - before) / answered
+
+    def _seconds(self) -> float:
+        """Of processor time so far."""
+        return sum(process.cpu_times().user + process.cpu_times().system for process in self.processes)
+
+
+async def _cached(sides: list[_Side], seconds: float) -> Cost:
     request = gateway_pb2.RecognizeRequest(image=one_face())
     rates: list[list[float]] = [[], []]
+    times: list[list[float]] = [[], []]
     errors = 0
-    for stub in stubs:
-        await stub.Recognize(request, timeout=60)
+    for side in sides:
+        await side.stub.Recognize(request, timeout=60)
     for turn in range(TURNS):
         for which in (0, 1) if turn % 2 == 0 else (1, 0):
-
-            async def call(_: int, stub: Stub = stubs[which]) -> None:
-                await stub.Recognize(request, timeout=60)
-
-            load = await closed_loop(call, CALLERS, seconds)
+            load, cpu = await sides[which].turn(request, CALLERS, seconds)
             rates[which].append(load.per_second)
+            times[which].append(cpu)
             errors += load.errors
-    return Cost("cached answers, recording", tuple(rates[0]), tuple(rates[1]), RECORDING_SHARE, 0.0, errors)
+    what = "cached answers, recording"
+    return Cost(what, tuple(rates[0]), tuple(rates[1]), RECORDING_SHARE, 0.0, errors, tuple(times[0]), tuple(times[1]))
 
 
-async def _labelled(stub: Stub, seconds: float, labels_per_call: int) -> Cost:
+async def _labelled(side: _Side, seconds: float, labels_per_call: int) -> Cost:
     request = gateway_pb2.RecognizeRequest(image=one_face(), bypass_cache=True)
-    kept = [(await stub.Recognize(request, timeout=60)).request_id for _ in range(10)]
+    kept = [(await side.stub.Recognize(request, timeout=60)).request_id for _ in range(10)]
     await asyncio.sleep(1)
     batch = [
         gateway_pb2.SubmitFeedbackRequest(request_id=kept[i % len(kept)], expression=types_pb2.EXPRESSION_HAPPY)
         for i in range(labels_per_call)
     ]
     rates: list[list[float]] = [[], []]
+    times: list[list[float]] = [[], []]
     errors, taken, fed = 0, 0, 0.0
-
-    async def call(_: int) -> None:
-        await stub.Recognize(request, timeout=60)
-
     for turn in range(TURNS):
         for which in (0, 1) if turn % 2 == 0 else (1, 0):
             counted = [0]
-            feeding = asyncio.create_task(_feed(stub, batch, counted)) if which else None
-            load = await closed_loop(call, COMPUTING, seconds)
+            feeding = asyncio.create_task(_feed(side.stub, batch, counted)) if which else None
+            load, cpu = await side.turn(request, COMPUTING, seconds)
             if feeding is not None:
                 feeding.cancel()
                 with suppress(asyncio.CancelledError):
                     await feeding
                 taken, fed = taken + counted[0], fed + 1.1 * seconds
-            if not load.requests:
-                raise RuntimeError(f"no answer within a turn of {seconds:g} s; measure for longer with --seconds")
             rates[which].append(load.per_second)
+            times[which].append(cpu)
             errors += load.errors
     what = f"computed answers, labels coming in {labels_per_call} a call"
-    return Cost(what, tuple(rates[0]), tuple(rates[1]), LABELS_SHARE, taken / fed, errors)
+    plain, labelled = (tuple(of) for of in rates)
+    return Cost(what, plain, labelled, LABELS_SHARE, taken / fed, errors, tuple(times[0]), tuple(times[1]))
 
 
 async def _feed(stub: Stub, batch: list[gateway_pb2.SubmitFeedbackRequest], counted: list[int]) -> None:
