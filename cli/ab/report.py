@@ -147,6 +147,10 @@ def report(
         notes = list(sides.notes)
         if records.lost:
             notes.append(f"{records.lost:,} records are gone before their time: Redis had no room")
+        if records.foreign:
+            notes.append(
+                f"{records.foreign:,} entries in Redis are left out: of another version of Ferry, or no records"
+            )
         # Shadow pairs are the same images for both: shares do not matter to them.
         paired = findings[metrics[0]].paired
         why = "" if paired else blocked

@@ -41,7 +41,12 @@ class Budget:
         """
 
         found = await self._store.command(lambda redis: redis.hgetall(names.SIZES))
-        sizes = {int(bucket): int(size) for bucket, size in found.items()}
+        sizes = {}
+        for name, size in found.items():
+            try:
+                sizes[int(name)] = int(size)
+            except ValueError:
+                await self._forget(name)  # no gateway wrote that
         now = names.bucket(self._clock())
         gone = [bucket for bucket in sizes if bucket < names.bucket(self._clock() - self._ttl)]
         for bucket in gone:
@@ -56,9 +61,10 @@ class Budget:
     async def _drop(self, bucket: int) -> None:
         for kind in names.KINDS:
             while found := await self._take(names.index(kind, bucket)):
-                keys = [names.record(kind, name.decode()) for name in found]
+                listed = [name.decode(errors="replace") for name in found]
+                keys = [names.record(kind, name) for name in listed]
                 if kind == names.EXPOSURE:
-                    keys += [names.labels(name.decode()) for name in found]
+                    keys += [names.labels(name) for name in listed]
                 await self._unlink(keys)
                 metrics.RECORDS.labels(kind, "dropped").inc(len(found))
         await self._unlink([names.labelled(bucket)])
@@ -71,5 +77,6 @@ class Budget:
     async def _unlink(self, keys: list[str]) -> None:
         await self._store.command(lambda redis: redis.unlink(*keys))
 
-    async def _forget(self, bucket: int) -> None:
-        await self._store.command(lambda redis: redis.hdel(names.SIZES, str(bucket)))
+    async def _forget(self, field: int | bytes | str) -> None:
+        name = str(field) if isinstance(field, int) else field
+        await self._store.command(lambda redis: redis.hdel(names.SIZES, name))

@@ -10,10 +10,10 @@ from typing import Any
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
-from ferry.v1 import gateway_pb2, types_pb2
+from ferry.v1 import gateway_pb2
 from gateway.experiments import names
 from gateway.experiments.queue import FLUSH_SECONDS
-from gateway.experiments.record import Head, RecordError, head_of
+from gateway.experiments.record import EXPRESSIONS, Head, RecordError, head_of
 from gateway.experiments.salt import Salt
 from gateway.store.client import StoreClient, StoreError
 from serving.errors import InvalidArgumentError, NotFoundError, PermissionDeniedError, ServiceError, UnavailableError
@@ -28,7 +28,6 @@ _LABEL_BYTES = 200
 _MOST_PATIENT = 64
 """Calls that wait at once for an answer that another gateway may just be writing."""
 _PATIENCE_SECONDS = 2.4 * FLUSH_SECONDS
-_EXPRESSIONS = frozenset(types_pb2.Expression.values()) - {types_pb2.EXPRESSION_UNSPECIFIED}
 
 Label = gateway_pb2.SubmitFeedbackRequest
 
@@ -169,7 +168,7 @@ class Feedback:
 def _form(label: Label) -> ServiceError | None:
     if not 1 <= len(label.request_id) <= _MOST_ID:
         return InvalidArgumentError("request_id", f"must have 1 to {_MOST_ID} characters; take it from the answer")
-    if label.expression not in _EXPRESSIONS:
+    if label.expression not in EXPRESSIONS:
         return InvalidArgumentError("expression", "must be one of the seven that the contract names")
     return None
 

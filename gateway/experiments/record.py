@@ -5,17 +5,24 @@ Of a face: its expression (number of the contract) and seven probabilities in th
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any
 
 from ferry.v1 import types_pb2
 
 FINGERPRINT_DIGITS = 16
 """Of 64: enough to tell the pipelines of a cluster apart."""
 
+EXPRESSIONS = frozenset(types_pb2.Expression.values()) - {types_pb2.EXPRESSION_UNSPECIFIED}
+
+_VERSION = "1"
+_THOUSANDTHS = 1000
+_MOST = 1e12
+"""Of a time in seconds or milliseconds, and of any count."""
 Face = tuple[int, ...]
 """Expression, then seven probabilities in thousandths."""
 
@@ -100,9 +107,6 @@ class Pair:
     only_shadow: int
 
 
-RecordT = TypeVar("RecordT", Exposure, Pair)
-
-
 def face(message: types_pb2.Face) -> Face:
     """What is kept of a face."""
     return (message.expression, *(round(1000 * entry.probability) for entry in message.probabilities))
@@ -116,7 +120,7 @@ def faces(messages: Iterable[types_pb2.Face]) -> tuple[Face, ...]:
 def pack(record: Exposure | Pair, owner: str = "") -> bytes:
     """The value to store; `owner` is the hash of the identity that got an exposure's answer."""
     shown = len(record.faces) if isinstance(record, Exposure) else len(record.matched)
-    head = f"1 {owner or '-'} {shown} {record.time:.3f}\n"
+    head = f"{_VERSION} {owner or '-'} {shown} {record.time:.3f}\n"
     fields = {name: getattr(record, name) for name in record.__slots__}  # asdict copies each face: ten times the work
     return (head + json.dumps(fields, separators=(",", ":"))).encode()
 
@@ -124,45 +128,89 @@ def pack(record: Exposure | Pair, owner: str = "") -> bytes:
 def head_of(value: bytes) -> Head:
     """
     Raises:
-        RecordError: it is none.
+        RecordError: it is none, or one of another version.
     """
     try:
         version, owner, shown, time = value.partition(b"\n")[0].decode().split(" ")
-        if version != "1":
+        if version != _VERSION:
             raise RecordError(f"a record of version {version}")
-        return Head(owner, int(shown), float(time))
+        head = Head(owner, int(shown), float(time))
     except ValueError as error:
         raise RecordError(str(error)) from error
+    if head.faces < 0 or not math.isfinite(head.time):
+        raise RecordError("no such number of faces, or no time")
+    return head
 
 
 def exposure_of(value: bytes) -> Exposure:
     """
     Raises:
-        RecordError: it is none.
+        RecordError: it is none, or one of another version.
     """
+    fields = _fields(value)
     try:
-        fields = json.loads(value.partition(b"\n")[2])
-        fields["faces"] = tuple(map(tuple, fields["faces"]))
-        return _sound(Exposure(**fields), fields["milliseconds"])
-    except (ValueError, TypeError, KeyError) as error:
+        fields["faces"] = tuple(map(_face_of, fields["faces"]))
+        return Exposure(**_sound(Exposure, fields))
+    except (TypeError, KeyError) as error:
         raise RecordError(str(error)) from error
 
 
 def pair_of(value: bytes) -> Pair:
     """
     Raises:
-        RecordError: it is none.
+        RecordError: it is none, or one of another version.
     """
+    fields = _fields(value)
     try:
-        fields = json.loads(value.partition(b"\n")[2])
-        fields["matched"] = tuple((int(i), tuple(one), tuple(other)) for i, one, other in fields["matched"])
-        return _sound(Pair(**fields), fields["milliseconds"], fields["shadow_milliseconds"])
+        matched = fields["matched"]
+        fields["matched"] = tuple((_whole(i), _face_of(one), _face_of(other)) for i, one, other in matched)
+        return Pair(**_sound(Pair, fields))
     except (ValueError, TypeError, KeyError) as error:
         raise RecordError(str(error)) from error
 
 
-def _sound(record: RecordT, *milliseconds: float) -> RecordT:
-    """Raises ValueError or TypeError where a time is no number: one such record would leave a report no figures."""
-    if not all(math.isfinite(value) for value in (record.time, *milliseconds)):
-        raise ValueError("a time that is no number")
-    return record
+def _fields(value: bytes) -> dict[str, Any]:
+    head_of(value)
+    try:
+        fields = json.loads(value.partition(b"\n")[2])
+    except ValueError as error:
+        raise RecordError(str(error)) from error
+    if not isinstance(fields, dict):
+        raise RecordError("no fields")
+    return fields
+
+
+def _face_of(value: Any) -> Face:
+    if (
+        type(value) is not list
+        or not 1 <= len(value) <= 1 + len(EXPRESSIONS)
+        or not all(type(number) is int and 0 <= number <= _THOUSANDTHS for number in value)
+        or (value[0] and value[0] not in EXPRESSIONS)
+    ):
+        raise RecordError("no face")
+    return tuple(value)
+
+
+def _whole(value: Any) -> int:
+    if type(value) is not int or value < 0:
+        raise RecordError(f"no whole number: {value!r}")
+    return value
+
+
+def _sound(kind: type[Exposure | Pair], fields: dict[str, Any]) -> dict[str, Any]:
+    """Raises RecordError: one record with a time that is no number would leave a report without figures."""
+    for name, wanted in _TYPES[kind].items():
+        value: Any = fields[name]
+        if type(value) is not wanted and not (wanted is float and type(value) is int):
+            raise RecordError(f"{name} is {type(value).__name__}")
+        if wanted in {int, float} and not 0 <= value <= _MOST:  # so that NaN fails too
+            raise RecordError(f"{name} is {value}")
+    return fields
+
+
+_PLAIN: dict[Any, type[Any]] = {"str": str, "bool": bool, "int": int, "float": float}
+_TYPES = {
+    kind: {one.name: _PLAIN[one.type] for one in dataclasses.fields(kind) if one.type in _PLAIN}
+    for kind in (Exposure, Pair)
+}
+"""Of the plain fields, which the annotations name."""

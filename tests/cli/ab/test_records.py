@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from redis import Redis
 
-from cli.ab.records import read
+from cli.ab.records import Label, read
 from gateway.experiments import names
 from gateway.experiments.record import pack
 from tests.cli.ab.made_up import exposure
@@ -34,10 +34,25 @@ def test_records_that_are_gone_are_lost_where_their_time_is_not_over(
     assert (list(found.exposures), found.lost) == (["kept"], lost)
 
 
-def test_a_record_that_is_none_is_lost(redis: Redis, url: str) -> None:
-    redis.rpush(names.index(names.EXPOSURE, names.bucket(NOW)), "broken")
+def test_what_is_no_record_of_this_version_is_counted_and_in_nobody_s_way(redis: Redis, url: str) -> None:
+    """Whoever else writes to that Redis, or wrote with another version of Ferry."""
+    bucket = names.bucket(NOW)
+    good = pack(exposure("stable", "somebody", NOW))
+    redis.rpush(names.index(names.EXPOSURE, bucket), "good", "broken", "newer", b"\xff")
+    redis.set(names.record(names.EXPOSURE, "good"), good)
     redis.set(names.record(names.EXPOSURE, "broken"), b"1 - 0 0\n{")
-    assert read(url, NOW - 60, NOW + 60).lost == 1
+    redis.set(names.record(names.EXPOSURE, "newer"), good.replace(b"1 ", b"2 ", 1))
+    redis.set(names.index(names.PAIR, bucket), "a string where a list should be")
+    redis.sadd(names.labelled(bucket), "good", "other")
+    redis.hset(names.labels("good"), mapping={"0": f"4:{NOW:.0f}", "1": "99:0", "x": "4:0", "2": "4:nan", "3": b"\xff"})
+    redis.set(names.labels("other"), "a string where a hash should be")
+    redis.set(names.table("t"), "[1]")
+    found = read(url, NOW - 60, NOW + 60)
+    assert list(found.exposures) == ["good"]
+    assert found.labels["good"] == {0: Label(4, NOW)}
+    assert (found.pairs, found.tables, found.lost) == ([], {}, 0)
+    # Two records, a name, the pairs' list (asked for its names), four labels, a hash, a table.
+    assert found.foreign == 10
 
 
 def test_who_asks_from_1970_on_gets_what_is_there(redis: Redis, url: str) -> None:

@@ -189,6 +189,16 @@ async def test_beyond_the_bytes_the_oldest_go(url, redis):
     await store.stop()
 
 
+async def test_sizes_that_are_no_numbers_are_in_no_way_of_the_bound(url, redis):
+    store = StoreClient(url, timeout=2, connections=2, failures=3, retry_interval=1)
+    redis.hset(names.SIZES, mapping={"soon": "5", str(names.bucket(time.time())): "300", "7": "much"})
+    budget = Budget(store, most=100, ttl=86400)
+    await budget.tidy()
+    await store.stop()
+    assert budget.full
+    assert redis.hlen(names.SIZES) == 1
+
+
 async def test_gateways_of_one_redis_hash_callers_alike(start, redis):
     gateways = [await start() for _ in range(2)]
     for gateway in gateways:

@@ -26,6 +26,14 @@ def test_a_record_comes_back_as_it_was():
         (b'"cached":true,', b""),
         (b'"cached":true', b'"cached":true,"of":"tomorrow"'),
         (b"}", b""),
+        (b"1 owner", b"2 owner"),
+        (b'"assigned":"canary"', b'"assigned":["canary"]'),
+        (b'"cached":true', b'"cached":1'),
+        (b"[4,0,0,0,900,100,0,0]", b"[9,0,0,0,900,100,0,0]"),
+        (b"[4,0,0,0,900,100,0,0]", b'[4,0,0,0,"900",100,0,0]'),
+        (b"[4,0,0,0,900,100,0,0]", b"[4,0,0,0,900,100,0,0,0]"),
+        (b'"milliseconds":12.25', b'"milliseconds":-1'),
+        (b'"milliseconds":12.25', b'"milliseconds":1' + b"0" * 400),
     ],
 )
 def test_what_is_no_record_is_an_error(old, new):
@@ -35,3 +43,10 @@ def test_what_is_no_record_is_an_error(old, new):
         exposure_of(value.replace(old, new))
     with pytest.raises(RecordError):
         pair_of(value)
+
+
+@pytest.mark.parametrize("value", [b"", b"\xff", b"1 o 0 1\n[]", b"1 o -1 1\n{}", b"1 o 0 nan\n{}", b"1 o 0 1\nnull"])
+def test_garbage_is_no_record(value):
+    for parse in (exposure_of, pair_of):
+        with pytest.raises(RecordError):
+            parse(value)

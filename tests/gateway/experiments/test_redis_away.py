@@ -17,9 +17,7 @@ RESULTS = ("kept", "queue", "unavailable", "full", "sampled", "refused", "broken
     ("silent", "dead", "room"),
     [
         pytest.param(1.0, 1.0, 20, id="two-seconds"),
-        pytest.param(
-            20.0, 40.0, queue.MOST_WAITING, id="a-minute", marks=[pytest.mark.slow, pytest.mark.timeout(240)]
-        ),
+        pytest.param(20.0, 40.0, queue.MOST_WAITING, id="a-minute", marks=[pytest.mark.slow, pytest.mark.timeout(240)]),
     ],
 )
 async def test_without_redis_no_call_fails_and_what_is_lost_is_counted(
