@@ -10,11 +10,11 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from cli.drift.counts import read
+from cli.drift.counts import ByProcess, read, together
 from cli.output import JsonOption, answers, errors, print_json
 from cli.verdicts import NOTHING
 from gateway.experiments.drift import LEAST_IMAGES, Baseline
-from gateway.routing.distributions import CELLS, Counts, difference, nothing, psi, two_sample
+from gateway.routing.distributions import CELLS, Counts, psi, two_sample
 from serving.config_file import ConfigFileError, read_config
 
 CHANGED = 0.25
@@ -112,8 +112,8 @@ def _window(gateways: str, seconds: float) -> dict[str, Counts]:
     addresses = [part.strip() for part in gateways.split(",") if part.strip()]
     if not addresses:
         raise typer.BadParameter("name the metrics of at least one gateway", param_hint="--gateways")
-    before: dict[str, Counts] = {}
+    before: ByProcess = {}
     if seconds:
         before = read(addresses)
         time.sleep(seconds)
-    return {v: difference(counts, before.get(v, nothing())) for v, counts in read(addresses).items()}
+    return together(read(addresses), before)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from gateway.routing.distributions import BOUNDS, CELLS, Counts, nothing
-from serving.telemetry.scrape import Scrape, fetch, parse
+from gateway.routing.distributions import BOUNDS, CELLS, Counts, difference, nothing
+from serving.telemetry.scrape import Scrape, addresses, fetch, parse
 
 _HISTOGRAMS = {
     "confidence": "ferry_face_confidence",
@@ -16,25 +16,50 @@ _HISTOGRAMS = {
 }
 
 
-def read(addresses: Sequence[str]) -> dict[str, Counts]:
-    """Counts by variant, of all gateways together since each of them started.
+ByProcess = dict[str, dict[str, Counts]]
+"""Counts by variant, of each gateway since it started."""
+
+
+def read(endpoints: Sequence[str]) -> ByProcess:
+    """What every gateway has counted.
 
     Args:
-        addresses: host:port of their metrics.
+        endpoints: host:port of their metrics; a name stands for all its addresses.
 
     Raises:
         OSError: one of them does not answer: without it the rest is another population.
     """
-    found: dict[str, Counts] = {}
-    for address in addresses:
-        _, text = fetch(address)
-        if not text:
-            raise OSError(f"no metrics at {address}; give HOST:PORT of the metrics of every gateway")
-        for variant, counts in of(parse(address, text)).items():
-            kept = found.setdefault(variant, nothing())
-            for name, cells in counts.items():
-                kept[name] = [one + other for one, other in zip(kept[name], cells, strict=True)]
+    found: ByProcess = {}
+    for endpoint in endpoints:
+        known = addresses(endpoint)
+        for address, text in map(fetch, known):
+            if not text:
+                raise OSError(f"no metrics at {address}; give HOST:PORT of the metrics of every gateway")
+            found[address] = of(parse(address, text))
+        if not known:
+            raise OSError(f"nobody knows the name {endpoint}; give HOST:PORT of the metrics of every gateway")
     return found
+
+
+def together(later: ByProcess, earlier: ByProcess) -> dict[str, Counts]:
+    """What was counted in between by variant, of all gateways.
+
+    One that started in between counts with all it has counted; what one counted that has gone is not known.
+    """
+    found: dict[str, Counts] = {}
+    for process, variants in later.items():
+        before = earlier.get(process, {})
+        if any(_fell(counts, before.get(variant, nothing())) for variant, counts in variants.items()):
+            before = {}
+        for variant, counts in variants.items():
+            kept = found.setdefault(variant, nothing())
+            more = difference(counts, before.get(variant, nothing()))
+            found[variant] = {name: [a + b for a, b in zip(kept[name], more[name], strict=True)] for name in CELLS}
+    return found
+
+
+def _fell(later: Counts, earlier: Counts) -> bool:
+    return any(one < other for name in CELLS for one, other in zip(later[name], earlier[name], strict=True))
 
 
 def of(scrape: Scrape) -> dict[str, Counts]:

@@ -90,13 +90,13 @@ def scrape_all(endpoints: Sequence[str]) -> list[Scrape]:
     if not endpoints:
         return []
     with ThreadPoolExecutor(_MOST_AT_ONCE) as pool:
-        known = [address for found in pool.map(_addresses, endpoints) for address in found]
+        known = [address for found in pool.map(addresses, endpoints) for address in found]
         found = pool.map(fetch, known[:_MOST_ADDRESSES])
         return [parse(endpoint, text) for endpoint, text in found if _MARKER in text]
 
 
-def _addresses(endpoint: str) -> list[str]:
-    """One where `endpoint` names an address, none where nobody knows the name."""
+def addresses(endpoint: str) -> list[str]:
+    """Every `host:port` that `endpoint` stands for: itself where it is one, none where nobody knows the name."""
     host, _, port = endpoint.rpartition(":")
     try:
         known = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)

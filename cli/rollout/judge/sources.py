@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 import time
 import urllib.error
 import urllib.parse
@@ -14,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from cli.rollout.judge.reading import STARTED, Reading, Readings, read
-from serving.telemetry.scrape import Histogram, Labels, Scrape, fetch, parse
+from serving.telemetry.scrape import Histogram, Labels, Scrape, addresses, fetch, parse
 
 _TIMEOUT = 2.0
 _LIMIT = 8 << 20
@@ -44,25 +43,22 @@ class Source(Protocol):
 class Gateways:
     """Every address behind each name, asked at once."""
 
-    def __init__(self, addresses: Sequence[str]) -> None:
+    def __init__(self, endpoints: Sequence[str]) -> None:
         """
         Args:
-            addresses: host:port of metrics; a name stands for all its addresses.
+            endpoints: host:port of metrics; a name stands for all its addresses.
         """
-        self._addresses = tuple(addresses)
+        self._addresses = tuple(endpoints)
         self._pool = ThreadPoolExecutor(16, thread_name_prefix="metrics")
 
     def read(self) -> Readings:
-        found, missing = [], []
+        found: list[str] = []
+        missing: list[str] = []
         for address in self._addresses:
-            host, _, port = address.rpartition(":")
-            try:
-                known = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)
-            except (OSError, ValueError):
+            known = addresses(address)
+            found += known
+            if not known:
                 missing.append(address)
-                continue
-            for one in sorted({str(info[4][0]) for info in known}):
-                found.append(f"[{one}]:{port}" if ":" in one else f"{one}:{port}")
         readings = {}
         for endpoint, text in self._pool.map(fetch, found):
             try:

@@ -10,11 +10,11 @@ from prometheus_client import REGISTRY, generate_latest
 from typer.testing import CliRunner
 
 from cli.drift import app, command
-from cli.drift.counts import of, read
+from cli.drift.counts import of, read, together
 from cli.verdicts import NOTHING, USAGE
 from ferry.v1 import ensembler_pb2, types_pb2
 from gateway.experiments.drift import Baseline, DriftWatch
-from gateway.routing.distributions import CELLS, Distributions, difference, nothing, psi, two_sample
+from gateway.routing.distributions import CELLS, Counts, Distributions, difference, nothing, psi, two_sample
 from serving.config_file import ConfigFileError, read_config
 from serving.telemetry.scrape import parse
 
@@ -119,7 +119,7 @@ def test_baseline_and_report_by_command(tmp_path, monkeypatch) -> None:
     before = read_now("stable")
     for n in range(300):
         counted.count(answer(1 + n % 7))
-    monkeypatch.setattr(command, "read", lambda addresses: {"stable": difference(read_now("stable"), before)})
+    monkeypatch.setattr(command, "read", lambda addresses: {"g:1": {"stable": difference(read_now("stable"), before)}})
     path = tmp_path / "drift.json"
     done = CliRunner().invoke(app, ["baseline", "--gateways", "g:1", "--out", str(path)])
     assert done.exit_code == 0, done.output
@@ -148,7 +148,7 @@ def read_now(variant: str):
 def test_what_cannot_be_compared_is_named(tmp_path, monkeypatch) -> None:
     with pytest.raises(OSError, match=r"127\.0\.0\.1:1"):
         read(["127.0.0.1:1"])
-    monkeypatch.setattr(command, "read", lambda addresses: {"stable": nothing()})
+    monkeypatch.setattr(command, "read", lambda addresses: {"g:1": {"stable": nothing()}})
     few = CliRunner().invoke(app, ["baseline", "--gateways", "g:1", "--out", str(tmp_path / "a.json")])
     assert few.exit_code == USAGE
     assert "only 0 computed answers" in few.output
@@ -156,8 +156,22 @@ def test_what_cannot_be_compared_is_named(tmp_path, monkeypatch) -> None:
     assert CliRunner().invoke(app, ["baseline", "--gateways", "", "--out", "a.json"]).exit_code == USAGE
 
 
+def test_a_gateway_that_started_anew_counts_with_all_it_has_and_one_that_went_with_nothing() -> None:
+    def counted(faces: int) -> dict[str, Counts]:
+        return {"stable": {**nothing(), "faces": [faces] * len(CELLS["faces"])}}
+
+    before = {"old": counted(100), "anew": counted(50), "gone": counted(70)}
+    later = {"old": counted(110), "anew": counted(3), "new": counted(4)}
+    assert together(later, before)["stable"]["faces"][0] == 10 + 3 + 4
+
+
+def test_a_name_that_nobody_knows_is_named() -> None:
+    with pytest.raises(OSError, match=r"nobody knows the name nowhere\.invalid:1"):
+        read(["nowhere.invalid:1"])
+
+
 def test_too_few_answers_are_not_taken_for_answers_alike(tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(command, "read", lambda addresses: {"stable": nothing()})
+    monkeypatch.setattr(command, "read", lambda addresses: {"g:1": {"stable": nothing()}})
     path = reference(tmp_path, {name: [1] * len(cells) for name, cells in CELLS.items()})
     few = CliRunner().invoke(app, ["report", "--gateways", "g:1", "--baseline", str(path)])
     assert few.exit_code == 3
