@@ -22,15 +22,16 @@ help: ## List these commands
 demo: $(VENV)/local.stamp ## Recognise the sample photos with a temporary cluster; annotated pictures go to out/
 	$(BIN)/ferry predict samples --annotate out
 
-# WORKERS=2 runs tests in two processes, where memory and processors allow.
-WORKERS ?= 1
+# Tests run in as many processes as there are processors, four at most; WORKERS=1: one after the other.
+WORKERS ?= $(shell n=$$(getconf _NPROCESSORS_ONLN) && [ "$$n" -gt 1 ] && { [ "$$n" -lt 4 ] && echo "$$n" || echo 4; } || echo 1)
 PYTEST := $(BIN)/python -m pytest $(if $(filter-out 1,$(WORKERS)),-n $(WORKERS) --dist loadfile)
 
 test: $(VENV)/toolchain.stamp $(VENV)/clients.stamp check ## Lint, types, contract and the tests, but for the slowest (installs torch)
 	$(PYTEST) -m "not slow"
 
 test-all: $(VENV)/toolchain.stamp $(VENV)/clients.stamp check ## Lint, types, contract and all tests
-	$(PYTEST)
+	$(PYTEST) -m "not slow"
+	$(BIN)/python -m pytest -m slow
 
 test-serving: $(VENV)/dev.stamp $(VENV)/clients.stamp ## The tests that need no torch
 	$(PYTEST) -m "not toolchain and not slow"
