@@ -82,8 +82,9 @@ def _primary(data: bytes, start: int, end: int, properties: tuple[int, int]) -> 
         item, number = int.from_bytes(data[position : position + id_size], "big"), data[position + id_size]
         position += id_size + 1
         step = 2 if wide else 1
-        entries = [int.from_bytes(data[position + i * step : position + (i + 1) * step], "big") for i in range(number)]
-        position += number * step
+        stop_of_item = position + number * step
         if item == primary:
+            entries = (int.from_bytes(data[at : at + step], "big") for at in range(position, stop_of_item, step))
             return [entry & (0x7FFF if wide else 0x7F) for entry in entries]
+        position = stop_of_item
     return []

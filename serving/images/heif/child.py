@@ -11,6 +11,7 @@ import io
 import resource
 import struct
 import sys
+from pathlib import Path
 
 from PIL import Image, TiffImagePlugin  # noqa: F401  (EXIF data need it, and no file can be opened later)
 
@@ -27,8 +28,9 @@ def main() -> int:
         _register(kind)
     except ImportError:
         return NO_DECODER
+    own = int(Path("/proc/self/statm").read_text("ascii").split()[0]) * resource.getpagesize()
     for what, limit in (
-        (resource.RLIMIT_AS, memory),
+        (resource.RLIMIT_AS, own + memory),
         (resource.RLIMIT_CPU, seconds),
         (resource.RLIMIT_CORE, 0),
         (resource.RLIMIT_FSIZE, 0),

@@ -14,13 +14,11 @@ from PIL import Image
 from serving.errors import InvalidArgumentError
 from serving.images.heif import child
 
-MEMORY = 256 << 20
-"""Address space of the process without a picture, in bytes; HEIC's was 168 MiB, AVIF's 33 MiB."""
-PIXEL_BYTES = 24
-"""Address space for each pixel; 10 were needed by AVIF of 12 megapixels, 9 by HEIC."""
-RESIDENT = 32 << 20
-RESIDENT_PIXEL_BYTES = 16
-"""What it takes of the machine's memory, with room: 22 MiB and 10 bytes a pixel were seen."""
+PROGRAM_BYTES = 24 << 20
+"""What the process takes of the machine's memory before it reads a picture; 22 MiB were seen."""
+RESERVE_BYTES, PIXEL_BYTES = 48 << 20, 14
+"""Address space that it may take beside that: for any picture, and for each pixel. HEIC of 64 x 64 needed 10 MiB; AVIF
+10 bytes a pixel, and 13 where it had transparency and as much colour as brightness (24 megapixels of noise)."""
 CPU_SECONDS = 20
 """40 megapixels take about 4 on one core of today."""
 WALL_SECONDS = 60.0
@@ -30,8 +28,9 @@ _CHANNELS = {"L": 1, "LA": 2, "RGB": 3, "RGBA": 4}
 
 
 def process_bytes(pixels: int) -> int:
-    """Bytes that the process takes for a picture, beside what it shares with others."""
-    return RESIDENT + RESIDENT_PIXEL_BYTES * pixels
+    """Bytes that the process can take for a picture, beside the file and what it shares with others, whatever the file
+    holds: a stream of another size than its header says, items that nobody sees."""
+    return PROGRAM_BYTES + RESERVE_BYTES + PIXEL_BYTES * pixels
 
 
 def decode_apart(data: bytes, kind: str, pixels: int) -> Image.Image:
@@ -49,7 +48,8 @@ def decode_apart(data: bytes, kind: str, pixels: int) -> Image.Image:
         InvalidArgumentError: the decoder is not installed; field `image`.
         OSError: broken, too costly, or the decoder failed.
     """
-    limits = (str(MEMORY + PIXEL_BYTES * pixels), str(CPU_SECONDS), kind, str(pixels))
+    memory = RESERVE_BYTES + PIXEL_BYTES * pixels + 2 * len(data)  # read, and given to the decoder
+    limits = (str(memory), str(CPU_SECONDS), kind, str(pixels))
     file = os.memfd_create("image")
     try:
         with os.fdopen(os.dup(file), "wb") as writer:

@@ -100,8 +100,20 @@ def test_a_picture_is_never_larger_than_its_header_says() -> None:
 
 
 @needs_avif
+def test_what_the_header_says_bounds_what_a_stream_of_another_size_takes() -> None:
+    """The decoder makes the whole of it before it makes it fit: 40 megapixels of a colour are a kilobyte."""
+    large = struct.pack(">II", 8000, 5000)
+    data = encode(Image.new("RGB", (8000, 5000), "teal"), "AVIF", quality=1, speed=10, subsampling="4:4:4")
+    lying = data.replace(large, struct.pack(">II", 64, 64))
+    assert len(lying) < 2000
+    assert process.process_bytes(64 * 64) < 80 << 20
+    with pytest.raises(InvalidArgumentError, match="broken or truncated AVIF"):
+        decode(lying, heif=True)
+
+
+@needs_avif
 def test_the_process_may_not_take_more_memory_than_it_was_given(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(process, "MEMORY", 16 << 20)
+    monkeypatch.setattr(process, "RESERVE_BYTES", 0)
     with pytest.raises(InvalidArgumentError, match="broken or truncated AVIF"):
         decode(avif(), heif=True)
 
