@@ -29,7 +29,7 @@ from deploy.images.build import REGISTRY, ROOT, build, version
 from deploy.images.check import CPU, make
 from deploy.images.tool import ImagesError, call
 from deploy.images.tool import missing as missing_programs
-from tests.kubernetes.previous import prepare
+from tests.kubernetes.previous import newest, prepare
 from tests.kubernetes.scenarios.outcome import OK, SKIPPED
 
 TESTS = "tests/kubernetes"
@@ -129,7 +129,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--no-build", action="store_true", help="take the images that are there")
     parser.add_argument("--where-possible", action="store_true", help="succeed with one line where there is no cluster")
     parser.add_argument(
-        "--previous", metavar="REVISION", help="roll from this revision of the repository and back, too"
+        "--previous",
+        metavar="REVISION",
+        nargs="?",
+        const="",
+        help="roll from this revision of the repository and back, too; by default the newest tag v*",
     )
     parser.add_argument(
         "--minutes",
@@ -157,9 +161,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 return untried(f"no registry gives {base.BASE}, and it cannot be made here", options.where_possible)
             if not options.no_build:
                 built(images, extra)
-            if options.previous:
+            if options.previous is not None:
                 OUT.mkdir(parents=True, exist_ok=True)
-                tags += prepare(options.previous, images, OUT / "previous.yaml")
+                tags += prepare(options.previous or newest(), OUT / "previous.yaml")
                 os.environ["FERRY_E2E_PREVIOUS"] = str(OUT / "previous.yaml")
             files = archives(tags)
     except TimeoutError:
