@@ -32,7 +32,8 @@ KUBE_STATE_METRICS = {
     ),
     "kube_pod_container_status_restarts_total": frozenset({"namespace", "pod", "uid", "container"}),
 }
-"""Series of kube-state-metrics, with the labels of a recorded answer of 2.19.1."""
+"""Series of kube-state-metrics, written by hand with the labels of its documentation (docs/metrics/workload of
+kubernetes/kube-state-metrics, where all are STABLE): no recorded answer of a version is kept here."""
 KUBERNETES = KUBELET | KUBE_STATE_METRICS
 
 _WORDS = {
