@@ -136,10 +136,12 @@ class Judge:
 
     def _turn(self, before: Snapshot, readings: Readings, now: float) -> Action:
         # No lease is longer than LEASE_SECONDS: one that seems so was written by a clock that went ahead.
-        if before.state.holder not in {"", self._name} and 0 < before.state.until - now <= 2 * LEASE_SECONDS:
-            return Action.NONE
+        another_s = before.state.holder not in {"", self._name} and 0 < before.state.until - now <= 2 * LEASE_SECONDS
         known = self._known(before, readings, now)
         decision = decide(before.state, known, self._rules)
+        # The judge whose turn it is may have died just now: a canary that hurts does not wait for its lease to end.
+        if another_s and decision.action is not Action.ROLL_BACK:
+            return Action.NONE
         table = before.table
         if decision.share is not None:
             table = with_share(table, self._rules.canary, decision.share)

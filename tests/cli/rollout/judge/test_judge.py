@@ -204,6 +204,20 @@ def test_another_judge_goes_on_where_the_first_one_died(page, place) -> None:
     assert run(first, clock, kept, 1) == []
 
 
+def test_whoever_sees_harm_takes_the_canary_back_whosever_turn_it_is(page, place) -> None:
+    """The first judge dies; its lease has half a minute to go when the canary begins to fail."""
+    kept, port = page
+    clock = Clock()
+    first, second = (Judge(n, place, Gateways([f"127.0.0.1:{port}"]), RULES, clock=clock) for n in ("one", "two"))
+    for _ in range(2):
+        run(first, clock, kept, 1)
+        second.look()
+    assert place.read().state.holder == "one"
+    assert run(second, clock, kept, 2, failing=30) == [Action.ROLL_BACK], "within ten seconds"
+    assert place.read().table.shares["canary"] == 0
+    assert run(first, clock, kept, 3, failing=30) == [], "once is enough"
+
+
 def test_a_person_wins(page, place) -> None:
     kept, port = page
     clock = Clock()
