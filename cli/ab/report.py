@@ -148,9 +148,8 @@ def report(
         if records.lost:
             notes.append(f"{records.lost:,} records are gone before their time: Redis had no room")
         if records.foreign:
-            notes.append(
-                f"{records.foreign:,} entries in Redis are left out: of another version of Ferry, or no records"
-            )
+            entries = "entry" if records.foreign == 1 else "entries"
+            notes.append(f"left out: {records.foreign:,} {entries} in Redis of another version of Ferry, or no records")
         # Shadow pairs are the same images for both: shares do not matter to them.
         paired = findings[metrics[0]].paired
         why = "" if paired else blocked
