@@ -19,8 +19,9 @@ PROGRAM_BYTES = 24 << 20
 RESERVE_BYTES, PIXEL_BYTES = 48 << 20, 14
 """Address space that it may take beside that: for any picture, and for each pixel. HEIC of 64 x 64 needed 10 MiB; AVIF
 10 bytes a pixel, and 13 where it had transparency and as much colour as brightness (24 megapixels of noise)."""
-CPU_SECONDS = 20
-"""40 megapixels take about 4 on one core of today."""
+CPU_SECONDS, PIXELS_A_SECOND = 4, 2_500_000
+"""Of a processor, for any picture and for its pixels: a file can hold any number of pictures beside the one that is
+wanted. 10 megapixels a second were seen on one core of today."""
 WALL_SECONDS = 60.0
 
 _PROGRAM = Path(child.__file__)
@@ -49,7 +50,7 @@ def decode_apart(data: bytes, kind: str, pixels: int) -> Image.Image:
         OSError: broken, too costly, or the decoder failed.
     """
     memory = RESERVE_BYTES + PIXEL_BYTES * pixels + 2 * len(data)  # read, and given to the decoder
-    limits = (str(memory), str(CPU_SECONDS), kind, str(pixels))
+    limits = (str(memory), str(CPU_SECONDS + pixels // PIXELS_A_SECOND), kind, str(pixels))
     file = os.memfd_create("image")
     try:
         with os.fdopen(os.dup(file), "wb") as writer:
