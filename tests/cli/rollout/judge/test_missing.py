@@ -1,0 +1,142 @@
+"""What is not known: no judge steps by it, and none takes it for harm."""
+
+from __future__ import annotations
+
+import math
+import threading
+
+import pytest
+
+from cli.rollout.judge.decide import Action
+from cli.rollout.judge.judge import Judge
+from cli.rollout.judge.labels import Labels
+from cli.rollout.judge.reading import Counts, Reading, Readings, Window
+from cli.rollout.judge.sources import Gateways, Prometheus
+from tests.cli.rollout.judge.conftest import RULES, Clock, run
+
+
+def test_a_gateway_that_does_not_answer_stops_steps(page, place) -> None:
+    kept, port = page
+    clock = Clock()
+    judge = Judge("one", place, Gateways([f"127.0.0.1:{port}", "127.0.0.1:1"]), RULES, clock=clock)
+    assert run(judge, clock, kept, 10) == []
+    assert "does not answer: 127.0.0.1:1" in place.read().state.reason
+
+
+def test_a_gateway_that_prometheus_cannot_scrape_is_named_and_nothing_is_stepped(page, place) -> None:
+    kept, port = page
+    clock = Clock()
+    judge = Judge("one", place, Prometheus(f"http://127.0.0.1:{port}", "ferry"), RULES, clock=clock)
+    kept.up = {"other-service": 0}
+    assert run(judge, clock, kept, 1) == [Action.START], "what is no gateway is not missed"
+    kept.up = {"g-2": 0}
+    assert run(judge, clock, kept, 6) == []
+    assert "g-2 (Prometheus cannot scrape it)" in place.read().state.reason
+    kept.up = {}
+    assert run(judge, clock, kept, 1) == [Action.STEP]
+    assert run(judge, clock, kept, 1, failing=30) == [Action.ROLL_BACK]
+
+
+def test_old_scrapes_are_no_knowledge(page, place) -> None:
+    kept, port = page
+    clock = Clock()
+    judge = Judge("one", place, Prometheus(f"http://127.0.0.1:{port}", "ferry"), RULES, clock=clock)
+    kept.unseen = 120.0
+    assert run(judge, clock, kept, 3) == []
+    assert "g (not scraped for 120 s)" in place.read().state.reason
+
+
+def test_a_gateway_that_was_there_and_is_gone_stops_steps_for_a_minute(page, place) -> None:
+    kept, port = page
+    clock, source = Clock(), Gateways([f"127.0.0.1:{port}"])
+    gone = source.read().by_process[f"127.0.0.1:{port}"]
+
+    class Scaled:
+        there = True
+
+        def read(self) -> Readings:
+            found = source.read()
+            return Readings({**found.by_process, **({"gone:9090": gone} if self.there else {})}, found.missing)
+
+    where = Scaled()
+    judge = Judge("one", place, where, RULES, clock=clock)
+    assert run(judge, clock, kept, 1) == [Action.START]
+    where.there = False
+    assert run(judge, clock, kept, 14) == []
+    assert "is gone: gone:9090" in place.read().state.reason
+    assert run(judge, clock, kept, 2) == [Action.STEP]
+
+
+def test_counters_that_went_back_are_missing_data_for_a_minute(page, place) -> None:
+    """What the gateway counted before its end is lost: it may have been what speaks against the canary."""
+    kept, port = page
+    clock = Clock()
+    judge = Judge("one", place, Gateways([f"127.0.0.1:{port}"]), RULES, clock=clock)
+    assert run(judge, clock, kept, 2) == [Action.START]
+    kept.asked = dict.fromkeys(kept.asked, 0)
+    assert run(judge, clock, kept, 15) == []
+    assert "started anew within a minute: 127.0.0.1" in place.read().state.reason
+    assert run(judge, clock, kept, 2) == [Action.STEP]
+
+
+def test_a_process_that_started_anew_is_known_by_its_start_though_its_counters_rose() -> None:
+    """Else what it counts since, 20 of 120, would be 20 of 20."""
+    window = Window(60)
+    for now, asked, failed, started in ((0.0, 100.0, 0.0, 1.0), (4.0, 120.0, 20.0, 2.0)):
+        counts = {"canary": Counts(asked=asked, failed=failed)}
+        window.add(now, Readings({"g": Reading(counts, {}, started)}))
+    found = window.since(0)["canary"]
+    assert (found.asked, found.failed, window.anew) == (120, 20, ("g",))
+
+
+def test_one_counter_that_went_back_makes_all_of_a_process_worthless() -> None:
+    window = Window(60)
+    for now, stable, canary, failed in ((0.0, 900.0, 100.0, 0.0), (4.0, 40.0, 120.0, 20.0)):
+        counts = {"stable": Counts(asked=stable), "canary": Counts(asked=canary, failed=failed)}
+        window.add(now, Readings({"g": Reading(counts, {})}))
+    assert (window.since(0), window.anew) == ({}, ("g",))
+
+
+@pytest.mark.parametrize("source", [Gateways, Prometheus])
+def test_counts_that_are_no_numbers_are_missing_data(page, place, source) -> None:
+    kept, port = page
+    clock = Clock()
+    where = Gateways([f"127.0.0.1:{port}"]) if source is Gateways else Prometheus(f"http://127.0.0.1:{port}", "ferry")
+    judge = Judge("one", place, where, RULES, clock=clock)
+    assert run(judge, clock, kept, 1) == [Action.START]
+    kept.asked = dict.fromkeys(kept.asked, math.nan)
+    assert run(judge, clock, kept, 8) == []
+    assert place.read().table.shares["canary"] == pytest.approx(0.1)
+    assert "waits: " in place.read().state.reason
+
+
+def test_nothing_is_stepped_before_labels_have_been_read(page, place) -> None:
+    kept, port = page
+    clock, labels = Clock(), Labels("redis://127.0.0.1:1", "canary")
+    judge = Judge("one", place, Gateways([f"127.0.0.1:{port}"]), RULES, labels=labels, clock=clock)
+    assert run(judge, clock, kept, 8) == []
+    assert place.read().state.reason == "waits: labels have not been read yet"
+    labels.look()
+    assert run(judge, clock, kept, 8) == []
+    assert "Redis cannot be read" in place.read().state.reason
+
+
+def test_labels_that_cannot_be_judged_end_no_thread_and_are_said(monkeypatch) -> None:
+    leave, labels = threading.Event(), Labels("redis://127.0.0.1:1", "canary")
+
+    def broken(*_: object) -> None:
+        leave.set()
+        raise RuntimeError("a record of another time")
+
+    monkeypatch.setattr("cli.rollout.judge.labels.read", broken)
+    labels.follow(60, leave)
+    assert "cannot be judged" in labels.missing
+
+
+def test_processes_that_are_gone_for_long_are_forgotten() -> None:
+    window = Window(60)
+    window.add(0, Readings({"old": Reading({"canary": Counts(asked=5)}, {})}))
+    for now in (30.0, 61.0):
+        window.add(now, Readings({"new": Reading({"canary": Counts(asked=now)}, {})}))
+    window.add(62, Readings({"old": Reading({"canary": Counts(asked=9)}, {})}))
+    assert window.since(0)["canary"].asked == 31

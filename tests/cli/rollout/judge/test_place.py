@@ -1,0 +1,119 @@
+"""Where table and state lie: what is written, in which order, and what is found there."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from cli.rollout.judge import place as place_module
+from cli.rollout.judge.decide import Action
+from cli.rollout.judge.judge import Judge
+from cli.rollout.judge.place import ANNOTATION, ConfigMapPlace, ConflictError, LocalPlace, PlaceError
+from cli.rollout.judge.sources import Gateways
+from cli.rollout.judge.state import Phase, State
+from cli.rollout.weights import with_share
+from tests.cli.rollout.judge.conftest import RULES, TABLE, Clock, run
+
+
+def test_state_and_table_are_on_the_disk_before_they_are_in_place(place, monkeypatch) -> None:
+    done: list[str] = []
+    sync, replace = os.fsync, Path.replace
+
+    def synced(handle: int) -> None:
+        done.append("folder" if stat.S_ISDIR(os.fstat(handle).st_mode) else "file")
+        sync(handle)
+
+    def replaced(path: Path, target: Path) -> Path:
+        done.append("in place")
+        return replace(path, target)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(Path, "replace", replaced)
+    before = place.read()
+    place.write(before, with_share(before.table, "canary", 0.5), State(Phase.STEPPING, "c" * 16, 0.5))
+    assert done == ["file", "file", "in place", "in place", "folder"]
+
+
+def test_a_person_who_replaces_the_file_while_the_judge_writes_wins(place, monkeypatch) -> None:
+    before, theirs = place.read(), TABLE.replace("weight = 0.0", "weight = 3.0")
+    written = place_module._written
+
+    def slow_disk(path: Path, text: str) -> Path:
+        place.path.write_text(theirs)
+        return written(path, text)
+
+    monkeypatch.setattr(place_module, "_written", slow_disk)
+    with pytest.raises(ConflictError):
+        place.write(before, with_share(before.table, "canary", 0.5), State(Phase.STEPPING, "c" * 16, 0.5))
+    assert place.path.read_text() == theirs
+    assert place.read().state == State()
+
+
+def test_the_config_map_is_changed_by_whoever_read_it_last(page) -> None:
+    kept, port = page
+    where = ConfigMapPlace(f"http://127.0.0.1:{port}", "ferry", None, None)
+    before = where.read()
+    assert before.table.shares == {"stable": 1.0, "canary": 0.0}
+    where.write(before, before.table, State(Phase.STEPPING, "c" * 16, 0.1))
+    assert "weight = 0.0" in kept.config_map["data"]["routing.toml"]
+    assert ANNOTATION in kept.config_map["metadata"]["annotations"]
+    assert where.read().state.share == 0.1
+    with pytest.raises(ConflictError):
+        where.write(before, before.table, State())
+
+
+def test_what_cannot_be_read_is_named(tmp_path) -> None:
+    with pytest.raises(PlaceError, match="cannot be read"):
+        LocalPlace(tmp_path / "none.toml").read()
+    (tmp_path / "bad.toml").write_text("weight = much")
+    with pytest.raises(PlaceError, match="no routing table"):
+        LocalPlace(tmp_path / "bad.toml").read()
+    with pytest.raises(PlaceError, match="API server"):
+        ConfigMapPlace("http://127.0.0.1:1", "ferry", None, None).read()
+
+
+class KilledError(Exception):
+    """A judge ends here."""
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5])
+def test_a_judge_killed_between_its_writes_leaves_the_canary_the_smaller_share(place, monkeypatch, share) -> None:
+    place.path.write_text(TABLE.replace("weight = 0.0", "weight = 0.25").replace("weight = 1.0", "weight = 0.75"))
+    before = place.read()
+    written: list[Path] = []
+    put = place_module._put
+
+    def dying(new: Path, path: Path) -> None:
+        if written:
+            raise KilledError
+        written.append(path)
+        put(new, path)
+
+    monkeypatch.setattr(place_module, "_put", dying)
+    phase = Phase.STEPPING if share else Phase.ROLLED_BACK
+    with pytest.raises(KilledError):
+        place.write(before, with_share(before.table, "canary", share), State(phase, "c" * 16, share))
+    assert place.read().table.shares["canary"] == pytest.approx(min(share, 0.25))
+
+
+def test_a_roll_back_that_the_disk_refuses_is_tried_again(page, place, monkeypatch) -> None:
+    kept, port = page
+    clock = Clock()
+    judge = Judge("one", place, Gateways([f"127.0.0.1:{port}"]), RULES, clock=clock)
+    assert run(judge, clock, kept, 2) == [Action.START]
+    full = [True]
+    written = place_module._written
+
+    def refusing(path: Path, text: str) -> Path:
+        if full[0] and path == place.path:
+            raise OSError(28, "No space left on device")
+        return written(path, text)
+
+    monkeypatch.setattr(place_module, "_written", refusing)
+    assert run(judge, clock, kept, 3, failing=30) == []
+    full[0] = False
+    assert run(judge, clock, kept, 1, failing=30) == [Action.ROLL_BACK]
+    assert place.read().table.shares["canary"] == 0
