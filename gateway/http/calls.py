@@ -40,6 +40,7 @@ class HttpContext(LocalContext):
         *,
         timeout: float | None = None,
         certificate: Mapping[str, Iterable[bytes]] | None = None,
+        peer: str = "",
     ) -> None:
         """
         Args:
@@ -48,14 +49,18 @@ class HttpContext(LocalContext):
             body: where they come from, if from a body.
             timeout: seconds that the caller allows.
             certificate: names of the caller's.
+            peer: names the connection.
         """
         self.request_id = request_id_from(headers.get(REQUEST_ID_KEY))
         metadata = [(name, headers[name]) for name in _METADATA if name in headers]
-        super().__init__([(REQUEST_ID_KEY, self.request_id), *metadata], timeout=timeout, certificate=certificate)
+        super().__init__(
+            [(REQUEST_ID_KEY, self.request_id), *metadata], timeout=timeout, certificate=certificate, peer=peer
+        )
         self.answers: asyncio.Queue[Any] = asyncio.Queue()
         self._messages = messages
         self._body = body
         self._refusal: BodyError | None = None
+        self._slow = False
 
     async def read(self) -> Any:
         try:
@@ -65,6 +70,12 @@ class HttpContext(LocalContext):
         except BodyError as error:
             self._refusal = error
             raise
+
+    def received(self) -> bool:
+        return self._body is None or self._body.complete
+
+    def gave_way(self) -> None:
+        self._slow = True
 
     async def write(self, message: Any) -> None:
         # A batch is bounded in length; its answers wait here while its caller still sends, so that neither waits for
@@ -79,8 +90,9 @@ class HttpContext(LocalContext):
             return Problem(
                 refusal.status, refusal.description, problem.code, refusal.field, self.request_id, refusal.headers
             )
-        if problem.status == 504 and self._body is not None and not self._body.complete:
-            return Problem(408, problem.detail, problem.code, "body", self.request_id)
+        late = problem.status == 504 and self._body is not None and not self._body.complete
+        if late or (self._slow and problem.status == 429):
+            return Problem(408, problem.detail, problem.code, "body", self.request_id, problem.headers)
         return problem
 
 
@@ -182,8 +194,14 @@ def _context(
     headers: Mapping[str, str] | None,
 ) -> HttpContext:
     certificate = getattr(request.state, "certificate", None)
+    peer = "" if request.client is None else f"{request.client.host}:{request.client.port}"
     return HttpContext(
-        request.headers if headers is None else headers, messages, body, timeout=timeout, certificate=certificate
+        request.headers if headers is None else headers,
+        messages,
+        body,
+        timeout=timeout,
+        certificate=certificate,
+        peer=peer,
     )
 
 

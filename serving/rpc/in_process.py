@@ -25,12 +25,14 @@ class InProcessContext:
         *,
         timeout: float | None = None,
         certificate: Mapping[str, Iterable[bytes]] | None = None,
+        peer: str = "",
     ) -> None:
         """
         Args:
             metadata: names in lower case.
             timeout: seconds that the caller allows; None: it did not say.
             certificate: names of the caller's, as gRPC's `auth_context` gives them.
+            peer: names the connection, its port at the end, as gRPC's `peer` gives it; empty: there is none.
         """
         self.status: grpc.StatusCode = grpc.StatusCode.OK
         self.text = ""
@@ -38,6 +40,7 @@ class InProcessContext:
         self._metadata = tuple(metadata)
         self._timeout = timeout
         self._certificate = certificate or {}
+        self._peer = peer
 
     def invocation_metadata(self) -> Pairs:
         return self._metadata
@@ -47,6 +50,16 @@ class InProcessContext:
 
     def auth_context(self) -> Mapping[str, Iterable[bytes]]:
         return self._certificate
+
+    def peer(self) -> str:
+        return self._peer
+
+    def received(self) -> bool:
+        """Whether all that the caller sends is here, and only has to be read."""
+        return False
+
+    def gave_way(self) -> None:
+        """What the caller sends has come so slowly that the call ends, for the sake of others."""
 
     def code(self) -> grpc.StatusCode:
         return self.status

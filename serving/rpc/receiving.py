@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections import OrderedDict, deque
-from collections.abc import AsyncIterator, Coroutine
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any, TypeAlias, cast
 
 import grpc
 
 from serving.errors import DeadlineError, OverloadedError
+from serving.rpc.context import current
 from serving.rpc.in_process import InProcessContext
+from serving.rpc.senders import Faults, Message
 from serving.telemetry import metrics
 
 # A string: the class is generic in its stubs only.
@@ -25,44 +26,57 @@ Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 
 MAX_WAITING = 128
 """Calls that may wait for a place, with up to 64 KiB each that gRPC has received already."""
+GRACE_SECONDS = 1.0
+"""After which the first message of a call gives up its place, where others wait for one."""
 PATIENCE_SECONDS = 5.0
-"""After which a message that is not complete gives up its place, where others wait for one."""
+"""The same for later messages, before which a caller may wait for answers."""
 _RETRY_SECONDS = 1.0
 
 
 class Receiving:
-    """Places for messages that are being received. One event loop."""
+    """Places for messages that are being received. One event loop.
+
+    Where all are taken, who holds one for too long gives way to who waits. Places go first to those that made nobody
+    wait lately and hold the fewest, so that a few callers whose messages do not come shut nobody out.
+    """
 
     def __init__(self, places: int, timeout: float, patience: float | None = None) -> None:
         """
         Args:
             places: messages received at once, 1 or more.
             timeout: seconds for a message, from the moment it is awaited, the wait for a place included.
-            patience: seconds a message has for itself; then it gives way to those that wait. None: the default.
+            patience: seconds a message has for itself; then it gives way to those that wait. None: the defaults.
         """
         self._free = places
         self._timeout = timeout
         self._patience = min(PATIENCE_SECONDS if patience is None else patience, timeout)
-        self._reading: OrderedDict[asyncio.Future[None], _Times] = OrderedDict()
+        self._grace = min(GRACE_SECONDS, self._patience)
+        self._reading: dict[asyncio.Future[None], Message] = {}
         """Ends of the messages under way, the oldest first."""
         self._expiring: asyncio.TimerHandle | None = None
-        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._waiting: dict[asyncio.Future[None], Message] = {}
+        """Places to come, the oldest first."""
         self._clearing: asyncio.TimerHandle | None = None
-        self._refused = metrics.REJECTED.labels("receiving")
+        self._faults = Faults()
+        self._refused, self._slow = (metrics.REJECTED.labels(reason) for reason in ("receiving", "slow"))
 
-    async def read(self, context: Context) -> Any:
+    async def read(self, context: Context, *, first: bool = True) -> Any:
         """The next message of a call; `grpc.aio.EOF` where the caller has ended its side.
+
+        Args:
+            context: of the call.
+            first: whether none has been read of it before.
 
         Raises:
             DeadlineError: it was not complete in time.
-            OverloadedError: too many others are being received.
+            OverloadedError: too many others are being received, or wait while this one does not come.
         """
         loop = asyncio.get_running_loop()
-        end = loop.time() + self._timeout
+        message = _message(context, loop.time(), self._timeout, first=first)
         if self._free:
             self._free -= 1
         else:
-            await self._wait_for_place(loop, end)
+            await self._wait_for_place(loop, message)
         read = context.read()
         if isinstance(cast(object, context), InProcessContext):
             # A door's read may ask which task it is in, to bound its own time.
@@ -70,9 +84,10 @@ class Receiving:
         ended: asyncio.Future[None] = loop.create_future()
         reading = _Read(read, loop, ended)
         del read
-        self._reading[ended] = _Times(loop.time(), end)
+        message.since = loop.time()
+        self._reading[ended] = message
         if self._expiring is None:
-            self._expiring = loop.call_at(end, self._expire)
+            self._expiring = loop.call_at(message.end, self._expire)
         try:
             await ended
         except BaseException:
@@ -81,19 +96,24 @@ class Receiving:
         finally:
             del self._reading[ended], ended  # as above
             self._give_back()
+        self._faults.make_up(message)
         return reading.result()
 
     async def messages(self, context: Context) -> AsyncIterator[Any]:
         """Every message of a call; raises as `read`."""
-        while (message := await self.read(context)) is not grpc.aio.EOF:
+        first = True
+        while (message := await self.read(context, first=first)) is not grpc.aio.EOF:
+            first = False
             yield message
 
-    async def _wait_for_place(self, loop: asyncio.AbstractEventLoop, end: float) -> None:
-        if len(self._waiting) >= MAX_WAITING:
-            raise self._overloaded()
+    async def _wait_for_place(self, loop: asyncio.AbstractEventLoop, message: Message) -> None:
         place: asyncio.Future[None] = loop.create_future()
-        timer = loop.call_at(end, self._refuse, place)
-        self._waiting.append(place)
+        timer = loop.call_at(message.end, self._refuse, place)
+        self._waiting[place] = message
+        if len(self._waiting) > MAX_WAITING:
+            # Of equals the one that has waited the longest: it has the least of its time left.
+            worth = self._worth()
+            self._refuse(max(self._waiting, key=lambda one: (*worth(one), -self._waiting[one].since)))
         self._clear_later()
         try:
             await place
@@ -103,67 +123,103 @@ class Receiving:
             raise
         finally:
             timer.cancel()
+            self._waiting.pop(place, None)
             del place  # as in `read`
 
     def _give_back(self) -> None:
-        while self._waiting:
-            place = self._waiting.popleft()
-            if not place.done():
-                place.set_result(None)
-                self._clear_later()
-                return
-        self._free += 1
+        if not self._waiting:
+            self._free += 1
+            return
+        worth, waiting = self._worth(), self._waiting
+        # Where places are held for long, those that came first are many and slow, and those that come now get nothing.
+        oldest = next(iter(waiting.values())).since
+        stuck = asyncio.get_running_loop().time() - oldest > self._grace / 4
+        sign = -1 if stuck else 1
+        place = min(waiting, key=lambda one: (*worth(one), sign * waiting[one].since))
+        del waiting[place]
+        if place.done():
+            self._give_back()
+        else:
+            place.set_result(None)
+            self._clear_later()
+
+    def _worth(self) -> Callable[[asyncio.Future[None]], tuple[int, int, int]]:
+        """Less is better: faults, then places that its connection holds."""
+        held = Counter(message.connection for message in self._reading.values())
+        waiting, faults = self._waiting, self._faults
+        return lambda one: (*faults.of(waiting[one]), held[waiting[one].connection])
 
     def _clear_later(self) -> None:
-        if self._clearing is None and self._reading:
-            oldest = next(iter(self._reading.values()))
-            self._clearing = asyncio.get_running_loop().call_at(oldest.since + self._patience, self._clear)
+        if self._clearing is None and self._reading and self._waiting:
+            due = min(message.since + self._time_of(message) for message in self._reading.values())
+            self._clearing = asyncio.get_running_loop().call_at(due, self._clear)
+
+    def _time_of(self, message: Message) -> float:
+        """Seconds after which it gives way."""
+        return self._grace if message.first or self._faults.of(message) > (0, 0) else self._patience
 
     def _clear(self) -> None:
-        """Ends the oldest messages that have had their time, one for each call that waits."""
+        """Ends messages that have had their time, one for each call that waits: first of those with the most faults,
+        then the oldest. Who has more faults than the one that is to give way has to wait longer."""
         self._clearing = None
-        waiting = sum(not place.done() for place in self._waiting)
-        now = asyncio.get_running_loop().time()
-        for ended, times in list(self._reading.items())[:waiting]:
-            if now - times.since < self._patience:
-                break
-            self._refuse(ended)
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        faults = self._faults.of
+        leaving = sum(ended.done() for ended in self._reading)
+        waiting = sorted(map(faults, self._waiting.values()))[leaving:]
+        late = [
+            (faults(message), message, ended)
+            for ended, message in self._reading.items()
+            if not ended.done()
+            and now - message.since >= self._time_of(message)
+            and not (message.here is not None and message.here())
+        ]
+        late.sort(key=lambda one: one[0], reverse=True)
+        for standing, (worst, message, ended) in zip(waiting, late, strict=False):
+            if standing <= worst or now - message.since >= self._patience:
+                self._give_way(message, ended)
         if waiting:
-            loop = asyncio.get_running_loop()
             # Those just ended are gone by the next turn; the rest is looked at when its time comes.
-            self._clearing = loop.call_later(self._patience / 8, self._clear)
+            self._clearing = loop.call_later(self._grace / 8, self._clear)
+
+    def _give_way(self, message: Message, ended: asyncio.Future[None]) -> None:
+        self._slow.inc()
+        self._faults.add(message)
+        if message.slow is not None:
+            message.slow()
+        said = "the request came too slowly while others waited; send it again"
+        ended.set_exception(OverloadedError(said, _RETRY_SECONDS * random.uniform(0.5, 1.5)))
 
     def _expire(self) -> None:
         """Ends the messages whose time is up. One timer serves all: most messages are here long before."""
         loop = asyncio.get_running_loop()
         now = loop.time()
-        for ended, times in self._reading.items():
-            if times.end <= now and not ended.done():
+        for ended, message in self._reading.items():
+            if message.end <= now and not ended.done():
+                self._faults.add(message)
                 ended.set_exception(DeadlineError(f"no complete message within {self._timeout:g} s"))
-        ends = [times.end for ended, times in self._reading.items() if not ended.done()]
+        ends = [message.end for ended, message in self._reading.items() if not ended.done()]
         self._expiring = loop.call_at(min(ends), self._expire) if ends else None
 
-    def _refuse(self, future: asyncio.Future[None]) -> None:
-        if not future.done():
-            future.set_exception(self._overloaded())
+    def _refuse(self, place: asyncio.Future[None]) -> None:
+        self._waiting.pop(place, None)
+        if not place.done():
+            self._refused.inc()
+            said = "too many messages are being received; try again shortly"
+            place.set_exception(OverloadedError(said, _RETRY_SECONDS * random.uniform(0.5, 1.5)))
 
-    def _overloaded(self) -> OverloadedError:
-        self._refused.inc()
-        return OverloadedError(
-            "too many messages are being received; try again shortly", _RETRY_SECONDS * random.uniform(0.5, 1.5)
-        )
+
+def _message(context: Context, now: float, timeout: float, *, first: bool) -> Message:
+    door = cast(object, context)
+    request = current.get()
+    caller = None if request is None else request.caller
+    if isinstance(door, InProcessContext):
+        return Message(door.peer, caller, now, now + timeout, first, door.received, door.gave_way)
+    return Message(context.peer, caller, now, now + timeout, first, None, None)
 
 
 async def _awaited(task: asyncio.Task[Any]) -> Any:
     return await task
-
-
-@dataclass(frozen=True, slots=True)
-class _Times:
-    """Of a message under way, by the loop's clock: when its read began, and when it ends at the latest."""
-
-    since: float
-    end: float
 
 
 class _Read:
