@@ -90,6 +90,13 @@ class Peer:
                 await self._hear()
         return self._statuses[stream]
 
+    async def ended(self) -> set[int]:
+        """Calls that have ended so far, once there is another one."""
+        before = len(self._statuses)
+        while len(self._statuses) == before:
+            await self._hear()
+        return set(self._statuses)
+
     async def _hear(self) -> None:
         data = await self._reader.read(1 << 16)
         if not data:

@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import json
+from contextlib import AsyncExitStack
 
 import pytest
 
@@ -326,3 +327,20 @@ async def test_nothing_is_left_open(http, ensembler):
     await eventually(lambda: lane.calls._open == 0)
     assert not lane.receiving._reading
     assert http.gateway.service._admission.images == 0
+
+
+async def test_slow_senders_who_hold_all_places_give_way(start_http, monkeypatch):
+    monkeypatch.setattr("serving.rpc.receiving.GRACE_SECONDS", 0.1)
+    http = await start_http(max_receive_bytes=1 << 20)  # one place
+    async with AsyncExitStack() as stack:
+        readers = []
+        for _ in range(168):
+            reader, writer = await stack.enter_async_context(connect(http.port))
+            writer.write(request_head("POST", URL, {**RAW, "content-length": "100"}) + b"x")
+            readers.append(reader)
+        await eventually(lambda: any(reader._buffer for reader in readers))
+        for number in range(3):
+            assert (await http.predict(jpeg(number))).status_code == 200
+        ends = [json.loads((await answer(reader))[1]) for reader in readers if reader._buffer]
+    assert {end["status"] for end in ends} <= {408, 429}
+    assert any("too slowly while others waited" in end["detail"] for end in ends)

@@ -194,6 +194,7 @@ def test_shapes_of_metadata_are_numbers() -> None:
         (b'{"parameters": {' + b'"a": 1, ' * 40_000 + b'"a": 1}}', "too many parts"),
         (b'{"inputs": [' + b'"", ' * 40_000 + b'""]}', "too many parts"),
         (b"[" + b"{}," * 70_000 + b"{}]", "too many parts"),
+        (b'{"inputs": [{"data": [' + b"1," * 70_000 + b"1]}]}", "too many parts"),
     ],
 )
 def test_json_that_is_meant_to_hurt(given: bytes, said: str) -> None:

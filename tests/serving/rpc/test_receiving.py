@@ -14,6 +14,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from ferry.v1 import classifier_pb2, classifier_pb2_grpc
 from serving.errors import ServiceError, UnauthenticatedError
+from serving.telemetry import metrics
 from tests.circles import no_circles
 from tests.serving.fakes import FakeService, at_once, running
 from tests.serving.peer import Peer, connected, framed
@@ -104,7 +105,8 @@ async def stall(peer: Peer, path: str = CLASSIFY) -> int:
     return stream
 
 
-async def test_no_more_is_taken_in_than_the_bound_whatever_is_offered() -> None:
+async def test_no_more_is_taken_in_than_the_bound_whatever_is_offered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("serving.rpc.receiving.GRACE_SECONDS", 30.0)
     async with (
         running(SmallService(), max_receive_bytes=3 * MIB) as (server, _),
         AsyncExitStack() as stack,
@@ -139,7 +141,40 @@ async def test_a_message_that_dawdles_gives_way_to_one_that_waits(monkeypatch: p
         dawdling = [await stall(peer) for _ in range(2)]
         assert await classify(channel, timeout=20)
         status, message = await peer.status(dawdling[0])
-        assert (status, message) == (EXHAUSTED, "too many messages are being received; try again shortly")
+        assert (status, message) == (EXHAUSTED, "the request came too slowly while others waited; send it again")
+
+
+async def keep_stalling(port: int, calls: int) -> None:
+    """One connection with `calls` messages of which half comes; each that is ended is begun anew."""
+    async with connected(port) as peer:
+        open_calls: set[int] = set()
+        while True:
+            while len(open_calls) < calls:
+                stream = await peer.call(CLASSIFY)
+                await peer.send(stream, framed(b"x", MIB - 9))
+                open_calls.add(stream)
+            open_calls -= await peer.ended()
+
+
+@pytest.mark.parametrize(("connections", "calls"), [(20, 1), (20, 10), (1, 200)])
+async def test_callers_whose_messages_do_not_come_shut_nobody_out(
+    monkeypatch: pytest.MonkeyPatch, connections: int, calls: int
+) -> None:
+    monkeypatch.setattr("serving.rpc.receiving.GRACE_SECONDS", 0.1)
+    slow = metrics.REJECTED.labels("slow")
+    before = slow._value.get()
+    async with running(SmallService(at_once), max_receive_bytes=4 * MIB) as (server, channel):
+        stalling = [asyncio.create_task(keep_stalling(server.port, calls)) for _ in range(connections)]
+        try:
+            async with asyncio.timeout(20):
+                while slow._value.get() < before + 4:
+                    await asyncio.sleep(0.01)
+            for _ in range(10):
+                assert await classify(channel, timeout=20)
+        finally:
+            for task in stalling:
+                task.cancel()
+            await asyncio.gather(*stalling, return_exceptions=True)
 
 
 async def test_health_answers_whatever_is_stuck_elsewhere() -> None:
