@@ -291,5 +291,6 @@ VARIANTS = Dashboard(
             f'sum by (action, cause) (increase(ferry_judge_actions_total{{{NS},action!="none"}}[1m])) > 0',
             "judge: {{action}} {{cause}}",
         ),
+        Annotation("Judge is blind", f"max(ferry_judge_blind{{{NS}}}) > 0", "judge: something is not known, no step"),
     ),
 )
