@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+from dataclasses import dataclass
 from typing import Annotated, Any, Final, Literal
 
 from fastapi import APIRouter, WebSocket
@@ -30,6 +31,8 @@ IDLE_SECONDS: Final = 60.0
 """After which a connection ends on which nothing comes."""
 _MAX_TEXT: Final = 4096
 MOST_SOCKETS: Final = 32
+QUIET_SECONDS: Final = 2.0
+"""After which a connection on which nothing comes gives way to a new one, where there are as many as may be."""
 MAX_FRAME_BYTES: Final = 1 << 20
 """Each connection may hold three frames: one on its way in, one that waits, one that is worked on. Nothing else bounds
 what comes in here, since a frame is complete before anybody asks for it."""
@@ -49,6 +52,21 @@ class Hello(BaseModel):
     options: Options = Options()
 
 
+@dataclass(slots=True, eq=False)
+class _Seat:
+    """Of one connection.
+
+    Attributes:
+        heard: when something came last, by the loop's clock.
+        time: until when it may last.
+        taken: whether another one has it.
+    """
+
+    heard: float
+    time: asyncio.Timeout
+    taken: bool = False
+
+
 def router(door: Door, max_age: float) -> APIRouter:
     """
     Args:
@@ -57,33 +75,48 @@ def router(door: Door, max_age: float) -> APIRouter:
     """
     routes = APIRouter()
 
-    connected: set[WebSocket] = set()
+    seats: set[_Seat] = set()
+
+    def make_room() -> bool:
+        """Whether there is a free seat; the one that has been quiet the longest may have to be left for it."""
+        if len(seats) < MOST_SOCKETS:
+            return True
+        quiet, now = min(seats, key=lambda seat: seat.heard), asyncio.get_running_loop().time()
+        if now - quiet.heard < QUIET_SECONDS:
+            return False
+        seats.discard(quiet)
+        quiet.taken = True
+        quiet.time.reschedule(now)
+        return True
 
     @routes.websocket("/api/live")
     async def live(socket: WebSocket) -> None:
         if not _same_origin(socket):
             await socket.close(POLICY)
             return
-        if len(connected) >= MOST_SOCKETS:
+        if not make_room():
             said = "too many cameras are connected; try again in a while"
             await socket.send_denial_response(Problem(503, said, headers={"retry-after": "5"}).response())
             return
-        connected.add(socket)
-        try:
-            await socket.accept()
-            with contextlib.suppress(WebSocketDisconnect):
-                try:
-                    async with asyncio.timeout(max_age):
-                        await _serve(door, socket)
-                except TimeoutError:
-                    await _refuse(socket, Problem(408, "the connection has had its time"), TRY_LATER)
-        finally:
-            connected.discard(socket)
+        seat = _Seat(asyncio.get_running_loop().time(), asyncio.timeout(max_age))
+        with contextlib.suppress(WebSocketDisconnect):
+            try:
+                async with seat.time:
+                    seats.add(seat)
+                    await socket.accept()
+                    await _serve(door, socket, seat)
+            except TimeoutError:
+                said = (
+                    "nothing has come for a while, and others wait" if seat.taken else "the connection has had its time"
+                )
+                await _refuse(socket, Problem(408, said), TRY_LATER)
+            finally:
+                seats.discard(seat)
 
     return routes
 
 
-async def _serve(door: Door, socket: WebSocket) -> None:
+async def _serve(door: Door, socket: WebSocket, seat: _Seat) -> None:
     hello = await _hello(socket)
     if hello is None:
         return
@@ -99,7 +132,7 @@ async def _serve(door: Door, socket: WebSocket) -> None:
     await _say(socket, {"type": "ready"})
     frames: Newest[bytes] = Newest()
     answering = asyncio.create_task(_answer(door, socket, hello.options, headers, frames))
-    receiving = asyncio.create_task(_receive(socket, frames))
+    receiving = asyncio.create_task(_receive(socket, frames, seat))
     try:
         await asyncio.wait({answering, receiving}, return_when=asyncio.FIRST_COMPLETED)
         problem = receiving.result() if receiving.done() else None
@@ -135,7 +168,7 @@ async def _hello(socket: WebSocket) -> Hello | None:
         return None
 
 
-async def _receive(socket: WebSocket, frames: Newest[bytes]) -> Problem | None:
+async def _receive(socket: WebSocket, frames: Newest[bytes], seat: _Seat) -> Problem | None:
     """Takes in frames until the caller leaves, or does what it should not."""
     while True:
         try:
@@ -148,6 +181,7 @@ async def _receive(socket: WebSocket, frames: Newest[bytes]) -> Problem | None:
         image = message.get("bytes")
         if image is None:
             return Problem(415, "after the first message only pictures are taken, each a binary message")
+        seat.heard = asyncio.get_running_loop().time()
         frames.put(image)
 
 

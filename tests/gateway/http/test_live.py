@@ -173,6 +173,21 @@ async def test_so_many_cameras_at_once(http, monkeypatch):
     await eventually_connects(again)
 
 
+async def test_connections_on_which_nothing_comes_give_way_to_a_camera(http, monkeypatch):
+    monkeypatch.setattr(live, "MOST_SOCKETS", 2)
+    monkeypatch.setattr(live, "QUIET_SECONDS", 0.0)
+    async with open_live(http) as silent, open_live(http) as idle:
+        await greeted(idle)
+        async with open_live(http) as first, open_live(http) as second:
+            for camera in (first, second):
+                await greeted(camera)
+                await camera.send(jpeg())
+                assert (await hear(camera))["type"] == "answer"
+        for socket in (silent, idle):
+            problem, code = await ended(socket)
+            assert (problem["detail"], code) == ("nothing has come for a while, and others wait", live.TRY_LATER)
+
+
 async def eventually_connects(connecting):
     """The end of the former connection may not be known there yet."""
     async with asyncio.timeout(20):
