@@ -17,7 +17,7 @@ _TURNED = 6
 
 
 def deadly() -> bytes:
-    """A lossless WebP of about 90 bytes that is nearly 40 megapixels, with transparency, and has to be turned."""
+    """A lossless WebP of 1.6 kB that is nearly 40 megapixels, with transparency, and has to be turned."""
     exif = Image.Exif()
     exif[0x0112] = _TURNED
     encoded = io.BytesIO()
