@@ -6,6 +6,7 @@ import re
 import urllib.request
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
@@ -89,7 +90,7 @@ def _read(address: str) -> str:
     try:
         with urllib.request.urlopen(f"http://{address}/metrics", timeout=TIMEOUT) as answer:
             return str(answer.read().decode())
-    except OSError:
+    except (OSError, HTTPException):
         return ""
 
 

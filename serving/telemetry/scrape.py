@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import socket
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from http.client import HTTPException
 
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -137,11 +137,13 @@ def parse(endpoint: str, text: str) -> Scrape:
 
 
 def fetch(endpoint: str) -> tuple[str, str]:
-    """The endpoint, `host:port`, and its metrics page; empty where none answers."""
+    """The endpoint, `host:port`, and its metrics page; empty where none answers, or not to its end."""
     try:
         with _DIRECT.open(f"http://{endpoint}/metrics", timeout=_TIMEOUT) as answer:
-            return endpoint, answer.read(_LIMIT).decode(errors="replace")
-    except (OSError, urllib.error.URLError, ValueError):
+            page = answer.read(_LIMIT).decode(errors="replace")
+            # Cut off, by the end of the process or by the bound: what is missing would look like what never was.
+            return endpoint, "" if answer.length else page
+    except (OSError, HTTPException, ValueError):
         return endpoint, ""
 
 

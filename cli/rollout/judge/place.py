@@ -13,6 +13,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -175,7 +176,7 @@ class ConfigMapPlace:
             if error.code == 409:
                 raise ConflictError(f"ConfigMap {CONFIG_MAP} has changed meanwhile") from error
             raise PlaceError(f"the API server answers {error.code} {error.reason}") from error
-        except (OSError, ValueError) as error:
+        except (OSError, HTTPException, ValueError) as error:
             raise PlaceError(f"the API server cannot be asked: {error}") from error
 
 

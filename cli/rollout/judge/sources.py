@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import time
-import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from http.client import HTTPException
 from typing import Any, Protocol
 
 from cli.rollout.judge.reading import STARTED, Reading, Readings, read
@@ -28,6 +28,8 @@ _HISTOGRAM = "ferry_prediction_latency_seconds"
 _STALE_SECONDS = 90.0
 """Age of a scrape from which on it says nothing of now: Prometheus itself goes on giving it for five minutes. Scrapes
 come every 15 to 60 s."""
+_KEPT = frozenset({"variant", "assigned", "code", "cache", "le", "fingerprint"})
+"""Labels that gateways give: those that Prometheus adds say nothing of what is counted."""
 _PROCESS = ("pod", "instance")
 """Labels that name a process, the first that is there."""
 
@@ -110,7 +112,7 @@ class Prometheus:
             up = self._ask(f"up{self._selector}")
             scraped = self._ask(f"timestamp(up{self._selector})")
             started = self._ask(STARTED + self._selector)
-        except (OSError, urllib.error.URLError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except (OSError, HTTPException, ValueError, KeyError, TypeError, AttributeError) as error:
             return Readings({}, (f"Prometheus: {error}",))
         values: dict[str, dict[str, dict[Labels, float]]] = {}
         for name, series in counters.items():
@@ -154,9 +156,7 @@ class Prometheus:
         for one in document["data"]["result"]:
             labels = dict(one["metric"])
             process = next((labels[name] for name in _PROCESS if name in labels), "")
-            kept = tuple(
-                sorted((k, v) for k, v in labels.items() if k in {"variant", "code", "cache", "le", "fingerprint"})
-            )
+            kept = tuple(sorted((name, value) for name, value in labels.items() if name in _KEPT))
             job = labels.get("job", ""), labels.get("container", "")
             series.append(_Series(process, job, kept, float(one["value"][1]), float(one["value"][0])))
         return series

@@ -36,6 +36,7 @@ class Page:
         self.config_map = {"metadata": {"resourceVersion": "1"}, "data": {"routing.toml": TABLE}}
         self.up: dict[str, int] = {}
         self.unseen = 0.0
+        self.of_no_key = 0
 
     def text(self) -> str:
         lines = ["# TYPE rpc_server_call_duration_seconds histogram", "# TYPE ferry_exposures counter"]
@@ -48,7 +49,11 @@ class Page:
 
     def series(self, query: str) -> list[dict[str, object]]:
         found: dict[str, list[tuple[dict[str, str], int]]] = {
-            "ferry_exposures_total": [({"variant": n, "assigned": "key"}, v) for n, v in self.asked.items()],
+            "ferry_exposures_total": [
+                ({"variant": n, "assigned": how}, count)
+                for n, v in self.asked.items()
+                for how, count in (("key", v), ("random", self.of_no_key))
+            ],
             "ferry_variant_errors_total": [({"variant": "canary", "code": "INTERNAL"}, self.failed)],
             "ferry_variant_pipeline": [({"variant": n, "fingerprint": n[0] * 16}, 1) for n in self.asked],
         }

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
+import socket
 import threading
+from contextlib import suppress
 
 import pytest
 
 from cli.rollout.judge.decide import Action
 from cli.rollout.judge.judge import Judge
 from cli.rollout.judge.labels import Labels
+from cli.rollout.judge.place import ConfigMapPlace, PlaceError
 from cli.rollout.judge.reading import Counts, Reading, Readings, Window
 from cli.rollout.judge.sources import Gateways, Prometheus
 from tests.cli.rollout.judge.conftest import RULES, Clock, run
@@ -35,6 +38,35 @@ def test_a_gateway_that_prometheus_cannot_scrape_is_named_and_nothing_is_stepped
     kept.up = {}
     assert run(judge, clock, kept, 1) == [Action.STEP]
     assert run(judge, clock, kept, 1, failing=30) == [Action.ROLL_BACK]
+
+
+def test_prometheus_gives_what_the_gateways_themselves_give(page) -> None:
+    """Series that differ in a label count together: callers with a key and those without."""
+    kept, port = page
+    kept.asked, kept.of_no_key = {"canary": 90}, 10
+    (reading,) = Prometheus(f"http://127.0.0.1:{port}", "ferry").read().by_process.values()
+    assert reading.counts["canary"].asked == 100
+
+
+@pytest.mark.parametrize("said", [b"\0\0\6\4 not HTTP", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n9\r\n"])
+def test_what_does_not_speak_http_to_its_end_is_missing(said) -> None:
+    """A gateway's gRPC port, given by mistake; a proxy that breaks off."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def answer() -> None:
+            with suppress(OSError):
+                while True:
+                    with server.accept()[0] as peer:
+                        peer.recv(4096)
+                        peer.sendall(said)
+
+        threading.Thread(target=answer, daemon=True).start()
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+        assert Gateways([address]).read().missing == (address,)
+        assert Prometheus(f"http://{address}").read().missing
+        with pytest.raises(PlaceError):
+            ConfigMapPlace(f"http://{address}", "ferry", None, None).read()
+        server.shutdown(socket.SHUT_RDWR)
 
 
 def test_old_scrapes_are_no_knowledge(page, place) -> None:
