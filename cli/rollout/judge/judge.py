@@ -94,6 +94,7 @@ class Judge:
         self._clock = clock
         self._steady = steady or clock
         self._looked: tuple[float, float] | None = None
+        self._ahead = 0.0
         self._window = Window(WINDOW_SECONDS)
         self._asked = _Asked()
         self._reference = _Reference()
@@ -106,14 +107,14 @@ class Judge:
     def look(self) -> Action:
         """Looks once, and does what is to be done; what fails is logged and tried again with the next look."""
         now = self._clock()
-        jump = self._jump(now)
+        self._ahead += self._jump(now)
         readings = self._source.read()
         newest = self._window.add(now, readings)
         for attempt in range(_TRIES):
             try:
                 before = self._place.read()
                 if not attempt:
-                    self._count(before.state, newest, jump)
+                    self._count(before.state, newest)
                 return self._turn(before, readings, now)
             except ConflictError as error:
                 log.info("somebody else was faster, looking again: %s", error)
@@ -152,12 +153,14 @@ class Judge:
         self._tell(decision, known)
         return decision.action
 
-    def _count(self, state: State, newest: Mapping[str, Counts], jump: float) -> None:
+    def _count(self, state: State, newest: Mapping[str, Counts]) -> None:
         if self._asked.since != state.since:
             self._asked = _Asked(state.since)
         elif self._rules.canary in newest:
             self._asked.images += newest[self._rules.canary].asked
-        self._asked.jumped += jump
+        # Kept from looks at which there was no state to be read.
+        self._asked.jumped += self._ahead
+        self._ahead = 0.0
 
     def _known(self, before: Snapshot, readings: Readings, now: float) -> Known:
         # A step that lies ahead was written by a clock that has been put back since: it is no reason to be blind.
