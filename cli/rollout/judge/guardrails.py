@@ -126,7 +126,7 @@ def tail(successes: float, trials: float, share: float) -> float:
     total = 0.0
     for i in range(k, n + 1):
         total += term
-        if term < total * 1e-12:
+        if term <= total * 1e-12:  # also where all of them are too small for a float
             break
         term *= (n - i) / (i + 1) * share / (1 - share)
     return min(total, 1.0)

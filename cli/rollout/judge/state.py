@@ -6,6 +6,10 @@ import enum
 import json
 from dataclasses import asdict, dataclass
 
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from serving.faults import words
+
 LEASE_SECONDS = 30.0
 """After so long without a sign of the judge whose turn it is, another one takes over."""
 _MOST_EVENTS = 20
@@ -50,6 +54,8 @@ class State:
     until: float = 0.0
     events: tuple[tuple[float, str], ...] = ()
 
+    __pydantic_config__ = ConfigDict(extra="forbid", allow_inf_nan=False)
+
     def with_event(self, time: float, words: str) -> tuple[tuple[float, str], ...]:
         """The events with one more."""
         return (*self.events, (time, words))[-_MOST_EVENTS:]
@@ -57,6 +63,9 @@ class State:
     def dump(self) -> str:
         """As JSON."""
         return json.dumps(asdict(self))
+
+
+_STATE = TypeAdapter(State)
 
 
 def load(text: str) -> State:
@@ -69,9 +78,7 @@ def load(text: str) -> State:
     if not text.strip():
         return State()
     try:
-        fields = json.loads(text)
-        fields["phase"] = Phase(fields.get("phase", Phase.IDLE))
-        fields["events"] = tuple((float(time), str(words)) for time, words in fields.get("events", ()))
-        return State(**fields)
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise StateError(f"{type(error).__name__}: {error}") from error
+        return _STATE.validate_json(text)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        raise StateError(": ".join((*map(str, first["loc"]), words(first)))) from error

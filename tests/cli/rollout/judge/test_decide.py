@@ -124,6 +124,7 @@ def test_chance_breaks_no_guardrail() -> None:
 def test_the_tail_is_that_of_the_binomial() -> None:
     assert tail(0, 10, 0.5) == 1
     assert tail(10, 10, 0.5) == pytest.approx(0.5**10)
+    assert tail(1e9, 2e9, 0.02) == 0, "too small for a number, and known at once"
     assert tail(2, 100, 0.001) == pytest.approx(1 - 0.999**100 - 100 * 0.001 * 0.999**99, rel=1e-6)
 
 
@@ -131,7 +132,16 @@ def test_a_state_comes_back_and_garbage_is_an_error() -> None:
     state = replace(STEPPING, events=((1.0, "a"),), reason="x", holder="h", until=5.0)
     assert load(state.dump()) == state
     assert load("") == State()
-    for garbage in ("{", "[]", '{"phase": "flying"}', '{"unknown": 1}', "null", "0"):
+    for garbage in (
+        "{",
+        "[]",
+        '{"phase": "flying"}',
+        '{"unknown": 1}',
+        "null",
+        "0",
+        '{"since": null}',
+        '{"until": NaN}',
+    ):
         with pytest.raises(StateError):
             load(garbage)
 
