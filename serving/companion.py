@@ -63,6 +63,9 @@ class Companion:
                 return _exchange(process, question, data, take)
             except (OSError, EOFError, ValueError):
                 code = _end_of(process)
+            except BaseException:
+                self.close()  # the rest of this answer would be the beginning of the next one
+                raise
             finally:
                 timer.cancel()
             if code:

@@ -62,6 +62,15 @@ def test_one_that_has_just_ended_because_nobody_asked_is_no_loss(companion: Comp
     impatient.close()
 
 
+def test_an_answer_that_nobody_could_take_is_not_the_next_one_s(companion: Companion) -> None:
+    def fail(answer: Any, read: Read) -> None:
+        raise MemoryError
+
+    with pytest.raises(MemoryError):
+        companion.ask({"size": 3}, b"abc", fail)
+    assert ask(companion, b"other") == ([5], b"other")
+
+
 def test_one_that_lies_or_takes_too_long_is_ended(companion: Companion) -> None:
     with pytest.raises(EndedError, match="SIGKILL"):
         ask(companion, lie=True)
