@@ -132,27 +132,29 @@ class Recognizer:
         self._checks.check(image, options)
         question = Question(image, options)
         recorded = self._asked(hints)
-        with self._router.choose(hints) as variant:
-            alone = variant.name == STABLE or hints.assigned == FORCED
-            try:
-                patience = self._patience if alone else _BRIEFLY_SECONDS
-                answer = _Asked(question, request.bypass_cache, started, hints.key, recorded)
-                return await self._answer_of(variant, answer, patience)
-            except ServiceError as error:
-                metrics.VARIANT_ERRORS.labels(variant.name, error.code.name).inc()
-                if alone or error.code in _OTHERS_WOULD_FAIL or error.suspect:
-                    self._failed(recorded, started, error)
+        try:
+            with self._router.choose(hints) as variant:
+                alone = variant.name == STABLE or hints.assigned == FORCED
+                try:
+                    patience = self._patience if alone else _BRIEFLY_SECONDS
+                    answer = _Asked(question, request.bypass_cache, started, hints.key, recorded)
+                    return await self._answer_of(variant, answer, patience)
+                except ServiceError as error:
+                    metrics.VARIANT_ERRORS.labels(variant.name, error.code.name).inc()
+                    if alone or error.code in _OTHERS_WOULD_FAIL or error.suspect:
+                        raise
+                    failure = error.code.name
+            metrics.VARIANT_FALLBACKS.labels(variant.name).inc()
+            with self._router.stable as stable:
+                try:
+                    answer = _Asked(question, request.bypass_cache, started, hints.key, recorded, failure)
+                    return await self._answer_of(stable, answer, self._patience)
+                except ServiceError as error:
+                    metrics.VARIANT_ERRORS.labels(STABLE, error.code.name).inc()
                     raise
-                failure = error.code.name
-        metrics.VARIANT_FALLBACKS.labels(variant.name).inc()
-        with self._router.stable as stable:
-            try:
-                answer = _Asked(question, request.bypass_cache, started, hints.key, recorded, failure)
-                return await self._answer_of(stable, answer, self._patience)
-            except ServiceError as error:
-                metrics.VARIANT_ERRORS.labels(STABLE, error.code.name).inc()
-                self._failed(recorded, started, error)
-                raise
+        except BaseException as error:
+            self._unanswered(recorded, started, error)
+            raise
 
     def _asked(self, hints: Hints) -> Asked | None:
         """Who is asking, where that is to be kept: an answer of a variant that was asked for by name judges nobody."""
@@ -160,14 +162,15 @@ class Recognizer:
             return None
         return Asked(hints.key, self._router.assigned(hints), self._router.shares)
 
-    def _failed(self, recorded: Asked | None, started: float, error: ServiceError) -> None:
+    def _unanswered(self, recorded: Asked | None, started: float, error: BaseException) -> None:
+        """A caller who went away, and a request that is wrong, say nothing of the variant."""
         if self._recorder is None or recorded is None:
             return
-        if error.code in _CALLERS_OWN:
-            self._recorder.unused()
-        else:
+        if isinstance(error, ServiceError) and error.code not in _CALLERS_OWN:
             seconds = time.monotonic() - started
             self._recorder.answered(recorded, "", b"", cached=False, seconds=seconds, error=error.code.name)
+        else:
+            self._recorder.unused()
 
     async def _answer_of(self, variant: Variant, asked: _Asked, patience: float) -> bytes:
         if self._cache is None or asked.bypass_cache or not variant.fingerprint:

@@ -104,6 +104,20 @@ async def test_wrong_requests_take_no_place_of_answers(start, redis):
     assert len(exposures(redis)) == 1
 
 
+async def test_callers_who_go_away_take_no_place_of_answers(start, ensembler, redis):
+    gateway = await start(record_rate=0.001)
+    ensembler.gate.clear()
+    for number in range(1, 4):
+        leaving = asyncio.create_task(gateway.recognize(jpeg(number), metadata=KEY))
+        await eventually(lambda number=number: len(ensembler.requests) == number)
+        leaving.cancel()
+        await eventually(lambda number=number: ensembler.cancelled == number)
+    ensembler.gate.set()
+    await gateway.recognize(jpeg(4), metadata=KEY)
+    await written(gateway)
+    assert len(exposures(redis)) == 1
+
+
 def test_a_rate_holds_a_second_of_room():
     now = 0.0
     sampling = Sampling(2.0, lambda: now)
