@@ -128,7 +128,7 @@ class _Reader:
             labels = {}
             for face, value in (found or {}).items():
                 try:
-                    labels[int(face)] = _label(value)
+                    labels[_position(face)] = _label(value)
                 except ValueError:
                     self._foreign += 1
             yield name, labels
@@ -167,6 +167,13 @@ class _Reader:
                     raise answer
                 else:
                     yield answer
+
+
+def _position(value: bytes) -> int:
+    """Raises ValueError where it is none."""
+    if not value.isdigit():
+        raise ValueError("no position of a face")
+    return int(value)
 
 
 def _label(value: bytes) -> Label:
