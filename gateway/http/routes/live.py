@@ -85,8 +85,9 @@ def router(door: Door, max_age: float) -> APIRouter:
         if now - quiet.heard < QUIET_SECONDS:
             return False
         seats.discard(quiet)
-        quiet.taken = True
-        quiet.time.reschedule(now)
+        if not quiet.time.expired():  # else it is ending already
+            quiet.taken = True
+            quiet.time.reschedule(now)
         return True
 
     @routes.websocket("/api/live")

@@ -188,6 +188,27 @@ async def test_connections_on_which_nothing_comes_give_way_to_a_camera(http, mon
             assert (problem["detail"], code) == ("nothing has come for a while, and others wait", live.TRY_LATER)
 
 
+async def test_a_connection_that_has_had_its_time_is_in_no_new_one_s_way_while_it_ends(start_http, monkeypatch):
+    monkeypatch.setattr(live, "MOST_SOCKETS", 1)
+    monkeypatch.setattr(live, "QUIET_SECONDS", 0.0)
+    ending, end, refuse_socket = asyncio.Event(), asyncio.Event(), live._refuse
+
+    async def slowly(*arguments):
+        ending.set()
+        await end.wait()
+        await refuse_socket(*arguments)
+
+    monkeypatch.setattr(live, "_refuse", slowly)
+    http = await start_http(max_stream_age=0.1)
+    async with open_live(http) as old:
+        async with asyncio.timeout(20):
+            await ending.wait()
+        async with open_live(http):
+            end.set()
+        problem, _ = await ended(old)
+        assert problem["detail"] == "the connection has had its time"
+
+
 async def eventually_connects(connecting):
     """The end of the former connection may not be known there yet."""
     async with asyncio.timeout(20):
