@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -71,6 +72,7 @@ class Sides:
         self.notes: list[str] = []
         self._records = records
         self._pipelines = {name: self._pipeline(name) for name in (old, new)}
+        self._begin = max(self._first(name) for name in (old, new))
         if self._pipelines[new] and self._pipelines[new] == self._pipelines[old]:
             self.notes.append(f"{new} and {old} run the same pipeline; what differs is chance, or where they run")
 
@@ -85,7 +87,7 @@ class Sides:
             [
                 (one.time, one.caller, value(one), 0)
                 for one in self._records.exposures.values()
-                if self._own(one, name) and one.variant and not (computed and one.cached)
+                if self._compared(one, name) and one.variant and not (computed and one.cached)
             ]
         )
 
@@ -98,7 +100,7 @@ class Sides:
             [
                 (one.time, one.caller, float(one.variant != name or bool(one.error)), 0)
                 for one in self._records.exposures.values()
-                if one.assigned == name and (one.variant != name or self._own(one, name))
+                if one.assigned == name and one.time >= self._begin and (one.variant != name or self._own(one, name))
             ]
         )
 
@@ -107,7 +109,7 @@ class Sides:
         rows: list[Row] = []
         for request_id, faces in self._records.labels.items():
             one = self._records.exposures.get(request_id)
-            if one is None or not self._own(one, name):
+            if one is None or not self._compared(one, name):
                 continue
             for index, label in faces.items():
                 if index < len(one.faces):
@@ -162,6 +164,17 @@ class Sides:
 
     def _own(self, one: Exposure, name: str) -> bool:
         return one.assigned == one.variant == name and one.fingerprint == self._pipelines[name]
+
+    def _compared(self, one: Exposure, name: str) -> bool:
+        return one.time >= self._begin and self._own(one, name)
+
+    def _first(self, name: str) -> float:
+        """When the pipeline of a variant answered one of its own callers for the first time; -inf: never.
+
+        What is from before the younger of two pipelines is not compared: then the hours would be, and the days, and
+        what a former pipeline left unanswered, which names none, would count as the present one's.
+        """
+        return min((one.time for one in self._records.exposures.values() if self._own(one, name)), default=-math.inf)
 
     def _own_pairs(self) -> Iterator[Pair]:
         for pair in self._records.pairs:

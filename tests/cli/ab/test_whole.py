@@ -62,7 +62,8 @@ async def test_the_worse_variant_is_found_and_taken_back_and_an_equal_one_is_not
     await experiment(gateways, "equal")
     equal = await asyncio.to_thread(judged)
     assert equal.verdict is Exit.UNDECIDED, equal.summary
-    assert sum(equal.findings[Metric.ACCURACY].n) == FACES
+    # All but what stable answered before the canary had answered anybody.
+    assert 0.8 * FACES < sum(equal.findings[Metric.ACCURACY].n) <= FACES
 
     tracks.canary.expression, tracks.canary.fingerprint = SAD, "d" * 64
     known = [g.service._router for g in gateways]
