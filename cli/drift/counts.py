@@ -27,7 +27,7 @@ def read(endpoints: Sequence[str]) -> ByProcess:
         endpoints: host:port of their metrics; a name stands for all its addresses.
 
     Raises:
-        OSError: one of them does not answer: without it the rest is another population.
+        OSError: one of them does not answer, or not with metrics: without it the rest is another population.
     """
     found: ByProcess = {}
     for endpoint in endpoints:
@@ -35,7 +35,10 @@ def read(endpoints: Sequence[str]) -> ByProcess:
         for address, text in map(fetch, known):
             if not text:
                 raise OSError(f"no metrics at {address}; give HOST:PORT of the metrics of every gateway")
-            found[address] = of(parse(address, text))
+            try:
+                found[address] = of(parse(address, text))
+            except ValueError as error:
+                raise OSError(f"what {address} says are no metrics: {error}") from error
         if not known:
             raise OSError(f"nobody knows the name {endpoint}; give HOST:PORT of the metrics of every gateway")
     return found

@@ -170,6 +170,13 @@ def test_a_name_that_nobody_knows_is_named() -> None:
         read(["nowhere.invalid:1"])
 
 
+@pytest.mark.parametrize("page", ["<html>", 'ferry_computed_faces_total{variant="v",expression="happy"} NaN\n'])
+def test_a_page_that_is_none_of_metrics_is_named(monkeypatch, page) -> None:
+    monkeypatch.setattr("cli.drift.counts.fetch", lambda address: (address, page))
+    with pytest.raises(OSError, match=r"what 127\.0\.0\.1:1 says are no metrics"):
+        read(["127.0.0.1:1"])
+
+
 def test_too_few_answers_are_not_taken_for_answers_alike(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(command, "read", lambda addresses: {"g:1": {"stable": nothing()}})
     path = reference(tmp_path, {name: [1] * len(cells) for name, cells in CELLS.items()})
