@@ -160,7 +160,7 @@ class Window:
             _, before = self._last.get(process, (now, None))
             # What a process counted before it was first seen, or while it was long out of sight, is nobody's.
             if before is not None:
-                more, anew = _more(reading, before)
+                more, anew = _more(reading, before, now - self._seconds)
                 if anew:
                     self._anew[process] = now
                 for variant, counts in more.items():
@@ -196,14 +196,15 @@ class Window:
         return found
 
 
-def _more(reading: Reading, before: Reading) -> tuple[dict[str, Counts], bool]:
+def _more(reading: Reading, before: Reading, lately: float) -> tuple[dict[str, Counts], bool]:
     """What a process counted since, by variant, and whether it started anew in between.
 
-    A process that did has counted what it shows since its start, if it says when that was. One counter that went back
-    without a word of a start makes all of them worthless.
+    A process that did has counted what it shows since its start, if it says when that was, and that was after `lately`:
+    else it is another, older one behind the same address. One counter that went back without a word of a start makes
+    all of them worthless.
     """
     if reading.started is not None and before.started is not None and reading.started != before.started:
-        return dict(reading.counts), True
+        return dict(reading.counts) if reading.started >= lately else {}, True
     more = {variant: of.plus(before.counts.get(variant, Counts()), -1) for variant, of in reading.counts.items()}
     if not all(counts.risen for counts in more.values()):
         return {}, True

@@ -121,6 +121,15 @@ def test_a_process_that_started_anew_is_known_by_its_start_though_its_counters_r
     assert (found.asked, found.failed, window.anew) == (120, 20, ("g",))
 
 
+def test_what_an_older_process_behind_the_same_address_counted_is_not_of_now() -> None:
+    """An address that stands for several gateways by turns: 900 failures of last week are none of this minute."""
+    window = Window(60)
+    for now, failed, started in ((1000.0, 0.0, 2.0), (1004.0, 900.0, 1.0), (1008.0, 0.0, 2.0)):
+        counts = {"canary": Counts(asked=1000, failed=failed)}
+        window.add(now, Readings({"g": Reading(counts, {}, started)}))
+    assert (window.since(0), window.anew) == ({}, ("g",))
+
+
 def test_one_counter_that_went_back_makes_all_of_a_process_worthless() -> None:
     window = Window(60)
     for now, stable, canary, failed in ((0.0, 900.0, 100.0, 0.0), (4.0, 40.0, 120.0, 20.0)):
