@@ -38,6 +38,7 @@ from gateway.routing.router import Router
 from gateway.routing.shadow import Shadow
 from gateway.routing.table import only_stable
 from gateway.routing.variant import Variant
+from gateway.routing.withdrawal import Withdrawals
 from gateway.settings import GatewaySettings
 from gateway.store.client import StoreClient
 from serving.errors import UnimplementedError
@@ -77,11 +78,12 @@ class GatewayService(Service, gateway_pb2_grpc.ExpressionRecognitionServicer):
         self._api_keys: ApiKeys | None = None
         self._admission = Admission(settings)
         self._checks = Checks(settings)
-        self._store = _store(settings) if settings.cache_enabled or settings.record_exposures else None
+        kept = settings.cache_enabled or settings.record_exposures
+        self._store = _store(settings) if kept or settings.routing_file is not None else None
         self._experiments = _experiments(settings, self._store)
         self._kept_jobs = _jobs(settings, self._checks)
         self._cache = _cache(settings, self._store) if settings.cache_enabled else None
-        self._routing = None if settings.routing_file is None else RoutingFile(settings.routing_file)
+        self._routing = _routing(settings, self._store)
         self._drift = None
         if settings.drift_baseline is not None:
             self._drift = DriftWatch(settings.drift_baseline, settings.drift_window)
@@ -384,6 +386,12 @@ async def _each(
 ) -> AsyncIterator[gateway_pb2.RecognizeRequest]:
     for request in requests:
         yield request
+
+
+def _routing(settings: GatewaySettings, store: StoreClient | None) -> RoutingFile | None:
+    if settings.routing_file is None:
+        return None
+    return RoutingFile(settings.routing_file, None if store is None else Withdrawals(store))
 
 
 def _cache(settings: GatewaySettings, store: StoreClient | None) -> ResultCache:

@@ -60,6 +60,14 @@ class RoutingTable(Frozen):
         total = sum(entry.weight for entry in self.variants)
         return {entry.name: entry.weight / total for entry in self.variants}
 
+    def without(self, name: str) -> RoutingTable:
+        """The table in which the callers of a variant, one that is in it and not `stable`, are stable's."""
+        weights = {entry.name: entry.weight for entry in self.variants}
+        weights[STABLE] += weights[name]
+        weights[name] = 0.0
+        entries = tuple(entry.model_copy(update={"weight": weights[entry.name]}) for entry in self.variants)
+        return self.model_copy(update={"variants": entries})
+
 
 def only_stable(address: str) -> RoutingTable:
     """The table of a gateway that has no file: one ensembler answers everybody."""

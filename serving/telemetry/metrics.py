@@ -49,6 +49,11 @@ VARIANT_FALLBACKS = Counter(
     "ferry_variant_fallbacks_total", "Images of a variant that `stable` was asked for in its place.", ("variant",)
 )
 VARIANT_SHARE = Gauge("ferry_variant_share", "Share of the callers by the routing table in use, 0 to 1.", ("variant",))
+VARIANT_WITHDRAWN = Gauge(
+    "ferry_variant_withdrawn",
+    "1 while a variant's callers are stable's by a judge's notice in Redis, and not yet by the routing file.",
+    ("variant",),
+)
 VARIANT_HEALTHY = Gauge(
     "ferry_variant_healthy", "1 while a variant's ensembler answers and all its models are available.", ("variant",)
 )
@@ -125,6 +130,11 @@ JUDGE_ACTIONS = Counter(
     "Looks of the judge of a canary, by what it did: none, start, step, finish, roll_back, stand_back; and of "
     "roll_back what made it: errors, degraded, latency, labels.",
     ("action", "cause"),
+)
+JUDGE_NOTICES = Counter(
+    "ferry_judge_notices_total",
+    "Times that the judge told gateways of a withdrawn canary through Redis, by result: given, failed.",
+    ("result",),
 )
 JUDGE_SHARE = Gauge("ferry_judge_share", "Share of the callers that the judged canary has, 0 to 1.")
 JUDGE_BLIND = Gauge("ferry_judge_blind", "1 while the judge misses something that it has to know before a step.")

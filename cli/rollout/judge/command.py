@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import secrets
 import signal
@@ -19,9 +20,12 @@ from cli.rollout.judge.decide import Rules
 from cli.rollout.judge.guardrails import Limits
 from cli.rollout.judge.judge import Judge
 from cli.rollout.judge.labels import Labels
+from cli.rollout.judge.notice import Notices
 from cli.rollout.judge.place import ConfigMapPlace, LocalPlace, Place
 from cli.rollout.judge.sources import Gateways, Prometheus, Source
 from serving.telemetry import logs
+
+log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 2.0
 LABELS_SECONDS = 60.0
@@ -43,7 +47,10 @@ def judge(
         str, typer.Option(envvar="FERRY_JUDGE_PROMETHEUS", help="In their place: URL of a Prometheus.")
     ] = "",
     redis_url: Annotated[
-        str, typer.Option(envvar="FERRY_REDIS_URL", help="Where labels and pairs are; without, guardrails alone count.")
+        str,
+        typer.Option(
+            envvar="FERRY_REDIS_URL", help="The gateways': has labels and pairs, and brings a way back at once."
+        ),
     ] = "",
     canary: Annotated[str, typer.Option(envvar="FERRY_JUDGE_CANARY", help="The variant that is judged.")] = "canary",
     steps: Annotated[
@@ -89,7 +96,10 @@ def judge(
     labels = Labels(redis_url, canary) if redis_url else None
     logs.configure("judge", os.environ.get("FERRY_LOG_LEVEL", "info"))
     name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
-    at_work = Judge(name, place, source, rules, labels=labels, steady=time.monotonic)
+    if not redis_url and routing_file is None:
+        log.warning("FERRY_REDIS_URL is not set: gateways learn of a canary that is taken back within about a minute")
+    notices = Notices(redis_url) if redis_url else None
+    at_work = Judge(name, place, source, rules, labels=labels, notices=notices, steady=time.monotonic)
     if metrics_port:
         start_http_server(metrics_port)
     leave = threading.Event()

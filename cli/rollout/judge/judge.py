@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 from cli.rollout.judge.decide import Action, Cause, Decision, Known, Rules, decide
 from cli.rollout.judge.guardrails import LEAST
 from cli.rollout.judge.labels import Labels
+from cli.rollout.judge.notice import Notices
 from cli.rollout.judge.place import ConflictError, Place, PlaceError, Snapshot
 from cli.rollout.judge.reading import Counts, Readings, Window
 from cli.rollout.judge.sources import Source
 from cli.rollout.judge.state import LEASE_SECONDS, State
 from cli.rollout.weights import with_share
 from gateway.routing.table import STABLE
+from gateway.routing.withdrawal import MOST_TABLES, MOST_WORDS, Withdrawal
 from serving.telemetry import metrics
 
 log = logging.getLogger(__name__)
@@ -73,6 +76,7 @@ class Judge:
         rules: Rules,
         *,
         labels: Labels | None = None,
+        notices: Notices | None = None,
         clock: Callable[[], float] = time.time,
         steady: Callable[[], float] | None = None,
     ) -> None:
@@ -83,6 +87,7 @@ class Judge:
             source: of what gateways count.
             rules: of judging.
             labels: what labels say, looked up by somebody else; None: they are not asked.
+            notices: tells gateways of a canary that is taken back; None: their files tell them.
             clock: Unix time, seconds.
             steady: seconds of a clock that nobody sets; None: `clock` is one.
         """
@@ -91,6 +96,10 @@ class Judge:
         self._source = source
         self._rules = rules
         self._labels = labels
+        self._notices = notices
+        # What gateways may still have in their files: the last one may not have reached all of them.
+        self._tables: deque[str] = deque(maxlen=MOST_TABLES)
+        self._settled = ""
         self._clock = clock
         self._steady = steady or clock
         self._looked: tuple[float, float] | None = None
@@ -113,6 +122,8 @@ class Judge:
         for attempt in range(_TRIES):
             try:
                 before = self._place.read()
+                if before.digest not in self._tables:
+                    self._tables.append(before.digest)
                 if not attempt:
                     self._count(before.state, newest)
                 return self._turn(before, readings, now)
@@ -146,12 +157,38 @@ class Judge:
         table = before.table
         if decision.share is not None:
             table = with_share(table, self._rules.canary, decision.share)
-        state = replace(decision.state, holder=self._name, until=now + LEASE_SECONDS)
+        events = self._notify(before, decision, known)
+        state = replace(decision.state, holder=self._name, until=now + LEASE_SECONDS, events=events)
         said = before.state.holder == self._name and decision.state == before.state
         if not said or before.state.until - now < LEASE_SECONDS / 2:
             self._place.write(before, table, state)
         self._tell(decision, known)
         return decision.action
+
+    def _notify(self, before: Snapshot, decision: Decision, known: Known) -> tuple[tuple[float, str], ...]:
+        """Tells gateways, before the table does, of a canary that is taken back; returns the new events.
+
+        A table not seen before that gives the canary callers is somebody's later word: it ends a notice, even where a
+        person has put a former file back, byte for byte.
+        """
+        state = decision.state
+        if self._notices is None:
+            return state.events
+        if decision.action is Action.ROLL_BACK:
+            withdrawal = Withdrawal(
+                variant=self._rules.canary,
+                tables=tuple(self._tables),
+                reason=state.reason[:MOST_WORDS],
+                by=self._name[:MOST_WORDS],
+            )
+            given = self._notices.give(withdrawal)
+            words = "told gateways through Redis" if given else "could not tell gateways through Redis; files tell them"
+            return state.with_event(known.now, words)
+        if before.table.shares.get(self._rules.canary, 0.0) <= 0:
+            self._settled = ""
+        elif self._settled != before.digest and self._notices.take_back():
+            self._settled = before.digest
+        return state.events
 
     def _count(self, state: State, newest: Mapping[str, Counts]) -> None:
         if self._asked.since != state.since:

@@ -22,6 +22,7 @@ from pydantic import ValidationError
 from cli.rollout.judge.state import State, StateError, load
 from cli.rollout.weights import CONFIG_MAP, FILE, render
 from gateway.routing.table import STABLE, RoutingTable
+from gateway.routing.withdrawal import digest
 from serving.faults import words
 
 ANNOTATION = "ferry/judge"
@@ -47,11 +48,13 @@ class Snapshot:
         table: the routing table.
         state: the judge's.
         version: another one after every change.
+        digest: of the table's bytes, as gateways compute it.
     """
 
     table: RoutingTable
     state: State
     version: str
+    digest: str
 
 
 class Place(Protocol):
@@ -83,11 +86,17 @@ class LocalPlace:
 
     def read(self) -> Snapshot:
         try:
-            text = self.path.read_text()
+            data = self.path.read_bytes()
+            text = data.decode()
             state = self.state_path.read_text() if self.state_path.exists() else ""
         except (OSError, UnicodeDecodeError) as error:
             raise PlaceError(f"{self.path} cannot be read: {error}") from error
-        return Snapshot(_table(text, str(self.path)), _state(state, str(self.state_path)), _digest(text, state))
+        return Snapshot(
+            _table(text, str(self.path)),
+            _state(state, str(self.state_path)),
+            _version(text, state),
+            digest(data),
+        )
 
     def write(self, before: Snapshot, table: RoutingTable, state: State) -> None:
         try:
@@ -146,7 +155,8 @@ class ConfigMapPlace:
         metadata = found["metadata"]
         annotation = (metadata.get("annotations") or {}).get(ANNOTATION, "")
         state = _state(annotation, f"the annotation {ANNOTATION} of ConfigMap {CONFIG_MAP}")
-        return Snapshot(_table(text, f"{FILE} in ConfigMap {CONFIG_MAP}"), state, str(metadata["resourceVersion"]))
+        table = _table(text, f"{FILE} in ConfigMap {CONFIG_MAP}")
+        return Snapshot(table, state, str(metadata["resourceVersion"]), digest(text.encode()))
 
     def write(self, before: Snapshot, table: RoutingTable, state: State) -> None:
         patch: dict[str, Any] = {
@@ -202,7 +212,7 @@ def _state(text: str, where: str) -> State:
         ) from error
 
 
-def _digest(*texts: str) -> str:
+def _version(*texts: str) -> str:
     return hashlib.sha256("\0".join(texts).encode()).hexdigest()
 
 
