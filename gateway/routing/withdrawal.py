@@ -67,7 +67,8 @@ class Withdrawals:
             # A range and not the whole, so that a huge value under the key is not read.
             value = await self._store.command(lambda redis: redis.getrange(KEY, 0, _MOST_BYTES))
         except StoreRefusedError as error:
-            self._found = self._none(str(error))
+            self._found = None
+            self._tell(str(error))
         except StoreError:
             if self._clock() - self._seen_at > SECONDS:
                 self._found = None
@@ -76,16 +77,16 @@ class Withdrawals:
         return self._found
 
     def _read(self, value: str | bytes) -> Withdrawal | None:
-        if not value:
-            return self._none("")
-        try:
-            found = Withdrawal.model_validate_json(value)
-        except ValidationError as error:
-            return self._none(f"{error.error_count()} faults in it")
-        self._problem = ""
+        found, problem = None, ""
+        if value:
+            try:
+                found = Withdrawal.model_validate_json(value)
+            except ValidationError as error:
+                problem = f"{error.error_count()} faults in it"
+        self._tell(problem)
         return found
 
-    def _none(self, problem: str) -> None:
+    def _tell(self, problem: str) -> None:
         if problem and problem != self._problem:
             log.warning("%s in Redis is no withdrawal and changes nothing: %s", KEY, problem)
         self._problem = problem

@@ -14,6 +14,7 @@ from cli.rollout.judge.notice import Notices
 from ferry.v1 import gateway_pb2
 from gateway.routing.withdrawal import KEY, SECONDS, Withdrawal, Withdrawals, digest
 from gateway.store.client import StoreUnavailableError
+from serving.telemetry import metrics
 from tests.gateway.conftest import redis_url
 from tests.gateway.fakes import eventually, jpeg
 from tests.gateway.routing.test_reload import count_looks, share
@@ -24,6 +25,12 @@ from tests.gateway.routing.test_routing import CALLERS, variants_of
 def redis(own_valkey: ValkeyServer) -> Iterator[Redis]:
     with Redis(unix_socket_path=str(own_valkey.unix_socket_path)) as client:
         yield client
+
+
+@pytest.fixture(autouse=True)
+def _nothing_withdrawn() -> None:
+    """Gateways that ended while something was have left it in the metrics of this process."""
+    metrics.VARIANT_WITHDRAWN.clear()
 
 
 def notice(tracks, variant="canary", table=None):

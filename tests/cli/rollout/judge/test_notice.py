@@ -121,7 +121,10 @@ def test_without_redis_the_table_alone_takes_it_back_and_that_is_said(page, plac
     assert caplog.text.count("gateways cannot be told at once") == 1
 
 
-def test_a_judge_of_a_cluster_without_redis_says_once_what_that_means(page, caplog) -> None:
+def test_a_judge_of_a_cluster_without_redis_says_once_what_that_means(page, caplog, monkeypatch) -> None:
+    # What the process has for itself stays as it is: its logs and its signals.
+    monkeypatch.setattr("cli.rollout.judge.command.logs.configure", lambda *_: None)
+    monkeypatch.setattr("cli.rollout.judge.command.signal.signal", lambda *_: None)
     _, port = page
     arguments = ["judge", "--gateways", f"127.0.0.1:{port}", "--once"]
     CliRunner().invoke(app, arguments, env={"FERRY_REDIS_URL": "", "FERRY_ROUTING_FILE": ""})
