@@ -78,7 +78,9 @@ class Withdrawals:
 
     def _read(self, value: str | bytes) -> Withdrawal | None:
         found, problem = None, ""
-        if value:
+        if len(value) > _MOST_BYTES:
+            problem = f"more than {_MOST_BYTES} bytes"
+        elif value:
             try:
                 found = Withdrawal.model_validate_json(value)
             except ValidationError as error:
