@@ -29,7 +29,7 @@ ALLOWED = {
 ROOMS = {
     "gateway": {
         "store": set(),
-        "routing": set(),
+        "routing": {"store"},
         "admission": set(),
         "cache": {"store"},
         "experiments": {"routing", "store"},
