@@ -48,7 +48,8 @@ def create_app(settings: GatewaySettings, calls: LocalCalls, able: Callable[[], 
         calls: of its methods.
         able: whether it can answer at present.
     """
-    app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
+    # A redirect would lead to an address that the caller's own `Host` makes up, and out of TLS behind a proxy.
+    app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
     door = Door(calls)
     for router in (
         predict.router(door, settings.max_image_bytes),
@@ -106,19 +107,24 @@ class Guard:
         if scope["method"] == "HEAD":
             # What reads answers to it, and the server leaves the body out.
             scope = {**scope, "method": "GET"}
+        problem = self._refusal(scope)
+        app = self._app if problem is None else _told(problem, scope["path"])
+        await app(scope, receive, counted)
+
+    def _refusal(self, scope: Scope) -> Problem | None:
+        """Why a request is not even looked at; None where it is."""
         names = {name for name, _ in scope["headers"]}
         size = sum(len(name) + len(value) + 4 for name, value in scope["headers"])
-        app: ASGIApp = self._app
         if scope["http_version"] not in _VERSIONS:
-            app = Problem(505, "this port speaks HTTP/1.1; gRPC has a port of its own", headers=_CLOSE).response()
-        elif size + len(scope["raw_path"]) + len(scope["query_string"]) > MAX_HEADER_BYTES:
-            app = Problem(431, f"path and headers are larger than {size_text(MAX_HEADER_BYTES)}").response()
-        elif names >= _LENGTHS:
+            return Problem(505, "this port speaks HTTP/1.1; gRPC has a port of its own", headers=_CLOSE)
+        if size + len(scope["raw_path"]) + len(scope["query_string"]) > MAX_HEADER_BYTES:
+            return Problem(431, f"path and headers are larger than {size_text(MAX_HEADER_BYTES)}")
+        if names >= _LENGTHS:
             # Where a proxy in front takes the other one of them, the rest of the body is a request of its own.
-            app = Problem(400, "send Content-Length or Transfer-Encoding, not both", headers=_CLOSE).response()
-        elif said := self._origins.refusal(_texts(scope)):
-            app = Problem(403, said).response()
-        await app(scope, receive, counted)
+            return Problem(400, "send Content-Length or Transfer-Encoding, not both", headers=_CLOSE)
+        if said := self._origins.refusal(_texts(scope)):
+            return Problem(403, said)
+        return None
 
 
 def _texts(scope: Scope) -> dict[str, str]:
@@ -142,17 +148,23 @@ def _invalid(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     where, said = first_fault(error.errors())
     # What it is found in (query, path) comes first.
-    return Problem(400, said, "INVALID_ARGUMENT", where.partition(".")[2] or "request").response()
+    problem = Problem(400, said, "INVALID_ARGUMENT", where.partition(".")[2] or "request")
+    return _told(problem, request.url.path)
 
 
 def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     said = {404: "there is nothing at this path", 405: "the path has no such method"}
     detail = said.get(error.status_code) or HTTPStatus(error.status_code).phrase
-    if request.url.path.startswith(f"{inference_v2.PREFIX}/"):
-        return JSONResponse({"error": detail}, error.status_code, error.headers)
-    return Problem(error.status_code, detail, headers=dict(error.headers or {})).response()
+    return _told(Problem(error.status_code, detail, headers=dict(error.headers or {})), request.url.path)
 
 
 def _unexpected(request: Request, error: Exception) -> Response:
-    return Problem(500, "internal error; it is in the gateway's log").response()
+    return _told(Problem(500, "internal error; it is in the gateway's log"), request.url.path)
+
+
+def _told(problem: Problem, path: str) -> Response:
+    """In the form of the protocol that a path belongs to."""
+    if path == inference_v2.PREFIX or path.startswith(f"{inference_v2.PREFIX}/"):
+        return JSONResponse({"error": problem.detail}, problem.status, problem.headers)
+    return problem.response()

@@ -303,6 +303,12 @@ async def test_methods_and_paths_that_do_not_exist(http):
     assert problem(await http.client.get("/../../etc/passwd"), 404)
 
 
+async def test_no_answer_leads_to_the_host_that_a_caller_names(http):
+    for path in ("/api/status/", "/v2/", "/healthz/", "/api/predict/"):
+        answer = await http.client.get(path, headers={"host": "localhost:1"})
+        assert (answer.status_code, answer.headers.get("location")) == (404, None), path
+
+
 @pytest.mark.parametrize("path", ["/", "/healthz", "/api/status", "/v2/models/ferry", "/nothing"])
 async def test_head_says_what_get_does_without_the_body(http, path):
     got, asked = await http.client.get(path), await http.client.head(path)

@@ -34,6 +34,12 @@ def error(response: httpx.Response, status: int) -> str:
     return str(document["error"])
 
 
+async def test_errors_that_no_route_says_have_the_form_of_the_protocol(http: Http) -> None:
+    assert error(await http.client.post("/v2"), 405) == "the path has no such method"
+    assert "is not known" in error(await http.client.get("/v2/nope", headers={"host": "evil.example"}), 403)
+    assert "16 KiB" in error(await http.client.get("/v2", headers={"x-much": "x" * (17 << 10)}), 431)
+
+
 async def test_it_says_what_it_is(http: Http) -> None:
     assert (await http.client.get("/v2/health/live")).json() == {"live": True}
     assert (await http.client.get("/v2/health/ready")).json() == {"ready": True}
