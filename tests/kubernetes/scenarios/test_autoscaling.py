@@ -80,9 +80,12 @@ def test_up_and_down_with_the_queue(installed: Cluster, scenario: Scenario) -> N
             now, soon = (apart(saw, wanted, seconds) for seconds in (0, 30))
             run.fact(f"the simulator's autoscaler differs by {now} pods at most, by {soon} where it has 30 s")
             draw(saw, wanted, scaler, OUT / "autoscaling.png")
+            assert soon <= 1, f"the simulator's autoscaler is {soon} pods away from the real one"
+        except Exception:
+            run.fact(status(installed))
+            raise
         finally:
             kubectl("delete", "horizontalpodautoscaler", SCALED)
-            run.fact(status(installed))
         installed.settled()
 
 
