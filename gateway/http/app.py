@@ -9,7 +9,7 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
@@ -166,5 +166,5 @@ def _unexpected(request: Request, error: Exception) -> Response:
 def _told(problem: Problem, path: str) -> Response:
     """In the form of the protocol that a path belongs to."""
     if path == inference_v2.PREFIX or path.startswith(f"{inference_v2.PREFIX}/"):
-        return JSONResponse({"error": problem.detail}, problem.status, problem.headers)
+        return inference_v2.told_of(problem)
     return problem.response()

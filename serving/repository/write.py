@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from serving.disk import flush
 from serving.repository.labels import LABELS_FILE, MAX_HISTORY, Labels
 from serving.repository.repository import InvalidModelError, ModelRepository, StoredModel
 
@@ -131,15 +132,6 @@ def set_labels(folder: Path, labels: Labels) -> None:
             f"the label cannot be written in {folder} ({error.strerror}); it stays where it was"
         ) from error
     flush(folder)
-
-
-def flush(path: Path) -> None:
-    """Waits until a file, or a folder's list of names, is on the disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _place(root: Path, staged: StoredModel) -> None:

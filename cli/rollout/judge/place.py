@@ -5,7 +5,6 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
-import os
 import ssl
 import tomllib
 import urllib.error
@@ -23,6 +22,7 @@ from cli.rollout.judge.state import State, StateError, load
 from cli.rollout.weights import CONFIG_MAP, FILE, render
 from gateway.routing.table import STABLE, RoutingTable
 from gateway.routing.withdrawal import digest
+from serving.disk import flush
 from serving.faults import words
 
 ANNOTATION = "ferry/judge"
@@ -115,7 +115,7 @@ class LocalPlace:
                     raise ConflictError(f"{self.path} has changed meanwhile")
                 for new, path in written:
                     _put(new, path)
-                _sync(self.path.parent)
+                flush(self.path.parent)
         except OSError as error:
             raise PlaceError(f"{self.path} cannot be written: {error}") from error
 
@@ -219,21 +219,10 @@ def _version(*texts: str) -> str:
 def _written(path: Path, text: str) -> Path:
     """A file beside `path` that will take its place, on the disk: who loses power has the old one or it, both whole."""
     new = path.with_name(f".{path.name}.new")
-    with new.open("w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
+    new.write_text(text)
+    flush(new)
     return new
 
 
 def _put(new: Path, path: Path) -> None:
     new.replace(path)
-
-
-def _sync(folder: Path) -> None:
-    """The names in it too."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -11,13 +11,14 @@ from serving.telemetry.scrape import Scrape
 
 CALLERS_OWN = frozenset({"INVALID_ARGUMENT", "NOT_FOUND"})
 """Codes that say nothing about a variant."""
-_COUNTED = (
+COUNTED = (
     "ferry_exposures_total",
     "ferry_variant_errors_total",
     "ferry_variant_fallbacks_total",
     "ferry_variant_degraded_total",
 )
-_LATENCY = "ferry_prediction_latency_seconds"
+LATENCY = "ferry_prediction_latency_seconds"
+PIPELINE = "ferry_variant_pipeline"
 STARTED = "process_start_time_seconds"
 
 
@@ -107,7 +108,7 @@ def read(scrape: Scrape) -> Reading:
         one.failed = max(one.failed, value)
     for labels, value in scrape.values.get("ferry_variant_degraded_total", {}).items():
         of(labels).degraded += value
-    for labels, histogram in scrape.histograms.get(_LATENCY, {}).items():
+    for labels, histogram in scrape.histograms.get(LATENCY, {}).items():
         one = of(labels)
         one.answered += histogram.count
         if dict(labels).get("cache") in {"miss", "bypass"}:
@@ -117,20 +118,20 @@ def read(scrape: Scrape) -> Reading:
                 below = up_to
     pipelines = {
         dict(labels)["variant"]: dict(labels)["fingerprint"]
-        for labels, value in scrape.values.get("ferry_variant_pipeline", {}).items()
+        for labels, value in scrape.values.get(PIPELINE, {}).items()
         if value
     }
     return Reading(counts, pipelines, next(iter(scrape.values.get(STARTED, {}).values()), None))
 
 
 def _check(scrape: Scrape) -> None:
-    for name in _COUNTED:
+    for name in COUNTED:
         for value in scrape.values.get(name, {}).values():
             if not math.isfinite(value):
                 raise ValueError(f"{name} is {value}")
-    for histogram in scrape.histograms.get(_LATENCY, {}).values():
+    for histogram in scrape.histograms.get(LATENCY, {}).values():
         if not all(math.isfinite(up_to) for _, up_to in histogram.buckets):
-            raise ValueError(f"{_LATENCY} holds no numbers")
+            raise ValueError(f"{LATENCY} holds no numbers")
 
 
 class Window:

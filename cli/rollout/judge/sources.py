@@ -12,19 +12,12 @@ from dataclasses import dataclass
 from http.client import HTTPException
 from typing import Any, Protocol
 
-from cli.rollout.judge.reading import STARTED, Reading, Readings, read
+from cli.rollout.judge.reading import COUNTED, LATENCY, PIPELINE, STARTED, Reading, Readings, read
 from serving.telemetry.scrape import Histogram, Labels, Scrape, addresses, fetch, parse
 
 _TIMEOUT = 2.0
 _LIMIT = 8 << 20
-_COUNTERS = (
-    "ferry_exposures_total",
-    "ferry_variant_errors_total",
-    "ferry_variant_fallbacks_total",
-    "ferry_variant_degraded_total",
-    "ferry_variant_pipeline",
-)
-_HISTOGRAM = "ferry_prediction_latency_seconds"
+_ASKED = (*COUNTED, PIPELINE)
 _STALE_SECONDS = 90.0
 """Age of a scrape from which on it says nothing of now: Prometheus itself goes on giving it for five minutes. Scrapes
 come every 15 to 60 s."""
@@ -107,8 +100,8 @@ class Prometheus:
 
     def read(self) -> Readings:
         try:
-            counters = {name: self._ask(name + self._selector) for name in _COUNTERS}
-            buckets = self._ask(f"{_HISTOGRAM}_bucket{self._selector}")
+            counters = {name: self._ask(name + self._selector) for name in _ASKED}
+            buckets = self._ask(f"{LATENCY}_bucket{self._selector}")
             up = self._ask(f"up{self._selector}")
             scraped = self._ask(f"timestamp(up{self._selector})")
             started = self._ask(STARTED + self._selector)
@@ -146,7 +139,7 @@ class Prometheus:
         buckets: dict[str, dict[Labels, list[tuple[float, float]]]],
     ) -> Reading:
         histograms = {labels: Histogram(tuple(sorted(b)), 0.0) for labels, b in buckets.get(process, {}).items()}
-        return read(Scrape(process, time.monotonic(), values[process], {_HISTOGRAM: histograms}))
+        return read(Scrape(process, time.monotonic(), values[process], {LATENCY: histograms}))
 
     def _ask(self, query: str) -> list[_Series]:
         url = f"{self._url}/api/v1/query?{urllib.parse.urlencode({'query': query})}"

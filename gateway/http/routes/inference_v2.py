@@ -16,7 +16,7 @@ from ferry.inference import open_inference_grpc_pb2 as pb
 from gateway.http.body import Body
 from gateway.http.calls import Door
 from gateway.http.messages import BESIDE_THE_IMAGE, LARGE_JSON, check_encoding
-from gateway.http.problems import BodyError, ProblemError
+from gateway.http.problems import BodyError, Problem, ProblemError
 from gateway.http.routes.inference_v2_described import INDEX_BODY, INFER_BODY, described
 from gateway.inference_v2.models import IMAGE
 from serving.inference_v2 import http_answer, http_question
@@ -117,12 +117,16 @@ def _telling(handler: Handler) -> Callable[[Request], Awaitable[Response]]:
         try:
             return await handler(request, **request.path_params)
         except ProblemError as error:
-            problem = error.problem
-            said = f"{problem.field}: {problem.detail}" if problem.field else problem.detail
-            headers = {**problem.headers, **({"x-request-id": problem.request_id} if problem.request_id else {})}
-            return JSONResponse({"error": said}, problem.status, headers)
+            return told_of(error.problem)
 
     return told
+
+
+def told_of(problem: Problem) -> Response:
+    """A problem as the protocol tells it."""
+    said = f"{problem.field}: {problem.detail}" if problem.field else problem.detail
+    headers = {**problem.headers, **({"x-request-id": problem.request_id} if problem.request_id else {})}
+    return JSONResponse({"error": said}, problem.status, headers)
 
 
 async def _whole(body: Body, limit: int) -> bytes:

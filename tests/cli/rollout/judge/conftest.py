@@ -13,6 +13,7 @@ import pytest
 from cli.rollout.judge.decide import Action, Rules
 from cli.rollout.judge.judge import Judge
 from cli.rollout.judge.place import LocalPlace
+from cli.rollout.judge.sources import Gateways, Prometheus
 
 TABLE = """
 [[variants]]
@@ -25,6 +26,11 @@ name = "canary"
 address = "127.0.0.1:2"
 weight = 0.0
 """
+
+
+def source_at(kind: type[Gateways | Prometheus], port: int) -> Gateways | Prometheus:
+    """What a judge asks, where a `Page` is at `port`."""
+    return Gateways([f"127.0.0.1:{port}"]) if kind is Gateways else Prometheus(f"http://127.0.0.1:{port}", "ferry")
 
 
 class Page:

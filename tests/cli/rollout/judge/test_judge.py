@@ -11,15 +11,14 @@ from cli.rollout.judge.judge import Judge
 from cli.rollout.judge.labels import Labels
 from cli.rollout.judge.sources import Gateways, Prometheus
 from cli.rollout.judge.state import LEASE_SECONDS, Phase
-from tests.cli.rollout.judge.conftest import RULES, TABLE, Clock, run
+from tests.cli.rollout.judge.conftest import RULES, TABLE, Clock, run, source_at
 
 
 @pytest.mark.parametrize("source", [Gateways, Prometheus])
 def test_a_canary_steps_up_and_is_taken_back_with_the_first_look_that_shows_it(page, place, source) -> None:
     kept, port = page
     clock = Clock()
-    where = Gateways([f"127.0.0.1:{port}"]) if source is Gateways else Prometheus(f"http://127.0.0.1:{port}", "ferry")
-    judge = Judge("one", place, where, RULES, clock=clock)
+    judge = Judge("one", place, source_at(source, port), RULES, clock=clock)
     assert run(judge, clock, kept, 6) == [Action.START, Action.STEP]
     assert place.read().table.shares["canary"] == pytest.approx(0.5)
     assert run(judge, clock, kept, 1, failing=20) == [Action.ROLL_BACK]

@@ -15,7 +15,7 @@ from cli.rollout.judge.labels import Labels
 from cli.rollout.judge.place import ConfigMapPlace, PlaceError
 from cli.rollout.judge.reading import Counts, Reading, Readings, Window
 from cli.rollout.judge.sources import Gateways, Prometheus
-from tests.cli.rollout.judge.conftest import RULES, Clock, run
+from tests.cli.rollout.judge.conftest import RULES, Clock, run, source_at
 
 
 def test_a_gateway_that_does_not_answer_stops_steps(page, place) -> None:
@@ -142,8 +142,7 @@ def test_one_counter_that_went_back_makes_all_of_a_process_worthless() -> None:
 def test_counts_that_are_no_numbers_are_missing_data(page, place, source) -> None:
     kept, port = page
     clock = Clock()
-    where = Gateways([f"127.0.0.1:{port}"]) if source is Gateways else Prometheus(f"http://127.0.0.1:{port}", "ferry")
-    judge = Judge("one", place, where, RULES, clock=clock)
+    judge = Judge("one", place, source_at(source, port), RULES, clock=clock)
     assert run(judge, clock, kept, 1) == [Action.START]
     kept.asked = dict.fromkeys(kept.asked, math.nan)
     assert run(judge, clock, kept, 8) == []
