@@ -69,6 +69,8 @@ class DetectorService(ModelService, detector_pb2_grpc.DetectorServicer):
         self._budget = Budget(settings.decode_budget, settings.max_queue, "images", settings.max_waiting_bytes)
         self._eyes = OwnEyes(self._pool, settings.max_megapixels, settings.heif)
         self._eyes_apart = EyesApart(helper or Helper(), settings.max_megapixels)
+        # Of their own, so that suspects hold nobody up who is none.
+        self._eyes_for_dear = EyesApart(Helper(), settings.max_megapixels)
 
     def register(self, server: grpc.aio.Server) -> None:
         detector_pb2_grpc.add_DetectorServicer_to_server(self, server)
@@ -79,6 +81,7 @@ class DetectorService(ModelService, detector_pb2_grpc.DetectorServicer):
         await super().stop()
         self._eyes.close()
         self._eyes_apart.close()
+        self._eyes_for_dear.close()
 
     async def Detect(  # noqa: N802
         self,
@@ -117,6 +120,8 @@ class DetectorService(ModelService, detector_pb2_grpc.DetectorServicer):
         eyes: Eyes = self._eyes_apart if is_suspect() and EyesApart.take(image) else self._eyes
         seen = await asyncio.get_running_loop().run_in_executor(eyes.headers, eyes.outline, image)
         check_cost(seen, seen.costs[1], self._settings.decode_budget)
+        if seen.apart and eyes is self._eyes:
+            eyes = self._eyes_for_dear
         with self._host.use(name, version) as model:
             found = await self._find(image, seen, model, options, eyes)
             if found.crops is None and options.crop_size:

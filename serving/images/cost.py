@@ -23,6 +23,7 @@ from serving.images.tiff.cost import loading_bytes, stored_bytes
 from serving.images.tiff.directory import EXTRA_SAMPLES, is_tiff, read_directory
 from serving.images.tiff.layout import read_layout
 from serving.images.tiff.load import ASSOCIATED_ALPHA
+from serving.images.webp import CODE_BYTES, most_code_bytes
 
 REDUCTIONS = (1, 2, 4, 8)
 """Factors by which libjpeg shrinks while it decodes."""
@@ -35,6 +36,8 @@ _SAMPLE_BYTES = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16L": 2, "I;16B": 2, "I;1
 """Of one pixel in Pillow's memory; 4 in all other modes, RGB among them."""
 _BAND_BYTES = 20
 """Of one pixel of the band that is being turned into RGB: itself, with alpha, on white, as array, turned."""
+_ROW_BYTES = 16
+"""Of each row: where Pillow keeps that it begins, and what is missing to whole words."""
 _FIXED = 8 << 20
 """Whatever the size: decoders' state, tables, buffers of rows, colour profiles."""
 _FILE_COPIES = 4
@@ -57,7 +60,8 @@ class Outline:
     """What is known of an image before it is decoded.
 
     format, mode: Pillow's names, or a TIFF's samples; width, height: as stored, in pixels; costs: by the factor by
-    which it can be shrunk while it is decoded, 1 among them.
+    which it can be shrunk while it is decoded, 1 among them; apart: whether it is to be decoded in a process of its own
+    (`serving.images.apart`), since it could take more than that.
     """
 
     format: str
@@ -65,6 +69,7 @@ class Outline:
     width: int
     height: int
     costs: Mapping[int, DecodeCost]
+    apart: bool = False
 
 
 def outline(data: bytes, max_megapixels: float = MAX_MEGAPIXELS, *, heif: bool = False) -> Outline:
@@ -84,27 +89,29 @@ def outline(data: bytes, max_megapixels: float = MAX_MEGAPIXELS, *, heif: bool =
         layout = read_layout(directory, len(data), limit)
         mode = f"{layout.samples} x {layout.bits} bit"
         associated = directory.integers(EXTRA_SAMPLES)[:1] == (ASSOCIATED_ALPHA,)
+        codes = 0 if layout.ours else most_code_bytes(data, layout.width * layout.height)
         cost = _cost(
             layout.width,
             layout.height,
-            loading=loading_bytes(layout, associated_alpha=associated),
+            loading=loading_bytes(layout, associated_alpha=associated) + min(codes, CODE_BYTES),
             stored=stored_bytes(layout),
             file=len(data),
         )
-        return Outline("TIFF", mode, layout.width, layout.height, {1: cost})
+        return Outline("TIFF", mode, layout.width, layout.height, {1: cost}, codes > CODE_BYTES)
     if (name := format_name(data)) in KINDS:
         width, height = heif_size(data, max_megapixels, allowed=heif)
         answer = _RGBA_BYTES * width * height
         cost = _cost(width, height, loading=process_bytes(width * height) + answer, stored=_RGBA_BYTES, file=len(data))
         return Outline(str(name), "RGBA", width, height, {1: cost})
     with open_image(data, max_megapixels) as image:
-        if image.format in {"JPEG", "MPO"}:
+        if image.format == "JPEG":
             # One that has no end is decoded twice more (serving.images.truncation).
             times, coefficients = 1 if has_end(data) else 3, coefficient_bytes(data)
             costs = {by: _jpeg_cost(image, len(data), by, times, coefficients) for by in REDUCTIONS}
             return Outline("JPEG", image.mode, image.width, image.height, costs)
-        cost = _opened_cost(image, len(data))
-        return Outline(image.format or "", image.mode, image.width, image.height, {1: cost})
+        codes = most_code_bytes(data, image.width * image.height) if image.format == "WEBP" else 0
+        cost = _opened_cost(image, len(data), min(codes, CODE_BYTES))
+        return Outline(image.format or "", image.mode, image.width, image.height, {1: cost}, codes > CODE_BYTES)
 
 
 def _jpeg_cost(image: Image.Image, file: int, reduction: int, times: int, coefficients: int) -> DecodeCost:
@@ -113,12 +120,12 @@ def _jpeg_cost(image: Image.Image, file: int, reduction: int, times: int, coeffi
     return _cost(width, height, loading=stored * width * height * times + coefficients, stored=stored, file=file)
 
 
-def _opened_cost(image: Image.Image, file: int) -> DecodeCost:
+def _opened_cost(image: Image.Image, file: int, codes: int) -> DecodeCost:
     width, height = image.size
     stored = _SAMPLE_BYTES.get(image.mode, 4)
     loading, beside = stored * width * height, 0
     if image.format == "WEBP":
-        loading += 8 * width * height  # libwebp's two canvases; its bytes become Pillow's image
+        loading += 8 * width * height + codes  # libwebp's two canvases; its bytes become Pillow's image
     elif image.format == "GIF":
         beside = width * height  # what the screen is filled with afterwards
     elif image.format == "BMP":
@@ -136,7 +143,7 @@ def _cost(width: int, height: int, *, loading: int, stored: int, file: int, besi
         beside: bytes that stay until the image goes.
     """
     pixels = width * height
-    fixed, held = _FIXED + _FILE_COPIES * file, pixels * RGB_BYTES
+    fixed, held = _FIXED + _FILE_COPIES * file + _ROW_BYTES * height, pixels * RGB_BYTES
     band = _BAND_BYTES * min(pixels, max(BAND_PIXELS, width))
     return DecodeCost(peak=fixed + max(loading, pixels * stored + beside + held + band), held=fixed + held)
 

@@ -39,7 +39,8 @@ class Helper:
         """
         found, _ = self._ask(data, _task(data, 0, max_megapixels, OUTLINE_MEMORY))
         costs = {int(by): DecodeCost(int(peak), int(held)) for by, (peak, held) in found["costs"].items()}
-        return Outline(str(found["format"]), str(found["mode"]), int(found["width"]), int(found["height"]), costs)
+        size = int(found["width"]), int(found["height"])
+        return Outline(str(found["format"]), str(found["mode"]), *size, costs, bool(found["apart"]))
 
     def decode(self, data: bytes, reduction: int, max_megapixels: float, memory: int) -> Picture:
         """As `serving.images.decode.decode_reduced`.
@@ -73,7 +74,7 @@ class Helper:
         except EndedError as error:
             answer, pixels = Answer(died=str(error)), b""
         if "died" in answer:
-            log.error("a picture that a replica was lost with ended the process it was decoded in: %s", answer["died"])
+            log.error("a picture ended the process that it was decoded in: %s", answer["died"])
             raise InvalidArgumentError("image", f"ends the process that decodes it ({answer['died']}); it is not read")
         if "error" in answer:
             raise InvalidArgumentError("image", str(answer["error"]))

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO, Any, TypedDict
 
 from serving.companion import questions
-from serving.errors import InvalidArgumentError
+from serving.errors import InvalidArgumentError, OverloadedError
 from serving.images.cost import outline
 from serving.images.decode import decode_reduced
 
@@ -95,8 +95,12 @@ def _answer(task: Task, data: bytes) -> tuple[Answer, bytes | memoryview]:
             seen = outline(data, task["max_megapixels"])
             costs = {by: [cost.peak, cost.held] for by, cost in seen.costs.items()}
             found = {"format": seen.format, "mode": seen.mode, "width": seen.width, "height": seen.height}
-            return Answer(found={**found, "costs": costs}), b""
+            return Answer(found={**found, "costs": costs, "apart": seen.apart}), b""
         picture = decode_reduced(data, task["reduction"], task["max_megapixels"])
+    except OverloadedError:
+        return Answer(
+            error=f"takes more than the {task['memory'] >> 20} MiB that its header allows for; save it again"
+        ), b""
     except InvalidArgumentError as error:
         if isinstance(error.__cause__, MemoryError):  # of a header; that of a picture is no InvalidArgumentError
             raise

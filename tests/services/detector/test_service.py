@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import io
+import resource
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,7 @@ from serving.tensors import from_tensor
 from tests.circles import no_circles
 from tests.services.running import refusal, serve
 from tests.serving.images.files import encode, png_header
+from tests.serving.images.webp_files import many_groups
 from tests.tiny_models import DETECTOR_SIDE, FACE, bytes_graph, detector_graph, detector_manifest, publish
 
 Status = grpc.StatusCode
@@ -91,6 +94,21 @@ async def test_avif_is_decoded_where_that_is_switched_on(tmp_path: Path, heif: b
             with pytest.raises(grpc.aio.AioRpcError, match="is AVIF, which is not switched on here") as caught:
                 await detect(stub, data)
             assert caught.value.code() is Status.INVALID_ARGUMENT
+
+
+async def test_a_lossless_picture_takes_no_more_memory_than_its_header_says(tmp_path: Path) -> None:
+    """Its 65,536 groups of codes take 350 MiB, of which nothing is known before they are read."""
+    publish(tmp_path, detector_manifest(), detector_graph())
+    chosen = settings(tmp_path)
+    async with serve(DetectorService(chosen), chosen) as channel:
+        stub = detector_pb2_grpc.DetectorStub(channel)
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        with pytest.raises(grpc.aio.AioRpcError, match="image: ") as caught:
+            await detect(stub, many_groups(1024))
+        assert caught.value.code() is Status.INVALID_ARGUMENT
+        assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024 < 100
+        bright = Image.open(io.BytesIO(BRIGHT)).resize((300, 300))
+        assert len((await detect(stub, encode(bright, "WEBP", lossless=True))).detections) == 1
 
 
 async def test_boxes_are_in_pixels_of_the_image_whatever_its_size(detector: Any) -> None:

@@ -14,6 +14,7 @@ from serving.images.cost import outline
 from serving.images.decode import decode_reduced
 from tests.services.detector import deadly
 from tests.serving.images.files import encode, photo, png_header
+from tests.serving.images.webp_files import many_groups
 
 PHOTO = Image.fromarray(photo(300, 200))
 PICTURES = {
@@ -80,9 +81,33 @@ def test_a_picture_that_kills_is_refused_and_the_next_one_is_seen(deadly_helper:
 
 def test_a_picture_gets_no_more_memory_than_it_was_said_to_need(helper: Helper) -> None:
     data = encode(Image.new("RGB", (6000, 6000)), "PNG")
-    with pytest.raises(InvalidArgumentError, match="ends the process that decodes it"):
+    with pytest.raises(InvalidArgumentError, match="takes more than the 1 MiB that its header allows for"):
         helper.decode(data, 1, 40, 1 << 20)
     assert helper.decode(data, 1, 40, outline(data).costs[1].peak).pixels.shape == (6000, 6000, 3)
+
+
+def test_codes_that_take_more_than_a_header_says_are_for_it(helper: Helper) -> None:
+    bomb = many_groups(1024)
+    seen = outline(bomb)
+    assert len(bomb) < 300_000
+    assert seen.apart
+    assert seen.costs[1].peak < 80 << 20
+    with pytest.raises(InvalidArgumentError, match=r"ends the process|broken or truncated|takes more memory"):
+        helper.decode(bomb, 1, 40, seen.costs[1].peak)
+    few = many_groups(1024, groups=2_600)
+    assert (helper.decode(few, 1, 40, outline(few).costs[1].peak).pixels == 0).all()
+
+
+def test_ordinary_lossless_pictures_are_decoded_there_too_and_all_others_here(helper: Helper) -> None:
+    noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (900, 1200, 4), np.uint8))
+    for mode, options in (("RGB", {"lossless": True}), ("RGBA", {"lossless": True}), ("RGBA", {})):
+        data = encode(noise.convert(mode), "WEBP", **options)
+        seen = outline(data)
+        assert seen.apart
+        found = helper.decode(data, 1, 40, seen.costs[1].peak)
+        np.testing.assert_array_equal(found.pixels, decode_reduced(data, 1).pixels)
+    icon = encode(PHOTO.resize((64, 64)), "WEBP", lossless=True)
+    assert not any(outline(data).apart for data in (icon, *PICTURES.values(), encode(noise.convert("RGB"), "WEBP")))
 
 
 def test_a_program_that_answers_nothing_ends_as_a_refusal() -> None:

@@ -60,6 +60,10 @@ def test_a_tile_larger_than_its_picture_counts() -> None:
         check_cost(image, image.costs[1], 100 << 20)
 
 
+def test_each_row_costs_something() -> None:
+    assert outline(files.png_header(1, 30_000_000)).costs[1].peak > 30_000_000 * 15
+
+
 def tags(tile: int) -> list[tuple[int, int, int, int]]:
     """Of a grey picture of 8 x 8 pixels in one deflated tile."""
     fields = {256: 8, 257: 8, 258: 8, 259: 8, 262: 1, 277: 1, 322: tile, 323: tile, 324: 8, 325: 100}
