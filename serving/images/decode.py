@@ -119,7 +119,7 @@ def _load(data: bytes, reduction: int, max_megapixels: float, heif: bool) -> _Lo
         size = image.size
         if image.format == "WEBP":
             return _Loaded(load_webp(image), image, size, 1)
-        if image.format in {"JPEG", "MPO"}:
+        if image.format == "JPEG":
             reduction = draft(image, reduction)
             return _Loaded(decode_jpeg(data, image, reduction), image, size, reduction)
         if image.format == "PNG":

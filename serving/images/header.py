@@ -12,14 +12,13 @@ from PIL import (
     GifImagePlugin,  # noqa: F401
     Image,
     JpegImagePlugin,  # noqa: F401
-    MpoImagePlugin,  # noqa: F401
     PngImagePlugin,  # noqa: F401
     TiffImagePlugin,  # noqa: F401
     WebPImagePlugin,  # noqa: F401
 )
 
 from serving.errors import InvalidArgumentError
-from serving.images import heif, png
+from serving.images import heif, jpeg_bare, png
 from serving.images.heif import boxes
 from serving.images.names import format_name
 from serving.images.structure import check_structure
@@ -30,8 +29,9 @@ from serving.images.truncation import webp_until_first_picture
 MAX_IMAGE_BYTES = 10 << 20
 MAX_MEGAPIXELS = 40.0
 
-# MPO is what some phones write, a JPEG with further pictures behind it; Pillow opens it as a JPEG.
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
+# Pillow also takes files for TIFF whose first bytes no other reader knows, and which nothing has looked at here.
+_NO_TIFF = FORMATS[:-1]
 _KNOWN = "JPEG, PNG, WebP, BMP, GIF or TIFF"
 _RUN_LENGTHS = {BmpImagePlugin.BmpImageFile.COMPRESSIONS[name] for name in ("RLE8", "RLE4")}
 MAX_RUN_LENGTH_PIXELS, MAX_RUN_LENGTH_BYTES = 2_000_000, 4 << 20
@@ -107,16 +107,21 @@ def open_image(data: bytes, max_megapixels: float = MAX_MEGAPIXELS) -> Image.Ima
     if canvas is not None:
         check_size(*canvas, max_megapixels)
     name = format_name(data)
+    metadata: dict[str, bytes] = {}
     if name == "PNG":
         data = png.bare(data)
+    elif name == "JPEG":
+        data, metadata = jpeg_bare.bare(data)
     elif name == "WebP":
         data = webp_until_first_picture(data)
     try:
-        image = Image.open(io.BytesIO(data), formats=FORMATS)
+        image = Image.open(io.BytesIO(data), formats=FORMATS if is_tiff(data) else _NO_TIFF)
     except Exception as error:
         # Hostile headers make Pillow raise nearly anything; whatever it is, the image is at fault.
         raise InvalidArgumentError("image", _unreadable(name)) from error
     check_size(image.width, image.height, max_megapixels)
+    for kind, found in metadata.items():
+        image.info[kind] = found
     if image.format == "BMP" and image.info.get("compression") in _RUN_LENGTHS:
         _check_run_lengths(image, len(data))
     return image

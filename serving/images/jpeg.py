@@ -7,6 +7,7 @@ import numpy.typing as npt
 import simplejpeg
 from PIL import Image
 
+from serving.images.jpeg_bare import bare
 from serving.images.jpeg_segments import has_end
 from serving.images.truncation import load_jpeg_without_end
 
@@ -36,7 +37,7 @@ def decode_jpeg(data: bytes, image: Image.Image, reduction: int) -> Image.Image 
     except OSError:
         if has_end(data):
             raise
-        return load_jpeg_without_end(data, reduction)
+        return load_jpeg_without_end(bare(data)[0], reduction)
     return image
 
 

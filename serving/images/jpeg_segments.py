@@ -11,15 +11,16 @@ MAX_SEGMENTS = 1_000
 MAX_EXIF_SEGMENTS = 4
 MAX_PHOTOSHOP_RESOURCES = 1_000
 """Pillow reads each in Python, whatever it is; a file of an image editor has some thirty."""
-MAX_SCANS = 100
-"""Each scan of a progressive JPEG goes over the whole image; encoders write about ten."""
+MAX_SCANS, LEAST_SCANS, MAX_SCANNED_PIXELS = 100, 16, 800_000_000
+"""Each scan of a progressive JPEG goes over the whole image, in 0.05 s where that has 40 megapixels; encoders write
+about ten. So fewer are taken of a large picture, but always the least."""
 
 END = b"\xff\xd9"
 _MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 _FRAMES = {0xC0, 0xC1, 0xC2}
-_ANY_FRAMES = frozenset({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC})
+ANY_FRAMES = frozenset({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC})
 _SEQUENTIAL = frozenset({0xC0, 0xC1, 0xC9})
-_SCAN = 0xDA
+SCAN = 0xDA
 _PHOTOSHOP = 0xED
 
 
@@ -31,7 +32,7 @@ def segments(data: bytes) -> Iterator[tuple[int, int, int]]:
     Raises:
         InvalidArgumentError: there are more than in any honest file; field `image`.
     """
-    position, exif, scans, resources = 2, 0, 0, 0
+    position, exif, scans, resources, most_scans = 2, 0, 0, 0, MAX_SCANS
     for _ in range(MAX_SEGMENTS):
         marker = data[position : position + 2]
         if len(marker) < 2:
@@ -55,10 +56,14 @@ def segments(data: bytes) -> Iterator[tuple[int, int, int]]:
             if resources > MAX_PHOTOSHOP_RESOURCES:
                 raise too_many("Photoshop resources", MAX_PHOTOSHOP_RESOURCES)
         yield marker[1], start, min(position, len(data))
-        if marker[1] == _SCAN:
+        if marker[1] in ANY_FRAMES:
+            height, width = (int.from_bytes(data[at : at + 2], "big") for at in (start + 1, start + 3))
+            fitting = MAX_SCANNED_PIXELS // max(height * width, 1)
+            most_scans = min(most_scans, max(fitting, LEAST_SCANS))
+        elif marker[1] == SCAN:
             scans += 1
-            if scans > MAX_SCANS:
-                raise too_many("scans", MAX_SCANS)
+            if scans > most_scans:
+                raise too_many("scans", most_scans)
             following = _MARKER.search(data, position)
             if following is None:
                 return
@@ -79,9 +84,9 @@ def coefficient_bytes(data: bytes) -> int:
     """
     frame, kind = b"", 0
     for marker, start, end in segments(data):
-        if marker in _ANY_FRAMES and end - start >= 6:
+        if marker in ANY_FRAMES and end - start >= 6:
             frame, kind = data[start:end], marker
-        elif marker == _SCAN:
+        elif marker == SCAN:
             alone = kind in _SEQUENTIAL and start < end and data[start] >= frame[5]
             return 0 if not frame or alone else _coefficients(frame)
     return 0
@@ -106,7 +111,7 @@ def has_all_scans(data: bytes) -> bool:
         body = data[start:end]
         if marker in _FRAMES and len(body) >= 6:
             components = list(body[6 : 6 + 3 * body[5] : 3])
-        elif marker == _SCAN and len(body) == 4 + 2 * body[0]:
+        elif marker == SCAN and len(body) == 4 + 2 * body[0]:
             first, last, low = body[-3], body[-2], body[-1] & 15
             for component in body[1:-3:2]:
                 missing |= {(component, coefficient): low for coefficient in range(first, min(last, 63) + 1)}

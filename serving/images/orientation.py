@@ -2,23 +2,62 @@
 
 from __future__ import annotations
 
+import re
+from typing import Final
+
 from PIL import Image
 
-_TAG = 0x0112  # EXIF 2.32, section 4.6.4
+from serving.errors import InvalidArgumentError
+from serving.images.tiff.directory import ORIENTATION, read_directory
+
+_PREFIX: Final = b"Exif\0\0"
+_IN_TEXT: Final = "Raw profile type exif"
+_XMP: Final = re.compile(rb'tiff:Orientation(?:="|>)([1-8])\b')
 
 
 def read_orientation(image: Image.Image) -> int:
     """The orientation by EXIF's numbers; 1 (upright) where there is none, or one that does not exist.
 
+    Metadata are read here and not by Pillow, which makes objects of every value that a tag has: a file can say that its
+    orientation is a million fractions.
+
     Args:
-        image: opened; `info["orientation"]` counts where that is set, else its EXIF data or XMP.
+        image: opened; `info["orientation"]` counts where that is set, else its EXIF data, else XMP.
     """
-    value: object = image.info.get("orientation")
+    value = image.info.get("orientation")
     if value is None:
-        try:
-            value = image.getexif().get(_TAG, 1)
-        except Exception:
-            return 1  # broken metadata is no reason to refuse good pixels
-    if isinstance(value, bytes) and len(value) == 1:  # stored as BYTE or UNDEFINED instead of SHORT
-        value = value[0]
+        value = _of_exif(_exif(image))
+    if value is None:
+        value = _of_xmp(image)
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
+
+
+def _exif(image: Image.Image) -> bytes:
+    """EXIF data as the file has them, or as text; empty where there are none."""
+    data = image.info.get("exif")
+    if isinstance(data, bytes):
+        return data
+    text = image.info.get(_IN_TEXT)
+    try:
+        return bytes.fromhex("".join(text.split("\n")[3:])) if isinstance(text, str) else b""
+    except ValueError:
+        return b""
+
+
+def _of_exif(data: bytes) -> int | None:
+    """EXIF 2.32, section 4.6.4; None where it is not said, or the data are broken."""
+    try:
+        directory = read_directory(data.removeprefix(_PREFIX).removeprefix(_PREFIX))
+    except InvalidArgumentError:
+        return None  # broken metadata is no reason to refuse good pixels
+    entry = directory.entries.get(ORIENTATION)
+    if entry is None or entry.count != 1:
+        return None
+    raw = entry.raw  # UNDEFINED is none of TIFF's numbers
+    return raw[0] if len(raw) == 1 else next(iter(directory.integers(ORIENTATION)), None)
+
+
+def _of_xmp(image: Image.Image) -> int | None:
+    text = image.info.get("XML:com.adobe.xmp") or image.info.get("xmp") or b""
+    found = _XMP.search(text.encode() if isinstance(text, str) else text)
+    return None if found is None else int(found[1])

@@ -12,6 +12,9 @@ MAX_METADATA_CHUNKS = 512
 MAX_TEXT_BYTES = 64 << 10
 """Largest text that is kept, packed and unpacked: some programs keep EXIF data in text."""
 
+_PACKED_AT_ONCE, _UNPACKED_AT_ONCE = 16 << 10, 256 << 10
+"""Bytes: what is left of the first is copied for each of the second."""
+
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PICTURE = {b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND", b"eXIf"}
 _KEPT_TEXT = (b"Raw profile type exif", b"XML:com.adobe.xmp")
@@ -85,15 +88,17 @@ def has_all_rows(data: bytes) -> bool:
             expected = _bytes(data[start + 8 : end - 4])
         if kind != b"IDAT" or expected is None:
             continue
-        packed = data[start + 8 : max(start + 8, min(end, start + 8 + int.from_bytes(data[start : start + 4], "big")))]
-        while packed and expected > 0 and not packer.eof:
-            try:
-                expected -= len(packer.decompress(packed, 1 << 16))
-            except zlib.error:
-                return True  # damaged, not cut off: the decoder says so
-            packed = packer.unconsumed_tail
-        if expected <= 0:
-            return True
+        stop = min(end, start + 8 + int.from_bytes(data[start : start + 4], "big"))
+        for at in range(start + 8, stop, _PACKED_AT_ONCE):
+            packed = data[at : min(at + _PACKED_AT_ONCE, stop)]
+            while packed and expected > 0 and not packer.eof:
+                try:
+                    expected -= len(packer.decompress(packed, _UNPACKED_AT_ONCE))
+                except zlib.error:
+                    return True  # damaged, not cut off: the decoder says so
+                packed = packer.unconsumed_tail
+            if expected <= 0:
+                return True
     return expected is None or expected <= 0
 
 

@@ -71,7 +71,7 @@ def upright(data: bytes) -> Image.Image:
     """
     # A JPEG is reduced while it is decoded; what is left is held against the limit.
     with open_image(data, 1e6) as opened:
-        if opened.format in {"JPEG", "MPO"}:
+        if opened.format == "JPEG":
             opened.draft("RGB", (LONGEST_SIDE, LONGEST_SIDE))
         if opened.width * opened.height > MAX_MEGAPIXELS * 1e6:
             raise InvalidArgumentError("image", "is too large to draw into")

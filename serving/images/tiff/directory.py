@@ -31,7 +31,7 @@ KNOWN = frozenset(
 
 MAX_TAGS = 1_024
 MAX_VALUES = 65_536
-"""Values of one numeric tag, such as the offsets of strips; opaque bytes may be longer."""
+"""Values of one tag, such as the offsets of strips; bytes that nobody takes for numbers may be more."""
 
 _MAGIC = {b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"}
 _LONG, _LONG8 = 4, 16
@@ -101,7 +101,7 @@ def read_directory(data: bytes) -> Directory:
             tag, kind, number = struct.unpack_from(order + head, data, position)
             position += struct.calcsize(order + head)
             size = _SIZES.get(kind, 1) * number
-            if number > MAX_VALUES and _SIZES.get(kind, 1) > 1:
+            if number > MAX_VALUES and (_SIZES.get(kind, 1) > 1 or tag in KNOWN - {ICC_PROFILE}):
                 raise too_many("values in a tag", MAX_VALUES)
             (value,) = (position,) if size <= inline else struct.unpack_from(order + start, data, position)
             position += inline

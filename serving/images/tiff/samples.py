@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from typing import Any
 
 import numpy as np
@@ -105,10 +106,20 @@ def _copied(image: Image.Image) -> npt.NDArray[np.uint8]:
 def _unpack(rows: npt.NDArray[np.uint8], layout: Layout) -> npt.NDArray[np.uint16]:
     """Numbers of 10, 12 or 14 bits; each row of a block begins with a whole byte."""
     count = layout.block_width * (1 if layout.planar else layout.samples)
-    bits = np.unpackbits(rows.reshape(-1, layout.row_bytes), axis=1)[:, : count * layout.bits]
-    padded = np.zeros((len(bits), count, 16), np.uint8)
-    padded[..., 16 - layout.bits :] = bits.reshape(len(bits), count, layout.bits)
-    return np.packbits(padded, axis=-1).view(">u2").astype(np.uint16).reshape(len(rows), -1)
+    together = math.lcm(layout.bits, 8) // 8  # bytes that hold whole numbers
+    numbers = together * 8 // layout.bits
+    blocks = rows.reshape(-1, layout.row_bytes)
+    groups = -(-layout.row_bytes // together)
+    padded = np.zeros((len(blocks), groups * together), np.uint8)
+    padded[:, : layout.row_bytes] = blocks
+    whole = np.zeros((len(blocks), groups), np.uint64)
+    for place in range(together):
+        whole = (whole << np.uint64(8)) | padded[:, place::together]
+    unpacked = np.empty((len(blocks), groups * numbers), np.uint16)
+    for place in range(numbers):
+        shift = np.uint64(together * 8 - layout.bits * (place + 1))
+        unpacked[:, place::numbers] = (whole >> shift) & np.uint64((1 << layout.bits) - 1)
+    return unpacked[:, :count].reshape(len(rows), -1)
 
 
 def _undo_differences(whole: Samples, layout: Layout, samples: int) -> None:

@@ -43,6 +43,12 @@ def jpeg_header(width: int, height: int) -> bytes:
     return b"\xff\xd8\xff\xc0" + frame + scan + b"\xff\xd9"
 
 
+def jpeg_scans(width: int, height: int, count: int) -> bytes:
+    """Progressive, of one component, with so many scans without content."""
+    frame = struct.pack(">HBHHB", 11, 8, height, width, 1) + b"\x01\x11\0"
+    return b"\xff\xd8\xff\xc2" + frame + b"\xff\xda\0\x08\x01\x01\0\0\0\0\0" * count + b"\xff\xd9"
+
+
 def gif_header(width: int, height: int, frame: tuple[int, int] | None = None) -> bytes:
     """Disposal to background, for which decoders like to allocate the whole screen."""
     screen = b"GIF89a" + struct.pack("<HH", width, height) + b"\x80\0\0" + b"\0\0\0\xff\xff\xff"

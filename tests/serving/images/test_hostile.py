@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import resource
+import struct
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from PIL import Image
 from serving.errors import InvalidArgumentError
 from serving.images.decode import decode
 from serving.images.header import read_header
+from serving.images.jpeg_bare import bare
 from tests.processes import ROOT
 from tests.serving.images import files
 
@@ -40,18 +42,28 @@ BOMBS: dict[str, tuple[bytes, str]] = {
     "JPEG fill bytes": (files.with_jpeg_segments(b"\xff", 9 * MB), "segments"),
     "JPEG EXIF segments": (files.with_jpeg_segments(b"\xff\xe1\0\x09Exif\0\0a", 9 * MB // 11), "EXIF segments"),
     "JPEG scans": (files.with_jpeg_scans(5_000), "scans"),
+    "JPEG scans of a large picture": (files.jpeg_scans(6300, 6300, 21), "more than 20 scans"),
     "JPEG Photoshop resources": (
         files.with_jpeg_segments(b"\xff\xed\x27\x20Photoshop 3.0\0" + b"8BIM\4\4\0\0\0\0\0\0" * 833 + bytes(4), 10),
         "Photoshop resources",
     ),
     "BMP lines that end at once": (files.bmp_run_lengths(39_000_000, 1, b"\1\1\0\0"), "run lengths"),
     "BMP lines that are full": (files.bmp_run_lengths(300, 300, b"\xff\1" * (3 * MB)), "run lengths"),
+    "JPEG tables": (files.with_jpeg_segments(b"\xff\xdb\xff\x69" + bytes(0xFF67), 150), "bytes of tables"),
     "PNG chunks": (files.with_png_chunks(9 * MB // 12), "chunks"),
     "PNG empty pixel chunks": (files.with_png_chunks(9 * MB // 12, b"IDAT"), "chunks"),
     "TIFF tags": (files.tiff(files.tiff_tags(32, 32) + [(1000 + i, 4, 1, 0) for i in range(60_000)]), "tags"),
     "TIFF strips": (
         files.tiff([t for t in files.tiff_tags(32, 32) if t[0] != 273] + [(273, 4, 2_000_000, 200)], bytes(8 * MB)),
         "values in a tag",
+    ),
+    "TIFF strips told in bytes": (
+        files.tiff([t for t in files.tiff_tags(32, 32) if t[0] != 273] + [(273, 1, 8 * MB, 200)], bytes(9 * MB)),
+        "values in a tag",
+    ),
+    "TIFF of a beginning that Pillow alone knows": (
+        b"II\0*" + files.tiff(files.tiff_tags(32, 32) + [(1000 + i, 2, MB, 200) for i in range(60_000)], bytes(MB))[4:],
+        "is not a readable",
     ),
 }
 
@@ -109,6 +121,34 @@ def test_text_of_a_png_is_never_unpacked() -> None:
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     np.testing.assert_array_equal(decode(files.png_text_bomb(200 * MB)), files.photo())
     assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024 < 100
+
+
+def exif_of_fractions(count: int) -> bytes:
+    """An orientation of so many fractions."""
+    return b"II*\0" + struct.pack("<IHHHIII", 8, 1, 0x0112, 5, count, 26, 0) + b"\1\0\0\0\1\0\0\0" * count
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("format_", ["PNG", "WEBP"])
+def test_no_objects_are_made_of_the_values_of_metadata(format_: str) -> None:
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    image = Image.fromarray(files.photo())
+    data = files.encode(
+        image, format_, exif=exif_of_fractions(1_200_000), **({"lossless": True} if format_ == "WEBP" else {})
+    )
+    np.testing.assert_array_equal(decode(data), files.photo())
+    assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024 < 150
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("marker", [0xF0, 0xFD, 0xC8])
+@pytest.mark.parametrize("hidden", [b"\xff\xe1\0\x09Exif\0\0a" * (65_533 // 11), bytes(65_000)])
+def test_what_a_jpeg_hides_in_extensions_is_not_looked_for(marker: int, hidden: bytes) -> None:
+    segment = bytes([0xFF, marker]) + struct.pack(">H", len(hidden) + 2) + hidden
+    data = files.with_jpeg_segments(segment, 9 * MB // len(segment))
+    plain = files.with_jpeg_segments(b"", 0)
+    assert bare(data)[0] == bare(plain)[0]
+    np.testing.assert_array_equal(decode(data), decode(plain))
 
 
 def test_warnings_about_odd_tags_do_not_fill_the_log() -> None:
