@@ -15,6 +15,7 @@ MAX_TAGS = 100
 _SPACES = {b"RGB ": "RGB", b"GRAY": "L", b"CMYK": "CMYK"}
 _CLASSES = {b"mntr", b"scnr", b"prtr", b"spac"}
 _HEADER, _TAG = 128, 12
+_ELEMENTS = b"mpet"
 _JUST_NOTICEABLE = 2
 """Grey levels; profiles that change no colour by more are not applied."""
 _STEPS = 9
@@ -40,7 +41,7 @@ def srgb_transform(profile: bytes | None, mode: str) -> Transform | None:
     if profile is None or _mode(profile) != solid:
         return None
     try:
-        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        source = ImageCms.ImageCmsProfile(io.BytesIO(_without_elements(profile)))
         transform = ImageCms.buildTransform(source, ImageCms.createProfile("sRGB"), solid, "RGB")
         if not _shows(transform, solid):
             return None
@@ -83,6 +84,21 @@ def _mode(profile: bytes) -> str | None:
     if tags > MAX_TAGS or _HEADER + 4 + tags * _TAG > len(profile):
         return None
     return _SPACES.get(profile[16:20])
+
+
+def _without_elements(profile: bytes) -> bytes:
+    """The profile without its tags of multi-process elements (ICC.1:2022, section 10.16).
+
+    Their list may name one element half a million times, each of which LittleCMS applies to every colour. Profiles that
+    have some say the same for programs that do not read them in other tags.
+    """
+    plain = bytearray(profile)
+    (tags,) = struct.unpack_from(">I", profile, _HEADER)
+    for number, at in enumerate(range(_HEADER + 4, _HEADER + 4 + tags * _TAG, _TAG)):
+        (start,) = struct.unpack_from(">I", profile, at + 4)
+        if profile.startswith(_ELEMENTS, start):
+            plain[at : at + 4] = f"x{number:03}".encode()
+    return bytes(plain)
 
 
 def _shows(transform: ImageCms.ImageCmsTransform, mode: str) -> bool:

@@ -17,9 +17,13 @@ WHITE = (0.9642, 1.0, 0.8249)
 
 
 def rgb_profile(primaries: npt.NDArray[np.float64], gamma: float) -> bytes:
+    return profile(b"RGB ", rgb_tags(primaries, gamma))
+
+
+def rgb_tags(primaries: npt.NDArray[np.float64], gamma: float) -> dict[bytes, bytes]:
     tags = {b"wtpt": _xyz(WHITE), **{c + b"TRC": _curve(gamma) for c in (b"r", b"g", b"b")}}
     tags |= {c + b"XYZ": _xyz(tuple(primaries[:, i])) for i, c in enumerate((b"r", b"g", b"b"))}
-    return profile(b"RGB ", tags)
+    return tags
 
 
 def grey_profile(gamma: float) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import time
 import zlib
 
@@ -106,6 +107,18 @@ def test_a_profile_that_unpacks_to_hundreds_of_megabytes_is_ignored() -> None:
     started = time.process_time()
     np.testing.assert_array_equal(decode(picture[:33] + bomb + picture[33:]), photo())
     assert time.process_time() - started < 5
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("count", [1, 300_000])
+def test_elements_that_may_be_named_half_a_million_times_are_not_applied(count: int) -> None:
+    """Only what the profile says in other tags is."""
+    matrix = b"matf" + bytes(4) + struct.pack(">HH12f", 3, 3, *(0.0 for _ in range(9)), 0.3, 0.3, 0.3)
+    place = struct.pack(">II", 16 + 8 * count, len(matrix))
+    elements = b"mpet" + bytes(4) + struct.pack(">HHI", 3, 3, count) + place * count + matrix
+    profile = icc.profile(b"RGB ", {**icc.rgb_tags(*PROFILES["linear"]), b"D2B0": elements})
+    data = encode(Image.fromarray(muted()), "PNG", icc_profile=profile)
+    assert difference(decode(data), icc.meant(muted(), *PROFILES["linear"])) < 1
 
 
 def test_damaged_profiles_never_do_harm() -> None:
