@@ -102,8 +102,11 @@ def counts_of(table: pa.Table, columns: Sequence[str], names: Sequence[str], pat
         values = table[column]
         if not pa.types.is_integer(values.type):
             raise DataError(f"{path}: column {column} holds {values.type}, but votes are whole numbers")
-        rows.append(values.cast(pa.int64()).fill_null(-1).to_numpy())
-    counts = np.stack(rows, axis=1)
+        try:
+            rows.append(values.cast(pa.int32()).fill_null(-1).to_numpy())
+        except pa.ArrowInvalid as error:
+            raise DataError(f"{path}: column {column} holds numbers that are no counts: {error}") from error
+    counts = np.stack(rows, axis=1).astype(np.int64)
     wrong = np.flatnonzero((counts < 0).any(axis=1))
     if len(wrong):
         first = wrong[0]

@@ -16,7 +16,7 @@ from modelkit.data.selection import select
 from modelkit.data.votes import read_votes, votes_for
 from modelkit.judging.copies import LEARNT, copy_free
 from modelkit.judging.detection import Detector, evaluate_detector
-from modelkit.judging.figures import Labels, Truth
+from modelkit.judging.figures import NO_MAJORITY, Labels, Truth
 from modelkit.judging.harder import HarderCrops, conditions
 from modelkit.judging.opinions import classifies, judge_pictures, vote, vote_weights
 from modelkit.judging.pictures import Pictures, spread
@@ -180,13 +180,15 @@ class _Exam:
     def report(self, answers: npt.NDArray[np.float32]) -> dict[str, Any]:
         pictures = self.truth.pictures
         more = {} if self.whole is None else {"found": self.share_found(answers)}
+        person = self.truth.one_person()
+        silent = self.truth.labels is Labels.BOTH and person is None
         about = {
             "split": self.split,
             "labels": self.truth.labels.value,
             "digest": pictures.digest,
             "pictures": len(pictures),
-            "left_out": list(pictures.left_out),
-            "one_person": self.truth.one_person(),
+            "left_out": [*pictures.left_out, *([f"the crowd's figures: {NO_MAJORITY}"] if silent else ())],
+            "one_person": person,
         }
         return {"n": len(pictures)} | self.truth.figures(answers) | more | {"data": about}
 

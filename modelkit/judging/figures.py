@@ -17,6 +17,8 @@ from modelkit.judging.pictures import Pictures
 from modelkit.judging.turned import by_turn
 from serving.expressions import EXPRESSIONS
 
+NO_MAJORITY = "on none of them more than half saw the same one of the seven expressions"
+
 Mask = npt.NDArray[np.bool_]
 
 SIZES = (24, 48, 96)
@@ -81,7 +83,7 @@ class Truth:
                 "nobody voted on these pictures: --labels crowd needs ferplus/votes.parquet or columns votes_*"
             )
         if labels is Labels.CROWD and (crowd_majority(pictures.votes) < 0).all():
-            raise ValueError("a crowd voted on these pictures, but on none of them more than half saw the same")
+            raise ValueError(f"a crowd voted on these pictures, but {NO_MAJORITY}")
         groups: dict[tuple[str, ...], Mask] = {}
         if free is not None:
             groups["copy_free",] = free

@@ -60,6 +60,35 @@ class Pictures:
         return np.stack([_grey(crop, side) for crop in self.crops])
 
 
+class Names:
+    """The names that were met, and what stood under each.
+
+    Attributes:
+        twice: how often the same stood there again.
+    """
+
+    def __init__(self) -> None:
+        self.twice = 0
+        self._seen: dict[str, str] = {}
+
+    def is_new(self, name: str, seen: str) -> bool:
+        """Whether nothing stood under this name yet.
+
+        Args:
+            seen: what stands there now.
+
+        Raises:
+            NoPictureError: something else stood there.
+        """
+        if name not in self._seen:
+            self._seen[name] = seen
+            return True
+        if self._seen[name] != seen:
+            raise NoPictureError("stands there twice, with another picture or another label")
+        self.twice += 1
+        return False
+
+
 class Collector:
     """Gathers pictures one by one.
 
@@ -71,9 +100,9 @@ class Collector:
         self.left_out: list[str] = []
         self._crop_size = crop_size
         self._rows: list[tuple[Crop, int, npt.NDArray[np.int64], float, str]] = []
-        self._seen: dict[str, str] = {}
+        self.names = Names()
         self._sha = hashlib.sha256()
-        self._small = self._twice = 0
+        self._small = 0
 
     def add_picture(
         self, encoded: bytes | None, label: int, name: str, votes: npt.NDArray[np.int64] | None = None
@@ -88,12 +117,8 @@ class Collector:
         if encoded is None:
             raise NoPictureError("has no picture")
         seen = hashlib.sha256(encoded + bytes([label])).hexdigest()
-        if name in self._seen:
-            if self._seen[name] != seen:
-                raise NoPictureError("stands there twice, with another picture or another label")
-            self._twice += 1
+        if not self.names.is_new(name, seen):
             return
-        self._seen[name] = seen
         image = decoded(encoded)
         height, width = image.shape[:2]
         if max(height, width) < SMALLEST:
@@ -123,8 +148,9 @@ class Collector:
         """What was gathered; N may be 0."""
         if self._small:
             self.left_out.append(f"{counted(self._small, 'picture')} of less than {SMALLEST} px")
-        if self._twice:
-            self.left_out.append(f"{counted(self._twice, 'picture')} that stood there already under the same name")
+        if self.names.twice:
+            again = counted(self.names.twice, "picture")
+            self.left_out.append(f"{again} that stood there already under the same name")
         crops, labels, counts, sizes, names = zip(*self._rows, strict=True) if self._rows else ((), (), (), (), ())
         return Pictures(
             crops=tuple(crops),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -18,6 +19,13 @@ from serving.expressions import EXPRESSIONS, INDEX, Expression
 COLUMNS = ("name", "label", "image")
 MAX_FILE_BYTES = 64 << 20
 NAMED = 3  # files that a sentence names
+_PICTURES = (
+    *(pa.types.is_binary, pa.types.is_large_binary, pa.types.is_binary_view, pa.types.is_fixed_size_binary),
+    *(pa.types.is_struct, pa.types.is_null, pa.types.is_dictionary),
+)
+"""Kinds of columns that may hold pictures, or none."""
+NUMBERS = ", ".join(f"{number} {expression.value}" for number, expression in enumerate(EXPRESSIONS))
+"""What labels mean."""
 
 
 def read_pictures(data: Path, split: str, crop_size: int, limit: int | None = None) -> Pictures:
@@ -74,11 +82,11 @@ def pictures_of(folder: Path, limit: int | None = None) -> tuple[list[tuple[Path
         expression = _expression(child)
         if expression is None:
             what = "folder" if child.is_dir() else "file"
-            left_out.append(f"{what} {child.name}, which is named for none of the seven expressions")
+            left_out.append(f"{what} {shown(child.name)}, which is named for none of the seven expressions")
             continue
         inside = sorted(_files(child))
         if not inside:
-            left_out.append(f"folder {child.name}, which is empty")
+            left_out.append(f"folder {shown(child.name)}, which is empty")
         files += [(path, expression) for path in inside]
     if not files:
         raise DataError(f"no folder of an expression in {folder} holds a picture")
@@ -99,11 +107,21 @@ def read_file(path: Path) -> bytes:
     """The bytes of a picture.
 
     Raises:
-        NoPictureError: it is larger than any picture that Ferry would read.
+        NoPictureError: it is larger than any picture that Ferry would read, cannot be read, or is no file.
     """
+    if not path.is_file():  # a pipe would be waited for
+        raise NoPictureError("is no file")
     if path.stat().st_size > MAX_FILE_BYTES:
         raise NoPictureError(f"has more than {MAX_FILE_BYTES >> 20} MiB")
-    return path.read_bytes()
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise NoPictureError(f"cannot be read: {error.strerror}") from error
+
+
+def shown(name: str) -> str:
+    """The name of a file for people; one that is no text has signs in the place of what is none."""
+    return os.fsencode(name).decode(errors="replace")
 
 
 def no_pictures(names: Sequence[str]) -> str:
@@ -117,7 +135,7 @@ def _read_folder(folder: Path, crop_size: int, limit: int | None) -> Pictures:
     files, collector.left_out = pictures_of(folder, limit)
     unreadable = []
     for path, expression in files:
-        name = str(path.relative_to(folder))
+        name = shown(str(path.relative_to(folder)))
         try:
             collector.add_picture(read_file(path), INDEX[expression], name)
         except NoPictureError:
@@ -163,12 +181,18 @@ def read_table(path: Path, columns: Sequence[str] = COLUMNS) -> pa.Table:
         DataError: it cannot be read, or lacks one.
     """
     try:
-        table = pq.read_table(path)
+        twice = sorted(name for name, count in Counter(pq.read_schema(path).names).items() if count > 1)
+        table = None if twice else pq.read_table(path)
     except (OSError, pa.ArrowException) as error:
         raise DataError(f"{path} is not a readable Parquet file: {error}") from error
+    if table is None:
+        raise DataError(f"{path} has more than one column {', '.join(twice)}")
     missing = sorted(set(columns) - set(table.column_names))
     if missing:
         raise DataError(f"{path} has no column {', '.join(missing)}; it needs {', '.join(columns)}")
+    kind = table.schema.field("image").type
+    if not any(is_kind(kind) for is_kind in _PICTURES):
+        raise DataError(f"{path}: column image holds {kind}, but pictures are the bytes of image files")
     return table
 
 
@@ -179,8 +203,11 @@ def check_row(path: Path, row: int, name: object, label: object) -> None:
         DataError: there is none.
     """
     if not isinstance(name, str):
-        raise DataError(f"{path}: row {row} has no name")
-    if not isinstance(label, int) or not 0 <= label < len(EXPRESSIONS):
+        what = "has no name" if name is None else f"has the name {name!r}, which is no text"
+        raise DataError(f"{path}: row {row} {what}")
+    if type(label) is not int:
+        raise DataError(f"{path}: label {label!r} of {name!r} is no whole number; labels are {NUMBERS}")
+    if not 0 <= label < len(EXPRESSIONS):
         raise DataError(f"{path}: label {label} of {name!r} is not in 0..{len(EXPRESSIONS) - 1}")
 
 

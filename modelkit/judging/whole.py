@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from modelkit.data.expressions import DataError
 from modelkit.judging.detection import BATCH, MATCH_IOU, Detector
-from modelkit.judging.pictures import Collector, NoPictureError, Pictures, decoded, spread
+from modelkit.judging.pictures import Collector, Names, NoPictureError, Pictures, counted, decoded, spread
 from modelkit.judging.sources import (
     check_row,
     class_folder,
@@ -24,6 +24,7 @@ from modelkit.judging.sources import (
     pictures_of,
     read_file,
     read_table,
+    shown,
 )
 from services.detector.engine import DetectedFace
 from services.detector.nms import iou
@@ -91,12 +92,13 @@ def read_whole(data: Path, split: str, detector: Detector, recipe: Recipe, limit
         DataError: there are no such photos, or a row is none.
     """
     left_out: list[str] = []
-    photos = _labelled(data, limit) if has_faces(data) else _single(data, split, limit, left_out)
+    photos = _once(_labelled(data, limit) if has_faces(data) else _single(data, split, limit, left_out), data, left_out)
     collector, found, told = Collector(recipe.crop_size), [], []
     unreadable: list[str] = []
-    for some in _decoded(photos, unreadable, strict=not data.is_dir() or class_folder(data, split) is None):
+    for some in _decoded(photos, unreadable, data, strict=not data.is_dir() or class_folder(data, split) is None):
         images = [image for _, image in some]
-        for (photo, image), faces in zip(some, detector.detect(images), strict=True):
+        for (whole, image), faces in zip(some, detector.detect(images), strict=True):
+            photo = _inside(whole, image, data)
             boxes, matched = _matched(photo, faces, image)
             crops = cut_crops(image, boxes, recipe.crop_size, recipe.crop_margin)
             seen = hashlib.sha256(photo.encoded or b"").hexdigest()
@@ -115,6 +117,41 @@ def read_whole(data: Path, split: str, detector: Detector, recipe: Recipe, limit
     if not len(pictures):
         raise DataError(f"{data} holds no photo with a labelled face")
     return Whole(pictures, np.array(found, bool), np.stack(told).astype(np.float32))
+
+
+def _once(photos: Iterator[Photo], data: Path, left_out: list[str]) -> Iterator[Photo]:
+    """Those that stood not yet under the same name.
+
+    Raises:
+        DataError: another photo, box or label did.
+    """
+    names = Names()
+    for photo in photos:
+        said = f"{'' if photo.boxes is None else photo.boxes.tolist()} {photo.labels}"
+        seen = hashlib.sha256((photo.encoded or b"") + said.encode()).hexdigest()
+        try:
+            if names.is_new(photo.name, seen):
+                yield photo
+        except NoPictureError as error:
+            raise DataError(f"{data}: {photo.name!r} {error}") from error
+    if names.twice:
+        left_out.append(f"{counted(names.twice, 'photo')} that stood there already under the same name")
+
+
+def _inside(photo: Photo, image: npt.NDArray[np.uint8], data: Path) -> Photo:
+    """The photo with its boxes cut off at its edge.
+
+    Raises:
+        DataError: less than a pixel of a box lies in it.
+    """
+    if photo.boxes is None:
+        return photo
+    height, width = image.shape[:2]
+    boxes = np.clip(photo.boxes, 0, np.array([width, height, width, height], np.float32))
+    if (boxes[:, 2:] - boxes[:, :2] < 1).any():
+        said = f"lies outside of its {width} x {height} pixels or is smaller than one; boxes are in pixels"
+        raise DataError(f"{data}: a box of {photo.name!r} {said}")
+    return replace(photo, boxes=boxes)
 
 
 def _matched(
@@ -137,7 +174,7 @@ def _matched(
 
 
 def _decoded(
-    photos: Iterator[Photo], unreadable: list[str], *, strict: bool
+    photos: Iterator[Photo], unreadable: list[str], data: Path, *, strict: bool
 ) -> Iterator[list[tuple[Photo, npt.NDArray[np.uint8]]]]:
     """A few photos at a time with their pixels; what is none is named, or raises where all should be."""
     some: list[tuple[Photo, npt.NDArray[np.uint8]]] = []
@@ -146,7 +183,7 @@ def _decoded(
             some.append((photo, decoded(photo.encoded)))
         except NoPictureError as error:
             if strict:
-                raise DataError(f"{photo.name!r} {error}") from error
+                raise DataError(f"{data}: {photo.name!r} {error}") from error
             unreadable.append(photo.name)
         if len(some) == BATCH:
             yield some
@@ -161,15 +198,27 @@ def _labelled(path: Path, limit: int | None) -> Iterator[Photo]:
         name: Any = table["name"][row].as_py()
         check_row(path, row, name, 0)
         boxes, labels = (table[column][row].as_py() or [] for column in (BOXES, FACE_LABEL))
-        if len(boxes) != len(labels) or any(len(box) != 4 for box in boxes):
+        if not _fit(boxes, labels):
             raise DataError(f"{path}: {name!r} needs four numbers and one {FACE_LABEL} (or none) for each box")
         for label in labels:
             check_row(path, row, name, 0 if label is None else label)
         kept = [i for i, label in enumerate(labels) if label is not None]
-        corners = np.array([boxes[i] for i in kept], np.float32).reshape(-1, 4)
+        with np.errstate(over="ignore"):
+            corners = np.array([boxes[i] for i in kept], np.float32).reshape(-1, 4)
         if not np.isfinite(corners).all() or (corners[:, 2:] <= corners[:, :2]).any():
             raise DataError(f"{path}: a box of {name!r} is not x1 < x2, y1 < y2 in pixels")
         yield Photo(name, picture_of(table, row), corners, tuple(labels[i] for i in kept))
+
+
+def _fit(boxes: Any, labels: Any) -> bool:
+    """Whether these are lists of boxes and of as many labels."""
+    return (
+        isinstance(boxes, list)
+        and isinstance(labels, list)
+        and len(boxes) == len(labels)
+        and all(isinstance(box, list) and len(box) == 4 for box in boxes)
+        and all(isinstance(edge, int | float) for box in boxes for edge in box)
+    )
 
 
 def _single(data: Path, split: str, limit: int | None, left_out: list[str]) -> Iterator[Photo]:
@@ -182,7 +231,7 @@ def _single(data: Path, split: str, limit: int | None, left_out: list[str]) -> I
                 encoded = read_file(path)
             except NoPictureError:
                 encoded = None
-            yield Photo(str(path.relative_to(folder)), encoded, None, (INDEX[expression],))
+            yield Photo(shown(str(path.relative_to(folder))), encoded, None, (INDEX[expression],))
         return
     tables = [read_table(path) for path in find_crops(data, split)]
     rows = [(table, row) for table in tables for row in range(table.num_rows)]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
@@ -70,15 +72,22 @@ def test_another_picture_or_label_under_the_same_name_is_an_error(
         ([7], {}, "label 7 of 'face-0' is not in 0..6"),
         ([-1], {}, "label -1 of 'face-0'"),
         ([None], {}, "label None of 'face-0'"),
-        ([3], {"label": ["happy"]}, "label happy of 'face-0'"),
+        ([3], {"label": ["happy"]}, "label 'happy' of 'face-0' is no whole number; labels are 0 angry, 1 disgust"),
+        ([3], {"label": [3.0]}, "label 3.0 of 'face-0' is no whole number"),
+        ([3], {"label": [True]}, "label True of 'face-0' is no whole number"),
+        ([3], {"name": [17]}, "row 0 has the name 17, which is no text"),
         ([3], {"name": pa.array([None], pa.string())}, "row 0 has no name"),
         ([3], {"image": pa.array([None], pa.binary())}, "'face-0' has no picture"),
         ([3], {"image": [b""]}, "'face-0' is no picture that can be judged: it is empty"),
+        ([3], {"image": ["photo.png"]}, "column image holds string, but pictures are the bytes of image files"),
         ([3], {"image": [b"no picture"]}, "'face-0' is no picture that can be judged"),
         ([3], {"image": [picture()[:60]]}, "'face-0' is no picture that can be judged"),
         ([3], {"image": None}, "has no column image"),
         ([], {}, "holds no picture that could be judged"),
         ([3], {"votes_happy": [-1]}, "votes_happy of 'face-0' is empty or below 0"),
+        ([3], {"votes_happy": [1 << 40]}, "votes_happy holds numbers that are no counts"),
+        ([3], {"votes_happy": pa.array([1 << 63], pa.uint64())}, "votes_happy holds numbers that are no counts"),
+        ([3], {"votes_happy": [9.0]}, "votes_happy holds double, but votes are whole numbers"),
         ([3], {"votes_joyride": [1]}, "votes_joyride is no category of votes"),
         ([3], {"votes_happy": [1], "votes_happiness": [1]}, "counts the same as"),
     ],
@@ -86,6 +95,28 @@ def test_another_picture_or_label_under_the_same_name_is_an_error(
 def test_a_row_that_is_none_is_named(tmp_path: Path, labels: Any, columns: dict[str, Any], message: str) -> None:
     with pytest.raises(DataError, match=message):
         read(write_parquet(tmp_path / "x.parquet", labels, **columns))
+
+
+def test_a_column_that_is_there_twice_is_an_error(tmp_path: Path) -> None:
+    path = write_parquet(tmp_path / "x.parquet", [3])
+    table = pq.read_table(path)
+    pq.write_table(table.append_column("label", table["label"]), path)
+    with pytest.raises(DataError, match="more than one column label"):
+        read(path)
+
+
+def test_what_is_no_file_is_left_out_and_any_name_can_be_told(tmp_path: Path) -> None:
+    """A pipe would be waited for; names of files need not be text."""
+    data = write_folder(tmp_path, happy={"a.png": picture()})
+    os.mkfifo(data / "happy" / "pipe")
+    (data / "happy" / "broken").symlink_to("nowhere")
+    (data / os.fsdecode(b"\xff.txt")).write_text("x")
+    pictures = read(data)
+    assert pictures.names == ("happy/a.png",)
+    assert set(pictures.left_out) == {
+        "file \ufffd.txt, which is named for none of the seven expressions",
+        "2 files that cannot be read as a picture (happy/broken, happy/pipe)",
+    }
 
 
 def test_votes_are_columns_or_a_file_of_their_own(tmp_path: Path) -> None:

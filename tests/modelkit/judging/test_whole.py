@@ -77,6 +77,20 @@ def test_one_face_is_found_once(tmp_path: Path, detector: Detector) -> None:
     assert read(path, detector).found.tolist() == [True, False]
 
 
+def test_what_of_a_box_reaches_beyond_the_photo_is_cut_off(tmp_path: Path, detector: Detector) -> None:
+    path = photos(tmp_path / "x.parquet", [[[-1e30, -9, 1e30, 1e9]]], [[HAPPY]], [BRIGHT])
+    assert read(path, detector).pictures.sizes.tolist() == [64]
+
+
+def test_the_same_photo_under_the_same_name_counts_once(tmp_path: Path, detector: Detector) -> None:
+    twice = {"name": ["a", "a"], "image": [picture(BRIGHT, SIDE)] * 2}
+    whole = read(photos(tmp_path / "x.parquet", [[list(FACE)]] * 2, [[HAPPY]] * 2, [BRIGHT] * 2, **twice), detector)
+    assert len(whole.pictures) == 1
+    assert whole.pictures.left_out == ("1 photo that stood there already under the same name",)
+    with pytest.raises(DataError, match="'a' stands there twice, with another picture or another label"):
+        read(photos(tmp_path / "y.parquet", [[list(FACE)]] * 2, [[3], [4]], [BRIGHT] * 2, **twice), detector)
+
+
 def test_of_a_folder_of_photos_the_largest_face_counts(tmp_path: Path, detector: Detector) -> None:
     data = write_folder(
         tmp_path / "photos", happy={"a.png": picture(BRIGHT, SIDE), "b.txt": b"x"}, sad={"a.png": picture(DARK, SIDE)}
@@ -106,6 +120,14 @@ def test_a_parquet_of_labelled_pictures_may_hold_whole_photos(tmp_path: Path, de
         ([[[0, 0, 9, 9]]], [[3]], {"image": pa.array([None], pa.binary())}, "has no picture"),
         ([[[0, 0, 9, 9]]], [[3]], {"image": None}, "has no column image"),
         ([[]], [[]], {}, "holds no photo with a labelled face"),
+        ([[[90, 90, 99, 99]]], [[3]], {}, "lies outside of its 64 x 64 pixels"),
+        ([[[0.1, 0.1, 0.4, 0.5]]], [[3]], {}, "boxes are in pixels"),
+        ([[None]], [[3]], {}, "needs four numbers"),
+        ([[[None, 0, 9, 9]]], [[3]], {}, "needs four numbers"),
+        ([[]], [[3]], {"boxes_xyxy": [[0.0, 1.0, 2.0, 3.0]]}, "needs four numbers"),
+        ([[]], [[3]], {"boxes_xyxy": [[["0", "0", "9", "9"]]]}, "needs four numbers"),
+        ([[[0, 0, 9, 9]]], [[3]], {"face_label": [3]}, "one face_label"),
+        ([[[0, 0, 9, 9]]], [[3]], {"face_label": [[3.0]]}, "label 3.0 of 'face-0' is no whole number"),
     ],
 )
 def test_a_row_that_is_none_is_named(
