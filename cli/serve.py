@@ -11,7 +11,7 @@ from types import FrameType
 from typing import Annotated, Literal, TypeVar
 
 import typer
-from rich.table import Table
+from rich.table import Column, Table
 
 from cli.cluster import Cluster, ClusterError, ClusterSettings, Endpoint
 from cli.cluster.guard import Guard
@@ -222,7 +222,9 @@ def _announce(cluster: Cluster, status: ClusterStatus | None, guard: Guard, *, a
 
 
 def _table(endpoints: Sequence[Endpoint], versions: dict[str, str]) -> Table:
-    table = Table("service", "address", "metrics", "pid", "model")
+    # Addresses are copied from it: those that do not fit in a narrow terminal go on in the next line.
+    wide = (Column(name, overflow="fold") for name in ("address", "metrics"))
+    table = Table(Column("service", no_wrap=True), *wide, Column("pid", no_wrap=True), "model")
     for endpoint in endpoints:
         model = next((text for name, text in versions.items() if name in endpoint.name), "")
         metrics = f"http://{endpoint.metrics}/metrics" if endpoint.metrics else ""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from rich.table import Table
+from rich.box import SIMPLE_HEAD
+from rich.table import Column, Table
 
 from cli.models.common import ModelsOption
 from cli.models_dir import MODELS_DIR
@@ -46,7 +47,11 @@ def list_models(models_dir: ModelsOption = MODELS_DIR, as_json: JsonOption = Fal
     if not rows:
         answers.print(f"there are no models in {models_dir}; name another place with --models-dir", soft_wrap=True)
         return
-    table = Table("model", "version", "task", "architecture", "input", "MB", "digest", "state")
+    # What does not fit in a narrow terminal goes on in the next line: nothing is cut off.
+    folds = {"architecture", "digest", "state"}
+    names = ("model", "version", "task", "architecture", "input", "MB", "digest", "state")
+    columns = (Column(name, no_wrap=name not in {*folds, "input"}, overflow="fold") for name in names)
+    table = Table(*columns, box=SIMPLE_HEAD)
     for row in rows:
         size = f"{row['bytes'] / 1e6:.1f}" if "bytes" in row else ""
         cells = [row.get(key, "") for key in ("model", "version", "task", "architecture", "input")]
