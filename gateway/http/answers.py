@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
-from typing import Any, Final, cast
+from typing import Final
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from starlette.responses import Response
 
-from ferry.client import convert, results
+from ferry.client import convert
 from ferry.client.results import ClusterStatus, Recognition
 from ferry.v1 import gateway_pb2
 from gateway.http.problems import Problem, of_item
-
-for _class in vars(results).values():
-    if dataclasses.is_dataclass(_class):
-        # Words for OpenAPI: what stands below each attribute.
-        cast(Any, _class).__pydantic_config__ = ConfigDict(use_attribute_docstrings=True)
 
 JSON: Final = "application/json"
 _RECOGNITION: Final = TypeAdapter(Recognition)

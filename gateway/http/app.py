@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 from collections.abc import Callable
+from functools import cache
 from http import HTTPStatus
-from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -13,6 +15,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
+from gateway.http.answers import JSON
 from gateway.http.calls import Door
 from gateway.http.documents import openapi
 from gateway.http.messages import JsonImage, JsonImages
@@ -63,11 +66,14 @@ def create_app(settings: GatewaySettings, calls: LocalCalls, able: Callable[[], 
         app.include_router(router)
     if settings.http_page:
         app.include_router(page.router(settings.grpc_public_port, certificates=settings.tls_ca is not None))
-    document = openapi(app, JsonImage, JsonImages)
+    one_at_a_time = asyncio.Lock()
+    document = cache(lambda: json.dumps(openapi(app, JsonImage, JsonImages)))
 
     @app.get("/openapi.json", include_in_schema=False)
-    async def describe() -> dict[str, Any]:
-        return document
+    async def describe() -> Response:
+        # Made when somebody asks: it would take a tenth of every start, and would hold up other calls.
+        async with one_at_a_time:
+            return Response(await asyncio.to_thread(document), media_type=JSON)
 
     app.router.default = _nothing_there
     app.add_exception_handler(ProblemError, _problem)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+import dataclasses
+from typing import Any, Final, cast
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
-from pydantic import BaseModel, TypeAdapter
+from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 import ferry
+from ferry.client import results
 from ferry.client.results import ClusterStatus, Recognition
 from gateway.http import examples
 from gateway.http.answers import ProblemDetails
@@ -92,12 +94,16 @@ def json_schema(model: type[BaseModel], example: dict[str, Any]) -> dict[str, An
 
 
 def openapi(app: FastAPI, *models: type[BaseModel]) -> dict[str, Any]:
-    """The whole document.
+    """The whole document; takes a tenth of a second.
 
     Args:
         app: with its routes.
         models: of bodies.
     """
+    for class_ in vars(results).values():
+        if dataclasses.is_dataclass(class_):
+            # Words: what stands below each attribute.
+            cast(Any, class_).__pydantic_config__ = ConfigDict(use_attribute_docstrings=True)
     document = get_openapi(title="Ferry", version=ferry.__version__, description=_DESCRIPTION, routes=app.routes)
     schemas = document.setdefault("components", {}).setdefault("schemas", {})
     for name in ("HTTPValidationError", "ValidationError"):
