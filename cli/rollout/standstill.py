@@ -13,6 +13,8 @@ from cli.rollout.workloads import OURS, incomplete, read_installed
 _MOST = 300
 """Characters of a reason."""
 _HASHES = ("pod-template-hash", "rollouts-pod-template-hash")
+_HELD_UP = {"FailedMount", "FailedAttachVolume", "FailedCreatePodSandBox", "Unhealthy"}
+"""Reasons of events about a pod that is not ready, of which its status says nothing."""
 _UNDECIDED = {"Failed", "Error", "Inconclusive"}
 
 
@@ -41,11 +43,14 @@ def standstills(kubectl: Kubectl, namespace: str, workloads: Sequence[Json]) -> 
     if not stuck:
         return []
     pods = kubectl.get("pods", "--selector", OURS)["items"]
-    refused = kubectl.get("events", "--field-selector", "reason=FailedCreate")["items"]
+    warnings = kubectl.get("events", "--field-selector", "type=Warning")["items"]
+    warnings.sort(key=lambda event: str(event.get("lastTimestamp") or event.get("eventTime")))
     argo = any(item["kind"] == "Rollout" for item in stuck)
     analyses = read_installed(kubectl, "analysisruns.argoproj.io") if argo else []
     return [
-        Standstill(_called(item), tuple(dict.fromkeys(_reasons(item, pods, refused, analyses))), _back(namespace, item))
+        Standstill(
+            _called(item), tuple(dict.fromkeys(_reasons(item, pods, warnings, analyses))), _back(namespace, item)
+        )
         for item in stuck
     ]
 
@@ -62,18 +67,18 @@ def _back(namespace: str, workload: Json) -> str:
     return f"kubectl --namespace {namespace} rollout undo {_called(workload)}"
 
 
-def _reasons(workload: Json, pods: list[Json], refused: list[Json], analyses: list[Json]) -> Iterator[str]:
+def _reasons(workload: Json, pods: list[Json], warnings: list[Json], analyses: list[Json]) -> Iterator[str]:
     if workload["spec"].get("paused"):
         yield f"it is paused; go on: kubectl rollout resume {_called(workload)}"
     if workload["kind"] == "Rollout":
         yield from _judged(workload, analyses)
-    failures = list(_not_made(workload, refused))
+    failures = list(_not_made(workload, warnings))
     yield from failures
     selector = workload["spec"]["selector"]["matchLabels"]
     seen = set()
     for pod in pods:
         labels = pod["metadata"].get("labels", {})
-        reason = _reason(pod) if selector.items() <= labels.items() else ""
+        reason = _reason(pod, warnings) if selector.items() <= labels.items() else ""
         if reason and reason not in seen:
             seen.add(reason)
             yield f"pod {pod['metadata']['name']}: {reason}"
@@ -84,7 +89,7 @@ def _reasons(workload: Json, pods: list[Json], refused: list[Json], analyses: li
                 yield _short(condition.get("message", condition.get("reason", "")))
 
 
-def _not_made(workload: Json, refused: list[Json]) -> Iterator[str]:
+def _not_made(workload: Json, warnings: list[Json]) -> Iterator[str]:
     """Why pods could not be made: a quota, an admission rule."""
     conditions = workload.get("status", {}).get("conditions", [])
     told = [c["message"] for c in conditions if c["type"] == "ReplicaFailure" and c["status"] == "True"]
@@ -93,9 +98,13 @@ def _not_made(workload: Json, refused: list[Json]) -> Iterator[str]:
         return
     name = workload["metadata"]["name"]
     makers = {name, *(f"{name}-{value}" for value in _revisions(workload))}
-    events = [event for event in refused if event["involvedObject"]["name"] in makers]
-    for event in sorted(events, key=lambda event: str(event.get("lastTimestamp")))[-1:]:
+    for event in _about(makers, warnings, {"FailedCreate"})[-1:]:
         yield _short(event["message"])
+
+
+def _about(names: set[str], warnings: list[Json], reasons: set[str]) -> list[Json]:
+    """Events of these reasons about objects of these names, the oldest first."""
+    return [event for event in warnings if event["involvedObject"]["name"] in names and event["reason"] in reasons]
 
 
 def _revisions(workload: Json) -> list[str]:
@@ -131,7 +140,7 @@ def _measured(metric: Json) -> str:
     return (f" (measured {_short(shown)})" if shown else "") + (f": {told}" if told else "")
 
 
-def _reason(pod: Json) -> str:
+def _reason(pod: Json, warnings: list[Json]) -> str:
     """Why a pod is not ready; empty where it is, or only starts."""
     status = pod.get("status", {})
     conditions = {item["type"]: item for item in status.get("conditions", [])}
@@ -143,6 +152,8 @@ def _reason(pod: Json) -> str:
     for container in (*status.get("initContainerStatuses", []), *status.get("containerStatuses", [])):
         if why := _container(container):
             return f"{container['name']} {why}"
+    for event in _about({pod["metadata"]["name"]}, warnings, _HELD_UP)[-1:]:
+        return f"{event['reason']}: {_short(' '.join(event['message'].split()))}"
     return ""
 
 

@@ -51,6 +51,10 @@ def crash(message: str) -> list[Json]:
     return container(state=waiting, lastState=ended)
 
 
+def warning(about: str, reason: str, message: str, at: str = "2026-11-29T10:00:00Z") -> Json:
+    return {"involvedObject": {"name": about}, "reason": reason, "message": message, "lastTimestamp": at}
+
+
 def ask(*pods: Json, **status: Any) -> list[Standstill]:
     return standstills(Told(*pods), "ferry", list(workloads(**status).values()))  # type: ignore[arg-type]
 
@@ -96,6 +100,28 @@ def test_pods_that_only_start_have_no_reason() -> None:
     assert found.reasons == ()
 
 
+@pytest.mark.parametrize(
+    ("reason", "message", "said"),
+    [
+        (
+            "FailedMount",
+            'MountVolume.SetUp failed for volume "tls" :\n secret "gateway-tls" not found',
+            ' secret "gatewa',
+        ),
+        ("Unhealthy", "Readiness probe failed: service unhealthy (responded with NOT_SERVING)", " service unhealthy"),
+    ],
+)
+def test_what_only_events_say_of_a_pod_is_given(reason: str, message: str, said: str) -> None:
+    starting = pod("detector", containerStatuses=container(state={"waiting": {"reason": "ContainerCreating"}}))
+    late = warning("detector-5c9f-x", reason, message, "2026-11-29T10:02:00Z")
+    others = [warning("detector-5c9f-x", "BackOff", "later"), warning("detector-5c9f-y", reason, "of another")]
+    told = Told(starting, events=(late, *others, warning("detector-5c9f-x", reason, "earlier")))
+    (found,) = standstills(told, "ferry", list(workloads().values()))  # type: ignore[arg-type]
+    (reason_,) = found.reasons
+    assert reason_.startswith(f"pod detector-5c9f-x: {reason}: ")
+    assert said in reason_
+
+
 def test_patience_that_ended_is_named_where_nothing_else_is_known() -> None:
     late = {"type": "Progressing", "status": "False", "message": 'ReplicaSet "detector-5c9f" has timed out.'}
     (found,) = ask(pod("detector", containerStatuses=container(state={"running": {}})), conditions=[late])
@@ -103,8 +129,8 @@ def test_patience_that_ended_is_named_where_nothing_else_is_known() -> None:
 
 
 def test_a_quota_that_stops_a_stateful_set_is_named_by_its_event() -> None:
-    refused = {"involvedObject": {"name": "detector"}, "message": "create Pod detector-0 failed: exceeded quota: small"}
-    other = {"involvedObject": {"name": "somebody"}, "message": "exceeded quota: theirs"}
+    refused = warning("detector", "FailedCreate", "create Pod detector-0 failed: exceeded quota: small")
+    other = warning("somebody", "FailedCreate", "exceeded quota: theirs")
     told = Told(events=(other, refused))
     (found,) = standstills(told, "ferry", list(workloads("StatefulSet").values()))  # type: ignore[arg-type]
     assert found.workload == "statefulset/detector"
