@@ -33,13 +33,17 @@ def check(kubectl: Kubectl, context: str, images: Sequence[str], patience: float
     Raises:
         RefusedError: it must not be used, or lacks something.
     """
-    _disposable(kubectl, context)
-    _able(kubectl)
+    try:
+        _named(kubectl, context)
+        _able(kubectl)
+        _unused(kubectl, context)
+    except AssertionError as error:
+        raise RefusedError(f"the cluster cannot be looked at: {error}") from error
     _waited(lambda: _images(kubectl, images), patience)
     _waited(lambda: _metrics(kubectl), patience)
 
 
-def _disposable(kubectl: Kubectl, context: str) -> None:
+def _named(kubectl: Kubectl, context: str) -> None:
     current = kubectl("config", "current-context").strip()
     if current != context:
         said = f"names {context}" if context else "is not set"
@@ -47,6 +51,9 @@ def _disposable(kubectl: Kubectl, context: str) -> None:
             f"the kubeconfig's context is {current} and FERRY_E2E_CONTEXT {said}: scenarios delete namespaces and "
             f"break nodes; set FERRY_E2E_CONTEXT={current} only where nothing of this cluster is needed any more"
         )
+
+
+def _unused(kubectl: Kubectl, context: str) -> None:
     there = {item["metadata"]["name"] for item in kubectl.get("namespaces")["items"]}
     if found := [name for name in NAMESPACES if name in there]:
         raise RefusedError(

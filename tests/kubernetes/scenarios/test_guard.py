@@ -20,16 +20,19 @@ class Pretended(Kubectl):
     def __init__(self, *, version: str = "1.37", namespaces: tuple[str, ...] = ("default",), able: bool = True) -> None:
         super().__init__(Path("/nonexistent"))
         self.minor, self.namespaces, self.able = version.partition(".")[2], namespaces, able
-        self.images, self.metrics = [IMAGE], True
+        self.images, self.metrics, self.answers = [IMAGE], True, True
 
     def __call__(self, *arguments: str, text: str = "", warnings: bool = True) -> str:
         if arguments == ("config", "current-context"):
             return "mine\n"
+        assert self.answers, "kubectl version: connection refused"
         if arguments[0] == "version":
             return json.dumps({"serverVersion": {"major": "1", "minor": self.minor}})
         raise AssertionError(f"changes something: {arguments}")
 
     def get(self, *arguments: str) -> Any:
+        if not self.able:
+            raise AssertionError("kubectl get: Forbidden")
         if arguments == ("namespaces",):
             return {"items": [{"metadata": {"name": name}} for name in self.namespaces]}
         assert arguments == ("nodes",)
@@ -57,6 +60,13 @@ def test_a_disposable_cluster_that_has_everything_is_taken() -> None:
 def test_it_is_refused(context: str, pretended: Pretended, said: str) -> None:
     with pytest.raises(RefusedError, match=said):
         check(pretended, context, [IMAGE], patience=0)
+
+
+def test_a_cluster_that_does_not_answer_is_refused_in_a_line() -> None:
+    silent = Pretended()
+    silent.answers = False
+    with pytest.raises(RefusedError, match="the cluster cannot be looked at: kubectl version: connection refused"):
+        check(silent, "mine", [IMAGE], patience=0)
 
 
 def test_images_and_metrics_that_are_missing_are_named() -> None:
