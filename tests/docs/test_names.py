@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from functools import cache
 from importlib import import_module
@@ -76,6 +77,26 @@ def test_operations_lists_every_alert_and_component() -> None:
     components = {path.name for path in (ROOT / "deploy/k8s/components").iterdir() if path.is_dir()}
     missing = sorted(components - set(re.findall(r"[a-z0-9-]+", listed)))
     assert missing == []
+
+
+@cache
+def dashboards() -> dict[str, set[str]]:
+    """Titles of panels and rows by what a dashboard is called."""
+    found = [json.loads(path.read_text(encoding="utf-8")) for path in (ROOT / "deploy/grafana").glob("*.json")]
+    return {
+        board["title"].removeprefix("Ferry: ").lower(): {panel["title"] for panel in board["panels"]} for board in found
+    }
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_panels_are_on_the_dashboard_that_is_named(page: Path) -> None:
+    for named, said in re.findall(r"(?:\*\*Ferry: |[Dd]ashboard \*)(\w+)\*\*?((?:[^.|*]|\*[^*]+\*)*)", text(page)):
+        board = named
+        for title in re.findall(r"\*([A-Z][^*]+)\*", said):
+            if title.lower() in dashboards():
+                board = title
+            else:
+                assert " ".join(title.split()) in dashboards()[board.lower()], f"{board}: {title}"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name)
