@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from tests.kubernetes.pictures import outcomes
+from tests.kubernetes.scenarios.report import kept
 
 ORDINARY = re.compile(r"Scheduled|Pulled|Created|Started|Successful(Create|Delete)|NodeHas\w+")
 """Reasons of every start and end of a pod."""
@@ -35,7 +35,7 @@ def told(lines: Iterable[str]) -> Iterator[str]:
 
 def main(files: Iterable[Path]) -> None:
     for file in files:
-        for outcome in outcomes(file.read_text()):
+        for outcome in kept(file):
             if found := list(told(outcome.kubernetes)):
                 print(f"\n## {outcome.scenario}\n\n```", *found, "```", sep="\n")
 

@@ -6,14 +6,16 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from pathlib import Path
+from subprocess import TimeoutExpired
 
 import pytest
 
 from tests.deploy.manifests import Json
 from tests.kubernetes.kubectl import KUBECTL, NAMESPACE, Kubectl
-from tests.kubernetes.scenarios import callers, guard, report
-from tests.kubernetes.scenarios.cluster import PATIENCE, Cluster, chosen, images, trial
+from tests.kubernetes.scenarios import callers, dashboards, guard, prometheus, report
+from tests.kubernetes.scenarios.cluster import PATIENCE, Cluster, chosen, has_image, images, trial
 from tests.kubernetes.scenarios.happened import happened
 from tests.kubernetes.scenarios.outcome import OK, SKIPPED, Event, Outcome
 from tests.processes import ROOT
@@ -27,6 +29,7 @@ LEAVE = bool(os.environ.get("FERRY_E2E_LEAVE"))
 OUT = Path(os.environ.get("FERRY_E2E_OUT", ROOT / "out" / "cluster-test"))
 _OUTCOMES = pytest.StashKey[list[Outcome]]()
 _KUBECTL = pytest.StashKey[Kubectl]()
+_MONITORING = pytest.StashKey[Kubectl]()
 _UNTRIED = pytest.StashKey[list[str]]()
 
 
@@ -90,11 +93,16 @@ def objects() -> tuple[Json, ...]:
 
 
 @pytest.fixture(scope="session")
-def installed(cluster: Cluster, objects: tuple[Json, ...]) -> Cluster:
-    """The cluster with Ferry on it, ready."""
+def installed(cluster: Cluster, objects: tuple[Json, ...], pytestconfig: pytest.Config) -> Iterator[Cluster]:
+    """The cluster with Ferry on it, ready, and where nodes have its image a Prometheus that looks at Ferry."""
     cluster.kubectl.apply(objects)
     cluster.settled()
-    return cluster
+    if not has_image(cluster, prometheus.IMAGE):
+        yield cluster
+        return
+    with prometheus.measuring(cluster) as monitoring:
+        pytestconfig.stash[_MONITORING] = monitoring
+        yield cluster
 
 
 class Run:
@@ -160,6 +168,12 @@ def judged(config: pytest.Config, title: str) -> Iterator[Run]:
         outcome.ended = time.time()
         if kubectl := config.stash.get(_KUBECTL, None):
             outcome.kubernetes = happened(kubectl, outcome.began)
+        if outcome.calls and (monitoring := config.stash.get(_MONITORING, None)):
+            try:
+                ask = partial(prometheus.asked, monitoring)
+                outcome.panels = dashboards.shown(ask, outcome.began, outcome.ended)
+            except (AssertionError, TimeoutExpired) as error:
+                outcome.facts.append(f"Prometheus did not answer: {error}")
         report.keep(config.stash[_OUTCOMES], OUT)
 
 

@@ -54,6 +54,26 @@ class Event:
     text: str
 
 
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """What a panel of a dashboard showed.
+
+    Attributes:
+        dashboard: its title.
+        title: of the panel.
+        unit: Grafana's name of it.
+        began: seconds since 1970 of the first value; one follows every `step` seconds.
+        lines: values of each series, by its legend; None: it had none.
+    """
+
+    dashboard: str
+    title: str
+    unit: str
+    began: float
+    step: float
+    lines: dict[str, list[float | None]]
+
+
 @dataclass(slots=True)
 class Outcome:
     """Of one scenario.
@@ -62,6 +82,7 @@ class Outcome:
         verdict: OK, SKIPPED with the reason, or what went wrong in one line; empty while it goes on.
         facts: what was counted or measured beside the calls, in words.
         kubernetes: what `kubectl get events` showed of it, a line each.
+        panels: what dashboards showed of it, where a Prometheus ran.
     """
 
     scenario: str
@@ -72,6 +93,7 @@ class Outcome:
     calls: list[Call] = field(default_factory=list)
     facts: list[str] = field(default_factory=list)
     kubernetes: list[str] = field(default_factory=list)
+    panels: list[Panel] = field(default_factory=list)
 
     @property
     def word(self) -> str:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import base64
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import trustme
 import yaml
@@ -14,6 +16,7 @@ import yaml
 from tests.deploy.expressions import in_adapter
 from tests.deploy.manifests import Json
 from tests.kubernetes import metrics_api
+from tests.kubernetes.kubectl import Kubectl
 from tests.kubernetes.metrics_api import CUSTOM
 from tests.kubernetes.scenarios import adapter_pod
 from tests.kubernetes.scenarios.callers import IMAGE as PYTHON
@@ -32,8 +35,8 @@ _CONFIG = {
 }
 
 
-def objects() -> list[Json]:
-    """Everything, in the order in which it is made."""
+def objects(node: str) -> list[Json]:
+    """Everything but what autoscalers are told, in the order in which it is made; the pod runs on a node."""
     authority = trustme.CA()
     issued = authority.issue_cert(f"{_NAME}.{NAMESPACE}.svc")
     keys = {"tls.crt": issued.cert_chain_pems[0].bytes(), "tls.key": issued.private_key_pem.bytes()}
@@ -43,8 +46,12 @@ def objects() -> list[Json]:
         {"key": "adapter_pod.py", "path": "main.py"},
     ]
     (query,) = (query for query in in_adapter(pods=adapter_pod.PODS) if adapter_pod.PODS in query)
-    group, _, version = CUSTOM.partition("/")
-    both = pod(_NAME, ["prometheus", "--config.file=/config/prometheus.yaml", "--storage.tsdb.path=/data"], image=IMAGE)
+    both = pod(
+        _NAME,
+        ["prometheus", "--config.file=/config/prometheus.yaml", "--storage.tsdb.path=/data"],
+        image=IMAGE,
+        node=node,
+    )
     spec = both["spec"]
     spec |= {"serviceAccountName": _NAME, "automountServiceAccountToken": True}
     spec["volumes"] = [
@@ -110,36 +117,60 @@ def objects() -> list[Json]:
             "spec": {"selector": {"app": _NAME}, "ports": [{"port": 443, "targetPort": 6443}]},
         },
         both,
-        {
-            "apiVersion": "apiregistration.k8s.io/v1",
-            "kind": "APIService",
-            "metadata": {"name": f"{version}.{group}"},
-            "spec": {
-                "group": group,
-                "version": version,
-                "service": {"name": _NAME, "namespace": NAMESPACE},
-                "insecureSkipTLSVerify": True,
-                "groupPriorityMinimum": 100,
-                "versionPriority": 100,
-            },
-        },
     ]
 
 
+def registration() -> Json:
+    """By which an API server passes questions for Ferry's metric on to the pod."""
+    group, _, version = CUSTOM.partition("/")
+    return {
+        "apiVersion": "apiregistration.k8s.io/v1",
+        "kind": "APIService",
+        "metadata": {"name": f"{version}.{group}"},
+        "spec": {
+            "group": group,
+            "version": version,
+            "service": {"name": _NAME, "namespace": NAMESPACE},
+            "insecureSkipTLSVerify": True,
+            "groupPriorityMinimum": 100,
+            "versionPriority": 100,
+        },
+    }
+
+
 @contextmanager
-def measuring(cluster: Cluster) -> Iterator[None]:
-    """Autoscalers find Ferry's metric while the context lasts."""
+def measuring(cluster: Cluster) -> Iterator[Kubectl]:
+    """It runs while the context lasts, on the node that scenarios leave alone; its namespace."""
     kubectl = cluster.in_namespace(NAMESPACE)
-    kubectl.apply(objects())
+    kubectl.apply(objects(cluster.steady))
     try:
-        kubectl("wait", "--for=condition=Ready", f"pod/{_NAME}", "--timeout=120s")
+        yield kubectl
+    finally:
+        kubectl("delete", "pod", _NAME, "--now", "--ignore-not-found")
+        kubectl("delete", "clusterrole,clusterrolebinding", "ferry-e2e-adapter", "--ignore-not-found")
+
+
+def asked(kubectl: Kubectl, path: str) -> Any:
+    """What the Prometheus of a namespace answers to GET.
+
+    Raises:
+        AssertionError: nothing.
+    """
+    return json.loads(kubectl("get", "--raw", f"/api/v1/namespaces/{NAMESPACE}/pods/{_NAME}:9090/proxy{path}"))
+
+
+@contextmanager
+def telling(cluster: Cluster) -> Iterator[None]:
+    """Autoscalers find Ferry's metric while the context lasts, out of the Prometheus that runs."""
+    kubectl = cluster.in_namespace(NAMESPACE)
+    kubectl("wait", "--for=condition=Ready", f"pod/{_NAME}", "--timeout=120s")
+    told = registration()
+    kubectl.apply([told])
+    try:
         path = f"/apis/{CUSTOM}/namespaces/ferry/pods/*/{metrics_api.METRIC}"
         until(
             lambda: kubectl.succeeds("get", "--raw", path), seconds=120, what="the metrics of Ferry's pods", pause=0.5
         )
         yield
     finally:
-        group, _, version = CUSTOM.partition("/")
-        kubectl("delete", "apiservice", f"{version}.{group}", "--ignore-not-found")
-        kubectl("delete", "pod", _NAME, "--now", "--ignore-not-found")
-        kubectl("delete", "clusterrole,clusterrolebinding", "ferry-e2e-adapter", "--ignore-not-found")
+        kubectl("delete", "apiservice", told["metadata"]["name"], "--ignore-not-found")

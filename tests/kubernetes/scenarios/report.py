@@ -6,8 +6,12 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from tests.kubernetes.scenarios.outcome import OK, Outcome
+from tests.kubernetes.scenarios.outcome import OK, Event, Outcome, Panel, call_of
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 _HEADER = ("scenario", "verdict", "calls", "failed", "degraded", "longest wait", "took")
 
@@ -49,6 +53,17 @@ def keep(outcomes: Sequence[Outcome], folder: Path) -> Path:
     return data
 
 
+def kept(data: Path) -> list[Outcome]:
+    """Those of a cluster-test.json."""
+    found = []
+    given: dict[str, Any]
+    for given in json.loads(data.read_text()):
+        calls, events = [call_of(call) for call in given["calls"]], [Event(**event) for event in given["events"]]
+        panels = [Panel(**panel) for panel in given.get("panels", ())]
+        found.append(Outcome(**{**given, "calls": calls, "events": events, "panels": panels}))
+    return found
+
+
 def write(outcomes: Sequence[Outcome], folder: Path) -> list[Path]:
     """Writes cluster-test.json and, where matplotlib is installed, cluster-test.svg; returns what it wrote."""
     data = keep(outcomes, folder)
@@ -69,24 +84,29 @@ def draw(outcomes: Sequence[Outcome], path: Path) -> bool:
     drawn = [outcome for outcome in outcomes if outcome.calls]
     figure = Figure(figsize=(11, 0.6 + 2.4 * max(len(drawn), 1)), layout="constrained")
     for place, outcome in enumerate(drawn):
-        axes = figure.add_subplot(len(drawn), 1, place + 1)
-        title = f"{outcome.scenario}: {len(outcome.calls)} calls, {len(outcome.failures)} failed"
-        axes.set_title(title, loc="left", fontsize=9)
-        for colour, label, calls in (
-            ("tab:blue", "answered", [c for c in outcome.calls if not c.failed and not c.degraded]),
-            ("tab:orange", "degraded", [c for c in outcome.calls if c.degraded]),
-            ("tab:red", "failed", outcome.failures),
-        ):
-            if calls:
-                x = [call.began - outcome.began for call in calls]
-                axes.plot(x, [call.seconds for call in calls], ".", markersize=3, color=colour, label=label)
-        top = max(outcome.longest * 1.3, 0.1)
-        for event in outcome.events:
-            axes.axvline(event.at - outcome.began, color="0.6", linewidth=0.7)
-            axes.text(event.at - outcome.began, top, event.text, rotation=20, fontsize=6, va="top", clip_on=True)
-        axes.set_ylim(0, top)
-        axes.set_ylabel("s", fontsize=8)
-        axes.tick_params(labelsize=7)
-        axes.legend(fontsize=6, loc="upper right")
+        timeline(figure.add_subplot(len(drawn), 1, place + 1), outcome)
     figure.savefig(path)
     return True
+
+
+def timeline(axes: Axes, outcome: Outcome) -> None:
+    """Every call of a scenario by when it began and how long it took, and the events above."""
+    axes.set_title(
+        f"{outcome.scenario}: {len(outcome.calls)} calls, {len(outcome.failures)} failed", loc="left", fontsize=9
+    )
+    for colour, label, calls in (
+        ("tab:blue", "answered", [c for c in outcome.calls if not c.failed and not c.degraded]),
+        ("tab:orange", "degraded", [c for c in outcome.calls if c.degraded]),
+        ("tab:red", "failed", outcome.failures),
+    ):
+        if calls:
+            x = [call.began - outcome.began for call in calls]
+            axes.plot(x, [call.seconds for call in calls], ".", markersize=3, color=colour, label=label)
+    top = max(outcome.longest * 1.3, 0.1)
+    for event in outcome.events:
+        axes.axvline(event.at - outcome.began, color="0.6", linewidth=0.7)
+        axes.text(event.at - outcome.began, top, event.text, rotation=20, fontsize=6, va="top", clip_on=True)
+    axes.set_ylim(0, top)
+    axes.set_ylabel("s", fontsize=8)
+    axes.tick_params(labelsize=7)
+    axes.legend(fontsize=6, loc="upper right")
