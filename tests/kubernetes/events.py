@@ -1,4 +1,4 @@
-"""`python -m tests.kubernetes.events FILE...`: the table of docs/incidents/events.md out of files cluster-test.json."""
+"""`python -m tests.kubernetes.events FILE...`: what docs/incidents/events.md has of files cluster-test.json."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from tests.kubernetes.scenarios.report import kept
+from tests.kubernetes.scenarios.report import kept, slug
 
 ORDINARY = re.compile(r"Scheduled|Pulled|Created|Started|Successful(Create|Delete)|NodeHas\w+")
 """Reasons of every start and end of a pod."""
@@ -36,8 +36,13 @@ def told(lines: Iterable[str]) -> Iterator[str]:
 def main(files: Iterable[Path]) -> None:
     for file in files:
         for outcome in kept(file):
-            if found := list(told(outcome.kubernetes)):
-                print(f"\n## {outcome.scenario}\n\n```", *found, "```", sep="\n")
+            found = list(told(outcome.kubernetes))
+            if found or outcome.calls:
+                print(f"\n## {outcome.scenario}\n")
+            if outcome.calls:
+                print(f"![calls and panels]({slug(outcome)}.png)\n")
+            if found:
+                print("```", *found, "```", sep="\n")
 
 
 if __name__ == "__main__":

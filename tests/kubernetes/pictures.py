@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import io
 import math
-import re
 import sys
 from pathlib import Path
 
@@ -16,17 +15,12 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from tests.kubernetes.scenarios.outcome import Outcome, Panel
-from tests.kubernetes.scenarios.report import kept, timeline
+from tests.kubernetes.scenarios.report import kept, slug, timeline
 
 _COLUMNS = 4
 _COLOURS = 32
 """Of a picture: with few it is half as large, and looks the same."""
 _UNITS = {"short": "", "percentunit": "share", "reqps": "1/s"}
-
-
-def slug(title: str) -> str:
-    """The name of a scenario's file."""
-    return "-".join(re.findall(r"[a-z0-9]+", title.lower())[:7])
 
 
 def draw(outcome: Outcome, path: Path) -> None:
@@ -68,7 +62,7 @@ def main(folder: Path, files: list[Path]) -> None:
     for file in files:
         for outcome in kept(file):
             if outcome.calls:
-                draw(outcome, folder / f"{slug(outcome.scenario)}.png")
+                draw(outcome, folder / f"{slug(outcome)}.png")
 
 
 if __name__ == "__main__":

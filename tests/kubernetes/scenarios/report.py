@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -62,6 +63,11 @@ def kept(data: Path) -> list[Outcome]:
         panels = [Panel(**panel) for panel in given.get("panels", ())]
         found.append(Outcome(**{**given, "calls": calls, "events": events, "panels": panels}))
     return found
+
+
+def slug(outcome: Outcome) -> str:
+    """The name of a scenario's picture."""
+    return "-".join(re.findall(r"[a-z0-9]+", outcome.scenario.lower())[:8])
 
 
 def write(outcomes: Sequence[Outcome], folder: Path) -> list[Path]:
