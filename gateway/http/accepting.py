@@ -17,6 +17,11 @@ _PLAIN: Final = Problem(400, "this port speaks TLS; ask it with https://").raw()
 """To a request without TLS; the handshake that it is taken for fails after it."""
 
 
+MOST_AT_ONCE: Final = 8
+"""Connections that are taken before the event loop goes on with those that are there. It would take all that wait, as
+many as two thousand, and whoever connects and leaves again and again would have it do nothing else."""
+
+
 class BoundedSocket(socket.socket):
     """Closes one more than there may be at once, where none of those that are there gives way to it."""
 
@@ -33,8 +38,14 @@ class BoundedSocket(socket.socket):
         self._make_room = make_room
         self._tls = tls
         self._accepted: weakref.WeakSet[socket.socket] = weakref.WeakSet()
+        self._taken = 0
 
     def accept(self) -> tuple[socket.socket, Any]:
+        if self._taken == MOST_AT_ONCE:
+            self._taken = 0
+            # As if nobody waited: the loop asks again in its next turn.
+            raise BlockingIOError
+        self._taken += 1
         connection, address = super().accept()
         if len(self._accepted) >= self._most:
             for one in list(self._accepted):

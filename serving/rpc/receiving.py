@@ -144,9 +144,9 @@ class Receiving:
             self._clear_later()
 
     def _worth(self) -> Callable[[asyncio.Future[None]], tuple[int, int, int]]:
-        """Less is better: faults, then places that its connection holds."""
-        held = Counter(message.connection for message in self._reading.values())
+        """Less is better: faults, then places that its connection holds or waits for."""
         waiting, faults = self._waiting, self._faults
+        held = Counter(message.connection for message in (*self._reading.values(), *waiting.values()))
         return lambda one: (*faults.of(waiting[one]), held[waiting[one].connection])
 
     def _clear_later(self) -> None:

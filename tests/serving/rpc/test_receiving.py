@@ -177,6 +177,25 @@ async def test_callers_whose_messages_do_not_come_shut_nobody_out(
             await asyncio.gather(*stalling, return_exceptions=True)
 
 
+async def test_whose_connection_waits_with_hundreds_is_refused_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before anybody has made others wait."""
+    monkeypatch.setattr("serving.rpc.receiving.GRACE_SECONDS", 1.0)
+    refused = metrics.REJECTED.labels("receiving")
+    before = refused._value.get()
+    async with running(SmallService(at_once), max_receive_bytes=4 * MIB) as (server, channel):
+        assert await classify(channel, timeout=20)
+        stalling = [asyncio.create_task(keep_stalling(server.port, 40)) for _ in range(5)]
+        try:
+            async with asyncio.timeout(20):
+                while refused._value.get() < before + 4:
+                    await asyncio.sleep(0.01)
+            assert await asyncio.gather(*(classify(channel, timeout=20) for _ in range(5)))
+        finally:
+            for task in stalling:
+                task.cancel()
+            await asyncio.gather(*stalling, return_exceptions=True)
+
+
 async def test_health_answers_whatever_is_stuck_elsewhere() -> None:
     async with (
         running(SmallService(), max_receive_bytes=MIB, max_calls=8) as (server, channel),
