@@ -45,10 +45,10 @@ def main() -> int:
         picture: Image.Image = image
         if image.mode not in {"RGB", "RGBA", "L", "LA"}:
             picture = image.convert("RGBA" if "A" in image.mode else "RGB")
-        orientation = image.getexif().get(0x0112, 1) if kind == "AVIF" else 1  # libheif turns by itself
+        orientation = _orientation(image) if kind == "AVIF" else 1  # libheif turns by itself
         profile = image.info.get("icc_profile") or b""
         profile = profile if len(profile) <= MAX_PROFILE_BYTES else b""
-        head = HEAD.pack(picture.mode.encode().ljust(4), image.width, image.height, int(orientation), len(profile))
+        head = HEAD.pack(picture.mode.encode().ljust(4), image.width, image.height, orientation, len(profile))
         sys.stdout.buffer.write(head + profile)
         rows = max(1, (1 << 20) // image.width)
         for top in range(0, image.height, rows):
@@ -56,6 +56,15 @@ def main() -> int:
             sys.stdout.buffer.write(part.tobytes())
     sys.stdout.buffer.flush()
     return 0
+
+
+def _orientation(image: Image.Image) -> int:
+    """By EXIF's numbers; broken metadata are no reason to refuse good pixels."""
+    try:
+        value = image.getexif().get(0x0112, 1)
+    except Exception:
+        return 1
+    return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
 
 def _register(kind: str) -> None:

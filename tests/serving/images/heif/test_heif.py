@@ -54,6 +54,16 @@ def test_avif(orientation: int) -> None:
 
 
 @needs_avif
+def test_an_orientation_of_avif_that_is_no_number_is_ignored() -> None:
+    exif = Image.Exif()
+    exif[0x010F] = "maker of a camera"
+    data = avif(exif=exif)
+    text = data.replace(b"\x01\x0f\0\x02", b"\x01\x12\0\x02").replace(b"\x0f\x01\x02\0", b"\x12\x01\x02\0")
+    assert text != data
+    assert difference(decode(text, heif=True), photo()) < 2
+
+
+@needs_avif
 def test_avif_with_transparency_and_profile() -> None:
     image = Image.fromarray(photo())
     image.putalpha(128)
