@@ -10,6 +10,7 @@ import typer
 
 from cli.connect import ApiKeyOption, TlsCaOption, TlsCertOption, TlsKeyOption, credentials
 from cli.output import DEFAULT_ADDRESS, AddressOption, JsonOption, answers, print_json
+from cli.records import path_text
 from ferry.client import Client, Job
 
 app = typer.Typer(
@@ -41,7 +42,7 @@ def submit(
     with credentials(tls_ca, tls_cert, tls_key, api_key).client(address, _TIMEOUT) as client:
         submitted = []
         for photo in photos:
-            submitted.append({"job_id": client.submit_job(photo, time_to_live=keep), "path": str(photo)})
+            submitted.append({"job_id": client.submit_job(photo, time_to_live=keep), "path": path_text(photo)})
             if not as_json:
                 answers.print(f"{submitted[-1]['job_id']}  {photo}", markup=False, highlight=False, soft_wrap=True)
     if as_json:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 import traceback
@@ -113,6 +114,8 @@ def main() -> None:
     """Runs the command line; whatever goes wrong ends in one line and exit code 1."""
     global _debug
     _debug = False
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # names of files need not be text
     try:
         app(prog_name="ferry")
     except Exception as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import textwrap
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -14,9 +15,14 @@ _WIDTH = 80
 """Columns that lines for people need at most, names of files excepted."""
 
 
+def path_text(photo: Path) -> str:
+    """Its path; a name that is no text has signs in the place of what is none."""
+    return os.fsencode(photo).decode(errors="replace")
+
+
 def record(photo: Path, result: Recognition | FerryError) -> dict[str, Any]:
     """As `ferry predict --json` has it."""
-    return {"path": str(photo), **outcome(result)}
+    return {"path": path_text(photo), **outcome(result)}
 
 
 def outcome(result: Recognition | FerryError) -> dict[str, Any]:

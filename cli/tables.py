@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Protocol, Self
 
-from cli.records import record
+from cli.records import path_text, record
 from ferry.client import FerryError, Recognition
 from serving.expressions import EXPRESSIONS
 
@@ -69,7 +69,7 @@ def open_table(path: Path) -> Writer:
 
 def rows(path: Path, result: Recognition | FerryError) -> list[Row]:
     """One for each face; one where there is none."""
-    row: Row = {**dict.fromkeys(COLUMNS), "path": str(path)}
+    row: Row = {**dict.fromkeys(COLUMNS), "path": path_text(path)}
     if isinstance(result, FerryError):
         return [{**row, "error": str(result)}]
     row |= {

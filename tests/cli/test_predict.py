@@ -5,9 +5,11 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import re
 import signal
 import socket
+import sys
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -16,7 +18,7 @@ from PIL import Image
 from rich.console import Console
 from typer.testing import CliRunner
 
-from cli.main import app
+from cli.main import app, main
 from ferry.client import MismatchError, UnavailableError
 from ferry.v1 import gateway_pb2
 from tests.client.conftest import FakeGateway, address, gateway
@@ -195,6 +197,28 @@ def test_tables_hold_a_row_for_each_face_and_for_what_has_none(
     assert "unknown format" in by_csv["broken.jpg"]["error"]
     assert "unknown format" in by_line["broken.jpg"]["error"]
     assert not list(tmp_path.glob(".*.new"))
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_names_of_files_need_not_be_text(
+    address: str,
+    photo: Path,
+    tmp_path: Path,
+    as_json: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    pytest.importorskip("pyarrow.parquet")
+    photo.rename(photo.with_name(os.fsdecode(b"\xff.png")))
+    options = [part for suffix in ("csv", "parquet", "jsonl") for part in ("--out", str(tmp_path / f"out.{suffix}"))]
+    command = ["ferry", "predict", str(photo.parent), "--address", address, *options, *(["--json"] if as_json else [])]
+    monkeypatch.setattr(sys, "argv", command)
+    with pytest.raises(SystemExit) as ended:
+        main()
+    said = capsys.readouterr()
+    assert ended.value.code == 0, said.err
+    assert ("\\ufffd.png" if as_json else "\\udcff.png: 1 face") in said.out
+    assert "\ufffd.png" in (tmp_path / "out.csv").read_text()
 
 
 @pytest.mark.parametrize(("name", "says"), [("a.xls", ".csv"), ("none/a.csv", "cannot be written")])
