@@ -32,12 +32,6 @@ class Estimate:
     n: int
     callers: int
 
-    def __sub__(self, other: Estimate) -> Estimate:
-        """The difference of two estimates from different callers."""
-        return Estimate(
-            self.value - other.value, self.variance + other.variance, self.n + other.n, self.callers + other.callers
-        )
-
 
 def mean(values: Numbers, callers: Whole) -> Estimate:
     """The mean of what was observed.
@@ -50,32 +44,65 @@ def mean(values: Numbers, callers: Whole) -> Estimate:
     answers would be certain.
     """
     value = float(values.mean())
-    variance = _variance(values - value, callers)
+    variance = _squared((values - value) / len(values), callers)
     return Estimate(value, max(variance, 1 / len(values) ** 2), len(values), len(np.unique(callers)))
 
 
-def mean_recall(right: npt.NDArray[np.bool_], truth: Whole, callers: Whole) -> Estimate:
-    """The mean over expressions of the share that was recognised.
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """Of two variants.
 
-    The variance is that of the estimate's linear part: an observation of expression k moves the recall of k, which
-    weighs one in as many as occur (the delta method).
+    Attributes:
+        estimate: new less old.
+        new, old: what each has, over the same mix of strata; their difference is the estimate.
+    """
+
+    estimate: Estimate
+    new: float
+    old: float
+
+
+def difference(values: Numbers, new: Whole, kinds: Whole, strata: Whole, callers: Whole) -> Difference | None:
+    """The mean over kinds of the difference of two variants' means, taken within strata and then joined.
+
+    Where a variant's share of the callers changes while pictures become harder, their means over all of it differ
+    without a difference between the variants. So each kind's is the coefficient of a regression on the variant and the
+    strata: within a stratum with n and m observations the difference weighs n m / (n + m) (Cochran, Biometrics 1954;
+    Mantel and Haenszel 1959), which is nothing where one variant has none. Its variance is robust against whatever one
+    caller's observations have in common, those of both variants included (Liang and Zeger, Biometrika 1986).
 
     Args:
-        right: bool [N], N 1 or more.
-        truth: int64 [N], the true expression of each.
-        callers: int64 [N].
+        values: float64 [N].
+        new: int64 [N], 1 for an observation of the new variant, 0 for one of the old.
+        kinds: int64 [N], 0 or more; each weighs the same (expressions, for a mean recall).
+        strata: int64 [N], 0 or more (routing tables).
+        callers: int64 [N], whose observation each is.
+
+    Returns:
+        None where no stratum has both variants. The variance is never less than if of either variant the observation
+        that weighs most had been different by 1.
     """
-    kinds, index, counts = np.unique(truth, return_inverse=True, return_counts=True)
-    recalls = np.bincount(index, right, len(kinds)) / counts
-    pull = (right - recalls[index]) * len(right) / (counts[index] * len(kinds))
-    variance = max(_variance(pull, callers), float((1 / counts**2).sum()) / len(kinds) ** 2)
-    return Estimate(float(recalls.mean()), variance, len(right), len(np.unique(callers)))
+    _, kind = np.unique(kinds, return_inverse=True)
+    _, cell, whole = np.unique(kind * (strata.max(initial=0) + 1) + strata, return_inverse=True, return_counts=True)
+    apart = new - (np.bincount(cell, new) / whole)[cell]
+    weight = np.bincount(kind, apart**2)
+    known = np.flatnonzero(weight > 0)
+    if not len(known):
+        return None
+    pull = np.divide(apart, weight[kind], out=np.zeros(len(values)), where=weight[kind] > 0) / len(known)
+    effect = np.bincount(kind, pull * values) * len(known)
+    rest = values - (np.bincount(cell, values) / whole)[cell] - apart * effect[kind]
+    variance = _squared(pull * rest, callers)
+    for side in (new == 1, new == 0):
+        least = sum(float((pull[side & (kind == one)] ** 2).max()) for one in known)
+        variance += max(least - _squared((pull * rest)[side], callers[side]), 0.0)
+    ours, theirs = float((pull * values)[new == 1].sum()), 0.0 - float((pull * values)[new == 0].sum())
+    return Difference(Estimate(ours - theirs, variance, len(values), len(np.unique(callers))), ours, theirs)
 
 
-def _variance(deviations: Numbers, callers: Whole) -> float:
-    """Of the mean of observations whose deviations from it these are."""
+def _squared(influence: Numbers, callers: Whole) -> float:
+    """The variance of the sum of what each observation adds to an estimate."""
     _, index = np.unique(callers, return_inverse=True)
-    sums = np.bincount(index, deviations)
-    groups = len(sums)
-    correction = groups / (groups - 1) if groups > 1 else 1.0
-    return float((sums**2).sum() * correction / len(deviations) ** 2)
+    sums = np.bincount(index, influence)
+    correction = len(sums) / (len(sums) - 1) if len(sums) > 1 else 1.0
+    return float((sums**2).sum() * correction)

@@ -10,9 +10,10 @@ from datetime import date, datetime
 
 import numpy as np
 
-from cli.ab.estimate import Estimate, Numbers, mean, mean_recall
+from cli.ab.estimate import Difference, Estimate, Numbers, Whole, difference, mean
 from cli.ab.sequence import Interval, interval, quantile_interval
-from cli.ab.sides import Series, Sides
+from cli.ab.series import Series
+from cli.ab.sides import Sides
 from cli.ab.verdict import LEAST_LABELS, Judgement, Verdict, in_points, judge
 
 P95_MARGIN = 0.1
@@ -45,6 +46,8 @@ class Finding:
         paired: whether both sides answered the same faces.
         n: observations of the new variant and of the old one.
         callers: behind them.
+        apart: observations besides, of routing tables under which only one of both had callers.
+        tables: routing tables under which both had.
         new, old: what each has; None where nothing was observed.
         judgement: on the difference.
         since: when the verdict became what it is, Unix time; None where there is none.
@@ -56,6 +59,8 @@ class Finding:
     paired: bool
     n: tuple[int, int]
     callers: tuple[int, int]
+    apart: int
+    tables: int
     new: float | None
     old: float | None
     judgement: Judgement
@@ -83,19 +88,31 @@ def find(metric: Metric, sides: Sides, alpha: float, margin: float) -> Finding:
     pairs = sides.of_labelled_pairs() if metric is Metric.ACCURACY else None
     paired = pairs is not None and len(pairs) >= LEAST_LABELS
     if pairs is not None and paired:
-        new = old = pairs
+        all_new = all_old = pairs
     else:
-        new, old = _observed(metric, sides, sides.new), _observed(metric, sides, sides.old)
+        all_new, all_old = _observed(metric, sides, sides.new), _observed(metric, sides, sides.old)
+    new, old = all_new.beside(all_old), all_old.beside(all_new)
 
     def at(time: float) -> Judgement:
         return _judge(metric, new.until(time), old.until(time), alpha, margin, paired=paired)
 
     judgement = at(math.inf)
     path, since = _history(at, new, old, judgement)
-    values = (None, None) if paired else (_value(metric, new), _value(metric, old))
-    words = _words(metric, judgement, sides, values, since)
-    counts = (len(new), len(old)), (_callers(new), _callers(old))
-    return Finding(metric, paired, *counts, *values, judgement, since, path, words)
+    values = (None, None) if paired else _values(metric, new, old)
+    return Finding(
+        metric,
+        paired,
+        n=(len(new), len(old)),
+        callers=(_callers(new), _callers(old)),
+        apart=len(all_new) - len(new) + len(all_old) - len(old),
+        tables=len(np.unique(new.tables)),
+        new=values[0],
+        old=values[1],
+        judgement=judgement,
+        since=since,
+        path=path,
+        words=_words(metric, judgement, sides, values, since),
+    )
 
 
 def _observed(metric: Metric, sides: Sides, name: str) -> Series:
@@ -112,24 +129,30 @@ def _first_of_each(found: Series) -> Series:
     """One observation a caller: those of one caller are not independent, and quantiles have no clustered form here."""
     _, first = np.unique(found.callers, return_index=True)
     first.sort()
-    return Series(found.values[first], found.callers[first], found.times[first], found.truth[first])
+    return found.at(first)
 
 
 def _judge(metric: Metric, new: Series, old: Series, alpha: float, margin: float, *, paired: bool) -> Judgement:
-    if not len(new) or not len(old):
+    if metric is Metric.LATENCY and len(new) and len(old):
+        return judge_latency(new.values, old.values, alpha)
+    if paired and len(new):
+        estimate: Estimate | None = mean(new.values, new.callers)
+    else:
+        found = _difference(metric, new, old)
+        estimate = None if found is None else found.estimate
+    if estimate is None:
         nothing = Estimate(0.0, 1.0, len(new) + len(old), 0)
         return Judgement(nothing, Interval(-math.inf, math.inf), Verdict.UNDECIDED, margin, 2 * LEAST_LABELS)
-    if metric is Metric.LATENCY:
-        return judge_latency(new.values, old.values, alpha)
     least = min(len(new), len(old)), min(_callers(new), _callers(old))
-    if paired:
-        difference = mean(new.values, new.callers)
-    elif metric is Metric.MACRO_RECALL:
-        one, other = (mean_recall(side.values > 0.5, side.truth, side.callers) for side in (new, old))
-        difference = one - other
-    else:
-        difference = mean(new.values, new.callers) - mean(old.values, old.callers)
-    return judge(difference, least, alpha, margin, higher_is_better=metric not in GUARDRAILS)
+    return judge(estimate, least, alpha, margin, higher_is_better=metric not in GUARDRAILS)
+
+
+def _difference(metric: Metric, new: Series, old: Series) -> Difference | None:
+    """New less old; None where both have never had callers under one routing table."""
+    both = new.then(old)
+    kinds = both.truth if metric is Metric.MACRO_RECALL else np.zeros_like(both.truth)
+    side: Whole = np.repeat([1, 0], [len(new), len(old)])
+    return difference(both.values, side, kinds, both.tables, both.callers)
 
 
 def judge_latency(new: Numbers, old: Numbers, alpha: float) -> Judgement:
@@ -161,7 +184,7 @@ def _agreement(sides: Sides, alpha: float, margin: float) -> Finding:
     if not len(found):
         nothing = _judge(Metric.AGREEMENT, found, found, alpha, margin, paired=True)
         words = f"{sides.new} has answered no copies of images; `shadow` in the routing table sends them"
-        return Finding(Metric.AGREEMENT, True, (0, 0), (0, 0), None, None, nothing, None, (), words)
+        return Finding(Metric.AGREEMENT, True, (0, 0), (0, 0), 0, 0, None, None, nothing, None, (), words)
     estimate = mean(found.values, found.callers)
     where = interval(estimate, alpha)
     shown = Interval(max(where.low, 0.0), min(where.high, 1.0))
@@ -175,7 +198,7 @@ def _agreement(sides: Sides, alpha: float, margin: float) -> Finding:
     judgement = Judgement(estimate, shown, Verdict.UNDECIDED, margin, None)
     n = (len(found), len(found))
     callers = (estimate.callers, estimate.callers)
-    return Finding(Metric.AGREEMENT, True, n, callers, estimate.value, None, judgement, None, (), words)
+    return Finding(Metric.AGREEMENT, True, n, callers, 0, 1, estimate.value, None, judgement, None, (), words)
 
 
 def _history(
@@ -198,14 +221,12 @@ def _history(
     return path, since if last.verdict is not Verdict.UNDECIDED else None
 
 
-def _value(metric: Metric, side: Series) -> float | None:
-    if not len(side):
-        return None
-    if metric is Metric.LATENCY:
-        return _p95(side.values)
-    if metric is Metric.MACRO_RECALL:
-        return mean_recall(side.values > 0.5, side.truth, side.callers).value
-    return float(side.values.mean())
+def _values(metric: Metric, new: Series, old: Series) -> tuple[float | None, float | None]:
+    """What each has; of shares, over the same mix of routing tables."""
+    if metric is Metric.LATENCY and len(new) and len(old):
+        return _p95(new.values), _p95(old.values)
+    found = _difference(metric, new, old)
+    return (None, None) if found is None else (found.new, found.old)
 
 
 def _p95(values: Numbers) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -144,7 +144,11 @@ def report(
     for name in chosen:
         sides = Sides(records, name, against)
         findings = {metric: find(metric, sides, level[metric], margin) for metric in metrics}
-        notes = list(sides.notes)
+        notes = [*sides.notes, *_of_tables(findings, metrics[0])]
+        if shares.unknown:
+            notes.append(
+                f"whether {shares.unknown:,} callers fell as they should is not known: Redis has lost the shares"
+            )
         if records.lost:
             notes.append(f"{records.lost:,} records are gone before their time: Redis had no room")
         if records.foreign:
@@ -157,10 +161,22 @@ def report(
     return Report(tuple(comparisons), shares)
 
 
+def _of_tables(findings: dict[Metric, Finding], deciding: Metric) -> Iterator[str]:
+    """What changes of the shares did to the figures."""
+    one = findings[deciding]
+    if one.apart:
+        yield f"{one.apart:,} observations of {deciding} are left out: only one of both had callers at their time"
+    if one.tables > 1:
+        where = "differences are taken within each and joined; only p95 is of all together"
+        yield f"the shares of the callers have changed: {one.tables} routing tables; {where}"
+
+
 def _record(one: Finding) -> dict[str, Any]:
     where = one.judgement.interval
     return {
         "n": {"variant": one.n[0], "against": one.n[1]},
+        "left_out": one.apart,
+        "routing_tables": one.tables,
         "callers": {"variant": one.callers[0], "against": one.callers[1]},
         "paired": one.paired,
         "variant": one.new,

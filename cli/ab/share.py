@@ -12,28 +12,24 @@ from cli.ab.records import Records
 from cli.ab.sequence import ratio_evidence
 
 RATIO_ALPHA = 0.01
-"""Probability of a block where nothing is wrong: it is looked at often, and a block costs an experiment."""
+"""Probability of a block where nothing is wrong, of the first routing table; of however many, twice that."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ratio:
-    """Attributes:
-    callers: that fell to each variant, by name.
-    expected: that would have, by the shares.
-    evidence: of all tables together; at `limit` the shares are refuted.
+    """Of the routing table that speaks most against its shares.
+
+    Attributes:
+        callers: that fell to each variant, by name.
+        expected: that would have, by the shares.
+        refuted: whether that is more than chance.
+        unknown: callers of all routing tables whose shares are not known.
     """
 
     callers: dict[str, int]
     expected: dict[str, float]
-    evidence: float
-
-    @property
-    def limit(self) -> float:
-        return math.log(1 / RATIO_ALPHA)
-
-    @property
-    def refuted(self) -> bool:
-        return self.evidence >= self.limit
+    refuted: bool
+    unknown: int
 
     def __str__(self) -> str:
         parts = ", ".join(f"{name} {n:,} (expected {self.expected[name]:,.0f})" for name, n in self.callers.items())
@@ -41,22 +37,25 @@ class Ratio:
 
 
 def ratio(records: Records) -> Ratio:
-    """Counts callers by the variant that they fell to, for each routing table that was in use."""
+    """Counts callers by the variant that they fell to, for each routing table that was in use.
+
+    Each is judged by itself: callers come back under the next one, and fall as they did before. The k-th in time has
+    2 / (k (k + 1)) of `RATIO_ALPHA`, so that they have twice as much together, however many there are.
+    """
     seen: dict[str, dict[str, str]] = defaultdict(dict)
-    for one in records.exposures.values():
+    for one in sorted(records.exposures.values(), key=lambda exposure: exposure.time):
         seen[one.table][one.caller] = one.assigned
-    callers: dict[str, int] = defaultdict(int)
-    expected: dict[str, float] = defaultdict(float)
-    evidence = 0.0
+    unknown = sum(len(fallen) for name, fallen in seen.items() if name not in records.tables)
+    worst, beyond, number = Ratio({}, {}, False, unknown), -math.inf, 0
     for name, fallen in seen.items():
-        shares = {variant: share for variant, share in records.tables.get(name, {}).items() if share > 0}
+        shares = {variant: share for variant, share in sorted(records.tables.get(name, {}).items()) if share > 0}
         if len(shares) < 2:
             continue
-        variants = sorted(shares)
-        counts = np.array([sum(of == variant for of in fallen.values()) for variant in variants])
-        whole = np.array([shares[variant] for variant in variants])
-        evidence += ratio_evidence(counts, whole / whole.sum())
-        for variant, count, share in zip(variants, counts, whole / whole.sum(), strict=True):
-            callers[variant] += int(count)
-            expected[variant] += float(share) * int(counts.sum())
-    return Ratio(dict(callers), dict(expected), evidence)
+        number += 1
+        counts = [sum(of == variant for of in fallen.values()) for variant in shares]
+        whole = np.array(list(shares.values())) / sum(shares.values())
+        evidence = ratio_evidence(np.array(counts), whole) - math.log(number * (number + 1) / (2 * RATIO_ALPHA))
+        if evidence > beyond:
+            expected = dict(zip(shares, (whole * sum(counts)).tolist(), strict=True))
+            worst, beyond = Ratio(dict(zip(shares, counts, strict=True)), expected, evidence >= 0, unknown), evidence
+    return worst

@@ -3,59 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from datetime import datetime
+from itertools import count
 
 import numpy as np
-import numpy.typing as npt
 
-from cli.ab.estimate import Numbers, Whole
 from cli.ab.records import Records
+from cli.ab.series import Row, Series, series
 from gateway.experiments.record import Exposure, Pair
-
-Times = npt.NDArray[np.float64]
-
-
-@dataclass(frozen=True, eq=False)
-class Series:
-    """Observations in the order in which they became known.
-
-    Attributes:
-        values: float64 [N].
-        callers: int64 [N], whose each is.
-        times: float64 [N], when each became known, Unix time in seconds, rising.
-        truth: int64 [N], the true expression; 0 where there is none.
-    """
-
-    values: Numbers
-    callers: Whole
-    times: Times
-    truth: Whole
-
-    def __len__(self) -> int:
-        return len(self.values)
-
-    def until(self, time: float) -> Series:
-        """Those that were known by then."""
-        n = int(np.searchsorted(self.times, time, side="right"))
-        return Series(self.values[:n], self.callers[:n], self.times[:n], self.truth[:n])
-
-
-Row = tuple[float, str, float, int]
-"""Time, caller, value, truth."""
-
-
-def series(rows: list[Row]) -> Series:
-    """From rows in any order."""
-    rows.sort(key=lambda row: row[0])
-    _, callers = np.unique(np.array([row[1] for row in rows], dtype=str), return_inverse=True)
-    return Series(
-        np.array([row[2] for row in rows], dtype=np.float64),
-        callers.astype(np.int64),
-        np.array([row[0] for row in rows], dtype=np.float64),
-        np.array([row[3] for row in rows], dtype=np.int64),
-    )
 
 
 class Sides:
@@ -71,6 +28,7 @@ class Sides:
         self.old = old
         self.notes: list[str] = []
         self._records = records
+        self._numbers: dict[str, int] = defaultdict(count().__next__)
         self._pipelines = {name: self._pipeline(name) for name in (old, new)}
         self._begin = max(self._first(name) for name in (old, new))
         if self._pipelines[new] and self._pipelines[new] == self._pipelines[old]:
@@ -85,7 +43,7 @@ class Sides:
         """One observation an answer of a variant to a caller of its own; `computed`: not from the cache."""
         return series(
             [
-                (one.time, one.caller, value(one), 0)
+                self._row(one, one.time, value(one))
                 for one in self._records.exposures.values()
                 if self._compared(one, name) and one.variant and not (computed and one.cached)
             ]
@@ -98,7 +56,7 @@ class Sides:
         """
         return series(
             [
-                (one.time, one.caller, float(one.variant != name or bool(one.error)), 0)
+                self._row(one, one.time, float(one.variant != name or bool(one.error)))
                 for one in self._records.exposures.values()
                 if one.assigned == name and one.time >= self._begin and (one.variant != name or self._own(one, name))
             ]
@@ -114,7 +72,7 @@ class Sides:
             for index, label in faces.items():
                 if index < len(one.faces):
                     right = one.faces[index][0] == label.expression
-                    rows.append((label.time, one.caller, float(right), label.expression))
+                    rows.append(self._row(one, label.time, float(right), label.expression))
         return series(rows)
 
     def of_labelled_pairs(self) -> Series:
@@ -134,14 +92,14 @@ class Sides:
                 if label is None or exposure.faces[index : index + 1] != (original,):
                     continue
                 gain = float(shadow[0] == label.expression) - float(original[0] == label.expression)
-                rows.append((label.time, pair.caller, gain, label.expression))
+                rows.append((label.time, self._numbers[pair.caller], gain, label.expression, 0))
         return series(rows)
 
     def of_pairs(self) -> Series:
         """One observation a face that both answered: 1 where they agree."""
         return series(
             [
-                (pair.time, pair.caller, float(original[0] == shadow[0]), 0)
+                (pair.time, self._numbers[pair.caller], float(original[0] == shadow[0]), 0, 0)
                 for pair in self._own_pairs()
                 for _, original, shadow in pair.matched
             ]
@@ -161,6 +119,9 @@ class Sides:
             if len(original) > 1 and len(shadow) > 1
         ]
         return float(np.mean(differences)) if differences else None
+
+    def _row(self, one: Exposure, time: float, value: float, truth: int = 0) -> Row:
+        return time, self._numbers[one.caller], value, truth, self._numbers[one.table]
 
     def _own(self, one: Exposure, name: str) -> bool:
         return one.assigned == one.variant == name and one.fingerprint == self._pipelines[name]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from dataclasses import replace
 
 import pytest
@@ -99,6 +100,57 @@ def test_callers_in_other_shares_than_were_set_block_the_verdict() -> None:
     assert found.verdict is Exit.UNDECIDED
     assert "in the shares that were set" in found.summary
     assert "expected" in found.summary
+
+
+def test_a_canary_that_grows_while_pictures_become_harder_is_not_worse_for_it() -> None:
+    """As under a judge: first few callers and easy pictures, then half of them and hard ones."""
+    easy, hard = (experiment({"stable": 1 - wrong, "canary": 1 - wrong}, 4000, seed=1) for wrong in (0.1, 0.4))
+    few = {name: one for name, one in easy.exposures.items() if one.assigned == "stable" or int(name[2:]) % 50 == 1}
+    early = {f"e{name}": replace(one, table="few", caller=f"e{one.caller}") for name, one in few.items()}
+    late = {name: replace(one, time=one.time + 4000) for name, one in hard.exposures.items()}
+    labels = {**{f"e{name}": easy.labels[name] for name in few}, **hard.labels}
+    tables = {**TABLE, "few": {"stable": 50 / 52, "canary": 2 / 52}}
+    found = judged(Records({**early, **late}, labels, [], tables))
+    accuracy = found.findings[Metric.ACCURACY]
+    assert found.verdict is Exit.UNDECIDED
+    assert accuracy.new == pytest.approx(accuracy.old, abs=0.03)
+    assert any("2 routing tables" in note for note in found.notes)
+    lying = replace(Records({**early, **late}, labels, [], tables))
+    one_table = {name: replace(one, table="t") for name, one in lying.exposures.items()}
+    pooled = judged(replace(lying, exposures=one_table, tables={}))
+    assert pooled.verdict is Exit.WORSE, "the test has no teeth"
+
+
+def test_what_was_answered_while_one_had_all_callers_is_left_out_and_counted() -> None:
+    records = experiment({"stable": 0.6, "canary": 0.6})
+    alone = {f"x{i}": exposure("canary", f"x{i}", START + i, table="alone") for i in range(300)}
+    labels = {**records.labels, **{name: {0: Label(3, START)} for name in alone}}
+    tables = {**TABLE, "alone": {"stable": 0.0, "canary": 1.0}}
+    found = judged(replace(records, exposures={**records.exposures, **alone}, labels=labels, tables=tables))
+    assert found.findings[Metric.ACCURACY].n == (1000, 1000)
+    assert found.verdict is Exit.UNDECIDED
+    assert "300 observations of accuracy are left out: only one of both had callers at their time" in found.notes
+
+
+def test_callers_who_come_back_under_other_shares_are_no_new_evidence() -> None:
+    """A deviation that chance made once is seen again under every table that follows."""
+    rng = random.Random(3)
+    falls = ["canary" if rng.random() < 0.53 else "stable" for _ in range(2000)]
+    exposures, tables = {}, {}
+    for table in range(12):
+        share = 0.5 + table / 1000
+        tables[f"t{table}"] = {"stable": 1 - share, "canary": share}
+        for i, name in enumerate(falls):
+            exposures[f"{table}-{i}"] = exposure(name, f"c{i}", START + table * 1000 + i / 10, table=f"t{table}")
+    found = report(Records(exposures, {}, [], tables), ["canary"], "stable", ALL)
+    assert not found.ratio.refuted
+    off = {name: replace(one, assigned="stable") for name, one in list(exposures.items())[::3]}
+    assert report(Records({**exposures, **off}, {}, [], tables), ["canary"], "stable", ALL).ratio.refuted
+
+
+def test_shares_that_redis_has_lost_are_named() -> None:
+    found = judged(replace(experiment({"stable": 0.6, "canary": 0.6}), tables={}))
+    assert "whether 2,000 callers fell as they should is not known: Redis has lost the shares" in found.notes
 
 
 def test_a_guardrail_beats_a_better_accuracy() -> None:
