@@ -19,6 +19,8 @@ from gateway.store.client import StoreClient
 from serving.rpc import context as request_context
 from serving.telemetry import metrics
 
+_AGAIN_SECONDS = 60.0
+"""Until shares are written again: a Redis that has lost everything knows them soon."""
 _SMALL = 256
 """Bytes of what waits besides a kept answer."""
 
@@ -122,7 +124,7 @@ class Recorder:
         self._queue.put(Waiting(names.PAIR, _SMALL + 64 * len(pair.matched), written))
 
     async def _table(self, shares: Mapping[str, float]) -> str:
-        """Its name; the shares themselves are written when they are new, and again before they expire."""
+        """Its name; the shares themselves are written when they are new, and now and then."""
         text = json.dumps(dict(sorted(shares.items())))
         name = hashlib.blake2b(text.encode(), digest_size=4).hexdigest()
         now = time.monotonic()
@@ -131,5 +133,5 @@ class Recorder:
 
             await self._store.command(lambda redis: redis.set(key, text, px=milliseconds))
             self._tables = {known: until for known, until in self._tables.items() if until > now}
-            self._tables[name] = now + self._ttl
+            self._tables[name] = now + _AGAIN_SECONDS
         return name

@@ -42,6 +42,17 @@ async def test_an_answer_is_kept_with_what_it_is_judged_by(start, redis):
     assert redis.get(names.table(one.table)) == b'{"stable": 1.0}'
 
 
+async def test_a_redis_that_has_lost_everything_knows_the_shares_again(start, redis, monkeypatch):
+    monkeypatch.setattr("gateway.experiments.recorder._AGAIN_SECONDS", 0.0)
+    gateway = await start()
+    await gateway.recognize(jpeg(1), metadata=KEY)
+    await written(gateway)
+    redis.flushall()
+    answer = await gateway.recognize(jpeg(2), metadata=KEY)
+    await written(gateway)
+    assert redis.get(names.table(exposures(redis)[answer.request_id].table)) == b'{"stable": 1.0}'
+
+
 async def test_neither_image_nor_box_nor_key_is_kept_and_all_of_it_ends(start, redis):
     gateway = await start(record_days=1)
     image = jpeg(2)
