@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -16,6 +17,18 @@ _PIPE_WIDTH = 140
 answers = Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else _PIPE_WIDTH)
 errors = Console(stderr=True)
 
+_PICTURES = (".png", ".svg", ".pdf")
+
+
+def _picture(path: Path | None) -> Path | None:
+    if path is not None and path.suffix not in _PICTURES:
+        raise typer.BadParameter(f"must end with one of {', '.join(_PICTURES)}")
+    return path
+
+
+PlotOption = Annotated[
+    Path | None, typer.Option(metavar="FILE", callback=_picture, help="Draw a picture (.png, .svg or .pdf).")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 AddressOption = Annotated[
     str, typer.Option(envvar="FERRY_ADDRESS", metavar="HOST:PORT", help="The gateway of the cluster.")

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from cli.ab import plan as planning
-from cli.output import JsonOption, print_json
+from cli.output import JsonOption, answers, print_json
 
 
 def plan(
@@ -54,12 +54,16 @@ def plan(
     what = (
         "pairs of answers, each face labelled once" if disagreement is not None else "labels, of both variants together"
     )
-    typer.echo(f"{planned.labels:,} {what}")
-    typer.echo(
+    _say(f"{planned.labels:,} {what}")
+    _say(
         f"for a difference of {100 * effect:g} points from {100 * baseline:g} %: found with probability {power:g}, "
         f"a verdict without a difference with probability {alpha:g}, however often you look"
     )
     if planned.variance_factor > 1:
-        typer.echo(f"{planned.variance_factor:.1f} times as many as from callers who send one picture each")
+        _say(f"{planned.variance_factor:.1f} times as many as from callers who send one picture each")
     if days is not None:
-        typer.echo(f"{days:,.1f} days at {labels_per_day:g} labels a day")
+        _say(f"{days:,.1f} days at {labels_per_day:g} labels a day")
+
+
+def _say(line: str) -> None:
+    answers.print(line, markup=False, highlight=False)

@@ -45,7 +45,10 @@ def _panel(axis: Any, new: str, old: str, finding: Finding) -> None:
     if not known:
         axis.text(0.5, 0.5, "too little to say", transform=axis.transAxes, ha="center", va="center", color="0.5")
         return
+    # The last one holds until now; without a width it could not be seen.
+    end, low, high = known[-1]
+    known.append((end + max(0.03 * (end - known[0][0]), 1.0), low, high))
     times = [datetime.fromtimestamp(time).astimezone() for time, _, _ in known]
-    low, high = ([factor * one[side] for one in known] for side in (1, 2))
-    axis.fill_between(times, low, high, color="C0", alpha=0.25, step="post")
-    axis.plot(times, [(a + b) / 2 for a, b in zip(low, high, strict=True)], color="C0", drawstyle="steps-post")
+    lows, highs = ([factor * one[side] for one in known] for side in (1, 2))
+    axis.fill_between(times, lows, highs, color="C0", alpha=0.25, step="post")
+    axis.plot(times, [(a + b) / 2 for a, b in zip(lows, highs, strict=True)], color="C0", drawstyle="steps-post")

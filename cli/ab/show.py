@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import re
 import time
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -16,12 +16,12 @@ from cli.ab.metric import Metric
 from cli.ab.records import RecordsError, read
 from cli.ab.report import ALPHA, MARGIN, Comparison, Report
 from cli.ab.report import report as judged
-from cli.output import JsonOption, answers, errors, print_json
+from cli.ab.sequence import Interval
+from cli.output import JsonOption, PlotOption, answers, errors, print_json
 from cli.verdicts import NOTHING
 from gateway.routing.table import STABLE
 
 _UNITS = {"m": 60, "h": 3600, "d": 86400, "w": 604800}
-_PICTURES = (".png", ".svg", ".pdf")
 
 RedisOption = Annotated[
     str,
@@ -43,9 +43,7 @@ def report(
     alpha: Annotated[float, typer.Option(help="Probability of a verdict where there is no difference.")] = ALPHA,
     margin: Annotated[float, typer.Option(help="The largest difference that does not matter, as a share.")] = MARGIN,
     as_json: JsonOption = False,
-    plot: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Draw the intervals over time (.png, .svg or .pdf).")
-    ] = None,
+    plot: PlotOption = None,
 ) -> None:
     """Say which variant is better, by how much, and how sure that is; as often as you like.
 
@@ -55,8 +53,6 @@ def report(
     for name, value in (("alpha", alpha), ("margin", margin)):
         if not 0 < value < 1:  # so that NaN fails too
             raise typer.BadParameter(f"must lie between 0 and 1, not {value:g}", param_hint=f"--{name}")
-    if plot is not None and plot.suffix not in _PICTURES:
-        raise typer.BadParameter(f"must end with one of {', '.join(_PICTURES)}", param_hint="--plot")
     now = time.time()
     begin = moment(since, now)
     try:
@@ -100,24 +96,34 @@ def moment(text: str, now: float) -> float:
 
 def _show(comparison: Comparison) -> None:
     answers.print(f"[bold]{escape(comparison.summary)}[/]", highlight=False)
-    table = Table("metric", "n", "callers", comparison.new, comparison.old, "difference", "verdict", box=None)
+    table = Table("metric", "n", comparison.new, comparison.old, "difference", "verdict", box=None)
     for metric, one in comparison.findings.items():
-        paired = " (pairs)" if one.paired else ""
         factor, unit = (1.0, " ms") if metric is Metric.LATENCY else (100.0, "")
-        where = one.judgement.interval
-        known = one.judgement.estimate.variance < 1 or metric is Metric.LATENCY
-        difference = f"{factor * where.low:+.1f} to {factor * where.high:+.1f}{unit}" if known else ""
         table.add_row(
-            metric.value + paired,
-            str(one.n[0]) if one.paired else f"{one.n[0]:,} / {one.n[1]:,}",
-            str(one.callers[0]) if one.paired else f"{one.callers[0]:,} / {one.callers[1]:,}",
+            metric.value,
+            _counts(one.n, paired=one.paired) + (" pairs" if one.paired else ""),
             *("" if value is None else f"{factor * value:.1f}{unit or ' %'}" for value in (one.new, one.old)),
-            "" if metric is Metric.AGREEMENT else difference.replace("+inf", "?").replace("-inf", "?"),
-            escape(one.words),
+            "" if metric is Metric.AGREEMENT else _ends(one.judgement.interval, factor, unit),
+            "" if metric is Metric.AGREEMENT else one.judgement.verdict.value,
         )
     answers.print(table)
+    for metric, one in comparison.findings.items():
+        callers = "" if one.callers == one.n else f" (callers: {_counts(one.callers, paired=one.paired)})"
+        if one.words != comparison.summary or callers:
+            answers.print(f"{metric}: {one.words}{callers}", markup=False, highlight=False)
     for note in comparison.notes:
-        answers.print(f"note: {note}", markup=False, highlight=False, soft_wrap=True)
+        answers.print(f"note: {note}", markup=False, highlight=False)
+
+
+def _counts(of: tuple[int, int], *, paired: bool) -> str:
+    """Of the new variant and the old one; of pairs both are one."""
+    return f"{of[0]:,}" if paired else f"{of[0]:,} / {of[1]:,}"
+
+
+def _ends(where: Interval, factor: float, unit: str) -> str:
+    """Of an interval of a difference; empty as long as both are open."""
+    low, high = ("?" if math.isinf(end) else f"{factor * end:+.1f}" for end in (where.low, where.high))
+    return "" if low == high == "?" else f"{low} to {high}{unit}"
 
 
 def _record(found: Report, begin: float, now: float) -> dict[str, object]:

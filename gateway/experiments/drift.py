@@ -11,7 +11,8 @@ from pathlib import Path
 
 from pydantic import Field, model_validator
 
-from gateway.routing.distributions import CELLS, Counts, difference, nothing, psi, two_sample
+from gateway.experiments.distance import psi, two_sample
+from gateway.routing.distributions import CELLS, Counts, difference, nothing
 from serving.config_file import ConfigFileError, read_bytes, read_config
 from serving.frozen import Frozen
 from serving.telemetry import metrics

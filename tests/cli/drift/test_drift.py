@@ -13,8 +13,9 @@ from cli.drift import app, command
 from cli.drift.counts import of, read, together
 from cli.verdicts import NOTHING, USAGE
 from ferry.v1 import ensembler_pb2, types_pb2
+from gateway.experiments.distance import psi, two_sample
 from gateway.experiments.drift import Baseline, DriftWatch
-from gateway.routing.distributions import CELLS, Counts, Distributions, difference, nothing, psi, two_sample
+from gateway.routing.distributions import CELLS, Counts, Distributions, difference, nothing
 from serving.config_file import ConfigFileError, read_config
 from serving.telemetry.scrape import parse
 
@@ -150,8 +151,18 @@ def test_what_cannot_be_compared_is_named(tmp_path, monkeypatch) -> None:
         read(["127.0.0.1:1"])
     monkeypatch.setattr(command, "read", lambda addresses: {"g:1": {"stable": nothing()}})
     few = CliRunner().invoke(app, ["baseline", "--gateways", "g:1", "--out", str(tmp_path / "a.json")])
-    assert few.exit_code == USAGE
+    assert few.exit_code == NOTHING
     assert "only 0 computed answers" in few.output
+    without = {**nothing(), "faces": [300] + [0] * (len(CELLS["faces"]) - 1)}
+    monkeypatch.setattr(command, "read", lambda addresses: {"g:1": {"stable": without}})
+    faceless = CliRunner().invoke(app, ["baseline", "--gateways", "g:1", "--out", str(tmp_path / "a.json")])
+    assert (faceless.exit_code, "had a face" in faceless.output) == (NOTHING, True)
+    assert not list(tmp_path.iterdir())
+    of_time = ["baseline", "--gateways", "g:1", "--out", "a.json", "--seconds", "nan"]
+    of_picture = ["report", "--gateways", "g:1", "--baseline", str(reference(tmp_path)), "--plot", "drift.txt"]
+    for wrong, word in ((of_time, "--seconds"), (of_picture, ".png")):
+        done = CliRunner().invoke(app, wrong)
+        assert (done.exit_code, word in done.output) == (USAGE, True)
     assert CliRunner().invoke(app, ["baseline", "--gateways", "g:1", "--out", "a.txt"]).exit_code == USAGE
     assert CliRunner().invoke(app, ["baseline", "--gateways", "", "--out", "a.json"]).exit_code == USAGE
 
