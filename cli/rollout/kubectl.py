@@ -88,7 +88,10 @@ class Kubectl:
             return ""
         if self._raw(("config", "current-context")).returncode == 0:
             return ""
-        return "; kubectl knows of no cluster: set KUBECONFIG, or `kubectl config use-context`"
+        return (
+            "; kubectl knows of no cluster: set KUBECONFIG, or `kubectl config use-context`; "
+            "of gateways on this machine `ferry rollout status --routing-file FILE` tells"
+        )
 
     def _raw(self, arguments: tuple[str, ...], given: str = "") -> subprocess.CompletedProcess[str]:
         return subprocess.run([*self._command, *arguments], input=given, capture_output=True, text=True, check=False)

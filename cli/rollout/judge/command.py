@@ -91,6 +91,10 @@ def judge(
     )
     if bool(gateways) == bool(prometheus):
         raise typer.BadParameter("give one of --gateways and --prometheus: where to read what gateways count")
+    if routing_file is not None and routing_file.suffix != ".toml":
+        raise typer.BadParameter(
+            f"must end with .toml, which the judge writes, not {routing_file.name}", param_hint="--routing-file"
+        )
     source: Source = Prometheus(prometheus, namespace) if prometheus else Gateways(_addresses(gateways))
     place: Place = ConfigMapPlace.of_this_pod(namespace) if routing_file is None else LocalPlace(routing_file)
     labels = Labels(redis_url, canary) if redis_url else None

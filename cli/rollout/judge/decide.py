@@ -64,7 +64,7 @@ class Known:
         lately: counts of a minute, by variant, since the last step at the earliest.
         at_once: the canary's of a few seconds.
         at_step: images of the canary's callers since the last step.
-        jumped: seconds of those since the last step by which the clock was put ahead.
+        jumped: seconds by which the clock was set since the last step, ahead or (below 0) back.
         missing: what is not known and has to be before a step, in words; empty: nothing.
         worse: what the labels say against the canary, in words; empty: nothing.
     """

@@ -36,7 +36,7 @@ _JUMP_SECONDS = 5.0
 @dataclass(slots=True)
 class _Asked:
     """Since the last step, as far as this judge has seen: images of the canary's callers, and seconds by which the
-    clock was put ahead."""
+    clock was set, ahead or (below 0) back."""
 
     since: float = -1.0
     images: float = 0.0
@@ -115,6 +115,15 @@ class Judge:
 
     def look(self) -> Action:
         """Looks once, and does what is to be done; what fails is logged and tried again with the next look."""
+        try:
+            return self._look()
+        except Exception as error:
+            # Whatever it is: a judge that is gone takes no canary back.
+            log.exception("nothing is judged: %s", error)
+            metrics.JUDGE_BLIND.set(1)
+            return Action.NONE
+
+    def _look(self) -> Action:
         now = self._clock()
         self._ahead += self._jump(now)
         readings = self._source.read()
@@ -136,14 +145,14 @@ class Judge:
         return Action.NONE
 
     def _jump(self, now: float) -> float:
-        """Seconds by which the clock was put ahead since the last look: they are no time that a step has held."""
+        """Seconds by which the clock was set since the last look: they are no time that a step has held."""
         steady, jump = self._steady(), 0.0
         if self._looked is not None:
             jump = (now - self._looked[0]) - (steady - self._looked[1])
         self._looked = now, steady
-        if jump <= _JUMP_SECONDS:
+        if abs(jump) <= _JUMP_SECONDS:
             return 0.0
-        log.warning("the clock was put ahead by %.0f s", jump)
+        log.warning("the clock was set by %+.0f s", jump)
         return jump
 
     def _turn(self, before: Snapshot, readings: Readings, now: float) -> Action:

@@ -18,6 +18,8 @@ from serving.telemetry import metrics
 log = logging.getLogger(__name__)
 
 _BACK_SECONDS = 7 * 86400
+_STALE_SECONDS = 600.0
+"""From one look to the next there is a minute, and the time that it takes to read a week."""
 _METRICS = (Metric.ACCURACY, Metric.MACRO_RECALL, Metric.LATENCY, Metric.ERRORS, Metric.DEGRADED, Metric.AGREEMENT)
 
 
@@ -27,7 +29,6 @@ class Labels:
     Attributes:
         worse: first digits of the fingerprint of the canary that was judged, and what speaks against it, in words;
             empty: nothing.
-        missing: why that is not known; empty: it is.
     """
 
     def __init__(self, url: str, canary: str, clock: Callable[[], float] = time.time) -> None:
@@ -38,10 +39,17 @@ class Labels:
             clock: Unix time, seconds.
         """
         self.worse = ("", "")
-        self.missing = "labels have not been read yet"
+        self._problem = "labels have not been read yet"
+        self._looked = 0.0
         self._url = url
         self._canary = canary
         self._clock = clock
+
+    @property
+    def missing(self) -> str:
+        """Why it is not known what they say; empty: it is."""
+        age = self._clock() - self._looked
+        return self._problem or (f"labels were last read {age:.0f} s ago" if age > _STALE_SECONDS else "")
 
     def follow(self, interval: float, leave: threading.Event) -> None:
         """Looks until `leave` is set. For a thread of its own: a look reads and judges everything of a week, and
@@ -56,7 +64,7 @@ class Labels:
                 self.look()
             except Exception as error:
                 log.exception("labels cannot be judged: %s", error)
-                self.missing = "labels cannot be judged; the judge's log says why"
+                self._problem = "labels cannot be judged; the judge's log says why"
             leave.wait(interval)
 
     def look(self) -> None:
@@ -65,18 +73,20 @@ class Labels:
         try:
             records = read(self._url, now - _BACK_SECONDS, now)
         except RecordsError as error:
-            self.missing = str(error)
+            self._problem = str(error)
             return
         try:
             (comparison,) = report(records, [self._canary], STABLE, _METRICS).comparisons
         except RecordsError:
             # Nothing of the canary yet: nothing speaks against it.
-            self.worse, self.missing = ("", ""), ""
+            self._known("", "")
             return
         self._show(comparison)
-        words = f"labels: {comparison.summary}" if comparison.verdict is Exit.WORSE else ""
-        self.worse = (comparison.pipeline, words)
-        self.missing = ""
+        self._known(comparison.pipeline, f"labels: {comparison.summary}" if comparison.verdict is Exit.WORSE else "")
+
+    def _known(self, pipeline: str, words: str) -> None:
+        self.worse = (pipeline, words)
+        self._problem, self._looked = "", self._clock()
 
     def against(self, fingerprint: str) -> str:
         """What speaks against this pipeline of the canary; what was said of a former one does not count."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
+import shutil
 import ssl
-import tomllib
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -16,14 +16,12 @@ from http.client import HTTPException
 from pathlib import Path
 from typing import Any, Protocol
 
-from pydantic import ValidationError
-
 from cli.rollout.judge.state import State, StateError, load
 from cli.rollout.weights import CONFIG_MAP, FILE, render
 from gateway.routing.table import STABLE, RoutingTable
 from gateway.routing.withdrawal import digest
+from serving.config_file import ConfigFileError, parse_config, read_bytes
 from serving.disk import flush
-from serving.faults import words
 
 ANNOTATION = "ferry/judge"
 """Of the ConfigMap: the judge's state. Not its data: that is mounted into every gateway."""
@@ -86,15 +84,14 @@ class LocalPlace:
 
     def read(self) -> Snapshot:
         try:
-            data = self.path.read_bytes()
-            text = data.decode()
+            data = read_bytes(self.path)
             state = self.state_path.read_text() if self.state_path.exists() else ""
-        except (OSError, UnicodeDecodeError) as error:
+        except (ConfigFileError, OSError, UnicodeDecodeError) as error:
             raise PlaceError(f"{self.path} cannot be read: {error}") from error
         return Snapshot(
-            _table(text, str(self.path)),
+            _table(data, str(self.path)),
             _state(state, str(self.state_path)),
-            _version(text, state),
+            hashlib.sha256(data + b"\0" + state.encode()).hexdigest(),
             digest(data),
         )
 
@@ -109,12 +106,17 @@ class LocalPlace:
                 if table != before.table:
                     back = table.shares.get(STABLE, 0.0) > before.table.shares.get(STABLE, 0.0)
                     writes.insert(0 if back else 1, (self.path, render(table)))
-                written = [(_written(path, text), path) for path, text in writes]
-                # A person who replaces the file takes no lock: what took long is done, so look once more.
-                if self.read().version != before.version:
-                    raise ConflictError(f"{self.path} has changed meanwhile")
-                for new, path in written:
-                    _put(new, path)
+                try:
+                    for path, text in writes:
+                        _write(_new(path), text, like=self.path)
+                    # A person who replaces the file takes no lock: what took long is done, so look once more.
+                    if self.read().version != before.version:
+                        raise ConflictError(f"{self.path} has changed meanwhile")
+                    for path, _ in writes:
+                        _put(_new(path), path)
+                finally:
+                    for path, _ in writes:
+                        _new(path).unlink(missing_ok=True)
                 flush(self.path.parent)
         except OSError as error:
             raise PlaceError(f"{self.path} cannot be written: {error}") from error
@@ -155,7 +157,7 @@ class ConfigMapPlace:
         metadata = found["metadata"]
         annotation = (metadata.get("annotations") or {}).get(ANNOTATION, "")
         state = _state(annotation, f"the annotation {ANNOTATION} of ConfigMap {CONFIG_MAP}")
-        table = _table(text, f"{FILE} in ConfigMap {CONFIG_MAP}")
+        table = _table(text.encode(), f"{FILE} in ConfigMap {CONFIG_MAP}")
         return Snapshot(table, state, str(metadata["resourceVersion"]), digest(text.encode()))
 
     def write(self, before: Snapshot, table: RoutingTable, state: State) -> None:
@@ -190,15 +192,11 @@ class ConfigMapPlace:
             raise PlaceError(f"the API server cannot be asked: {error}") from error
 
 
-def _table(text: str, where: str) -> RoutingTable:
+def _table(data: bytes, where: str) -> RoutingTable:
     try:
-        return RoutingTable.model_validate(tomllib.loads(text))
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        field = ".".join(map(str, first["loc"]))
-        raise PlaceError(f"{where} is no routing table: {field}: {words(first)}") from error
-    except ValueError as error:
-        raise PlaceError(f"{where} is no routing table: {error}") from error
+        return parse_config(Path(FILE), data, RoutingTable)
+    except ConfigFileError as error:
+        raise PlaceError(f"{where} is no routing table: {str(error).removeprefix(f'{FILE}: ')}") from error
 
 
 def _state(text: str, where: str) -> State:
@@ -212,16 +210,16 @@ def _state(text: str, where: str) -> State:
         ) from error
 
 
-def _version(*texts: str) -> str:
-    return hashlib.sha256("\0".join(texts).encode()).hexdigest()
+def _new(path: Path) -> Path:
+    """What will take its place: who loses power has the old one or it, both whole."""
+    return path.with_name(f".{path.name}.new")
 
 
-def _written(path: Path, text: str) -> Path:
-    """A file beside `path` that will take its place, on the disk: who loses power has the old one or it, both whole."""
-    new = path.with_name(f".{path.name}.new")
-    new.write_text(text)
-    flush(new)
-    return new
+def _write(path: Path, text: str, like: Path) -> None:
+    """On the disk, with the permissions of `like`: gateways may run as another user."""
+    path.write_text(text)
+    shutil.copymode(like, path)
+    flush(path)
 
 
 def _put(new: Path, path: Path) -> None:

@@ -108,7 +108,8 @@ def test_harm_that_has_just_begun_does_not_drown_in_the_minute_before(page, plac
     assert run(judge, clock, kept, 2, failing=12) == [Action.ROLL_BACK]
 
 
-def test_a_clock_that_jumps_ahead_shortens_no_hold(page, place) -> None:
+@pytest.mark.parametrize("jump", [86400, -86400])
+def test_a_clock_that_is_set_makes_no_hold_shorter_or_longer(page, place, jump) -> None:
     kept, port = page
     clock, steady = Clock(), Clock()
     rules = Rules(steps=(0.1, 0.5), hold=600, least=20)
@@ -124,7 +125,7 @@ def test_a_clock_that_jumps_ahead_shortens_no_hold(page, place) -> None:
     assert looks(1) == [Action.START]
     text = place.path.read_text()
     place.path.write_text("no table")
-    clock.now += 86400
+    clock.now += jump
     assert looks(1) == [], "nothing is known of a step, and the clock jumps"
     place.path.write_text(text)
     assert looks(99) == []
@@ -137,6 +138,7 @@ def test_a_clock_that_jumps_ahead_shortens_no_hold(page, place) -> None:
     [
         (["--steps", "0.5,0.1"], "rising"),
         (["--steps", "nan"], "shares"),
+        (["--routing-file", "routing.json"], ".toml"),
         (["--hold", "nan"], "--hold"),
         (["--slower", "0.5"], "--slower"),
         (["--gateways", "here"], "HOST:PORT"),
@@ -171,7 +173,7 @@ def test_a_lease_of_a_clock_that_went_ahead_keeps_nobody_away(page, place) -> No
 def test_what_labels_said_of_a_former_pipeline_does_not_take_the_next_one_back(page, place) -> None:
     kept, port = page
     clock, labels = Clock(), Labels("redis://127.0.0.1:1", "canary")
-    labels.missing, labels.worse = "", ("f" * 16, "labels: canary is worse")
+    labels._known("f" * 16, "labels: canary is worse")
     judge = Judge("one", place, Gateways([f"127.0.0.1:{port}"]), RULES, labels=labels, clock=clock)
     assert run(judge, clock, kept, 2) == [Action.START]
     labels.worse = ("c" * 16, "labels: canary is worse")

@@ -8,7 +8,9 @@ import threading
 from contextlib import suppress
 
 import pytest
+from prometheus_client import REGISTRY
 
+from cli.ab.records import Records
 from cli.rollout.judge.decide import Action
 from cli.rollout.judge.judge import Judge
 from cli.rollout.judge.labels import Labels
@@ -159,6 +161,29 @@ def test_nothing_is_stepped_before_labels_have_been_read(page, place) -> None:
     labels.look()
     assert run(judge, clock, kept, 8) == []
     assert "Redis cannot be read" in place.read().state.reason
+
+
+def test_a_look_that_fails_in_an_unforeseen_way_ends_no_judge(page, place, monkeypatch) -> None:
+    kept, port = page
+    clock = Clock()
+    judge = Judge("one", place, Gateways([f"127.0.0.1:{port}"]), RULES, clock=clock)
+    assert run(judge, clock, kept, 2) == [Action.START]
+    with monkeypatch.context() as patched:
+        patched.setattr(place, "read", lambda: 1 / 0)
+        assert run(judge, clock, kept, 2) == []
+        assert REGISTRY.get_sample_value("ferry_judge_blind") == 1
+    assert run(judge, clock, kept, 2, failing=30) == [Action.ROLL_BACK]
+
+
+def test_labels_that_were_read_long_ago_are_not_known(monkeypatch) -> None:
+    """A Redis that answers each of a thousand commands after seconds: the look never ends."""
+    now = 1_700_000_000.0
+    labels = Labels("redis://127.0.0.1:1", "canary", clock=lambda: now)
+    monkeypatch.setattr("cli.rollout.judge.labels.read", lambda *_: Records({}, {}, []))
+    labels.look()
+    assert labels.missing == ""
+    now += 1000
+    assert labels.missing == "labels were last read 1000 s ago"
 
 
 def test_labels_that_cannot_be_judged_end_no_thread_and_are_said(monkeypatch) -> None:

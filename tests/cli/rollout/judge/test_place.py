@@ -39,17 +39,28 @@ def test_state_and_table_are_on_the_disk_before_they_are_in_place(place, monkeyp
 
 def test_a_person_who_replaces_the_file_while_the_judge_writes_wins(place, monkeypatch) -> None:
     before, theirs = place.read(), TABLE.replace("weight = 0.0", "weight = 3.0")
-    written = place_module._written
+    write = place_module._write
 
-    def slow_disk(path: Path, text: str) -> Path:
+    def slow_disk(path: Path, text: str, like: Path) -> None:
         place.path.write_text(theirs)
-        return written(path, text)
+        write(path, text, like)
 
-    monkeypatch.setattr(place_module, "_written", slow_disk)
+    monkeypatch.setattr(place_module, "_write", slow_disk)
     with pytest.raises(ConflictError):
         place.write(before, with_share(before.table, "canary", 0.5), State(Phase.STEPPING, "c" * 16, 0.5))
     assert place.path.read_text() == theirs
     assert place.read().state == State()
+    assert not list(place.path.parent.glob(".*.new")), "left behind"
+
+
+def test_gateways_of_another_user_can_read_what_a_judge_has_written(place) -> None:
+    place.path.chmod(0o644)
+    before, umask = place.read(), os.umask(0o077)
+    try:
+        place.write(before, with_share(before.table, "canary", 0.5), State(Phase.STEPPING, "c" * 16, 0.5))
+    finally:
+        os.umask(umask)
+    assert stat.S_IMODE(place.path.stat().st_mode) == 0o644
 
 
 def test_the_config_map_is_changed_by_whoever_read_it_last(page) -> None:
@@ -69,6 +80,9 @@ def test_what_cannot_be_read_is_named(tmp_path) -> None:
     with pytest.raises(PlaceError, match="cannot be read"):
         LocalPlace(tmp_path / "none.toml").read()
     (tmp_path / "bad.toml").write_text("weight = much")
+    with pytest.raises(PlaceError, match="no routing table"):
+        LocalPlace(tmp_path / "bad.toml").read()
+    (tmp_path / "bad.toml").write_text("a = " + "[" * 5000)
     with pytest.raises(PlaceError, match="no routing table"):
         LocalPlace(tmp_path / "bad.toml").read()
     with pytest.raises(PlaceError, match="API server"):
@@ -105,15 +119,17 @@ def test_a_roll_back_that_the_disk_refuses_is_tried_again(page, place, monkeypat
     judge = Judge("one", place, Gateways([f"127.0.0.1:{port}"]), RULES, clock=clock)
     assert run(judge, clock, kept, 2) == [Action.START]
     full = [True]
-    written = place_module._written
+    write = place_module._write
 
-    def refusing(path: Path, text: str) -> Path:
-        if full[0] and path == place.path:
+    def refusing(path: Path, text: str, like: Path) -> None:
+        if full[0] and place.path.name in path.name and "judge" not in path.name:
+            path.write_text(text[:10])
             raise OSError(28, "No space left on device")
-        return written(path, text)
+        write(path, text, like)
 
-    monkeypatch.setattr(place_module, "_written", refusing)
+    monkeypatch.setattr(place_module, "_write", refusing)
     assert run(judge, clock, kept, 3, failing=30) == []
+    assert not list(place.path.parent.glob(".*.new"))
     full[0] = False
     assert run(judge, clock, kept, 1, failing=30) == [Action.ROLL_BACK]
     assert place.read().table.shares["canary"] == 0
