@@ -84,6 +84,44 @@ VARIANTS = Dashboard(
             ),
         ),
         Row(
+            "Judge",
+            (
+                Panel(
+                    "Share by the judge",
+                    "What it has given the canary; 0: no judge works. Red lines across the panels say what it did.",
+                    (Query(f"max(ferry_judge_share{{{NS}}}) or vector(0)", "canary"),),
+                    unit="percentunit",
+                    width=6,
+                    maximum=1,
+                ),
+                Panel(
+                    "Blind",
+                    "1: something is not known that has to be before a step. A minute after gateways start is normal.",
+                    (Query(f"max(ferry_judge_blind{{{NS}}}) or vector(0)", "blind"),),
+                    width=6,
+                    maximum=1,
+                    steps=((YELLOW, 1),),
+                ),
+                Panel(
+                    "Withdrawn",
+                    "Gateways that give a variant's callers to stable by the judge's notice and not yet by their file.",
+                    (Query(f"sum by (variant) (ferry_variant_withdrawn{{{NS}}}) or vector(0)", _VARIANT),),
+                    width=6,
+                ),
+                Panel(
+                    "Notices",
+                    "Times a minute that the judge told gateways. failed: Redis was away, their file tells them.",
+                    (
+                        Query(
+                            f"sum by (result) (increase(ferry_judge_notices_total{{{NS}}}[1m])) or vector(0)",
+                            "{{result}}",
+                        ),
+                    ),
+                    width=6,
+                ),
+            ),
+        ),
+        Row(
             "Time",
             (
                 Panel(
