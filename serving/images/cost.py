@@ -103,7 +103,7 @@ def outline(data: bytes, max_megapixels: float = MAX_MEGAPIXELS, *, heif: bool =
         answer = _RGBA_BYTES * width * height
         cost = _cost(width, height, loading=process_bytes(width * height) + answer, stored=_RGBA_BYTES, file=len(data))
         return Outline(str(name), "RGBA", width, height, {1: cost})
-    with open_image(data, max_megapixels) as image:
+    with open_image(data, max_megapixels, pixels=False) as image:
         if image.format == "JPEG":
             # One that has no end is decoded twice more (serving.images.truncation).
             times, coefficients = 1 if has_end(data) else 3, coefficient_bytes(data)

@@ -115,7 +115,8 @@ def _load(data: bytes, reduction: int, max_megapixels: float, heif: bool) -> _Lo
         width, height = heif_size(data, max_megapixels, allowed=heif)
         image = decode_apart(data, str(name), width * height)
         return _Loaded(image, image, image.size, 1)
-    with open_image(data, max_megapixels) as image:
+    # Of a JPEG its own decoder has the pixels.
+    with open_image(data, max_megapixels, pixels=name != "JPEG") as image:
         size = image.size
         if image.format == "WEBP":
             return _Loaded(load_webp(image), image, size, 1)

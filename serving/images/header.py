@@ -70,7 +70,7 @@ def read_header(data: bytes, max_megapixels: float = MAX_MEGAPIXELS) -> ImageHea
             read_directory(data), len(data), lambda width, height: check_size(width, height, max_megapixels)
         )
         return ImageHeader("TIFF", layout.width, layout.height)
-    with open_image(data, max_megapixels) as image:
+    with open_image(data, max_megapixels, pixels=False) as image:
         return ImageHeader(image.format or "", image.width, image.height)
 
 
@@ -95,8 +95,13 @@ def heif_size(data: bytes, max_megapixels: float, *, allowed: bool = True) -> tu
     return canvas
 
 
-def open_image(data: bytes, max_megapixels: float = MAX_MEGAPIXELS) -> Image.Image:
+def open_image(data: bytes, max_megapixels: float = MAX_MEGAPIXELS, *, pixels: bool = True) -> Image.Image:
     """The image, opened but not decoded, its size within the limit.
+
+    Args:
+        data: the encoded image.
+        max_megapixels: largest width * height / 10^6.
+        pixels: whether it is to be decoded; without, a JPEG is opened without a copy of its scans.
 
     Raises:
         InvalidArgumentError: as in `read_header`.
@@ -111,11 +116,11 @@ def open_image(data: bytes, max_megapixels: float = MAX_MEGAPIXELS) -> Image.Ima
     if name == "PNG":
         data = png.bare(data)
     elif name == "JPEG":
-        data, metadata = jpeg_bare.bare(data)
+        data, metadata = jpeg_bare.bare(data, scans=pixels)
     elif name == "WebP":
         data = webp_until_first_picture(data)
     try:
-        image = Image.open(io.BytesIO(data), formats=FORMATS if is_tiff(data) else _NO_TIFF)
+        image = Image.open(io.BytesIO(data), formats=FORMATS if name == "TIFF" else _NO_TIFF)
     except Exception as error:
         # Hostile headers make Pillow raise nearly anything; whatever it is, the image is at fault.
         raise InvalidArgumentError("image", _unreadable(name)) from error

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+
 import numpy as np
 import numpy.typing as npt
 import simplejpeg
@@ -9,7 +11,7 @@ from PIL import Image
 
 from serving.images.jpeg_bare import bare
 from serving.images.jpeg_segments import has_end
-from serving.images.truncation import load_jpeg_without_end
+from serving.images.truncation import draft, load_jpeg_without_end
 
 
 def decode_jpeg(data: bytes, image: Image.Image, reduction: int) -> Image.Image | npt.NDArray[np.uint8]:
@@ -19,7 +21,7 @@ def decode_jpeg(data: bytes, image: Image.Image, reduction: int) -> Image.Image 
 
     Args:
         data: the file.
-        image: opened by Pillow, not loaded, and set to `reduction` (`serving.images.truncation.draft`).
+        image: its header, opened by Pillow and set to `reduction` (`serving.images.truncation.draft`).
         reduction: 1, 2, 4 or 8.
 
     Returns:
@@ -32,13 +34,16 @@ def decode_jpeg(data: bytes, image: Image.Image, reduction: int) -> Image.Image 
     pixels = _decode_plain(data, image, reduction) if image.mode == "RGB" else None
     if pixels is not None:
         return pixels
+    whole, _ = bare(data)
+    loaded = Image.open(io.BytesIO(whole), formats=["JPEG"])
+    draft(loaded, reduction)
     try:
-        image.load()
+        loaded.load()
     except OSError:
         if has_end(data):
             raise
-        return load_jpeg_without_end(bare(data)[0], reduction)
-    return image
+        return load_jpeg_without_end(whole, reduction)
+    return loaded
 
 
 def _decode_plain(data: bytes, image: Image.Image, reduction: int) -> npt.NDArray[np.uint8] | None:

@@ -19,18 +19,26 @@ _KEPT = {0xE0: b"JFIF\0", 0xE2: b"ICC_PROFILE\0", 0xEE: b"Adobe"}
 _METADATA, _EXIF, _XMP = 0xE1, b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0"
 
 
-def bare(data: bytes) -> tuple[bytes, dict[str, bytes]]:
+def bare(data: bytes, *, scans: bool = True) -> tuple[bytes, dict[str, bytes]]:
     """The same pixels and colours, in a file that is the same from the first scan on; and what was in front of that:
     `exif` and `xmp`, where they were there, as `info` of Pillow's images has them.
 
+    Args:
+        data: the file.
+        scans: whether pixels are wanted; without, the file ends where the first scan begins.
+
     Raises:
-        InvalidArgumentError: it has more segments or tables than any honest file; field `image`.
+        InvalidArgumentError: it has more segments, scans or tables than any honest file; field `image`.
     """
-    kept, found, tables = [data[:2]], dict[str, bytes](), 0
+    view = memoryview(data)
+    kept, found, tables, scanned = [view[:2]], dict[str, bytes](), 0, False
     for marker, start, end in segments(data):
+        if scanned:
+            continue  # they are counted
         if marker == SCAN:
-            kept.append(data[start - 4 :])
-            break
+            kept += (view[start - 4 : len(data) if scans else end],)
+            scanned = True
+            continue
         if marker in _TABLES:
             tables += end - start
             if tables > MAX_TABLE_BYTES:
@@ -43,5 +51,5 @@ def bare(data: bytes) -> tuple[bytes, dict[str, bytes]]:
             continue
         elif marker not in _KEPT or not data.startswith(_KEPT[marker], start):
             continue
-        kept.append(data[start - 4 : end])
+        kept += (view[start - 4 : end],)
     return b"".join(kept), found

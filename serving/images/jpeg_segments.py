@@ -33,10 +33,11 @@ def segments(data: bytes) -> Iterator[tuple[int, int, int]]:
         InvalidArgumentError: there are more than in any honest file; field `image`.
     """
     position, exif, scans, resources, most_scans = 2, 0, 0, 0, MAX_SCANS
+    size = len(data)
     for _ in range(MAX_SEGMENTS):
-        marker = data[position : position + 2]
-        if len(marker) < 2:
+        if position + 2 > size:
             return
+        marker = data[position : position + 2]
         if scans and marker == END:
             yield 0xD9, position + 2, position + 2
             return
@@ -50,16 +51,15 @@ def segments(data: bytes) -> Iterator[tuple[int, int, int]]:
         if exif > MAX_EXIF_SEGMENTS:
             raise too_many("EXIF segments", MAX_EXIF_SEGMENTS)
         start = position + 4
-        position += 2 + int.from_bytes(data[position + 2 : position + 4], "big")
+        position += 2 + (data[position + 2] << 8 | data[position + 3] if start <= size else 0)
         if marker[1] == _PHOTOSHOP:
             resources += data.count(b"8BIM", start, position)
             if resources > MAX_PHOTOSHOP_RESOURCES:
                 raise too_many("Photoshop resources", MAX_PHOTOSHOP_RESOURCES)
-        yield marker[1], start, min(position, len(data))
+        end = position if position < size else size
+        yield marker[1], start, end
         if marker[1] in ANY_FRAMES:
-            height, width = (int.from_bytes(data[at : at + 2], "big") for at in (start + 1, start + 3))
-            fitting = MAX_SCANNED_PIXELS // max(height * width, 1)
-            most_scans = min(most_scans, max(fitting, LEAST_SCANS))
+            most_scans = _fewer_scans(data[start:end], most_scans)
         elif marker[1] == SCAN:
             scans += 1
             if scans > most_scans:
@@ -69,6 +69,12 @@ def segments(data: bytes) -> Iterator[tuple[int, int, int]]:
                 return
             position = following.start()
     raise too_many("segments", MAX_SEGMENTS)
+
+
+def _fewer_scans(frame: bytes, most: int) -> int:
+    """How many scans of a frame are taken, `most` or less."""
+    pixels = int.from_bytes(frame[1:3], "big") * int.from_bytes(frame[3:5], "big")
+    return most if pixels * most <= MAX_SCANNED_PIXELS else max(MAX_SCANNED_PIXELS // pixels, LEAST_SCANS)
 
 
 def has_end(data: bytes) -> bool:

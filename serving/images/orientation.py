@@ -46,6 +46,8 @@ def _exif(image: Image.Image) -> bytes:
 
 def _of_exif(data: bytes) -> int | None:
     """EXIF 2.32, section 4.6.4; None where it is not said, or the data are broken."""
+    if not data:
+        return None
     try:
         directory = read_directory(data.removeprefix(_PREFIX).removeprefix(_PREFIX))
     except InvalidArgumentError:
