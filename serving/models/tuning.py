@@ -54,6 +54,9 @@ ROW_ALONE = {Task.CLASSIFY: 1.05, Task.DETECT: 0.85}
 """What a row that runs alone counts as, of its cost. Where there is nothing in it classifiers take more rows, since
 what is done around each run is done less often. A detector's runs are long: with more rows the first would wait for the
 last, classifiers for a CPU, and a large run's data leave the caches, so more rows have to save a good part."""
+LARGE = 1.15
+"""What OpenVINO counts as for a detector in float32, of its cost: it holds buffers for each shape and number of rows,
+twice ONNX Runtime's memory in all, and where both were measured the CPU time they take is within 6 % of each other."""
 _WORTHWHILE_MS, _WORTHWHILE_SHARE = 4.0, 0.25
 """What all CPUs on one row have to save, of a run's milliseconds, for a second copy of the model to be held."""
 _PATIENCE_SECONDS = 60.0
@@ -325,6 +328,8 @@ def _of_kind(own: list[Measurement], task: Task) -> tuple[float, Candidate]:
     singles = [m for m in own if m.candidate.batch == 1] or own
     rest = min(singles, key=lambda m: m.run_ms)
     score, how = _cost(busy, task) * rest.run_ms, busy.candidate
+    if task is Task.DETECT and (how.backend, how.precision) == ("openvino", FULL_PRECISION):
+        score *= LARGE
     same = [m.run_ms for m in singles if (m.candidate.threads, m.candidate.runs) == (how.threads, how.runs)]
     saved = min(same, default=rest.run_ms) - rest.run_ms
     if rest.candidate.threads > how.threads and saved >= max(_WORTHWHILE_MS, _WORTHWHILE_SHARE * rest.run_ms):

@@ -128,6 +128,19 @@ def test_a_classifier_with_one_run_at_a_time_takes_many_rows(tmp_path: Path, mon
     assert {m.candidate.batch for m in tuning.read(stored)} <= {1, 8}
 
 
+@pytest.mark.parametrize(("openvino_ms", "chosen"), [(46, "onnxruntime"), (40, "openvino")])
+def test_a_detector_takes_the_backend_with_less_memory_unless_the_other_is_clearly_faster(
+    openvino_ms: float, chosen: str
+) -> None:
+    found = [measured(49, cpu_ms=49), measured(openvino_ms, "openvino", cpu_ms=openvino_ms)]
+    how = tuning.best_way(found, reduced=False, task=Task.DETECT)
+    assert how is not None
+    assert how.backend == chosen
+    classifier = tuning.best_way(found, reduced=False)
+    assert classifier is not None
+    assert classifier.backend == "openvino"
+
+
 def test_a_second_copy_of_a_model_is_not_held_for_a_millisecond_or_two() -> None:
     how = tuning.best_way([measured(5, threads=2, cpu_ms=10), measured(8, runs=2, cpu_ms=8)], reduced=False)
     assert how is not None
