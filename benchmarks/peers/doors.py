@@ -161,38 +161,52 @@ class Triton(Http):
 
 
 class Grpc(Door):
-    """A unary call of bytes."""
-
-    method = "/peers.Recognizer/Recognize"
+    """A unary call of bytes, each caller over a connection of its own, as over HTTP: one connection reaches one process
+    of several behind a port."""
 
     def __init__(self, port: int) -> None:
         super().__init__(port)
-        self._channel = grpc.aio.insecure_channel(target(f"127.0.0.1:{port}"), options=channel_options("benchmark"))
-        self._call: Any = self._channel.unary_unary(self.method)
+        self._idle: list[tuple[grpc.aio.Channel, Any]] = []
+
+    def stub(self, channel: grpc.aio.Channel) -> Any:
+        """What is called with a request's message."""
+        return channel.unary_unary("/peers.Recognizer/Recognize")
+
+    def wrap(self, body: bytes) -> Any:
+        """The request's message."""
+        return body
 
     async def ask(self, body: bytes) -> Any:
-        return await self._call(self.wrap(body), timeout=TIMEOUT)
+        channel, call = self._idle.pop() if self._idle else self._connect()
+        try:
+            return await call(self.wrap(body), timeout=TIMEOUT)
+        finally:
+            self._idle.append((channel, call))
 
-    def wrap(self, body: bytes) -> bytes:
-        """The request's bytes."""
-        return body
+    def _connect(self) -> tuple[grpc.aio.Channel, Any]:
+        channel = grpc.aio.insecure_channel(target(f"127.0.0.1:{self.port}"), options=channel_options("benchmark"))
+        return channel, self.stub(channel)
 
     def read(self, response: Any) -> Any:
         return json.loads(response)
 
     async def close(self) -> None:
-        await self._channel.close()
+        for channel, _ in self._idle:
+            await channel.close()
+        self._idle.clear()
 
 
 class Ferry(Grpc):
     """Ferry's gateway, by its generated stub."""
 
-    def __init__(self, port: int) -> None:
-        super().__init__(port)
-        self._stub = gateway_pb2_grpc.ExpressionRecognitionStub(self._channel)
+    def stub(self, channel: grpc.aio.Channel) -> Any:
+        return gateway_pb2_grpc.ExpressionRecognitionStub(channel).Recognize
+
+    def wrap(self, body: bytes) -> gateway_pb2.RecognizeRequest:
+        return gateway_pb2.RecognizeRequest(image=body)
 
     async def ask(self, body: bytes) -> Any:
-        response = await self._stub.Recognize(gateway_pb2.RecognizeRequest(image=body), timeout=TIMEOUT)
+        response = await super().ask(body)
         if response.degraded:
             raise RuntimeError("a degraded answer")
         return response
@@ -213,14 +227,12 @@ class Ferry(Grpc):
 class FerryClassifier(Grpc):
     """One of Ferry's classifiers: a crop of 64 x 64."""
 
-    def __init__(self, port: int) -> None:
-        super().__init__(port)
-        self._stub = classifier_pb2_grpc.ClassifierStub(self._channel)
+    def stub(self, channel: grpc.aio.Channel) -> Any:
+        return classifier_pb2_grpc.ClassifierStub(channel).Classify
 
-    async def ask(self, body: bytes) -> Any:
+    def wrap(self, body: bytes) -> classifier_pb2.ClassifyRequest:
         side = int((len(body) / 3) ** 0.5)
-        crops = to_tensor(np.frombuffer(body, np.uint8).reshape(1, side, side, 3))
-        return await self._stub.Classify(classifier_pb2.ClassifyRequest(crops=crops), timeout=TIMEOUT)
+        return classifier_pb2.ClassifyRequest(crops=to_tensor(np.frombuffer(body, np.uint8).reshape(1, side, side, 3)))
 
     def read(self, response: Any) -> Any:
         return from_tensor(response.probabilities, "probabilities")[0].tolist()
