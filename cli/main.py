@@ -111,7 +111,7 @@ def version() -> None:
 
 
 def main() -> None:
-    """Runs the command line; whatever goes wrong ends in one line and exit code 1."""
+    """Runs the command line; whatever goes wrong ends in one line and exit code 1, or the one that the error names."""
     global _debug
     _debug = False
     if isinstance(sys.stdout, io.TextIOWrapper):
@@ -124,6 +124,7 @@ def main() -> None:
         if isinstance(error, ClusterError) and error.log_tail:
             errors.print(_readable(error.log_tail), style="dim", markup=False, highlight=False, soft_wrap=True)
         errors.print(f"error: {_said(error)}", markup=False, highlight=False, soft_wrap=True)
+        sys.exit(getattr(error, "exit_code", 1))
     sys.exit(1)
 
 

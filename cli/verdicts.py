@@ -42,6 +42,10 @@ def _told_apart() -> Iterator[None]:
         advice = f"; {remedy(missing)}" if missing else ""
         errors.print(f"error: {error}{advice}", markup=False, highlight=False, soft_wrap=True)
         raise typer.Exit(NOTHING) from error
+    except Exception as error:
+        if not hasattr(error, "exit_code"):
+            error.exit_code = NOTHING  # type: ignore[attr-defined]  # for cli.main, which says what it was
+        raise
 
 
 # Typer's own copy of Click or Click itself, whichever this version of Typer raises.

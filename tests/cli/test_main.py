@@ -12,6 +12,7 @@ import pytest
 import ferry
 from cli.cluster import ClusterError
 from cli.main import main
+from cli.verdicts import NOTHING
 
 COMMANDS = ("serve", "predict", "stream", "status", "monitor", "models", "rollout", "tune", "capacity", "version")
 
@@ -119,6 +120,24 @@ def test_light_commands_import_no_model_runtime() -> None:
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "[]"
+
+
+def test_what_nobody_foresaw_is_never_taken_for_a_verdict(ferry_here: Ferry, monkeypatch: pytest.MonkeyPatch) -> None:
+    """1 means "not decided" for `ferry ab report`, and 0 "alike" for `ferry drift report`."""
+    from cli.ab import show
+    from cli.drift import command
+
+    def broken(*_: object) -> None:
+        raise KeyError("teapot")
+
+    monkeypatch.setattr(show, "read", broken)
+    monkeypatch.setattr(command, "read", broken)
+    for run in (
+        ferry_here("ab", "report", "--redis-url", "redis://x"),
+        ferry_here("drift", "baseline", "--gateways", "g:1", "--out", "drift.json"),
+    ):
+        assert run.returncode == NOTHING
+        assert "unexpected KeyError: 'teapot'" in run.stderr
 
 
 def test_errors_are_a_line_and_show_where_on_request(ferry_here: Ferry, monkeypatch: pytest.MonkeyPatch) -> None:
