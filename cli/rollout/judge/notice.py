@@ -7,7 +7,6 @@ from collections.abc import Callable
 
 from redis import Redis
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
 from redis.retry import Retry
 
 from gateway.routing.withdrawal import KEY, SECONDS, Withdrawal
@@ -51,7 +50,8 @@ class Notices:
                 retry=Retry(NoBackoff(), 0),
             ) as redis:
                 command(redis)
-        except (RedisError, OSError, ValueError) as error:
+        except Exception as error:
+            # Not only RedisError: what answers there may be no Redis, and a canary is taken back all the same.
             if str(error) != self._problem:
                 log.warning("gateways cannot be told at once, their files tell them: %s", error)
             self._problem = str(error)

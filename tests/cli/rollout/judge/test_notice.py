@@ -42,6 +42,21 @@ def notices(server: ValkeyServer) -> Notices:
     return Notices(f"unix://{server.unix_socket_path}")
 
 
+def test_what_answers_and_is_no_redis_keeps_no_canary_in_place(page, place, monkeypatch) -> None:
+    kept, port = page
+    clock = Clock()
+
+    def nested(*_: object, **__: object) -> None:
+        raise RecursionError("fifty thousand lists in one another")
+
+    monkeypatch.setattr(Redis, "execute_command", nested)
+    notices = Notices("redis://127.0.0.1:1")
+    judge = Judge("one", place, Gateways([f"127.0.0.1:{port}"]), RULES, notices=notices, clock=clock)
+    assert run(judge, clock, kept, 2) == [Action.START]
+    assert run(judge, clock, kept, 1, failing=30) == [Action.ROLL_BACK]
+    assert any("could not tell gateways" in words for _, words in place.read().state.events)
+
+
 def test_gateways_are_told_before_the_table_is_written_of_every_table_they_may_have(
     page, place, redis, notices
 ) -> None:
