@@ -29,7 +29,9 @@ def recording(
     if as_json:
         print(json.dumps([cost.record() for cost in costs], indent=2))
         return
-    table = Table("what", "without /s", "with /s", "ratio", "CPU ms", "with", "ratio", "aim", "labels /s", "errors")
+    table = Table(
+        "what", "without /s", "with /s", "ratio", "CPU ms", "with", "ratio", "aim", "labels /s", "refused", "errors"
+    )
     for cost in costs:
         table.add_row(
             cost.what,
@@ -41,6 +43,7 @@ def recording(
             f"{cost.cpu_ratio:.3f}",
             f">= {cost.aim:g}",
             f"{cost.labels:.0f}" if cost.labels else "",
+            str(cost.refused),
             str(cost.errors),
         )
     Console(width=120).print(table)

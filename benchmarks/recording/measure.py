@@ -24,6 +24,8 @@ CALLERS = 16
 COMPUTING = 4
 TURNS = 6
 LABELS_PER_SECOND = 1000
+FEEDERS = 8
+"""Calls with labels at once: one after the other they would not come at that rate."""
 RECORDING_SHARE = 0.95
 """Of the throughput of cached answers that must be left with recording."""
 LABELS_SHARE = 0.97
@@ -41,6 +43,7 @@ class Cost:
         without, with_it: answers a second.
         aim: share that must be left.
         labels: labels a second that were taken meanwhile, on average.
+        refused: labels that were not.
         errors: calls that failed.
         cpu_without, cpu_with: milliseconds of processor time of all of the cluster's processes for each answer. They
             count what was done, so that other work on the machine changes them little.
@@ -51,6 +54,7 @@ class Cost:
     with_it: tuple[float, ...]
     aim: float
     labels: float
+    refused: int
     errors: int
     cpu_without: tuple[float, ...]
     cpu_with: tuple[float, ...]
@@ -145,7 +149,9 @@ async def _cached(sides: list[_Side], seconds: float) -> Cost:
             times[which].append(cpu)
             errors += load.errors
     what = "cached answers, recording"
-    return Cost(what, tuple(rates[0]), tuple(rates[1]), RECORDING_SHARE, 0.0, errors, tuple(times[0]), tuple(times[1]))
+    return Cost(
+        what, tuple(rates[0]), tuple(rates[1]), RECORDING_SHARE, 0.0, 0, errors, tuple(times[0]), tuple(times[1])
+    )
 
 
 async def _labelled(side: _Side, seconds: float, labels_per_call: int) -> Cost:
@@ -158,35 +164,57 @@ async def _labelled(side: _Side, seconds: float, labels_per_call: int) -> Cost:
     ]
     rates: list[list[float]] = [[], []]
     times: list[list[float]] = [[], []]
-    errors, taken, fed = 0, 0, 0.0
+    errors, fed, counted = 0, 0.0, _Fed()
     for turn in range(TURNS):
         for which in (0, 1) if turn % 2 == 0 else (1, 0):
-            counted = [0]
             feeding = asyncio.create_task(_feed(side.stub, batch, counted)) if which else None
             load, cpu = await side.turn(request, COMPUTING, seconds)
             if feeding is not None:
                 feeding.cancel()
                 with suppress(asyncio.CancelledError):
                     await feeding
-                taken, fed = taken + counted[0], fed + 1.1 * seconds
+                fed += 1.1 * seconds
             rates[which].append(load.per_second)
             times[which].append(cpu)
             errors += load.errors
     what = f"computed answers, labels coming in {labels_per_call} a call"
     plain, labelled = (tuple(of) for of in rates)
-    return Cost(what, plain, labelled, LABELS_SHARE, taken / fed, errors, tuple(times[0]), tuple(times[1]))
+    rate = counted.taken / fed
+    return Cost(what, plain, labelled, LABELS_SHARE, rate, counted.refused, errors, tuple(times[0]), tuple(times[1]))
 
 
-async def _feed(stub: Stub, batch: list[gateway_pb2.SubmitFeedbackRequest], counted: list[int]) -> None:
-    """Labels at their rate until it is cancelled; `counted` holds how many were taken."""
+@dataclass(slots=True)
+class _Fed:
+    """How many labels were taken, and how many were not."""
+
+    taken: int = 0
+    refused: int = 0
+
+
+async def _feed(stub: Stub, batch: list[gateway_pb2.SubmitFeedbackRequest], counted: _Fed) -> None:
+    """Labels at their rate until it is cancelled."""
     loop = asyncio.get_running_loop()
     start, sent = loop.time(), 0
-    while True:
-        if len(batch) == 1:
-            await stub.SubmitFeedback(batch[0], timeout=20)
-            counted[0] += 1
-        else:
-            answer = await stub.SubmitFeedbackBatch(gateway_pb2.SubmitFeedbackBatchRequest(feedback=batch), timeout=20)
-            counted[0] += answer.accepted
-        sent += len(batch)
-        await asyncio.sleep(max(start + sent / LABELS_PER_SECOND - loop.time(), 0))
+
+    async def feeder() -> None:
+        nonlocal sent
+        while True:
+            due, sent = start + sent / LABELS_PER_SECOND, sent + len(batch)
+            await asyncio.sleep(max(due - loop.time(), 0))
+            accepted = 0
+            with suppress(grpc.aio.AioRpcError):
+                accepted = await _given(stub, batch)
+            counted.taken += accepted
+            counted.refused += len(batch) - accepted
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(FEEDERS):
+            group.create_task(feeder())
+
+
+async def _given(stub: Stub, batch: list[gateway_pb2.SubmitFeedbackRequest]) -> int:
+    """How many labels of one call were taken."""
+    if len(batch) == 1:
+        await stub.SubmitFeedback(batch[0], timeout=20)
+        return 1
+    return (await stub.SubmitFeedbackBatch(gateway_pb2.SubmitFeedbackBatchRequest(feedback=batch), timeout=20)).accepted
