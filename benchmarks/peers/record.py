@@ -50,6 +50,11 @@ class Reading:
     faces: int = 1
     rate: float = 0.0
 
+    @property
+    def load(self) -> tuple[str, str, str, int, int]:
+        """Who was measured in which way under what."""
+        return self.server, self.way, self.precision, self.callers, self.faces
+
 
 @dataclass(slots=True)
 class Record:
@@ -65,13 +70,15 @@ class Record:
     tracing: float | None = None
 
     def of(self, part: str, **wanted: object) -> list[Reading]:
-        """Readings of a part with these attributes; the quiet ones where there are any."""
+        """Readings of a part with these attributes; of each load that a server's way was under, those of quiet rounds
+        where there are any."""
         found = [
             reading
             for reading in self.readings
             if reading.part == part and all(getattr(reading, name) == value for name, value in wanted.items())
         ]
-        return [reading for reading in found if not reading.disturbed] or found
+        quiet = {reading.load for reading in found if not reading.disturbed}
+        return [reading for reading in found if not reading.disturbed or reading.load not in quiet]
 
     def ways(self, part: str, **wanted: object) -> list[tuple[str, str, str]]:
         """Each server, way and precision with a reading, in the order of measuring."""

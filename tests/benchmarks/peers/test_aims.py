@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import math
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from benchmarks.peers.aims import Ratio, ratios
 from benchmarks.peers.record import BARE, FERRY, Reading, Record, per_second, value
+from benchmarks.peers.table import print_record
 
 
 def reading(server: str, way: str, rate: float, *, part: str = "images", precision: str = "fp32", callers: int = 32,
@@ -59,6 +62,16 @@ def test_disturbed_rounds_count_only_where_there_are_no_others() -> None:
     assert value(kept.of("images", server=FERRY), per_second) == 40
     lost = record(reading(FERRY, "serve", 10, disturbed=True))
     assert value(lost.of("images", server=FERRY), per_second) == 10
+
+
+def test_a_quiet_round_under_one_load_hides_no_disturbed_one_under_another() -> None:
+    kept = record(reading("mosec", "2x1", 40, disturbed=True), reading("mosec", "2x1", 16, callers=1),
+                  reading(FERRY, "serve", 30))  # fmt: skip
+    assert kept.best("images", "mosec", "fp32") == "2x1"
+    console = Console(record=True, file=io.StringIO(), width=80)
+    print_record(kept, console)
+    (row,) = [row.split() for row in console.export_text().splitlines() if row.split()[:1] == ["mosec!"]]
+    assert row[2] == "40.0"
 
 
 def test_a_part_measured_again_takes_the_place_of_the_earlier_one(tmp_path: Path) -> None:
