@@ -41,6 +41,7 @@ class HttpContext(LocalContext):
         timeout: float | None = None,
         certificate: Mapping[str, Iterable[bytes]] | None = None,
         peer: str = "",
+        closing: Callable[[], bool] | None = None,
     ) -> None:
         """
         Args:
@@ -50,6 +51,7 @@ class HttpContext(LocalContext):
             timeout: seconds that the caller allows.
             certificate: names of the caller's.
             peer: names the connection.
+            closing: whether it is about to end, or has.
         """
         self.request_id = request_id_from(headers.get(REQUEST_ID_KEY))
         metadata = [(name, headers[name]) for name in _METADATA if name in headers]
@@ -59,6 +61,7 @@ class HttpContext(LocalContext):
         self.answers: asyncio.Queue[Any] = asyncio.Queue()
         self._messages = messages
         self._body = body
+        self._closing = closing
         self._refusal: BodyError | None = None
         self._slow = False
 
@@ -73,6 +76,9 @@ class HttpContext(LocalContext):
 
     def received(self) -> bool:
         return self._body is None or self._body.complete
+
+    def gone(self) -> bool:
+        return self._closing is not None and self._closing()
 
     def gave_way(self) -> None:
         self._slow = True
@@ -202,6 +208,7 @@ def _context(
         timeout=timeout,
         certificate=certificate,
         peer=peer,
+        closing=getattr(request.state, "closing", None),
     )
 
 

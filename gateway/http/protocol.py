@@ -85,7 +85,7 @@ class Protocol(H11Protocol):
         self.since = self.loop.time()
         self._timers: dict[str, asyncio.TimerHandle] = {}
         certificate = names_of_certificate(transport.get_extra_info("peercert"))
-        self.app_state = {**self.app_state, "certificate": certificate}
+        self.app_state = {**self.app_state, "certificate": certificate, "closing": transport.is_closing}
         self._start("headers", HEADER_SECONDS)
 
     def connection_lost(self, exc: Exception | None) -> None:

@@ -56,6 +56,7 @@ class HttpServer:
             server_header=False,
             h11_max_incomplete_event_size=MAX_HEADER_BYTES,
             timeout_keep_alive=75,
+            backlog=_BACKLOG,  # it listens once more with its own
         )
 
     async def start(self, host: str, port: int) -> None:

@@ -58,6 +58,10 @@ class InProcessContext:
         """Whether all that the caller sends is here, and only has to be read."""
         return False
 
+    def gone(self) -> bool:
+        """Whether the caller is known to have left."""
+        return False
+
     def gave_way(self) -> None:
         """What the caller sends has come so slowly that the call ends, for the sake of others."""
 

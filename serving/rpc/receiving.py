@@ -111,9 +111,7 @@ class Receiving:
         timer = loop.call_at(message.end, self._refuse, place)
         self._waiting[place] = message
         if len(self._waiting) > MAX_WAITING:
-            # Of equals the one that has waited the longest: it has the least of its time left.
-            worth = self._worth()
-            self._refuse(max(self._waiting, key=lambda one: (*worth(one), -self._waiting[one].since)))
+            self._make_room()
         self._clear_later()
         try:
             await place
@@ -125,6 +123,16 @@ class Receiving:
             timer.cancel()
             self._waiting.pop(place, None)
             del place  # as in `read`
+
+    def _make_room(self) -> None:
+        """Refuses those that wait for senders who have left, or else the one that is worth the least."""
+        left = [place for place, message in self._waiting.items() if message.gone is not None and message.gone()]
+        if not left:
+            # Of equals the one that has waited the longest: it has the least of its time left.
+            worth = self._worth()
+            left = [max(self._waiting, key=lambda one: (*worth(one), -self._waiting[one].since))]
+        for place in left:
+            self._refuse(place)
 
     def _give_back(self) -> None:
         if not self._waiting:
@@ -214,7 +222,7 @@ def _message(context: Context, now: float, timeout: float, *, first: bool) -> Me
     request = current.get()
     caller = None if request is None else request.caller
     if isinstance(door, InProcessContext):
-        return Message(door.peer, caller, now, now + timeout, first, door.received, door.gave_way)
+        return Message(door.peer, caller, now, now + timeout, first, door.received, door.gave_way, door.gone)
     return Message(context.peer, caller, now, now + timeout, first, None, None)
 
 

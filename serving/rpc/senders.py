@@ -25,6 +25,7 @@ class Message:
         first: whether it is the first of its call; before later ones a caller may think.
         here: whether all of it has come already, as far as anybody can tell.
         slow: called where it has to give way.
+        gone: whether its sender has left, as far as anybody can tell.
     """
 
     peer: Callable[[], str]
@@ -34,6 +35,7 @@ class Message:
     first: bool
     here: Callable[[], bool] | None
     slow: Callable[[], None] | None
+    gone: Callable[[], bool] | None = None
     _connection: str | None = None
 
     @property

@@ -350,3 +350,24 @@ async def test_slow_senders_who_hold_all_places_give_way(start_http, monkeypatch
         ends = [json.loads((await answer(reader))[1]) for reader in readers if reader._buffer]
     assert {end["status"] for end in ends} <= {408, 429}
     assert any("too slowly while others waited" in end["detail"] for end in ends)
+
+
+async def test_senders_who_leave_are_refused_before_one_who_waits(start_http, monkeypatch):
+    monkeypatch.setattr("serving.rpc.receiving.GRACE_SECONDS", 20)
+    monkeypatch.setattr("serving.rpc.receiving.PATIENCE_SECONDS", 20)
+    monkeypatch.setattr("serving.rpc.receiving.MAX_WAITING", 4)
+    http = await start_http(max_receive_bytes=1 << 20)  # one place
+    receiving = http.gateway.server._interceptor._lanes.own.receiving
+    half = request_head("POST", URL, {**RAW, "content-length": "100"}) + b"x"
+    async with connect(http.port) as (_, holding):
+        holding.write(half)
+        await eventually(lambda: receiving._reading)
+        asking = asyncio.create_task(http.predict(jpeg(1)))
+        await eventually(lambda: receiving._waiting)
+        for _ in range(12):
+            before = len(receiving._waiting)
+            async with connect(http.port) as (_, leaving):
+                leaving.write(half)
+                await eventually(lambda before=before: len(receiving._waiting) != before)
+        assert not asking.done()
+    assert (await asking).status_code == 200
