@@ -19,11 +19,14 @@ _MARGIN_SECONDS = 0.5
 
 
 class Health(health.aio.HealthServicer):
-    """Health by name, as the package serves it; patient while the process starts."""
+    """Health by name, as the package serves it; patient while the process starts, and with watches that do not wait for
+    each other: the package's own writes under a lock, so that one caller who reads nothing stops all that is said."""
 
     def __init__(self) -> None:
         super().__init__()
         self._started = asyncio.Event()
+        self._changed = asyncio.Event()
+        """Set with the next change; then there is another one."""
 
     def started(self) -> None:
         """The start is over: checks are answered at once from now on."""
@@ -36,3 +39,21 @@ class Health(health.aio.HealthServicer):
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._started.wait(), left - _MARGIN_SECONDS)
         return await super().Check(request, context)
+
+    async def Watch(self, request: health_pb2.HealthCheckRequest, context: Any) -> None:  # noqa: N802
+        """The status at present, and each that it becomes, as far as the caller takes them in."""
+        said = None
+        while True:
+            changed = self._changed
+            status = self._server_status.get(  # type: ignore[attr-defined]
+                request.service, health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
+            )
+            if status != said:
+                await context.write(health_pb2.HealthCheckResponse(status=status))
+                said = status
+            await changed.wait()
+
+    async def _set(self, service: str, status: Any) -> None:
+        await super()._set(service, status)  # type: ignore[misc]
+        self._changed.set()
+        self._changed = asyncio.Event()
