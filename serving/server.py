@@ -28,6 +28,7 @@ from serving.memory import release_promptly, release_regularly
 from serving.rpc import context, upstream
 from serving.rpc.call_log import calls
 from serving.rpc.certificates import server_credentials
+from serving.rpc.connections import IDLE_SECONDS, Connections
 from serving.rpc.identity import Identity
 from serving.rpc.interceptor import MAX_METADATA_BYTES, CallInterceptor
 from serving.rpc.lanes import Lanes
@@ -117,24 +118,29 @@ class Server:
         self.service = service
         self.settings = settings
         self.port = 0
+        connections = Connections(settings.max_connections, lambda: self.port)
+        self._lanes = Lanes(
+            max_calls=settings.max_calls,
+            places=max(1, settings.max_receive_bytes // service.max_request_bytes),
+            streams=settings.max_streams,
+            timeout=settings.receive_timeout,
+            hang_up=connections.hang_up,
+        )
         self._interceptor = CallInterceptor(
             service.grpc_services,
             limits_by_kind(settings),
             kinds=service.kinds,
             probes=service.probes,
             compared=service.compared,
-            lanes=Lanes(
-                max_calls=settings.max_calls,
-                places=max(1, settings.max_receive_bytes // service.max_request_bytes),
-                streams=settings.max_streams,
-                timeout=settings.receive_timeout,
-            ),
+            lanes=self._lanes,
             identify=self._examine,
             certificates=settings.tls is not None,
         )
         self._health = Health()
         self._server: grpc.aio.Server | None = None
         self._probes: grpc.aio.Server | None = None
+        self._crowds = [(connections, self._lanes)]
+        self._keeping: asyncio.Task[None] | None = None
         self._watching: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -157,12 +163,16 @@ class Server:
         tls = self.settings.tls
         self.port = self._listen(self._server, self.settings.port, None if tls is None else server_credentials(tls))
         if self.settings.health_port:
-            probes = CallInterceptor((), {}, lanes=Lanes(timeout=self.settings.receive_timeout))
+            connections = Connections(self.settings.max_connections, lambda: self.settings.health_port)
+            lanes = Lanes(timeout=self.settings.receive_timeout, hang_up=connections.hang_up)
+            probes = CallInterceptor((), {}, lanes=lanes)
+            self._crowds.append((connections, lanes))
             self._probes = grpc.aio.server(interceptors=(probes,), options=self._options(_MAX_PROBE_BYTES))
             health_pb2_grpc.add_HealthServicer_to_server(self._health, self._probes)
             self._listen(self._probes, self.settings.health_port, None)
             await self._probes.start()
         await self._server.start()
+        self._keeping = asyncio.create_task(self._keep_room())
         try:
             await self.service.open(LocalCalls(self._interceptor, self.service.register))
             await self.service.start()
@@ -193,6 +203,15 @@ class Server:
         await asyncio.gather(self._server.stop(grace), self.service.close(grace))
         if self._probes is not None:
             await self._probes.stop(None)
+        if self._keeping is not None:
+            self._keeping.cancel()
+            await asyncio.gather(self._keeping, return_exceptions=True)
+
+    async def _keep_room(self) -> None:
+        while True:
+            await asyncio.sleep(IDLE_SECONDS)
+            for connections, lanes in self._crowds:
+                connections.make_room(lanes)
 
     def _examine(self, metadata: Mapping[str, str]) -> Identity | None:
         identity = self.service.identify(metadata)
@@ -228,7 +247,8 @@ class Server:
         age = self.settings.max_connection_age
         age_ms = int((min(age, _AGE_BETWEEN_SERVICES) if self.service.compared else age) * 1000)
         # When a call has ended for us, gRPC still waits for its caller to take in the answer, for ever. Only the end of
-        # the connection ends that, so it comes no later than the longest call needs.
+        # the connection ends that, so it comes no later than the longest call needs (serving.rpc.open_calls: sooner,
+        # where others find no room).
         longest = self.settings.max_stream_age if self.service.has_streams else self.settings.max_timeout
         return [
             ("grpc.so_reuseport", int(self.settings.reuse_port)),

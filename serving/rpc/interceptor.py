@@ -26,7 +26,6 @@ from serving.rpc.identity import ANONYMOUS, Identity, of_certificate
 from serving.rpc.lanes import Lane, Lanes
 from serving.rpc.limits import Kind, Limits
 from serving.rpc.load_report import LoadReport
-from serving.rpc.receiving import Receiving
 
 # Strings: the classes are generic in their stubs only.
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
@@ -150,7 +149,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             "response_serializer": _unless_done(handler.response_serializer),
         }
         lane = self._lanes.streams if kind is Kind.STREAM else self._lanes.own
-        requests_of = _requests_of(handler, lane.receiving)
+        requests_of = _requests_of(handler, lane)
         if not handler.response_streaming:
             respond: Callable[[Any, Context], Awaitable[Any]] = (
                 handler.stream_unary if handler.request_streaming else handler.unary_unary  # type: ignore[assignment]
@@ -158,9 +157,11 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
 
             async def unary(_: Any, context: Context) -> Any:
                 answer = None  # what an error leaves; gRPC sends the status alone
+                lane.calls.begin(context)
                 async with self._call(method, kind, context):
                     answer = await respond(await requests_of(context), context)
-                return answer  # noqa: RET504  (an error ends the block above)
+                lane.calls.sending()
+                return answer
 
             return grpc.stream_unary_rpc_method_handler(unary, **codecs), lane
 
@@ -171,11 +172,16 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         # Writing here, and not yielding to gRPC's own loop, keeps sending inside this task: its deadline, its
         # cancellation and its context variables.
         async def stream(_: Any, context: Context) -> None:
-            async with self._call(method, kind, context):
+            lane.calls.begin(context)
+            async with self._call(method, kind, context), lane.seat(context):
                 responses = stream_out(await requests_of(context), context)
                 async with aclosing(responses):
                     async for response in responses:
+                        lane.calls.sending()
                         await context.write(response)
+                        lane.calls.sent()
+                        lane.heard(context)
+            lane.calls.sending()
 
         return grpc.stream_stream_rpc_method_handler(stream, **codecs), lane
 
@@ -194,11 +200,11 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         return of_certificate(context.auth_context()) if self._certificates else ANONYMOUS
 
 
-def _requests_of(handler: Handler, receiving: Receiving) -> Callable[[Context], Awaitable[Any]]:
+def _requests_of(handler: Handler, lane: Lane) -> Callable[[Context], Awaitable[Any]]:
     """What a handler takes in: its one request, or an iterator over its requests."""
 
     async def one(context: Context) -> Any:
-        message = await receiving.read(context)
+        message = await lane.receiving.read(context)
         if message is grpc.aio.EOF:
             raise InvalidArgumentError("request", "is missing: the call ended before a whole message had come")
         if isinstance(message, InvalidArgumentError):
@@ -206,7 +212,8 @@ def _requests_of(handler: Handler, receiving: Receiving) -> Callable[[Context], 
         return message
 
     async def every(context: Context) -> AsyncIterator[Any]:
-        async for message in receiving.messages(context):
+        async for message in lane.receiving.messages(context):
+            lane.heard(context)
             if isinstance(message, InvalidArgumentError):
                 raise message
             yield message
@@ -223,21 +230,30 @@ def _wrap_aside(handler: Handler, lane: Lane) -> Handler:
         "request_deserializer": _tolerant(handler.request_deserializer),
         "response_serializer": handler.response_serializer,
     }
-    requests_of = _requests_of(handler, lane.receiving)
+    requests_of = _requests_of(handler, lane)
     respond: Any = handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
 
     async def serve(_: Any, context: Context) -> None:
+        lane.calls.begin(context)
         try:
-            answers = respond(await requests_of(context), context)
-            if inspect.isasyncgen(answers):
-                async for answer in answers:
-                    await context.write(answer)
-                return
-            answer = await answers
-            if answer is not None:
-                await context.write(answer)
+            async with lane.seat(context):
+                answers = respond(await requests_of(context), context)
+                if inspect.isasyncgen(answers):
+                    async for answer in answers:
+                        await write(answer, context)
+                    return
+                answer = await answers
+                if answer is not None:
+                    await write(answer, context)
         except ServiceError as error:
             end(context, error)
+        finally:
+            lane.calls.sending()
+
+    async def write(answer: Any, context: Context) -> None:
+        lane.calls.sending()
+        await context.write(answer)
+        lane.calls.sent()
 
     return grpc.stream_stream_rpc_method_handler(serve, **codecs)
 

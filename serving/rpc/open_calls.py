@@ -3,24 +3,50 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import TypeAlias
+
+import grpc
 
 from serving.errors import OverloadedError
 from serving.telemetry import metrics
 
-_RETRY_SECONDS = 1.0
+# A string: the class is generic in its stubs only.
+Context: TypeAlias = "grpc.aio.ServicerContext[object, object]"
+
+UNREAD_SECONDS = 1.0
+"""For which a caller may leave an answer unread; then its call makes room for a new one, where no more may be open."""
+RETRY_SECONDS = 1.0
+
+
+def spare(most: int) -> int:
+    """How many calls may be there that have given way, and are not yet gone, beside `most` that are open."""
+    return max(1, most // 4)
 
 
 class OpenCalls:
-    """Counts the calls of some methods. One event loop."""
+    """Counts the calls of some methods. One event loop.
 
-    def __init__(self, most: int) -> None:
+    Where no more may be open, calls whose answers nobody reads are counted apart. They go on, since their callers may
+    only be slow; but when there are too many of them as well, the connection that has the most of them is ended. gRPC
+    holds an answer that nobody reads until then.
+    """
+
+    def __init__(self, most: int, hang_up: Callable[[str], bool] = lambda peer: False) -> None:
         """
         Args:
-            most: open at once.
+            most: open at once; a quarter of it, at least one, may be left unread beside them.
+            hang_up: ends the connection of a peer, by the name that gRPC gives it; whether it could.
         """
         self._most = most
-        self._open = 0
-        self._refused = metrics.REJECTED.labels("calls")
+        self._hang_up = hang_up
+        self._open: dict[asyncio.Task[object], Context | None] = {}
+        self._sending: dict[asyncio.Task[object], float] = {}
+        """Since when gRPC sends what each has answered, the oldest first."""
+        self._unread: dict[asyncio.Task[object], Context] = {}
+        """Those that count no more."""
+        self._refused, self._cut_off = (metrics.REJECTED.labels(reason) for reason in ("calls", "unread"))
 
     def enter(self, task: asyncio.Task[object] | None) -> None:
         """Counts the call that `task` serves until the task ends; gRPC's own writes its answer to the end.
@@ -30,11 +56,67 @@ class OpenCalls:
         """
         if task is None:
             return
-        if self._open >= self._most:
-            self._refused.inc()
-            raise OverloadedError("too many calls are open; try again shortly", _RETRY_SECONDS)
-        self._open += 1
+        if len(self._open) >= self._most and not self._make_room():
+            raise self.refusal()
+        self._open[task] = None
         task.add_done_callback(self._ended)
 
+    def begin(self, context: Context) -> None:
+        """The call of this task is admitted; `context` is its."""
+        task = asyncio.current_task()
+        if task in self._open:
+            self._open[task] = context
+
+    @property
+    def peers(self) -> Iterator[str]:
+        """Who has calls here, by the names that gRPC gives them."""
+        yield from (context.peer() for context in self._open.values() if context is not None)
+        yield from (context.peer() for context in self._unread.values())
+
+    def refusal(self) -> OverloadedError:
+        """Says that there is no room, and counts that it was said."""
+        self._refused.inc()
+        return OverloadedError("too many calls are open; try again shortly", RETRY_SECONDS)
+
+    def sending(self) -> None:
+        """The call of this task has an answer, which gRPC sends from now on."""
+        task = asyncio.current_task()
+        if task in self._open:
+            self._sending.setdefault(task, task.get_loop().time())
+
+    def sent(self) -> None:
+        """It is on its way; the call of this task goes on."""
+        task = asyncio.current_task()
+        if task is None:
+            return
+        self._sending.pop(task, None)
+        context = self._unread.pop(task, None)
+        if context is not None:
+            self._open[task] = context
+
+    def _make_room(self) -> bool:
+        """Sets the call apart whose answer has been left unread the longest, if for too long; whether there was one."""
+        task, since = next(iter(self._sending.items()), (None, 0.0))
+        context = self._open.get(task) if task is not None else None
+        if task is None or context is None or task.get_loop().time() - since < UNREAD_SECONDS:
+            return False
+        if len(self._unread) >= spare(self._most) and not self._cut_off_one():
+            return False
+        self._ended(task)
+        self._unread[task] = context
+        return True
+
+    def _cut_off_one(self) -> bool:
+        """Ends the connection with the most answers that nobody reads; whether it could."""
+        peers = {task: context.peer() for task, context in self._unread.items()}
+        [(peer, count)] = Counter(peers.values()).most_common(1)
+        if not self._hang_up(peer):
+            return False
+        self._cut_off.inc(count)
+        self._unread = {task: context for task, context in self._unread.items() if peers[task] != peer}
+        return True
+
     def _ended(self, task: asyncio.Task[object]) -> None:
-        self._open -= 1
+        self._open.pop(task, None)
+        self._sending.pop(task, None)
+        self._unread.pop(task, None)

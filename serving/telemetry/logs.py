@@ -48,6 +48,11 @@ class _Correlate(logging.Filter):
         return True
 
 
+def _is_news(record: logging.LogRecord) -> bool:
+    kind = record.exc_info[0] if record.exc_info else None
+    return kind is None or kind.__name__ != "ExecuteBatchError"
+
+
 def configure(service: str, level: str, request_id: Callable[[], str] = str) -> None:
     """Sends the root logger's records to standard error as JSON lines of `service`.
 
@@ -66,5 +71,7 @@ def configure(service: str, level: str, request_id: Callable[[], str] = str) -> 
     )
     handler.addFilter(_Correlate(request_id))
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    # That a caller has left before its answer was sent, with a traceback for each.
+    logging.getLogger("grpc._cython.cygrpc").addFilter(_is_news)
     # grpc.aio logs every cancelled call at ERROR through asyncio; the interceptor reports what matters.
     logging.getLogger("grpc").setLevel(logging.WARNING)

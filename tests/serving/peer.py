@@ -34,6 +34,12 @@ class Peer:
         self.sent = 0
         """Bytes of messages."""
 
+    @property
+    def name(self) -> tuple[str, int]:
+        """Its address, as the other side sees it."""
+        host, port = self._writer.get_extra_info("sockname")[:2]
+        return host, port
+
     async def start(self, *, hasty: bool = False) -> None:
         self._connection.initiate_connection()
         await self._flush()
@@ -73,6 +79,11 @@ class Peer:
     async def starve(self) -> None:
         """From now on, no call may send a byte of its answer."""
         self._connection.update_settings({h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: 0})
+        await self._flush()
+
+    async def feed(self) -> None:
+        """From now on, answers may be sent again."""
+        self._connection.update_settings({h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: 1 << 16})
         await self._flush()
 
     async def until_closed(self) -> None:

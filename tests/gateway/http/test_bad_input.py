@@ -275,7 +275,7 @@ async def test_connections_are_bounded(start_http):
         first.write(head)
         second.write(head)
         lane = http.gateway.server._interceptor._lanes.own
-        await eventually(lambda: lane.calls._open == 2)
+        await eventually(lambda: len(lane.calls._open) == 2)
         async with connect(http.port) as (third, _):
             with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
                 assert await third.readexactly(1)
@@ -330,7 +330,7 @@ async def test_nothing_is_left_open(http, ensembler):
     for body in (b"", b"[]", b"no image"):
         await http.client.post(URL, content=body, headers=RAW)
     lane = http.gateway.server._interceptor._lanes.own
-    await eventually(lambda: lane.calls._open == 0)
+    await eventually(lambda: not lane.calls._open)
     assert not lane.receiving._reading
     assert http.gateway.service._admission.images == 0
 

@@ -156,6 +156,32 @@ async def test_streams_are_bounded_and_take_no_place_of_other_calls(start_gatewa
     assert (await again.read()).frame_id == 0
 
 
+async def test_streams_on_which_nothing_comes_give_way_to_a_new_one(start_gateway, monkeypatch):
+    gateway = await start_gateway(max_streams=3)
+    silent = [opened(gateway) for _ in range(2)]
+    for call in silent:
+        await call.write(frame(0))
+        await call.read()
+    never = opened(gateway)
+    await arrived(gateway)
+    monkeypatch.setattr("serving.rpc.seats.QUIET_SECONDS", 0.0)
+    await silent[0].write(frame(1))
+    await silent[0].read()
+    fresh = []
+    for number in range(2):
+        fresh.append(opened(gateway))
+        await fresh[-1].write(frame(number))
+        assert (await fresh[-1].read()).HasField("response")
+    for call in (silent[1], never):
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await call.read()
+        assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert "others wait" in caught.value.details()
+        assert detail(caught.value, error_details_pb2.RetryInfo).retry_delay.ToMilliseconds() > 0
+    await silent[0].write(frame(2))
+    assert (await silent[0].read()).frame_id == 2
+
+
 @pytest.mark.parametrize("settings", [{"receive_timeout": 0.1}, {"max_stream_age": 0.1}, {"max_timeout": 0.1}])
 async def test_a_stream_that_has_had_its_time_ends_without_an_error(start_gateway, settings):
     gateway = await start_gateway(**settings)
