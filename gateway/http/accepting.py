@@ -6,8 +6,9 @@ from __future__ import annotations
 import contextlib
 import re
 import socket
+import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, Final
 
 from gateway.http.problems import Problem
@@ -20,24 +21,40 @@ _PLAIN: Final = Problem(400, "this port speaks TLS; ask it with https://").raw()
 MOST_AT_ONCE: Final = 8
 """Connections that are taken before the event loop goes on with those that are there. It would take all that wait, as
 many as two thousand, and whoever connects and leaves again and again would have it do nothing else."""
+BEGIN_SECONDS: Final = 1.0
+"""For a TLS handshake; then its connection gives way to a new one, where there are as many as may be."""
 
 
 class BoundedSocket(socket.socket):
-    """Closes one more than there may be at once, where none of those that are there gives way to it."""
+    """Closes one more than there may be at once, where none of those that are there gives way to it.
 
-    def __init__(self, most: int, family: int, make_room: Callable[[], bool], *, tls: bool = False) -> None:
+    First of all the oldest gives way that has not begun: whose TLS handshake has not ended after a second.
+    """
+
+    def __init__(
+        self,
+        most: int,
+        family: int,
+        make_room: Callable[[], bool],
+        begun: Callable[[], Collection[int]],
+        *,
+        tls: bool = False,
+    ) -> None:
         """
         Args:
             most: connections at once.
             family: such as socket.AF_INET.
             make_room: ends a connection that nothing is asked on; whether there was one.
+            begun: file descriptors of those that the application sees.
             tls: whether connections have to begin with a TLS handshake.
         """
         super().__init__(family, socket.SOCK_STREAM)
         self._most = most
         self._make_room = make_room
+        self._begun = begun
         self._tls = tls
-        self._accepted: weakref.WeakSet[socket.socket] = weakref.WeakSet()
+        self._accepted: weakref.WeakKeyDictionary[socket.socket, float] = weakref.WeakKeyDictionary()
+        """When each came, the oldest first."""
         self._taken = 0
 
     def accept(self) -> tuple[socket.socket, Any]:
@@ -50,15 +67,28 @@ class BoundedSocket(socket.socket):
         if len(self._accepted) >= self._most:
             for one in list(self._accepted):
                 if one.fileno() < 0:
-                    self._accepted.discard(one)
-        if len(self._accepted) >= self._most and not self._make_room():
+                    del self._accepted[one]
+        if len(self._accepted) >= self._most and not self._end_unbegun() and not self._make_room():
             connection.close()
             # As if nobody had come: the loop asks again when somebody does.
             raise BlockingIOError
         if self._tls:
             connection = _TlsSocket(fileno=connection.detach())
-        self._accepted.add(connection)
+        self._accepted[connection] = time.monotonic()
         return connection, address
+
+    def _end_unbegun(self) -> bool:
+        """Ends the oldest connection that should have begun; whether there was one."""
+        begun, late = self._begun(), time.monotonic() - BEGIN_SECONDS
+        for one, since in self._accepted.items():
+            if since > late:
+                return False
+            if one.fileno() not in begun:
+                del self._accepted[one]
+                with contextlib.suppress(OSError):
+                    one.shutdown(socket.SHUT_RDWR)
+                return True
+        return False
 
 
 class _TlsSocket(socket.socket):

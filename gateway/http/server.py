@@ -32,7 +32,8 @@ class HttpServer:
         """
         Args:
             app: the application.
-            max_connections: at once; with one more the one ends that has been idle the longest, or that one itself.
+            max_connections: at once; with one more the one ends that should have begun, else the one that has been idle
+                the longest, else that one itself.
             max_message_bytes: of a WebSocket.
             tls: certificates; with `ca`, callers must have one of that authority. None: no TLS.
         """
@@ -71,7 +72,9 @@ class HttpServer:
             self._config.ssl = _tls_context(self._tls)
         try:
             family = socket.AF_INET6 if ":" in host else socket.AF_INET
-            listening = BoundedSocket(self._max_connections, family, self._make_room, tls=self._tls is not None)
+            listening = BoundedSocket(
+                self._max_connections, family, self._make_room, self._begun, tls=self._tls is not None
+            )
             _listen(listening, host.strip("[]"), port)
         except OSError as error:
             raise OSError(f"cannot serve HTTP on {host}:{port}: {error.strerror or error}") from error
@@ -87,6 +90,11 @@ class HttpServer:
         if idle:
             min(idle, key=lambda one: one.since).transport.close()
         return bool(idle)
+
+    def _begun(self) -> set[int]:
+        there = self._server.server_state.connections if self._server is not None else ()
+        sockets = [one.transport.get_extra_info("socket") for one in there]
+        return {one.fileno() for one in sockets if one is not None}
 
     async def stop(self, grace: float | None) -> None:
         """No new connections; requests under way have `grace` seconds, at least one."""

@@ -99,6 +99,29 @@ async def test_who_never_ends_the_handshake_counts_as_a_connection(start_gateway
     writer.close()
 
 
+async def test_handshakes_without_an_end_give_way_to_those_who_come(start_gateway, tmp_path, monkeypatch):
+    own = Certificates(tmp_path / "gateway", trustme.CA())
+    port = free_port()
+    await start_gateway(http_port=port, max_connections=3, **own.settings)
+    context = ssl.create_default_context(cafile=own.tls.ca)
+    context.load_cert_chain(own.tls.cert, own.tls.key)
+
+    def client():
+        return httpx.AsyncClient(base_url=f"https://localhost:{port}", verify=context, trust_env=False)
+
+    silent = [await asyncio.open_connection("127.0.0.1", port) for _ in range(2)]
+    monkeypatch.setattr("gateway.http.accepting.BEGIN_SECONDS", 0.0)
+    async with client() as first, client() as second, client() as third:
+        for new in (first, second, third):
+            assert (await new.get("/healthz")).status_code == 200
+        async with asyncio.timeout(20):
+            for reader, _ in silent:
+                assert await reader.read() == b"", "it was not ended"
+        assert (await first.get("/healthz")).status_code == 200, "one that had begun gave way"
+    for _, writer in silent:
+        writer.close()
+
+
 @pytest.mark.parametrize("request_", [b"GET / HTTP/1.1\r\nhost: x\r\n\r\n", b"POST /api/predict HTTP/1.0\r\n\r\n"])
 async def test_plain_http_where_tls_is_spoken_is_told_so(start_gateway, tmp_path, request_):
     own = Certificates(tmp_path / "gateway", trustme.CA())
