@@ -14,6 +14,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from cli.models_dir import MODELS_DIR
+from cli.output import errors
 from cli.serve import ModelsDirOption
 from serving.cpu import available_cpus, cpu_name
 from serving.errors import NotFoundError
@@ -79,26 +80,36 @@ def tune(
                 got = min(got, cpu_share(available_cpus()))
                 progress.advance(task)
             kept = tuning.write(model, measurements) if got >= LEAST_SHARE or keep_anyway else None
+            wrong = ""
             if deliver and kept is not None:
-                kept = delivered.write(model, [asdict(m) for m in measurements])
-            reports.append(_Report(model, measurements, kept, got))
+                try:
+                    kept = delivered.write(model, [asdict(m) for m in measurements])
+                except OSError as error:
+                    wrong = f"not delivered with {model.manifest.name}: {error}"
+            reports.append(_Report(model, measurements, kept, got, wrong))
     if as_json:
         print(json.dumps([_record(report) for report in reports], indent=2))
-        return
-    gpu = find_gpu()
-    console.print(f"{cpu_name()}, {available_cpus()} CPUs{f', {gpu.name}' if gpu else ''}")
-    for report in reports:
-        console.print(_table(report))
+    else:
+        gpu = find_gpu()
+        console.print(f"{cpu_name()}, {available_cpus()} CPUs{f', {gpu.name}' if gpu else ''}")
+        for report in reports:
+            console.print(_table(report))
+    failed = [report.wrong for report in reports if report.wrong]
+    for line in failed:
+        errors.print(f"error: {line}", markup=False, highlight=False, soft_wrap=True)
+    if failed:
+        raise typer.Exit(1)
 
 
 @dataclass(frozen=True, slots=True)
 class _Report:
-    """Of one model; share: of the CPUs that measuring got."""
+    """Of one model; share: of the CPUs that measuring got; wrong: why it is not delivered, where it should be."""
 
     model: StoredModel
     measurements: list[tuning.Measurement]
     kept: Path | None
     share: float
+    wrong: str
 
     @property
     def where(self) -> str:

@@ -18,6 +18,7 @@ from gateway.experiments.distance import psi, two_sample
 from gateway.experiments.drift import LEAST_IMAGES, Baseline
 from gateway.routing.distributions import CELLS, Counts
 from serving.config_file import ConfigFileError, read_config
+from serving.disk import write_whole
 
 CHANGED = 0.25
 """Population stability index from which on it is another population, as is usual in credit scoring."""
@@ -55,9 +56,10 @@ def baseline(
     if not sum(counts["expression"]):
         _nothing(f"no answer of {variant} had a face; there is nothing to compare later faces with")
     document = {"variant": variant, "made": time.time(), "seconds": max(seconds, 1.0), "counts": counts}
-    new = out.with_name(f".{out.name}.new")
-    new.write_text(json.dumps(document))
-    new.replace(out)
+    try:
+        write_whole(out, json.dumps(document))
+    except OSError as error:
+        raise typer.BadParameter(f"cannot be written: {error}", param_hint="--out") from error
     answers.print(f"{sum(counts['faces']):,} answers of {variant} in {out}", highlight=False)
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from serving.cpu import available_cpus, cpu_name
+from serving.disk import write_whole
 from serving.models.backends.gpu import find_gpu, runtime_version
 from serving.models.libraries import installed_version
 from serving.repository.repository import StoredModel
@@ -70,9 +71,7 @@ def write(stored: StoredModel, measurements: list[dict[str, Any]]) -> Path:
     processor = re.sub(r"[^a-z0-9]+", "-", cpu_name().lower()).strip("-")
     path = stored.directory / f"{PREFIX}{processor}-{available_cpus()}-cpus.json"
     record = {"digest": stored.manifest.digest, **here(), "measurements": measurements}
-    scratch = path.with_suffix(".tmp")
-    scratch.write_text(json.dumps(record, indent=1) + "\n")
-    scratch.replace(path)
+    write_whole(path, json.dumps(record, indent=1) + "\n")
     return path
 
 

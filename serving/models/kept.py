@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from serving.cpu import available_cpus, cpu_name
+from serving.disk import write_whole
 from serving.models import delivered
 from serving.models.backends import BACKENDS, GPU_BACKENDS
 from serving.models.backends.gpu import find_gpu, lacks, runtime_version, tensorrt_version
@@ -62,12 +63,20 @@ def read(stored: StoredModel) -> list[Measurement]:
 
 
 def _own(stored: StoredModel) -> Iterator[Any]:
-    """What was kept here."""
-    for path in _files(stored):
+    """What was kept here, the latest first: where the first place had no room the second one has it."""
+    for path in sorted(_files(stored), key=_written, reverse=True):
         try:
             yield json.loads(path.read_text())
         except (OSError, ValueError, RecursionError):
             continue
+
+
+def _written(path: Path) -> float:
+    """Unix time, seconds; 0 where there is none."""
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return 0.0
 
 
 def _measurement(record: dict[str, Any], manifest: Manifest) -> Measurement:
@@ -105,9 +114,7 @@ def write(stored: StoredModel, measurements: list[Measurement]) -> Path | None:
     for path in _files(stored):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            scratch = path.with_suffix(f".{os.getpid()}.tmp")
-            scratch.write_text(json.dumps(record, indent=2) + "\n")
-            scratch.replace(path)
+            write_whole(path, json.dumps(record, indent=2) + "\n")
         except OSError:
             continue
         return path

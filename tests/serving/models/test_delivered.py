@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -10,9 +12,11 @@ from typing import Any
 
 import pytest
 
+from serving.disk import write_whole
 from serving.models import delivered, tuning
 from serving.models.tuning import Candidate, Measurement
 from serving.repository.repository import ModelRepository, StoredModel
+from tests.full_disk import full_disk
 from tests.tiny_models import classifier_graph, classifier_manifest, publish
 
 SLOW, FAST = Candidate("onnxruntime", "fp32", 1, 1), Candidate("openvino", "fp32", 1, 1)
@@ -44,6 +48,45 @@ def test_what_was_kept_here_comes_first(stored: StoredModel) -> None:
     own = [Measurement(SLOW, 1000, 1, 0.0), Measurement(FAST, 100, 10, 0.0)]
     tuning.write(stored, own)
     assert tuning.read(stored) == own
+
+
+@pytest.mark.parametrize("room", [0, 100])
+def test_on_a_full_disk_what_is_there_stays_and_nothing_is_left_over(stored: StoredModel, room: int) -> None:
+    path = deliver(stored)
+    own = [Measurement(SLOW, 1000, 1, 0.0), Measurement(FAST, 100, 10, 0.0)]
+    tuning.write(stored, own)
+    before = sorted(stored.directory.iterdir())
+    with full_disk(room):
+        with pytest.raises(OSError, match="File too large"):
+            delivered.write(stored, [{"candidate": {}}])
+        assert tuning.write(stored, own[:1]) is None
+    assert sorted(stored.directory.iterdir()) == before
+    assert json.loads(path.read_text())["measurements"][0]["candidate"]
+    assert tuning.read(stored) == own
+
+
+def test_what_was_kept_last_counts_wherever_there_was_room(
+    stored: StoredModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = [Measurement(SLOW, 1000, 1, 0.0), Measurement(FAST, 100, 10, 0.0)]
+    beside = tuning.write(stored, own)
+    assert beside is not None
+    os.utime(beside, (1, 1))
+    with monkeypatch.context() as patch:
+        patch.setattr("serving.models.kept.write_whole", beside_is_full(stored))
+        elsewhere = tuning.write(stored, own[:1])
+    assert elsewhere is not None
+    assert elsewhere.parent != beside.parent
+    assert tuning.read(stored) == own[:1]
+
+
+def beside_is_full(stored: StoredModel) -> Callable[[Path, str], None]:
+    def write(path: Path, text: str) -> None:
+        if path.parent == stored.directory:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write_whole(path, text)
+
+    return write
 
 
 def newer(record: dict[str, Any]) -> None:
