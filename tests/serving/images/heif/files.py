@@ -1,8 +1,10 @@
-"""A HEIC picture: `photo()` at quality 90, to be turned by a quarter; nothing that is installed can write one."""
+"""HEIC pictures. Nothing that is installed can write one: `TURNED` is `photo()` at quality 90, to be turned by a
+quarter, and `grid` puts its one coded picture into the boxes of a phone's, which are made of tiles."""
 
 from __future__ import annotations
 
 import base64
+import struct
 
 TURNED = base64.b64decode(
     """
@@ -19,3 +21,60 @@ TURNED = base64.b64decode(
     Xn7/4YsJ/wAAAAZFeGlmAABNTQAqAAAACAABARIAAwAAAAEABgAAAAAAAA==
     """
 )
+
+_TILE = 64
+_CODED = TURNED[492 : 492 + 325]
+"""What its first item, of 64 x 64 pixels, is coded as."""
+_HVCC = TURNED[TURNED.index(b"hvcC") - 4 :][:118]
+
+
+def grid(columns: int, rows: int, *, says: tuple[int, int] | None = None, apart: bool = True) -> bytes:
+    """A HEIC picture of `columns` x `rows` tiles of 64 x 64 pixels, of which all are the same.
+
+    Args:
+        columns: 1 to 256.
+        rows: 1 to 256.
+        says: width and height that its properties name; None: what they are.
+        apart: whether each tile is an item of its own; else all are one item.
+    """
+    width, height = columns * _TILE, rows * _TILE
+    count = columns * rows if apart else 1
+    tiles = range(2, 2 + count)
+    described = struct.pack(">BBBBII", 0, 1, rows - 1, columns - 1, width, height)
+    named = [_full(b"infe", 2, 0, struct.pack(">HH4sB", 1, 0, b"grid", 0))]
+    named += [_full(b"infe", 2, 1, struct.pack(">HH4sB", tile, 0, b"hvc1", 0)) for tile in tiles]
+    shown = list(tiles) if apart else [2] * (columns * rows)
+    references = _box(b"dimg", struct.pack(">HH", 1, len(shown)) + b"".join(struct.pack(">H", one) for one in shown))
+    properties = _box(
+        b"ipco",
+        _HVCC
+        + _full(b"ispe", 0, 0, struct.pack(">II", _TILE, _TILE))
+        + _full(b"ispe", 0, 0, struct.pack(">II", *(says or (width, height)))),
+    )
+    belongs = [struct.pack(">HBB", 1, 1, 0x03)] + [struct.pack(">HBBB", tile, 2, 0x81, 0x02) for tile in tiles]
+    properties += _full(b"ipma", 0, 0, struct.pack(">I", len(belongs)) + b"".join(belongs))
+
+    def meta(start: int) -> bytes:
+        places = [struct.pack(">HHHHII", 1, 1, 0, 1, 0, len(described))]
+        places += [struct.pack(">HHHHII", tile, 0, 0, 1, start, len(_CODED)) for tile in tiles]
+        inside = [
+            _full(b"hdlr", 0, 0, bytes(4) + b"pict" + bytes(13)),
+            _full(b"pitm", 0, 0, struct.pack(">H", 1)),
+            _full(b"iloc", 1, 0, struct.pack(">BBH", 0x44, 0, len(places)) + b"".join(places)),
+            _full(b"iinf", 0, 0, struct.pack(">H", len(named)) + b"".join(named)),
+            _full(b"iref", 0, 0, references),
+            _box(b"iprp", properties),
+            _box(b"idat", described),
+        ]
+        return _full(b"meta", 0, 0, b"".join(inside))
+
+    head = _box(b"ftyp", b"heic" + bytes(4) + b"mif1heic")
+    return head + meta(len(head) + len(meta(0)) + 8) + _box(b"mdat", _CODED)
+
+
+def _box(kind: bytes, content: bytes) -> bytes:
+    return struct.pack(">I", 8 + len(content)) + kind + content
+
+
+def _full(kind: bytes, version: int, flags: int, content: bytes) -> bytes:
+    return _box(kind, struct.pack(">I", version << 24 | flags) + content)
