@@ -1,5 +1,5 @@
 """HEIC pictures. Nothing that is installed can write one: `TURNED` is `photo()` at quality 90, to be turned by a
-quarter, and `grid` puts its one coded picture into the boxes of a phone's, which are made of tiles."""
+quarter, and `grid` puts the one coded picture of a tile into the boxes of a phone's, which are made of tiles."""
 
 from __future__ import annotations
 
@@ -22,29 +22,36 @@ TURNED = base64.b64decode(
     """
 )
 
-_TILE = 64
-_CODED = TURNED[492 : 492 + 325]
-"""What its first item, of 64 x 64 pixels, is coded as."""
-_HVCC = TURNED[TURNED.index(b"hvcC") - 4 :][:118]
+_TILE = 512
+_TEAL = base64.b64decode(
+    """
+    AAAAHGZ0eXBoZWljAAAAAG1pZjFoZWljbWlhZgAAAVZtZXRhAAAAAAAAACFoZGxyAAAAAAAAAABwaWN0AAAAAAAAAAAAAAAAAAAAACJpbG9jAAAA
+    AERAAAEAAQAAAAABegABAAAAAAAAAHEAAAAjaWluZgAAAAAAAQAAABVpbmZlAgAAAAABAABodmMxAAAAAA5waXRtAAAAAAABAAAA1mlwcnAAAAC3
+    aXBjbwAAAHhodmNDAQNwAAAAkAAAAAAAWvAA/P34+AAADwNgAAEAGEABDAH//wNwAAADAJAAAAMAAAMAWroCQGEAAQArQgEBA3AAAAMAkAAAAwAA
+    AwBaoAQCAIBZbqSSmubgIaDAgAAADIAAAAMAhGIAAQAHRAHBcrBiQAAAABNjb2xybmNseAABAA0ABoAAAAAUaXNwZQAAAAAAAAIAAAACAAAAABBw
+    aXhpAAAAAAMICAgAAAAXaXBtYQAAAAAAAAABAAEEgQIDBAAAAHltZGF0AAAAbSgBrwtEF0tSkoRA+sbB1//4NatxeR/EM7TLFFSHskIIUKkogBOw
+    qG/FQSoZ5WAAAAiYkwpCSAAAAwAAH9CHAAADAAADAAB7QAAAAwAAAwAAHZAAAAMAAAMAAVUAAAMAAAMABpwAAAMAAAMAD4g=
+    """
+)
+"""512 x 512 pixels of (0, 128, 128), as x265 writes them."""
+_CODED = _TEAL[_TEAL.index(b"mdat") + 4 :]
+_HVCC = _TEAL[_TEAL.index(b"hvcC") - 4 :][: int.from_bytes(_TEAL[_TEAL.index(b"hvcC") - 4 :][:4], "big")]
 
 
-def grid(columns: int, rows: int, *, says: tuple[int, int] | None = None, apart: bool = True) -> bytes:
-    """A HEIC picture of `columns` x `rows` tiles of 64 x 64 pixels, of which all are the same.
+def grid(columns: int, rows: int, *, says: tuple[int, int] | None = None) -> bytes:
+    """A HEIC picture of `columns` x `rows` tiles of 512 x 512 pixels, all of one colour.
 
     Args:
         columns: 1 to 256.
         rows: 1 to 256.
         says: width and height that its properties name; None: what they are.
-        apart: whether each tile is an item of its own; else all are one item.
     """
     width, height = columns * _TILE, rows * _TILE
-    count = columns * rows if apart else 1
-    tiles = range(2, 2 + count)
+    tiles = range(2, 2 + columns * rows)
     described = struct.pack(">BBBBII", 0, 1, rows - 1, columns - 1, width, height)
     named = [_full(b"infe", 2, 0, struct.pack(">HH4sB", 1, 0, b"grid", 0))]
     named += [_full(b"infe", 2, 1, struct.pack(">HH4sB", tile, 0, b"hvc1", 0)) for tile in tiles]
-    shown = list(tiles) if apart else [2] * (columns * rows)
-    references = _box(b"dimg", struct.pack(">HH", 1, len(shown)) + b"".join(struct.pack(">H", one) for one in shown))
+    references = _box(b"dimg", struct.pack(">HH", 1, len(tiles)) + b"".join(struct.pack(">H", one) for one in tiles))
     properties = _box(
         b"ipco",
         _HVCC

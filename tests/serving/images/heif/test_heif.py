@@ -19,7 +19,7 @@ from serving.images.heif import process
 from serving.images.heif.boxes import canvas
 from tests.serving.images import icc
 from tests.serving.images.files import encode, photo
-from tests.serving.images.heif.files import TURNED
+from tests.serving.images.heif.files import TURNED, grid
 
 needs_avif = pytest.mark.skipif(not features.check("avif"), reason="this Pillow reads no AVIF")
 needs_heic = pytest.mark.skipif(importlib.util.find_spec("pi_heif") is None, reason="pip install ferry[heif]")
@@ -39,6 +39,23 @@ def test_heic() -> None:
     header = read_header(TURNED)
     assert (header.format, header.width, header.height) == ("HEIC", 64, 64)  # 48 x 32 of it are shown
     assert difference(decode(TURNED, heif=True), np.rot90(photo(), -1)) < 3
+
+
+@needs_heic
+def test_heic_in_tiles_as_phones_write_it() -> None:
+    data = grid(4, 3)
+    header = read_header(data)
+    assert (header.format, header.width, header.height) == ("HEIC", 2048, 1536)
+    teal = np.full((1536, 2048, 3), (0, 128, 128), np.uint8)
+    assert difference(decode(data, heif=True), teal) < 3
+
+
+@needs_heic
+@pytest.mark.parametrize("says", [(64, 64), (1024, 512), (6000, 6000)])
+def test_tiles_that_make_another_size_than_the_header_says_are_refused(says: tuple[int, int]) -> None:
+    assert read_header(grid(4, 3, says=says)).width == says[0]
+    with pytest.raises(InvalidArgumentError, match="broken or truncated HEIC"):
+        decode(grid(4, 3, says=says), heif=True)
 
 
 @needs_avif
