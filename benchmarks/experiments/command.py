@@ -15,6 +15,7 @@ from benchmarks.experiments.figure import draw
 from benchmarks.experiments.ratio import RatioOutcome, simulate_ratio
 from benchmarks.experiments.scenario import BASELINE, SCENARIOS
 from benchmarks.experiments.simulate import ALPHA, Outcome, simulate
+from benchmarks.experiments.steps import StepsOutcome, simulate_steps
 from benchmarks.experiments.whole import VARIANTS, WholeOutcome, simulate_whole
 from cli.ab.share import RATIO_ALPHA
 from cli.output import JsonOption
@@ -36,15 +37,17 @@ def experiments(
     ]
     whole = simulate_whole(number, labels, seed)
     ratio = simulate_ratio(min(number, 200), labels, seed)
-    files = draw(outcomes, whole, ratio, out)
+    steps = simulate_steps(min(number, 200), labels, seed)
+    files = draw(outcomes, whole, ratio, steps, out)
     if as_json:
-        record = {"outcomes": [one.record() for one in outcomes], "whole": whole.record(), "ratio": ratio.record()}
-        print(json.dumps(record, indent=1))
+        others = {"whole": whole.record(), "ratio": ratio.record(), "steps": steps.record()}
+        print(json.dumps({"outcomes": [one.record() for one in outcomes], **others}, indent=1))
         return
     printer = Console(width=None if console.is_terminal else 80)
     printer.print(_table(outcomes, number, labels, effect))
     printer.print(_whole_line(whole))
     printer.print(_ratio_line(ratio))
+    printer.print(_steps_line(steps))
     printer.print(f"pictures: {', '.join(map(str, files))}" if files else "no pictures: matplotlib is missing")
 
 
@@ -84,4 +87,11 @@ def _ratio_line(ratio: RatioOutcome) -> str:
     return (
         f"shares of 50 : 50, level {RATIO_ALPHA:g}: blocked without a fault {ratio.false_alarms:.1%}; a fault of two "
         f"points found in {ratio.found:.0%}, after {ratio.found_after:,} callers (median)"
+    )
+
+
+def _steps_line(steps: StepsOutcome) -> str:
+    return (
+        f"a canary stepped up while pictures become harder, no difference: false in {steps.false_alarms:.1%}; of means "
+        f"over all of it {steps.pooled:.0%}"
     )

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.experiments.ratio import RatioOutcome
-from benchmarks.experiments.simulate import ALPHA, Curve, Outcome
+from benchmarks.experiments.simulate import ALPHA, LEVEL, Curve, Outcome
+from benchmarks.experiments.steps import StepsOutcome
 from benchmarks.experiments.whole import WholeOutcome
 from cli.ab.share import RATIO_ALPHA
 
@@ -17,12 +18,14 @@ POWER = 0.8
 """What `ferry ab plan` promises unless it is told otherwise."""
 
 
-def draw(outcomes: Sequence[Outcome], whole: WholeOutcome, ratio: RatioOutcome, folder: Path) -> list[Path]:
+def draw(
+    outcomes: Sequence[Outcome], whole: WholeOutcome, ratio: RatioOutcome, steps: StepsOutcome, folder: Path
+) -> list[Path]:
     """Writes all pictures; returns where they lie: nowhere where matplotlib is missing."""
     if find_spec("matplotlib") is None:
         return []
     folder.mkdir(parents=True, exist_ok=True)
-    files = [folder / f"{name}.png" for name in ("false-verdicts", "found", "whole-report", "sample-ratio")]
+    files = [folder / f"{name}.png" for name in ("false-verdicts", "found", "whole-report", "sample-ratio", "steps")]
     _panels(outcomes, files[0], "false verdicts so far, share", _false_verdicts)
     _panels(outcomes, files[1], "differences found so far, share", _found)
     with _one(files[2], "labels of all variants together", "false reports so far, share") as axis:
@@ -33,6 +36,10 @@ def draw(outcomes: Sequence[Outcome], whole: WholeOutcome, ratio: RatioOutcome, 
         _curve(axis, ratio.finds, "C0", "48 : 52 in place of 50 : 50")
         _curve(axis, ratio.alarms, "0.6", "50 : 50, no fault")
         axis.axhline(RATIO_ALPHA, color="C3", lw=0.8, ls="--", label="allowed without a fault")
+    with _one(files[4], "labels", "false verdicts so far, share") as axis:
+        _curve(axis, steps.pooled_alarms, "0.6", "means over all of it")
+        _curve(axis, steps.alarms, "C0", "ferry ab: within each routing table")
+        axis.axhline(LEVEL, color="C3", lw=0.8, ls="--", label="allowed")
     return files
 
 

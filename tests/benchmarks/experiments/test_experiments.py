@@ -8,6 +8,7 @@ from benchmarks.experiments.ratio import simulate_ratio
 from benchmarks.experiments.running import follow
 from benchmarks.experiments.scenario import SCENARIOS, Scenario
 from benchmarks.experiments.simulate import simulate
+from benchmarks.experiments.steps import simulate_steps
 from benchmarks.experiments.whole import simulate_whole
 from cli.ab.estimate import mean
 
@@ -44,9 +45,16 @@ def test_false_verdicts_of_several_variants_and_guardrails_do_not_add_up() -> No
     assert outcome.uncorrected > outcome.false_alarms
 
 
+def test_a_canary_that_is_stepped_up_while_pictures_become_harder_is_not_called_worse() -> None:
+    outcome = simulate_steps(experiments=10, labels=4000, seed=6)
+    assert outcome.false_alarms <= 0.1
+    assert outcome.pooled >= 0.5, "what it would be otherwise"
+
+
 def test_each_kind_of_experiment_has_its_picture(tmp_path) -> None:
     pytest.importorskip("matplotlib")
     outcomes = [simulate(scenario, experiments=2, labels=200, effect=0.09, seed=1) for scenario in SCENARIOS]
-    files = draw(outcomes, simulate_whole(2, 400, 1), simulate_ratio(2, 500, 1), tmp_path / "new")
-    assert sorted(file.stem for file in files) == ["false-verdicts", "found", "sample-ratio", "whole-report"]
+    steps = simulate_steps(2, 400, 1)
+    files = draw(outcomes, simulate_whole(2, 400, 1), simulate_ratio(2, 500, 1), steps, tmp_path / "new")
+    assert sorted(file.stem for file in files) == ["false-verdicts", "found", "sample-ratio", "steps", "whole-report"]
     assert all(file.read_bytes()[:4] == b"\x89PNG" for file in files)
