@@ -100,7 +100,7 @@ def report(
             ]
         )
     else:
-        table = Table("variant", "distribution", "answers", "PSI", "p", "")
+        table = Table("variant", "distribution", "answers", "PSI", "p", "verdict")
         for v, n, index, p in rows:
             table.add_row(
                 v, n, f"{sum(found[v]['faces']):,}", f"{index:.3f}", f"{p:.2g}", _words(index, p, v in enough)
@@ -122,7 +122,7 @@ def _words(index: float, p: float, enough: bool) -> str:
         return f"too little: fewer than {LEAST_IMAGES} answers"
     if index >= SLIGHT and p >= CHANCE:
         return "may be chance"
-    return "changed" if index >= CHANGED else "a little" if index >= SLIGHT else ""
+    return "changed" if index >= CHANGED else "a little" if index >= SLIGHT else "alike"
 
 
 def _window(gateways: str, seconds: float) -> dict[str, Counts]:
