@@ -17,7 +17,8 @@ from gateway.http.protocol import Protocol
 from gateway.http.sockets import SocketProtocol
 from serving.watched_file import WatchedFile
 
-_BACKLOG = 128
+_BACKLOG = 512
+"""Connections that wait to be taken. Those of a flood are worked on even when it is over."""
 _WEBSOCKET_PING_SECONDS = 20.0
 
 
