@@ -92,6 +92,10 @@ def find(metric: Metric, sides: Sides, alpha: float, margin: float) -> Finding:
     else:
         all_new, all_old = _observed(metric, sides, sides.new), _observed(metric, sides, sides.old)
     new, old = all_new.beside(all_old), all_old.beside(all_new)
+    apart = len(all_new) - len(new) + len(all_old) - len(old)
+    if metric is Metric.LATENCY:
+        new, old, place = _newest_table(new, old)
+        alpha /= place * (place + 1)
 
     def at(time: float) -> Judgement:
         return _judge(metric, new.until(time), old.until(time), alpha, margin, paired=paired)
@@ -104,7 +108,7 @@ def find(metric: Metric, sides: Sides, alpha: float, margin: float) -> Finding:
         paired,
         n=(len(new), len(old)),
         callers=(_callers(new), _callers(old)),
-        apart=len(all_new) - len(new) + len(all_old) - len(old),
+        apart=apart,
         tables=len(np.unique(new.tables)),
         new=values[0],
         old=values[1],
@@ -122,7 +126,25 @@ def _observed(metric: Metric, sides: Sides, name: str) -> Series:
         return sides.of_images(name)
     if metric is Metric.DEGRADED:
         return sides.of_answers(name, lambda one: float(one.degraded))
-    return _first_of_each(sides.of_answers(name, lambda one: one.milliseconds, computed=True))
+    return sides.of_answers(name, lambda one: one.milliseconds, computed=True)
+
+
+def _newest_table(new: Series, old: Series) -> tuple[Series, Series, int]:
+    """Of the newest routing table under which both have enough callers, one observation each; and which it is in time.
+
+    Quantiles of several tables cannot be joined as means can: a canary that grew while the load did would be slower for
+    it. The k-th table is judged at 1 / (k (k + 1)) of the level, so that all of them together are within it.
+    """
+    both = new.then(old)
+    tables, first = np.unique(both.tables[np.argsort(both.times, kind="stable")], return_index=True)
+    in_time = tables[np.argsort(first)]
+    for place in range(len(in_time), 0, -1):
+        ours, theirs = (
+            _first_of_each(side.at(np.flatnonzero(side.tables == in_time[place - 1]))) for side in (new, old)
+        )
+        if place == 1 or min(len(ours), len(theirs)) >= LEAST_LABELS:
+            return ours, theirs, place
+    return new, old, 1
 
 
 def _first_of_each(found: Series) -> Series:

@@ -167,7 +167,7 @@ def _of_tables(findings: dict[Metric, Finding], deciding: Metric) -> Iterator[st
     if one.apart:
         yield f"{one.apart:,} observations of {deciding} are left out: only one of both had callers at their time"
     if one.tables > 1:
-        where = "differences are taken within each and joined; only p95 is of all together"
+        where = "differences are taken within each and joined; p95 is of the newest under which both had enough callers"
         yield f"the shares of the callers have changed: {one.tables} routing tables; {where}"
 
 

@@ -121,6 +121,24 @@ def test_a_canary_that_grows_while_pictures_become_harder_is_not_worse_for_it() 
     assert pooled.verdict is Exit.WORSE, "the test has no teeth"
 
 
+def test_a_canary_that_grows_while_the_load_does_is_not_slower_for_it() -> None:
+    """The same callers come back: first few of them to the canary, then half, when everybody waits longer."""
+    exposures = {}
+    for i in range(8000):
+        late, caller = i >= 4000, i % 4000
+        name = "canary" if caller % 2 and (late or caller % 40 == 1) else "stable"
+        took = random.Random(i).gauss(200.0 if late else 50.0, 5.0)
+        exposures[f"id{i}"] = exposure(name, f"c{caller}", START + i, table="t" if late else "few", milliseconds=took)
+    tables = {**TABLE, "few": {"stable": 0.975, "canary": 0.025}}
+    latency = judged(Records(exposures, {}, [], tables)).findings[Metric.LATENCY]
+    assert latency.n == (2000, 2000)
+    assert not latency.broken
+    slow = {
+        k: replace(v, milliseconds=v.milliseconds * 2) if v.assigned == "canary" else v for k, v in exposures.items()
+    }
+    assert judged(Records(slow, {}, [], tables)).findings[Metric.LATENCY].broken
+
+
 def test_what_was_answered_while_one_had_all_callers_is_left_out_and_counted() -> None:
     records = experiment({"stable": 0.6, "canary": 0.6})
     alone = {f"x{i}": exposure("canary", f"x{i}", START + i, table="alone") for i in range(300)}
