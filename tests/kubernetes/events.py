@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from tests.kubernetes.scenarios.outcome import Outcome
 from tests.kubernetes.scenarios.report import kept, slug
 
 ORDINARY = re.compile(r"Scheduled|Pulled|Created|Started|Successful(Create|Delete)|NodeHas\w+")
@@ -33,6 +34,15 @@ def told(lines: Iterable[str]) -> Iterator[str]:
         yield line + (f"  (and of {others} more)" if others else "")
 
 
+def figures(outcome: Outcome) -> str:
+    """How the calls went, in a sentence."""
+    degraded = f", {outcome.degraded} answered without one of the models" if outcome.degraded else ""
+    return (
+        f"{len(outcome.failures)} of {len(outcome.calls):,} calls failed{degraded}; the longest waited "
+        f"{outcome.longest:.2f} s. It took {outcome.ended - outcome.began:.0f} s."
+    )
+
+
 def main(files: Iterable[Path]) -> None:
     for file in files:
         for outcome in kept(file):
@@ -41,6 +51,7 @@ def main(files: Iterable[Path]) -> None:
                 print(f"\n## {outcome.scenario}\n")
             if outcome.calls:
                 print(f"![calls and panels]({slug(outcome)}.png)\n")
+                print(f"{figures(outcome)}\n")
             if found:
                 print("```", *found, "```", sep="\n")
 

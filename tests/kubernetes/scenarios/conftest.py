@@ -69,10 +69,9 @@ def cluster(pytestconfig: pytest.Config) -> Iterator[Cluster]:
     Fails before anything is changed where the cluster must not be used, or lacks something.
     """
     kubectl = Kubectl(Path(KUBECONFIG))
-    try:
-        guard.check(kubectl, CONTEXT, images(trial()))
-    except guard.RefusedError as refused:
-        pytest.fail(str(refused), pytrace=False)
+    if refusal := refused(kubectl):
+        # Outside of any handler: what is printed is this line, and no stack.
+        pytest.fail(refusal, pytrace=False)
     found = chosen(kubectl, Path(KUBECONFIG))
     pytestconfig.stash[_KUBECTL] = kubectl
     try:
@@ -84,6 +83,15 @@ def cluster(pytestconfig: pytest.Config) -> Iterator[Cluster]:
         if not LEAVE:
             kubectl("uncordon", found.victim)
             kubectl("delete", "namespace", *guard.NAMESPACES, "--ignore-not-found", PATIENCE)
+
+
+def refused(kubectl: Kubectl) -> str:
+    """Why the cluster must not be used, or cannot; empty: it can."""
+    try:
+        guard.check(kubectl, CONTEXT, images(trial()))
+    except guard.RefusedError as error:
+        return str(error)
+    return ""
 
 
 @pytest.fixture(scope="session")
