@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from tests.kubernetes.scenarios.outcome import Outcome
-from tests.kubernetes.scenarios.report import kept, slug
+from tests.kubernetes.scenarios.report import kept, pictured, slug
 
 ORDINARY = re.compile(r"Scheduled|Pulled|Created|Started|Successful(Create|Delete)|NodeHas\w+")
 """Reasons of every start and end of a pod."""
@@ -49,8 +49,9 @@ def main(files: Iterable[Path]) -> None:
             found = list(told(outcome.kubernetes))
             if found or outcome.calls:
                 print(f"\n## {outcome.scenario}\n")
-            if outcome.calls:
+            if pictured(outcome):
                 print(f"![calls and panels]({slug(outcome)}.png)\n")
+            if outcome.calls:
                 print(f"{figures(outcome)}\n")
             if found:
                 print("```", *found, "```", sep="\n")

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from tests.kubernetes.scenarios.outcome import Outcome, Panel
-from tests.kubernetes.scenarios.report import kept, slug, timeline
+from tests.kubernetes.scenarios.report import kept, pictured, slug, timeline
 
 _COLUMNS = 4
 _COLOURS = 32
@@ -61,7 +61,7 @@ def main(folder: Path, files: list[Path]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for file in files:
         for outcome in kept(file):
-            if outcome.calls:
+            if pictured(outcome):
                 draw(outcome, folder / f"{slug(outcome)}.png")
 
 

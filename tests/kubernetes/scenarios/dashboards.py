@@ -62,7 +62,7 @@ def shown(ask: Callable[[str], Any], began: float, ended: float) -> list[Panel]:
                 for at, value in series["values"]:
                     if not math.isnan(float(value)):
                         line[round((float(at) - began) / STEP)] = float(f"{float(value):.4g}")
-                lines[legend(target.get("legendFormat") or panel["title"], series["metric"])] = line
+                lines[legend(target.get("legendFormat", ""), series["metric"]) or panel["title"]] = line
         unit = panel["fieldConfig"]["defaults"]["unit"]
         found.append(Panel(dashboard, panel["title"], unit, began, STEP, lines))
     return found

@@ -14,6 +14,8 @@ from tests.kubernetes.scenarios.outcome import OK, Event, Outcome, Panel, call_o
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+_LEAST = 20
+"""Calls of a scenario that a picture is drawn of."""
 _HEADER = ("scenario", "verdict", "calls", "failed", "degraded", "longest wait", "took")
 
 
@@ -63,6 +65,11 @@ def kept(data: Path) -> list[Outcome]:
         panels = [Panel(**panel) for panel in given.get("panels", ())]
         found.append(Outcome(**{**given, "calls": calls, "events": events, "panels": panels}))
     return found
+
+
+def pictured(outcome: Outcome) -> bool:
+    """Whether it has a picture: with a handful of calls there is nothing to see."""
+    return len(outcome.calls) >= _LEAST
 
 
 def slug(outcome: Outcome) -> str:

@@ -104,7 +104,7 @@ def test_up_and_down_with_the_queue(installed: Cluster, scenario: Scenario) -> N
 
 @pytest.mark.usefixtures("measured")
 def test_two_waves(installed: Cluster, scenario: Scenario) -> None:
-    """Ten minutes: each wave has its pods, and between them and afterwards there are two again."""
+    """Each wave has its pods, and between them and afterwards there are two again; five minutes at least."""
     with (
         scenario(f"HPA by {METRIC}, two waves") as run,
         autoscaled(installed, run, scaled(window=30, period=20), "two-waves") as replicas,

@@ -50,7 +50,7 @@ def test_they_are_kept_and_drawn_under_the_calls(tmp_path: Path) -> None:
     from tests.kubernetes.pictures import main
 
     panels = shown(Prometheus(), BEGAN, BEGAN + 15)
-    outcome = Outcome("Drain of a node", BEGAN, BEGAN + 15, "ok", [Event(BEGAN + 1, "drain")], [Call(BEGAN, 0.1)])
+    outcome = Outcome("Drain of a node", BEGAN, BEGAN + 15, "ok", [Event(BEGAN + 1, "drain")], [Call(BEGAN, 0.1)] * 20)
     outcome.panels = panels
     file = keep([outcome], tmp_path)
     assert kept(file) == [outcome]
