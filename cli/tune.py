@@ -79,14 +79,15 @@ def tune(
                 measurements += tuning.measure(model, tried, seconds, GpuSettings(most, engine_cache))
                 got = min(got, cpu_share(available_cpus()))
                 progress.advance(task)
-            kept = tuning.write(model, measurements) if got >= LEAST_SHARE or keep_anyway else None
+            worth = got >= LEAST_SHARE or keep_anyway
+            kept = tuning.write(model, measurements) if worth else None
             wrong = ""
-            if deliver and kept is not None:
+            if deliver and worth:
                 try:
                     kept = delivered.write(model, [asdict(m) for m in measurements])
                 except OSError as error:
                     wrong = f"not delivered with {model.manifest.name}: {error}"
-            reports.append(_Report(model, measurements, kept, got, wrong))
+            reports.append(_Report(model, measurements, kept, got, worth, wrong))
     if as_json:
         print(json.dumps([_record(report) for report in reports], indent=2))
     else:
@@ -103,21 +104,23 @@ def tune(
 
 @dataclass(frozen=True, slots=True)
 class _Report:
-    """Of one model; share: of the CPUs that measuring got; wrong: why it is not delivered, where it should be."""
+    """Of one model; share: of the CPUs that measuring got; worth: whether it was to be kept; wrong: why it is not
+    delivered, where it should be."""
 
     model: StoredModel
     measurements: list[tuning.Measurement]
     kept: Path | None
     share: float
+    worth: bool
     wrong: str
 
     @property
     def where(self) -> str:
         if self.kept is not None:
             return f"kept in {self.kept.name}"
-        if self.share < LEAST_SHARE:
+        if not self.worth:
             return f"not kept: others were at work, measuring got {self.share:.0%} of the CPUs"
-        return "not kept: nowhere to write"
+        return "not kept: nowhere to write, or no room on the disk"
 
 
 def _record(report: _Report) -> dict[str, object]:
