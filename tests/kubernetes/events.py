@@ -47,14 +47,13 @@ def main(files: Iterable[Path]) -> None:
     for file in files:
         for outcome in kept(file):
             found = list(told(outcome.kubernetes))
-            if found or outcome.calls:
-                print(f"\n## {outcome.scenario}\n")
-            if pictured(outcome):
-                print(f"![calls and panels]({slug(outcome)}.png)\n")
-            if outcome.calls:
-                print(f"{figures(outcome)}\n")
-            if found:
-                print("```", *found, "```", sep="\n")
+            parts = [
+                f"![calls and panels]({slug(outcome)}.png)" if pictured(outcome) else "",
+                figures(outcome) if outcome.calls else "",
+                "\n".join(["```", *found, "```"]) if found else "",
+            ]
+            if any(parts):
+                print(f"\n## {outcome.scenario}", *filter(None, parts), sep="\n\n")
 
 
 if __name__ == "__main__":
