@@ -58,8 +58,9 @@ def doctor(
 
 
 def examine(seen: Seen) -> list[Finding]:
-    """Every check, in the order in which they are read."""
-    return [finding for check in CHECKS for finding in check(seen)]
+    """Every check, in the order in which they are read; where nothing of Ferry's runs, no more than that."""
+    checks = CHECKS if seen.own else (running.kubernetes, running.replicas)
+    return [finding for check in checks for finding in check(seen)]
 
 
 def _show(findings: list[Finding]) -> None:

@@ -145,6 +145,8 @@ def status(
     with _explained():
         kubectl = _kubectl(namespace, context, dry_run=False)
         workloads = read_workloads(kubectl)
+        if not workloads:
+            raise RolloutError(f"nothing of Ferry's runs in namespace {namespace}; name another with --namespace")
         stuck = standstills(kubectl, namespace, workloads)
         for one in stuck:
             _say(f"{one.workload} is not rolled out" + ("" if one.reasons else "; its pods are starting"))
@@ -153,7 +155,7 @@ def status(
             if one.reasons:
                 _say(f"  back: {one.back}")
         if not stuck:
-            _say(f"rolled out: {', '.join(sorted(item['metadata']['name'] for item in workloads)) or 'nothing'}")
+            _say(f"rolled out: {', '.join(sorted(item['metadata']['name'] for item in workloads))}")
         if not any(item["metadata"]["name"].endswith(SUFFIX) for item in workloads):
             _say("there is no canary")
             return

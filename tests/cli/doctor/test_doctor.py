@@ -153,6 +153,10 @@ def test_what_is_wrong_is_said_with_what_to_do(seen: Seen, case: str) -> None:
     assert found[0].remedy
 
 
+def test_where_nothing_runs_nothing_else_is_said(seen: Seen) -> None:
+    assert [one.check for one in examine(replace(seen, workloads=[]))] == ["kubernetes", "replicas"]
+
+
 def test_a_certificate_that_is_not_renewed_is_told_in_time(seen: Seen) -> None:
     week = 7 * 86400
     young = with_inside(seen, "ensembler", certificate=(NOW, NOW + week))

@@ -312,6 +312,11 @@ def test_without_the_component_it_says_what_to_do(cluster: FakeCluster, kind: st
     assert said in run("canary", "--weight", "0.2", code=1)
 
 
+def test_a_namespace_without_ferry_is_an_error(cluster: FakeCluster) -> None:
+    cluster.save({**cluster.state, "objects": []})
+    assert "nothing of Ferry's runs in namespace ferry" in run("status", code=1)
+
+
 def test_without_kubectl_it_says_so(cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
     assert "kubectl is not on the PATH" in run("status", code=1)
