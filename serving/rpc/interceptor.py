@@ -177,9 +177,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                 responses = stream_out(await requests_of(context), context)
                 async with aclosing(responses):
                     async for response in responses:
-                        lane.calls.sending()
-                        await context.write(response)
-                        lane.calls.sent()
+                        await _write(response, context, lane)
                         lane.heard(context)
             lane.calls.sending()
 
@@ -224,6 +222,13 @@ def _requests_of(handler: Handler, lane: Lane) -> Callable[[Context], Awaitable[
     return iterator if handler.request_streaming else one
 
 
+async def _write(answer: Any, context: Context, lane: Lane) -> None:
+    """One of several answers, counted as unread until gRPC has sent it."""
+    lane.calls.sending()
+    await context.write(answer)
+    lane.calls.sent()
+
+
 def _wrap_aside(handler: Handler, lane: Lane) -> Handler:
     """A method of health or reflection: bounded, but neither measured nor timed."""
     codecs = {
@@ -240,20 +245,15 @@ def _wrap_aside(handler: Handler, lane: Lane) -> Handler:
                 answers = respond(await requests_of(context), context)
                 if inspect.isasyncgen(answers):
                     async for answer in answers:
-                        await write(answer, context)
+                        await _write(answer, context, lane)
                     return
                 answer = await answers
                 if answer is not None:
-                    await write(answer, context)
+                    await _write(answer, context, lane)
         except ServiceError as error:
             end(context, error)
         finally:
             lane.calls.sending()
-
-    async def write(answer: Any, context: Context) -> None:
-        lane.calls.sending()
-        await context.write(answer)
-        lane.calls.sent()
 
     return grpc.stream_stream_rpc_method_handler(serve, **codecs)
 

@@ -6,18 +6,12 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable
 from types import TracebackType
-from typing import TypeAlias
-
-import grpc
 
 from serving.errors import OverloadedError
-
-# A string: the class is generic in its stubs only.
-Context: TypeAlias = "grpc.aio.ServicerContext[object, object]"
+from serving.rpc.open_calls import RETRY_SECONDS, Context
 
 QUIET_SECONDS = 5.0
 """After which a call on which nothing comes and goes gives way, where quiet is a reason to."""
-_RETRY_SECONDS = 1.0
 
 
 class Seats:
@@ -117,4 +111,4 @@ class Seat:
         try:
             await self._time.__aexit__(kind, error, traceback)
         except TimeoutError:
-            raise OverloadedError(self._seats.why, _RETRY_SECONDS) from None
+            raise OverloadedError(self._seats.why, RETRY_SECONDS) from None

@@ -97,23 +97,26 @@ class MetricsApi:
                 "metadata": {"name": "stand-in", "namespace": HOME},
                 "spec": {"type": "ExternalName", "externalName": "localhost"},
             },
-            *(
-                {
-                    "apiVersion": "apiregistration.k8s.io/v1",
-                    "kind": "APIService",
-                    "metadata": {"name": f"{version}.{group}"},
-                    "spec": {
-                        "group": group,
-                        "version": version,
-                        "service": where,
-                        "insecureSkipTLSVerify": True,
-                        "groupPriorityMinimum": 100,
-                        "versionPriority": 100,
-                    },
-                }
-                for group, _, version in (api.partition("/") for api in (CUSTOM, RESOURCE))
-            ),
+            *(registration_of(api, where) for api in (CUSTOM, RESOURCE)),
         ]
+
+
+def registration_of(api: str, where: Json) -> Json:
+    """By which an API server passes questions for a group and version on to the service `where`."""
+    group, _, version = api.partition("/")
+    return {
+        "apiVersion": "apiregistration.k8s.io/v1",
+        "kind": "APIService",
+        "metadata": {"name": f"{version}.{group}"},
+        "spec": {
+            "group": group,
+            "version": version,
+            "service": where,
+            "insecureSkipTLSVerify": True,
+            "groupPriorityMinimum": 100,
+            "versionPriority": 100,
+        },
+    }
 
 
 def _resources(api: str, name: str, kind: str, verb: str) -> Json:

@@ -17,7 +17,7 @@ from tests.deploy.expressions import in_adapter
 from tests.deploy.manifests import Json
 from tests.kubernetes import metrics_api
 from tests.kubernetes.kubectl import Kubectl
-from tests.kubernetes.metrics_api import CUSTOM
+from tests.kubernetes.metrics_api import CUSTOM, registration_of
 from tests.kubernetes.scenarios import adapter_pod
 from tests.kubernetes.scenarios.callers import IMAGE as PYTHON
 from tests.kubernetes.scenarios.callers import namespace, pod
@@ -122,20 +122,7 @@ def objects(node: str) -> list[Json]:
 
 def registration() -> Json:
     """By which an API server passes questions for Ferry's metric on to the pod."""
-    group, _, version = CUSTOM.partition("/")
-    return {
-        "apiVersion": "apiregistration.k8s.io/v1",
-        "kind": "APIService",
-        "metadata": {"name": f"{version}.{group}"},
-        "spec": {
-            "group": group,
-            "version": version,
-            "service": {"name": _NAME, "namespace": NAMESPACE},
-            "insecureSkipTLSVerify": True,
-            "groupPriorityMinimum": 100,
-            "versionPriority": 100,
-        },
-    }
+    return registration_of(CUSTOM, {"name": _NAME, "namespace": NAMESPACE})
 
 
 @contextmanager
