@@ -41,11 +41,12 @@ class OpenCalls:
         """
         self._most = most
         self._hang_up = hang_up
-        self._open: dict[asyncio.Task[object], Context | None] = {}
+        self._open: dict[asyncio.Task[object], str | None] = {}
+        """Who made each, by the name that gRPC gives him; None: it is only being admitted."""
         self._sending: dict[asyncio.Task[object], float] = {}
         """Since when gRPC sends what each has answered, the oldest first."""
-        self._unread: dict[asyncio.Task[object], Context] = {}
-        """Those that count no more."""
+        self._unread: dict[asyncio.Task[object], str] = {}
+        """Those that count no more, likewise."""
         self._refused, self._cut_off = (metrics.REJECTED.labels(reason) for reason in ("calls", "unread"))
 
     def enter(self, task: asyncio.Task[object] | None) -> None:
@@ -65,13 +66,14 @@ class OpenCalls:
         """The call of this task is admitted; `context` is its."""
         task = asyncio.current_task()
         if task in self._open:
-            self._open[task] = context
+            # Asked now: of a call that gRPC is done with it reads memory that may be freed.
+            self._open[task] = context.peer()
 
     @property
     def peers(self) -> Iterator[str]:
         """Who has calls here, by the names that gRPC gives them."""
-        yield from (context.peer() for context in self._open.values() if context is not None)
-        yield from (context.peer() for context in self._unread.values())
+        yield from (peer for peer in self._open.values() if peer is not None)
+        yield from self._unread.values()
 
     def refusal(self) -> OverloadedError:
         """Says that there is no room, and counts that it was said."""
@@ -90,30 +92,29 @@ class OpenCalls:
         if task is None:
             return
         self._sending.pop(task, None)
-        context = self._unread.pop(task, None)
-        if context is not None:
-            self._open[task] = context
+        peer = self._unread.pop(task, None)
+        if peer is not None:
+            self._open[task] = peer
 
     def _make_room(self) -> bool:
         """Sets the call apart whose answer has been left unread the longest, if for too long; whether there was one."""
         task, since = next(iter(self._sending.items()), (None, 0.0))
-        context = self._open.get(task) if task is not None else None
-        if task is None or context is None or task.get_loop().time() - since < UNREAD_SECONDS:
+        peer = self._open.get(task) if task is not None else None
+        if task is None or peer is None or task.get_loop().time() - since < UNREAD_SECONDS:
             return False
         if len(self._unread) >= spare(self._most) and not self._cut_off_one():
             return False
         self._ended(task)
-        self._unread[task] = context
+        self._unread[task] = peer
         return True
 
     def _cut_off_one(self) -> bool:
         """Ends the connection with the most answers that nobody reads; whether it could."""
-        peers = {task: context.peer() for task, context in self._unread.items()}
-        [(peer, count)] = Counter(peers.values()).most_common(1)
+        [(peer, count)] = Counter(self._unread.values()).most_common(1)
         if not self._hang_up(peer):
             return False
         self._cut_off.inc(count)
-        self._unread = {task: context for task, context in self._unread.items() if peers[task] != peer}
+        self._unread = {task: of for task, of in self._unread.items() if of != peer}
         return True
 
     def _ended(self, task: asyncio.Task[object]) -> None:

@@ -7,12 +7,14 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
+from unittest.mock import Mock
 
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from serving.rpc.connections import Connections
+from serving.rpc.open_calls import OpenCalls
 from serving.telemetry import metrics
 from tests.serving.fakes import FakeService, at_once, running
 from tests.serving.peer import Peer, connected, framed
@@ -64,6 +66,27 @@ async def test_answers_that_nobody_reads_shut_nobody_out_and_are_not_kept(path: 
             await peer.until_closed()
         # A healthy connection stays.
         assert await classify(channel, timeout=20)
+
+
+async def test_a_call_is_asked_who_makes_it_as_it_begins_and_never_later() -> None:
+    """Of a call that gRPC is done with it reads memory that is free, and the process dies."""
+    cut_off: list[str] = []
+    calls = OpenCalls(1, lambda peer: cut_off.append(peer) is None)
+
+    async def unread(name: str) -> None:
+        calls.enter(asyncio.current_task())
+        calls.begin(Mock(peer=Mock(side_effect=[name])))  # asked once more it raises
+        calls.sending()
+        await asyncio.Event().wait()
+
+    tasks = [asyncio.create_task(unread(name)) for name in ("first", "second", "third")]
+    await asyncio.sleep(0)
+    assert not any(task.done() for task in tasks)
+    assert cut_off == ["first"]
+    assert list(calls.peers) == ["third", "second"]
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def test_a_slow_reader_still_gets_its_answer() -> None:
