@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import shutil
 import subprocess
@@ -60,13 +61,13 @@ def prepared(overlay: str, components: tuple[str, ...]) -> Iterator[Path]:
     with ExitStack() as stack:
         below = f"../{overlay}"
         if first:
-            copy = _folder(stack)
+            copy = stack.enter_context(beside_overlays())
             shutil.copytree(K8S / "overlays" / overlay, copy, dirs_exist_ok=True)
             text = (copy / "kustomization.yaml").read_text()
             added = "".join(f"  - ../../components/{component}\n" for component in first)
             (copy / "kustomization.yaml").write_text(text.replace("components:\n", f"components:\n{added}", 1))
             below = f"../{copy.name}"
-        top = _folder(stack)
+        top = stack.enter_context(beside_overlays())
         kustomization = {
             "apiVersion": "kustomize.config.k8s.io/v1beta1",
             "kind": "Kustomization",
@@ -78,8 +79,25 @@ def prepared(overlay: str, components: tuple[str, ...]) -> Iterator[Path]:
         yield top
 
 
-def _folder(stack: ExitStack) -> Path:
-    return Path(stack.enter_context(tempfile.TemporaryDirectory(dir=K8S / "overlays", prefix=".test-")))
+@contextmanager
+def beside_overlays() -> Iterator[Path]:
+    """An empty folder, for as long as the context lasts, beside copies of the overlays.
+
+    Overlays name what they stand on by relative paths. The repository's own folder is read by other tests at this
+    moment, so that nothing may come and go there.
+    """
+    with tempfile.TemporaryDirectory(dir=_copy() / "overlays") as path:
+        yield Path(path)
+
+
+@cache
+def _copy() -> Path:
+    """A copy of deploy/k8s, and of what it reads beside itself, which the process takes away as it ends."""
+    folder = Path(tempfile.mkdtemp(prefix="ferry-manifests-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    for part in ("k8s", "grafana"):
+        shutil.copytree(K8S.parent / part, folder / part)
+    return folder / "k8s"
 
 
 def build(folder: Path) -> tuple[Json, ...]:

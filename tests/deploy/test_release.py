@@ -6,13 +6,24 @@ import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import pytest
 import yaml
 
 from deploy.release import COMPONENTS, TRACKS, main, of_track
-from tests.deploy.manifests import K8S, MODELS_DIR, Json, build, containers, ferry, labels, name, render, variables
+from tests.deploy.manifests import (
+    K8S,
+    MODELS_DIR,
+    Json,
+    beside_overlays,
+    build,
+    containers,
+    ferry,
+    labels,
+    name,
+    render,
+    variables,
+)
 
 OVERLAY = """\
 apiVersion: kustomize.config.k8s.io/v1beta1
@@ -27,9 +38,9 @@ components:
 
 @pytest.fixture
 def overlay() -> Iterator[Path]:
-    with TemporaryDirectory(dir=K8S / "overlays", prefix=".test-") as path:
-        (Path(path) / "kustomization.yaml").write_text(OVERLAY)
-        yield Path(path)
+    with beside_overlays() as path:
+        (path / "kustomization.yaml").write_text(OVERLAY)
+        yield path
 
 
 def release(overlay: Path, *arguments: str) -> None:
