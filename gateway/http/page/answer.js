@@ -57,6 +57,31 @@ const callsCard = (picture, options) => {
   return card;
 };
 
+// Stay as long as there are as many: a click on one that is exchanged meanwhile would be lost, and the focus with it.
+let faceButtons = el("div");
+const faces = (result, chosen, choose) => {
+  if (faceButtons.children.length !== result.faces.length) {
+    faceButtons = el("div", { class: "faces", role: "group", "aria-label": "Faces" }, result.faces.map(() => el("button")));
+  }
+  result.faces.forEach((one, index) => {
+    const button = faceButtons.children[index];
+    button.className = one.expression;
+    button.setAttribute("aria-pressed", String(index === chosen));
+    button.textContent = `${one.expression} ${percent(one.confidence)}`;
+    button.onclick = () => choose(index);
+  });
+  return faceButtons;
+};
+
+// As `replaceChildren`, but what stays is never out of the document.
+const fillAnswer = (...children) => {
+  const node = byId("answer");
+  for (const child of [...node.childNodes]) if (!children.includes(child)) child.remove();
+  children.forEach((child, index) => {
+    if (node.childNodes[index] !== child) node.insertBefore(child, node.childNodes[index] ?? null);
+  });
+};
+
 export const showNothing = () => {
   byId("side-empty").hidden = false;
   byId("answer").hidden = true;
@@ -78,13 +103,11 @@ export const showAnswer = (picture, chosen, choose, options) => {
   const face = result.faces[chosen];
   byId("side-empty").hidden = true;
   byId("answer").hidden = false;
-  byId("answer").replaceChildren(
+  fillAnswer(
     el("div", { class: "heading" },
       el("h2", {}, count === 0 ? "No face found" : count === 1 ? "1 face" : `${count} faces`), badges(result)),
     ...(count === 0 ? [el("p", { class: "fine" }, "That is an answer, too. Small faces: try a closer look under Options.")] : []),
-    ...(count > 1 ? [el("div", { class: "faces", role: "group", "aria-label": "Faces" }, result.faces.map((one, index) =>
-      el("button", { class: one.expression, "aria-pressed": String(index === chosen), onclick: () => choose(index) },
-        `${one.expression} ${percent(one.confidence)}`)))] : []),
+    ...(count > 1 ? [faces(result, chosen, choose)] : []),
     ...(face ? [faceCard(face), opinionsCard(face)].filter(Boolean) : []),
     timesCard(result),
     ...(picture.live ? [] : [callsCard(picture, options)]));

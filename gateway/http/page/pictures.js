@@ -23,8 +23,8 @@ const settle = (picture, answer, chosen) => {
 };
 
 const mark = (picture) => {
-  if (picture.problem) return el("span", { class: "mark failed" }, "!");
-  return el("span", { class: "mark" }, picture.result ? String(picture.result.faces.length) : "…");
+  if (picture.problem) return "!";
+  return picture.result ? String(picture.result.faces.length) : "…";
 };
 
 const describe = (picture) => {
@@ -34,11 +34,19 @@ const describe = (picture) => {
   return `${picture.name}: ${found || "no face"}`;
 };
 
+const stripButton = (picture) => el("button", { onclick: () => show(picture) },
+  el("img", { src: picture.url, alt: "", loading: "lazy", onerror: (event) => event.target.classList.add("unseen") }), el("span"));
+
+// Buttons stay: a click on one that is exchanged meanwhile would be lost, and the focus with it.
 const drawStrip = () => {
   byId("strip").hidden = pictures.length < 2;
-  byId("strip").replaceChildren(...pictures.map((picture) => el("li", {},
-    el("button", { "aria-label": describe(picture), "aria-current": String(picture === current), onclick: () => show(picture) },
-      el("img", { src: picture.url, alt: "", loading: "lazy", onerror: (event) => event.target.classList.add("unseen") }), mark(picture)))));
+  for (const picture of pictures) {
+    if (!picture.button) byId("strip").append(el("li", {}, (picture.button = stripButton(picture))));
+    picture.button.setAttribute("aria-label", describe(picture));
+    picture.button.setAttribute("aria-current", String(picture === current));
+    picture.button.lastChild.className = picture.problem ? "mark failed" : "mark";
+    picture.button.lastChild.textContent = mark(picture);
+  }
 };
 
 const choose = (index) => {
@@ -48,6 +56,7 @@ const choose = (index) => {
 };
 
 export const show = async (picture) => {
+  if (picture !== current) byId("side").style.minHeight = "";
   current = picture;
   setStage("picture");
   drawStrip();
@@ -58,7 +67,6 @@ export const show = async (picture) => {
   if (picture.problem) showProblem(picture.name, picture.problem);
   else if (picture.result) showAnswer(picture, picture.chosen, choose, picture.options);
   else showNothing();
-  if (!picture.pending) byId("side").style.minHeight = "";
 };
 
 const ask = async (added, chosen) => {
@@ -76,7 +84,7 @@ export const add = async (files) => {
   const chosen = options();
   const added = [...files].slice(0, room).map((file) => ({
     file, name: file.name || "pasted.png", url: URL.createObjectURL(file), options: chosen,
-    chosen: 0, pending: true, result: null, problem: null,
+    chosen: 0, pending: true, result: null, problem: null, button: null,
   }));
   if (added.length === 0) return;
   pictures.push(...added);
@@ -86,7 +94,7 @@ export const add = async (files) => {
 
 export const again = () => {
   if (!current) return;
-  // Until the answer is there nothing moves, least of all what is being clicked on.
+  // Nothing moves, least of all what is being clicked on, not even where the next answer is a shorter one.
   byId("side").style.minHeight = `${byId("side").offsetHeight}px`;
   Object.assign(current, { options: options(), pending: true, result: null, problem: null, chosen: 0 });
   show(current);
@@ -97,6 +105,7 @@ export const clear = () => {
   for (const picture of pictures.splice(0)) URL.revokeObjectURL(picture.url);
   current = null;
   byId("strip").hidden = true;
+  byId("strip").replaceChildren();
   setStage("empty");
   showNothing();
   byId("side").style.minHeight = "";

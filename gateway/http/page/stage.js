@@ -23,7 +23,8 @@ const mark = (face, index, scale, size, chosen, choose) => {
   const left = Math.max(0, Math.min(x, size.width - width));
   // Above the face; where there is no room, below it, so that the face stays to be seen.
   const top = y - height - 3 * scale >= 0 ? y - height - 3 * scale : Math.min(bottom + 3 * scale, size.height - height);
-  return svg("g", { class: `face-mark ${face.expression}${chosen ? " chosen" : ""}`, onclick: () => choose(index) },
+  // When it is pressed, not when it is let go of: with a webcam it has been drawn anew by then.
+  return svg("g", { class: `face-mark ${face.expression}${chosen ? " chosen" : ""}`, onpointerdown: () => choose(index) },
     svg("rect", { ...frame, class: "box-back" }),
     svg("rect", { ...frame, class: "box" }),
     svg("rect", { ...frame, class: "hit" }),
