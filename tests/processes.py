@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -15,16 +14,25 @@ from pathlib import Path
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from cli.cluster import ports
+
 ROOT = Path(__file__).parent.parent
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
 
+_given: set[int] = set()
+
+
 def free_port() -> int:
-    """A TCP port of 127.0.0.1 that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A TCP port of 127.0.0.1 on which nothing listens, and which this process is given once.
+
+    Out of the range from which Linux gives ports to outgoing connections and to whoever binds port 0, so that nothing
+    gets it before the service that it is meant for, however long that takes to start.
+    """
+    port = next(port for port in ports.free(len(_given) + 1) if port not in _given)
+    _given.add(port)
+    return port
 
 
 def until(condition: Callable[[], bool], seconds: float = 60, what: str = "the condition", pause: float = 0.02) -> None:

@@ -31,7 +31,7 @@ def free(count: int) -> list[int]:
         ClusterError: there are not that many.
     """
     found: list[int] = []
-    for port in random.sample(_FREE_RANGE, len(_FREE_RANGE)):
+    for port in random.SystemRandom().sample(_FREE_RANGE, len(_FREE_RANGE)):
         if len(found) == count:
             return found
         if is_free("127.0.0.1", port):

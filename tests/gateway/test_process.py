@@ -12,6 +12,7 @@ from ferry.v1 import gateway_pb2, gateway_pb2_grpc
 from serving.rpc.certificates import server_credentials
 from tests.certificates import Certificates
 from tests.gateway.fakes import jpeg, running_ensembler
+from tests.processes import free_port
 
 pytestmark = pytest.mark.e2e
 
@@ -22,11 +23,12 @@ async def start(*arguments):
     )
 
 
-async def test_it_serves_until_it_is_told_to_stop(ensembler, unused_tcp_port):
+async def test_it_serves_until_it_is_told_to_stop(ensembler):
+    port = free_port()
     async with running_ensembler(ensembler) as address:
-        process = await start("--port", str(unused_tcp_port), "--ensembler-address", address)
+        process = await start("--port", str(port), "--ensembler-address", address)
         try:
-            async with grpc.aio.insecure_channel(f"127.0.0.1:{unused_tcp_port}") as channel:
+            async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
                 stub = gateway_pb2_grpc.ExpressionRecognitionStub(channel)
                 request = gateway_pb2.RecognizeRequest(image=jpeg())
                 answers = [await stub.Recognize(request, timeout=30, wait_for_ready=True) for _ in range(2)]
@@ -40,16 +42,17 @@ async def test_it_serves_until_it_is_told_to_stop(ensembler, unused_tcp_port):
     assert jpeg() not in log
 
 
-async def test_it_speaks_mutual_tls_both_ways(ensembler, unused_tcp_port, tmp_path):
+async def test_it_speaks_mutual_tls_both_ways(ensembler, tmp_path):
+    port = free_port()
     authority = trustme.CA()
     inside = Certificates(tmp_path / "ensembler", authority)
     own = Certificates(tmp_path / "gateway", authority)
     caller = Certificates(tmp_path / "caller", authority, "shop")
     async with running_ensembler(ensembler, server_credentials(inside.tls)) as address:
         files = [word for field, path in own.settings.items() for word in (f"--{field.replace('_', '-')}", str(path))]
-        process = await start("--port", str(unused_tcp_port), "--ensembler-address", address, *files)
+        process = await start("--port", str(port), "--ensembler-address", address, *files)
         try:
-            where = f"localhost:{unused_tcp_port}"
+            where = f"localhost:{port}"
             async with grpc.aio.secure_channel(where, caller.tls.channel_credentials()) as channel:
                 stub = gateway_pb2_grpc.ExpressionRecognitionStub(channel)
                 request = gateway_pb2.RecognizeRequest(image=jpeg())
