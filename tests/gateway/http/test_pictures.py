@@ -57,9 +57,17 @@ async def test_what_cannot_be_drawn_into_is_said(image):
     assert caught.value.problem.status == 406
 
 
-async def test_a_process_that_dies_or_hangs_costs_one_answer(monkeypatch):
+@pytest.fixture
+def hangs(monkeypatch, tmp_path):
+    """A program that draws nothing and does not end."""
+    (tmp_path / "hangs.py").write_text("import time\ntime.sleep(600)\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    return "hangs"
+
+
+async def test_a_process_that_dies_or_hangs_costs_one_answer(monkeypatch, hangs):
     monkeypatch.setattr(pictures, "SECONDS", 0.5)
-    for program in ("tests.gateway.http.no_such_program", "http.server"):
+    for program in ("tests.gateway.http.no_such_program", hangs):
         with pytest.raises(ProblemError):
             await Pictures(program).draw(jpeg(), answer(64, 48))
 
@@ -75,8 +83,8 @@ async def test_few_at_once(monkeypatch):
     assert (await first).startswith(b"\x89PNG")
 
 
-async def test_nothing_is_drawn_for_longer_than_the_caller_waits(start_http, monkeypatch):
-    monkeypatch.setattr(Pictures.__init__, "__defaults__", ("http.server",))
+async def test_nothing_is_drawn_for_longer_than_the_caller_waits(start_http, monkeypatch, hangs):
+    monkeypatch.setattr(Pictures.__init__, "__defaults__", (hangs,))
     http = await start_http()
     late = problem(await http.predict(jpeg(), headers=PNG, params={"timeout": 3}), 504)
     assert "no answer within" in late["detail"]
