@@ -28,7 +28,9 @@ async def start_gateway(ensembler: FakeEnsembler) -> AsyncIterator[StartGateway]
         address = await stack.enter_async_context(running_ensembler(ensembler))
 
         async def start(**settings: Any) -> Gateway:
-            return await stack.enter_async_context(running_gateway(**{"ensembler": address, **settings}))
+            # How long Redis takes while many tests share a machine is what few of them are about.
+            patient = {"redis_timeout": 10.0}
+            return await stack.enter_async_context(running_gateway(**{"ensembler": address, **patient, **settings}))
 
         yield start
         ensembler.gate.set()

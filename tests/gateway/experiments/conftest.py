@@ -43,7 +43,7 @@ async def start(ensembler: FakeEnsembler, url: str) -> AsyncIterator[StartGatewa
         async def run(**settings: Any) -> Gateway:
             recording = {"redis_url": url, "record_exposures": True, "record_rate": 1000.0}
             # How long Redis takes while many tests share a machine is not what these are about.
-            patient = {"redis_timeout": 2.0}
+            patient = {"redis_timeout": 10.0}
             return await stack.enter_async_context(
                 running_gateway(**{"ensembler": address, **patient, **recording, **settings})
             )
