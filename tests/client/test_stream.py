@@ -144,7 +144,7 @@ async def test_frames_go_on_in_another_call(client: Any, gateway: FakeGateway, c
     elif ended_by == "a loss":
         gateway.break_batch_after = 2
     else:
-        timeout = 0.5
+        timeout = 2.0
     numbers = []
     with camera.rolling():
         async for number, result in client.stream(camera, timeout=timeout):
@@ -159,10 +159,10 @@ async def test_frames_go_on_in_another_call(client: Any, gateway: FakeGateway, c
 async def test_a_call_that_waits_for_frames_is_renewed_without_an_error(
     client: Any, gateway: FakeGateway, camera: Camera
 ) -> None:
-    items = client.stream(camera, timeout=0.2)
+    items = client.stream(camera, timeout=0.8)
     camera.shoot(b"0")
     assert (await anext(items))[0] == 0
-    threading.Timer(0.5, camera.shoot, (b"1",)).start()
+    threading.Timer(0.8, camera.shoot, (b"1",)).start()
     assert (await anext(items))[0] == 1
     assert calls(gateway) == 2
     camera.stop()

@@ -110,7 +110,7 @@ async def test_it_runs_in_the_context_of_the_first(flights, work):
 
 
 async def test_when_the_firsts_time_is_up_it_goes_on_once_for_the_others(flights, work):
-    first = call(flights, work, seconds=0.05)
+    first = call(flights, work, seconds=0.3)
     await settle()
     others = [call(flights, work, seconds=seconds) for seconds in (20, 30, 25)]
     with pytest.raises(DeadlineError):

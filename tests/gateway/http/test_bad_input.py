@@ -240,7 +240,7 @@ async def test_a_path_that_is_too_long(http):
 
 
 async def test_whoever_says_nothing_is_cut_off(start_http, monkeypatch):
-    monkeypatch.setattr(protocol, "HEADER_SECONDS", 0.2)
+    monkeypatch.setattr(protocol, "HEADER_SECONDS", 0.5)
     http = await start_http()
     async with connect(http.port) as (reader, writer):
         assert await reader.read() == b""

@@ -124,8 +124,8 @@ async def test_a_variant_can_be_asked_for(http):
 
 async def test_the_callers_time_is_the_deadline(http, ensembler):
     ensembler.gate.clear()
-    assert problem(await http.predict(jpeg(), params={"timeout": 0.2}), 504)["code"] == "DEADLINE_EXCEEDED"
-    assert ensembler.remaining[0] <= 0.2
+    assert problem(await http.predict(jpeg(), params={"timeout": 1.0}), 504)["code"] == "DEADLINE_EXCEEDED"
+    assert ensembler.remaining[0] <= 1.0
 
 
 async def test_overload_says_when_to_come_back(start_http, ensembler):
@@ -155,8 +155,9 @@ async def test_what_a_service_behind_says_is_passed_on(http, ensembler, error, s
 
 async def test_a_caller_who_leaves_stops_the_work(http, ensembler):
     ensembler.gate.clear()
-    with pytest.raises(httpx.ReadTimeout):
-        await http.client.post("/api/predict", content=jpeg(), headers=RAW, timeout=0.5)
+    call = asyncio.create_task(http.predict(jpeg()))
+    await eventually(lambda: bool(ensembler.requests))
+    call.cancel()
     await eventually(lambda: ensembler.cancelled == 1)
 
 

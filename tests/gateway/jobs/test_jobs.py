@@ -244,10 +244,10 @@ async def test_what_passes_is_tried_again(start, ensembler):
 
 async def test_a_job_that_waits_too_long_says_so(start, ensembler):
     ensembler.gate.clear()
-    jobs = await start(jobs_wait=0.3, jobs_concurrency=1)
+    jobs = await start(jobs_wait=1.0, jobs_concurrency=1)
     first, second = await jobs.submit(jpeg(1)), await jobs.submit(jpeg(2))
     await jobs.until(first, State.STATE_RUNNING)
-    await asyncio.sleep(0.35)
+    await asyncio.sleep(1.05)
     ensembler.gate.set()
     assert (await jobs.until(first)).state == State.STATE_SUCCEEDED
     job = await jobs.until(second)

@@ -151,7 +151,7 @@ async def test_images_out_of_time_say_so(ensembler, gateway):
             await asyncio.Event().wait()
 
     ensembler.behave = hold_the_first
-    call = gateway.stub.RecognizeBatch(batch(jpeg(0), jpeg(1)), timeout=1)
+    call = gateway.stub.RecognizeBatch(batch(jpeg(0), jpeg(1)), timeout=2)
     assert (await call.read()).index == 1
     # The last milliseconds decide whether the item or the whole call reports it.
     try:

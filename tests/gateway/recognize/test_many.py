@@ -103,7 +103,7 @@ async def test_a_caller_that_leaves_stops_its_images(ensembler, gateway):
 
 
 async def test_an_image_that_does_not_arrive_ends_the_call(start_gateway):
-    gateway = await start_gateway(receive_timeout=0.1)
+    gateway = await start_gateway(receive_timeout=0.5)
     call = gateway.stub.RecognizeMany(timeout=20)
     await call.write(each(jpeg())[0])
     assert (await call.read()).index == 0

@@ -73,7 +73,7 @@ async def test_a_classifier_in_trouble_is_left_out_named_and_counted(
 
 async def test_a_classifier_beyond_its_own_timeout_is_left_out(models: Models, start: Start) -> None:
     recipe = models.recipe.model_dump()
-    recipe["classifiers"][1]["timeout"] = 0.1
+    recipe["classifiers"][1]["timeout"] = 0.5
     caller = await start(recipe)
     models.second.gate.clear()
     answer = await caller.recognize()
@@ -102,7 +102,7 @@ async def test_a_classifier_whose_server_is_gone_is_left_out(models: Models, sta
 async def test_a_detector_that_hangs_ends_at_the_deadline(models: Models, caller: Caller) -> None:
     models.detector.gate.clear()
     with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await caller.call(timeout=0.3)
+        await caller.call(timeout=1.0)
     assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
     await asyncio.wait_for(models.detector.cancelled.wait(), 20)
 

@@ -101,7 +101,7 @@ async def test_a_service_that_is_late_is_named() -> None:
 
     async with local(FakeService(forever)), calling() as call:
         with pytest.raises(DeadlineError, match="the classifier"):
-            await call(timeout=0.05)
+            await call(timeout=0.3)
 
 
 async def test_whoever_leaves_ends_the_work() -> None:

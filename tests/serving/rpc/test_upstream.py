@@ -95,7 +95,7 @@ async def forever(request: Any, context: Any) -> Any:
 async def test_no_answer_in_time_is_a_deadline_error_that_names_the_service() -> None:
     async with running(FakeService(forever)) as (server, _):
         with pytest.raises(DeadlineError, match="the classifier"):
-            await ask(server.port, timeout=0.1)
+            await ask(server.port, timeout=0.5)
 
 
 async def test_a_service_further_on_that_is_late_is_the_one_that_is_named() -> None:
@@ -105,13 +105,13 @@ async def test_a_service_further_on_that_is_late_is_the_one_that_is_named() -> N
 
 
 async def test_the_requests_own_deadline_counts_when_it_is_earlier() -> None:
-    token = request_context.current.set(RequestContext("order-4711", time.monotonic() + 0.1))
-    try:
-        async with running(FakeService(forever)) as (server, _):
+    async with running(FakeService(forever)) as (server, _):
+        token = request_context.current.set(RequestContext("order-4711", time.monotonic() + 0.5))
+        try:
             with pytest.raises(DeadlineError):
                 await asyncio.wait_for(ask(server.port, timeout=3600), 30)
-    finally:
-        request_context.current.reset(token)
+        finally:
+            request_context.current.reset(token)
 
 
 async def test_a_request_without_time_left_is_not_sent() -> None:
