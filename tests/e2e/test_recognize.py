@@ -187,7 +187,8 @@ def test_a_normal_start_warns_of_nothing(cluster: Cluster) -> None:
             continue
         for line in (cluster.log_dir / f"{endpoint.name}.log").read_text().splitlines():
             said = json.loads(line)
-            assert said["level"] in {"DEBUG", "INFO"}, line
+            # Where nobody has measured the models before, others who are at work meanwhile are worth a warning.
+            assert said["level"] in {"DEBUG", "INFO"} or "measured on a busy machine" in said["message"], line
             if said["message"] == "serving":
                 started += 1
                 break
