@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
 from typing import Any
@@ -63,5 +64,8 @@ def exposures(redis: Redis) -> dict[str, Exposure]:
 
 
 async def written(gateway: Gateway) -> None:
-    """Returns when everything has been written that waits."""
-    await gateway.service._experiments._queue.flush()
+    """Returns when everything has been written that waits, however often Redis has to be asked."""
+    queue = gateway.service._experiments._queue
+    async with asyncio.timeout(30):
+        while await queue.flush() or queue._waiting:
+            await asyncio.sleep(0.05)

@@ -28,9 +28,10 @@ def redis(own_valkey: ValkeyServer) -> Iterator[Redis]:
 
 
 @pytest.fixture(autouse=True)
-def _nothing_withdrawn() -> None:
+def _nothing_withdrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Gateways that ended while something was have left it in the metrics of this process."""
     metrics.VARIANT_WITHDRAWN.clear()
+    monkeypatch.setattr("cli.rollout.judge.notice._TIMEOUT", 10.0)
 
 
 def notice(tracks, variant="canary", table=None):
@@ -43,7 +44,7 @@ def withdrawn():
 
 
 async def start(tracks, server, **settings):
-    return await tracks.gateway(redis_url=redis_url(server), redis_timeout=2.0, redis_retry_interval=0.05, **settings)
+    return await tracks.gateway(redis_url=redis_url(server), redis_timeout=10.0, redis_retry_interval=0.05, **settings)
 
 
 @pytest.mark.parametrize("settings", [{}, {"cache_enabled": False}])

@@ -38,7 +38,8 @@ def redis(server: ValkeyServer) -> Iterator[Redis]:
 
 
 @pytest.fixture
-def notices(server: ValkeyServer) -> Notices:
+def notices(server: ValkeyServer, monkeypatch: pytest.MonkeyPatch) -> Notices:
+    monkeypatch.setattr("cli.rollout.judge.notice._TIMEOUT", 10.0)
     return Notices(f"unix://{server.unix_socket_path}")
 
 
