@@ -24,6 +24,7 @@ from serving.models.batching.batcher import BatchResult, MicroBatcher
 from serving.models.batching.policy import BatchPolicy
 from serving.models.batching.turns import Turns
 from serving.models.load_failures import LoadFailures
+from serving.models.measuring import alone
 from serving.models.tuning import Candidate
 from serving.repository.manifest import Manifest, Task
 from serving.repository.policy import VersionPolicy
@@ -33,6 +34,12 @@ from serving.telemetry import metrics
 from serving.watched_file import Signature, signature
 
 log = logging.getLogger(__name__)
+
+_TURN_SECONDS = 60.0
+"""How long a new version waits at most for those that other services of this machine load."""
+_REST = 1.0
+"""Seconds between two runs that warm a new version, for each second that the one before took: so long the CPUs are for
+those who serve meanwhile."""
 
 
 @dataclass(slots=True, eq=False)
@@ -285,7 +292,15 @@ class ModelHost:
         return model
 
     def _open(self, name: str, version: str, like: Candidate | None) -> tuple[StoredModel, Candidate, Backend]:
-        """On a worker thread: verified, loaded the fastest way, warmed."""
+        """On a worker thread: verified, loaded the fastest way, warmed.
+
+        A version that takes over from one that serves (`like`) has time, and leaves it to those who serve: replicas on
+        one machine, which all see it at once, load it one after the other, and rest between the runs that warm it.
+        """
+        with contextlib.nullcontext() if like is None else alone(_TURN_SECONDS):
+            return self._open_now(name, version, like)
+
+    def _open_now(self, name: str, version: str, like: Candidate | None) -> tuple[StoredModel, Candidate, Backend]:
         stored = self._repository.open(name, version)
         if stored.manifest.task is not self._task:
             raise InvalidModelError(f"{stored.directory} is made to {stored.manifest.task}, not to {self._task}")
@@ -302,10 +317,14 @@ class ModelHost:
                 like=like,
             )
             spec = stored.manifest.input
-            for size in warm_sizes(_most_rows(settings, how)):
-                check_outputs(stored.manifest, backend.warm(tuning.probe(spec, size)), size)
-            for frame in spec.frames[1:]:
-                check_outputs(stored.manifest, backend.warm(tuning.probe(spec, 1, frame)), 1)
+            rest = 0.0 if like is None else _REST
+            for size, frame in [
+                *((s, None) for s in warm_sizes(_most_rows(settings, how))),
+                *((1, f) for f in spec.frames[1:]),
+            ]:
+                began = time.monotonic()
+                check_outputs(stored.manifest, backend.warm(tuning.probe(spec, size, frame)), size)
+                time.sleep(rest * (time.monotonic() - began))
         except (InvalidModelError, ModelLoadError, GpuMissingError):
             raise
         except Exception as error:

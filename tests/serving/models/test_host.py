@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
+import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
 from serving.errors import NotFoundError
+from serving.models import host as host_module
 from serving.models import tuning
 from serving.models.backends.gpu import GpuMissingError
 from serving.models.host import warm_sizes
@@ -135,6 +138,34 @@ async def test_a_new_version_takes_over_under_traffic_with_no_failed_request(tmp
     await asyncio.gather(*callers)  # any failed request raises here
     assert set(answers) == {("1", 3), ("2", 0)}
     await until(lambda: served(running) == [("tiny", "2")])
+
+
+async def test_replicas_on_one_machine_load_a_new_version_one_after_the_other_and_rest_meanwhile(
+    tmp_path: Path, host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at_work, most, rests = 0, 0, list[float]()
+    real = tuning.open_fastest
+
+    def load(*arguments: Any, **options: Any) -> Any:
+        nonlocal at_work, most
+        at_work += 1
+        most = max(most, at_work)
+        time.sleep(0.05)
+        loaded = real(*arguments, **options)
+        at_work -= 1
+        return loaded
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(host_module, "time", SimpleNamespace(monotonic=time.monotonic, sleep=rests.append))
+    publish(tmp_path, classifier_manifest(version="1"), classifier_graph(OLD))
+    replicas = [await host("tiny:latest") for _ in range(3)]
+    assert not any(rests), "nobody is served yet"
+    monkeypatch.setattr(tuning, "open_fastest", load)
+    publish(tmp_path, classifier_manifest(version="2"), classifier_graph(NEW))
+    await asyncio.gather(*(replica.refresh() for replica in replicas))
+    assert [await ask(replica) for replica in replicas] == [("2", 0)] * 3
+    assert most == 1
+    assert sum(rest > 0 for rest in rests) == 3 * len(warm_sizes(4))
 
 
 async def test_the_old_version_goes_only_when_its_last_request_is_answered(tmp_path: Path, host: Host) -> None:
