@@ -26,6 +26,7 @@ from serving.errors import (
     ServiceError,
     UnavailableError,
 )
+from serving.rpc import context as request_context
 from serving.telemetry import metrics
 from serving.tensors import from_tensor
 
@@ -39,8 +40,15 @@ def _brightness(crops: types_pb2.Tensor) -> list[float]:
     return found
 
 
-_BRIEFLY_SECONDS = 1.0
-"""How long a classifier may have been away before answers go without it: as long as it takes to connect anew."""
+_BRIEFLY_SECONDS, _BRIEFLY_SHARE = 1.0, 0.3
+"""How long a classifier may have been away before answers go without it: as long as it takes to connect anew, and no
+more than this share of what a caller has left. Calls that wait for somebody who is away look to a gateway like calls
+that wait for each other: were they to wait longer, it would refuse the next ones."""
+
+
+def _briefly() -> float:
+    context = request_context.current.get()
+    return _BRIEFLY_SECONDS if context is None else min(_BRIEFLY_SECONDS, _BRIEFLY_SHARE * context.remaining())
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -197,7 +205,7 @@ class Pipeline:
         thresholds = [entry.ask_below for entry in self.recipe.classifiers]
         first = [index for index, threshold in enumerate(thresholds) if threshold is None]
         asked[first] = True
-        given = await ask_all([self.classifiers[index] for index in first], detected.crops, augment, _BRIEFLY_SECONDS)
+        given = await ask_all([self.classifiers[index] for index in first], detected.crops, augment, _briefly())
         for index, outcome in zip(first, given, strict=True):
             outcomes[index] = outcome
         for index, (model, threshold) in enumerate(zip(self.classifiers, thresholds, strict=True)):
@@ -211,7 +219,7 @@ class Pipeline:
             metrics.CASCADE_FACES.labels(model.entry.name, "asked").inc(int(rows.sum()))
             metrics.CASCADE_FACES.labels(model.entry.name, "spared").inc(int((~rows).sum()))
             if rows.any():
-                (outcome,) = await ask_all([model], some_crops(detected.crops, rows), augment, _BRIEFLY_SECONDS)
+                (outcome,) = await ask_all([model], some_crops(detected.crops, rows), augment, _briefly())
                 outcomes[index] = spread_out(outcome, rows) if isinstance(outcome, Judgement) else outcome
         return outcomes
 

@@ -12,6 +12,7 @@ import pytest
 from prometheus_client import REGISTRY
 
 from ferry.v1 import types_pb2
+from services.ensembler.models import ClassifierModel
 from serving.errors import LostError, OverloadedError, ServiceError
 from serving.tensors import to_tensor
 from tests.circles import no_circles
@@ -97,6 +98,23 @@ async def test_a_classifier_whose_server_is_gone_is_left_out(models: Models, sta
     assert list(answer.faces[0].missing_models) == ["gone"]
     assert [p.weight for p in answer.faces[0].predictions] == pytest.approx([0.4, 0.4, 0.2])
     assert answer.fingerprint == ""
+
+
+async def test_who_has_little_time_does_not_spend_it_on_a_classifier_that_is_away(
+    caller: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits = []
+    real = ClassifierModel.classify
+
+    def classify(model: ClassifierModel, crops: Any, augment: bool, timeout: float, patience: float, *rest: Any) -> Any:
+        waits.append(patience)
+        return real(model, crops, augment, timeout, patience, *rest)
+
+    monkeypatch.setattr(ClassifierModel, "classify", classify)
+    await caller.call(timeout=30)
+    await caller.call(timeout=2)
+    assert len(waits) == 4
+    assert max(waits[2:]) < 0.7 < min(waits[:2]) == 1.0
 
 
 async def test_a_detector_that_hangs_ends_at_the_deadline(models: Models, caller: Caller) -> None:
