@@ -95,6 +95,8 @@ class Call:
         if image_bytes is not None:
             self._metadata += ((IMAGE_BYTES_KEY, str(image_bytes)),)
         self._refusals = 0
+        self._refusal: grpc.RpcError | None = None
+        self._refusal_seconds, self._sent = 0.0, began
         self._lost = False
 
     @property
@@ -131,17 +133,26 @@ class Call:
         )
         if error.code() not in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED}:
             return None
+        now = time.monotonic()
         if errors.refused(error) or errors.is_turned_away(error):
             self._refusals += 1
+            self._refusal, self._refusal_seconds = error, now - self._sent
             again = self._refusals <= MAX_REFUSALS
         else:
             again = not self._lost and errors.is_unanswered(error)
             self._lost = True
         pause = min(FIRST_PAUSE * 2**self._refusals, MAX_PAUSE) * random.uniform(0.5, 1)
+        self._sent = now + pause
         return pause if again and pause < self.timeout and self._repeats.take() else None
 
     def error(self, error: grpc.RpcError) -> FerryError:
-        """The failure of this call, as a caller should see it; where nobody has answered, takes a second to see why."""
+        """The failure of this call, as a caller should see it; where nobody has answered, takes a second to see why.
+
+        That the time is up says nothing where most of it went by before a gateway refused the call: then it is what
+        that one said.
+        """
+        if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED and self._refusal is not None:
+            error = self._refusal if self._refusal_seconds > time.monotonic() - self._sent else error
         mistake = self._endpoint.mistake(self._end - time.monotonic()) if errors.is_unanswered(error) else None
         return errors.from_rpc(error, self._endpoint.address, self.request_id, mistake)
 

@@ -188,11 +188,17 @@ class Upstream:
 
     async def _ask(self, asked: _Asked[ResponseT]) -> ResponseT:
         refusals, vanished = 0, False
+        refusal, refusal_seconds = "", 0.0
         while True:
             await self._replica(asked)
             began = time.monotonic()
             try:
                 return await self._attempt(asked)
+            except DeadlineError as error:
+                # That the time is up says nothing where most of it went by before a replica refused the call.
+                if refusal and refusal_seconds > time.monotonic() - began:
+                    raise UnavailableError(refusal) from error
+                raise
             except _GoneError as error:
                 if asked.patience == 0:
                     raise UnavailableError(f"{self._name} is not reachable: {error}") from error
@@ -208,9 +214,10 @@ class Upstream:
                 if error.reason != REFUSED:
                     raise
                 refusals += 1
+                refusal, refusal_seconds = f"{self._name} is not ready: {error.message}", time.monotonic() - began
                 pause = min(_FIRST_PAUSE_SECONDS * 2**refusals, _MAX_PAUSE_SECONDS) * random.uniform(0.5, 1)
                 if asked.patience == 0 or refusals > _MAX_REFUSALS or asked.end - time.monotonic() <= pause:
-                    raise UnavailableError(f"{self._name} is not ready: {error.message}") from error
+                    raise UnavailableError(refusal) from error
                 await asyncio.sleep(pause)
 
     async def _replica(self, asked: _Asked[Any]) -> None:

@@ -7,7 +7,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import grpc
 import pytest
@@ -15,12 +15,14 @@ from opentelemetry import trace
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
+from ferry.transport import STATUS_DETAILS_KEY
 from ferry.v1 import classifier_pb2, classifier_pb2_grpc
 from serving.errors import (
     DeadlineError,
     InvalidArgumentError,
     NotFoundError,
     OverloadedError,
+    RefusedError,
     ServiceError,
     UnavailableError,
     UpstreamError,
@@ -102,6 +104,28 @@ async def test_a_service_further_on_that_is_late_is_the_one_that_is_named() -> N
     passed = await failing(DeadlineError("detector did not answer within 2.000 s"))
     assert isinstance(passed, DeadlineError)
     assert passed.message == "the classifier: detector did not answer within 2.000 s"
+
+
+@pytest.mark.parametrize(("refused_after", "error"), [(0.2, UnavailableError), (0.0, DeadlineError)])
+async def test_what_most_of_the_time_went_by_with_is_what_is_said(refused_after: float, error: type[Exception]) -> None:
+    status = RefusedError("no detector takes calls").to_status().SerializeToString()
+    sent = 0
+
+    async def first_refuses_then_is_late(request: Any, **_: Any) -> Any:
+        nonlocal sent
+        sent += 1
+        await asyncio.sleep(refused_after if sent == 1 else 0.2 - refused_after)
+        code = grpc.StatusCode.UNAVAILABLE if sent == 1 else grpc.StatusCode.DEADLINE_EXCEEDED
+        trailers = grpc.aio.Metadata((STATUS_DETAILS_KEY, status)) if sent == 1 else grpc.aio.Metadata()
+        raise grpc.aio.AioRpcError(code, grpc.aio.Metadata(), trailers)
+
+    async with running(FakeService()) as (server, _):
+        upstream = Upstream(f"127.0.0.1:{server.port}", name="it", health_service="ferry.v1.Classifier", caller="test")
+        with pytest.raises(ServiceError) as caught:
+            await upstream.call(cast(Any, first_refuses_then_is_late), REQUEST, timeout=30, patience=5)
+        await upstream.close()
+    assert type(caught.value) is error
+    assert sent == 2
 
 
 async def test_the_requests_own_deadline_counts_when_it_is_earlier() -> None:
