@@ -21,6 +21,12 @@ IMAGE_BYTES_KEY = "x-ferry-image-bytes"
 without it, gRPC ends a message that is too large by its own limit, as RESOURCE_EXHAUSTED."""
 MAX_MESSAGE_BYTES = 64 << 20
 """Largest message in either direction: a batch of images, or the crops of 256 faces."""
+PING_SECONDS = 0.4
+"""Between two pings of a connection on which nothing comes while a call is open."""
+LEAST_PING_PATIENCE, PING_PATIENCE = 0.5, 1.0
+"""Seconds for the answer to a ping, least and where nothing else is said: a connection may be full of what is sent."""
+_PING_SHARE = 0.25
+"""Of the seconds that callers wait."""
 
 _PORT = re.compile(r".:([0-9]{1,5})$")
 _WEB = re.compile(r"(https?|grpcs?)://", re.IGNORECASE)
@@ -65,16 +71,20 @@ def _compact(config: dict[str, object]) -> str:
     return json.dumps(config, separators=(",", ":"))
 
 
-def channel_options(user_agent: str, config: str | None = None) -> list[tuple[str, int | str]]:
+def channel_options(
+    user_agent: str, config: str | None = None, *, ping_patience: float = PING_PATIENCE
+) -> list[tuple[str, int | str]]:
     """Options for `grpc.insecure_channel` and its siblings, sync and aio.
 
     Args:
         user_agent: who calls.
         config: the service config; None: public_service_config().
+        ping_patience: seconds for the answer to a ping.
 
-    A replica that hangs without closing its connection is found by the ping timeout (at most a second and a half), and
-    one that does not complete a connection within a second; a busy one has that second to greet many callers at once. A
-    new replica is found because servers bound the age of connections and names are resolved anew at most once a second.
+    A replica that hangs without closing its connection is found by a ping without an answer (after 0.4 s and
+    `ping_patience` at most), and one that does not complete a connection within a second; a busy one has that second to
+    greet many callers at once. A new replica is found because servers bound the age of connections and names are
+    resolved anew at most once a second.
     """
     return [
         ("grpc.service_config", config or public_service_config()),
@@ -82,9 +92,9 @@ def channel_options(user_agent: str, config: str | None = None) -> list[tuple[st
         ("grpc.primary_user_agent", user_agent),
         ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
         ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
-        ("grpc.keepalive_time_ms", 500),
-        ("grpc.keepalive_timeout_ms", 1000),
-        ("grpc.http2.ping_timeout_ms", 1000),
+        ("grpc.keepalive_time_ms", int(PING_SECONDS * 1000)),
+        ("grpc.keepalive_timeout_ms", int(ping_patience * 1000)),
+        ("grpc.http2.ping_timeout_ms", int(ping_patience * 1000)),
         ("grpc.http2.max_pings_without_data", 0),
         ("grpc.dns_min_time_between_resolutions_ms", 1000),
         ("grpc.initial_reconnect_backoff_ms", 100),
@@ -94,6 +104,12 @@ def channel_options(user_agent: str, config: str | None = None) -> list[tuple[st
         # Own subchannels: two clients in one process must not share a connection, nor its failures.
         ("grpc.use_local_subchannel_pool", 1),
     ]
+
+
+def ping_patience(timeout: float) -> float:
+    """Seconds for the answer to a ping, where callers wait `timeout` seconds for theirs: who waits a second has not a
+    second and a half to learn that a gateway hangs, and who waits long may have much to send over a slow line."""
+    return min(max(LEAST_PING_PATIENCE, _PING_SHARE * timeout), PING_PATIENCE)
 
 
 def target(address: str) -> str:

@@ -266,12 +266,12 @@ class Server:
             ("grpc.http2.bdp_probe", 0),
             ("grpc.max_connection_age_ms", age_ms),
             ("grpc.max_connection_age_grace_ms", int(longest * 1000)),
-            # Callers ping twice a second while a call is open (ferry.transport).
+            # Callers ping two to three times a second while a call is open (ferry.transport).
             ("grpc.http2.min_recv_ping_interval_without_data_ms", 250),
             ("grpc.keepalive_permit_without_calls", 1),
             # On a processor that is short of time pings arrive in bursts, however regularly they were sent; three in a
             # burst would end the connection and its calls. As many as the longest call can send are borne.
-            ("grpc.http2.max_ping_strikes", 2 * int(self.settings.max_timeout) + 1),
+            ("grpc.http2.max_ping_strikes", 3 * int(self.settings.max_timeout) + 1),
         ]
 
 

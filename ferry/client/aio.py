@@ -22,7 +22,7 @@ from ferry.client.options import Options
 from ferry.client.repeats import Repeats
 from ferry.client.results import ClusterStatus, Job, Label, Recognition
 from ferry.tls import Tls
-from ferry.transport import channel_options, target
+from ferry.transport import channel_options, ping_patience, target
 from ferry.v1 import gateway_pb2, gateway_pb2_grpc
 
 ResponseT = TypeVar("ResponseT")
@@ -332,7 +332,10 @@ class AsyncClient:
     def _stub(self) -> Stub:
         # A channel belongs to the loop that is running when it is made, so it is made with the first call.
         if self._opened is None:
-            where, options = self._target, channel_options(f"ferry-client/{ferry.__version__}")
+            where, options = (
+                self._target,
+                channel_options(f"ferry-client/{ferry.__version__}", ping_patience=ping_patience(self.timeout)),
+            )
             channel = (
                 grpc.aio.insecure_channel(where, options)
                 if self._credentials is None

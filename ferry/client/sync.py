@@ -21,7 +21,7 @@ from ferry.client.options import Options
 from ferry.client.repeats import Repeats
 from ferry.client.results import ClusterStatus, Job, Label, Recognition
 from ferry.tls import Tls
-from ferry.transport import channel_options, target
+from ferry.transport import channel_options, ping_patience, target
 from ferry.v1 import gateway_pb2, gateway_pb2_grpc
 
 ResponseT = TypeVar("ResponseT")
@@ -67,7 +67,10 @@ class Client:
         self._metadata = calls.metadata(metadata, api_key)
         if tls is not None:
             credentials = tls.channel_credentials()
-        where, options = target(address), channel_options(f"ferry-client/{ferry.__version__}")
+        where, options = (
+            target(address),
+            channel_options(f"ferry-client/{ferry.__version__}", ping_patience=ping_patience(timeout)),
+        )
         self._channel = (
             grpc.insecure_channel(where, options)
             if credentials is None

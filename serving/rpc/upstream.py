@@ -26,7 +26,14 @@ from opentelemetry import trace
 
 import ferry
 from ferry.tls import Tls
-from ferry.transport import LOST_KEY, STATUS_DETAILS_KEY, channel_options, internal_service_config, target
+from ferry.transport import (
+    LEAST_PING_PATIENCE,
+    LOST_KEY,
+    STATUS_DETAILS_KEY,
+    channel_options,
+    internal_service_config,
+    target,
+)
 from serving.errors import REFUSED, AwayError, DeadlineError, LostError, ServiceError, UnavailableError, UpstreamError
 from serving.rpc import context as request_context
 from serving.rpc.context import REQUEST_ID_KEY, Losses
@@ -64,7 +71,9 @@ def configure(tls: Tls | None) -> None:
 
 def _open_channel(address: str, caller: str, health_service: str) -> FreshChannel:
     where = target(address)
-    options = channel_options(f"{caller}/{ferry.__version__}", internal_service_config(health_service))
+    options = channel_options(
+        f"{caller}/{ferry.__version__}", internal_service_config(health_service), ping_patience=LEAST_PING_PATIENCE
+    )
     if _tls is None:
         return FreshChannel(lambda: grpc.aio.insecure_channel(where, options=options))
     return RenewingChannel(_tls, lambda credentials: grpc.aio.secure_channel(where, credentials, options=options))

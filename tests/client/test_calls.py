@@ -1,0 +1,80 @@
+"""What a call that failed is said to have failed by, and how soon a client finds out that a gateway hangs."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import grpc
+import pytest
+
+from ferry.client import AsyncClient, Client, DeadlineError, UnavailableError, calls
+from ferry.client.calls import Call
+from ferry.client.diagnosis import Endpoint
+from ferry.client.repeats import Repeats
+from ferry.transport import STATUS_DETAILS_KEY, channel_options, ping_patience
+from serving.errors import RefusedError
+
+AWAY = "no replica of the detector takes calls"
+OPTION = "grpc.keepalive_timeout_ms"
+
+
+class Failure(grpc.RpcError):
+    def __init__(self, code: grpc.StatusCode, said: str, *trailers: tuple[str, bytes]) -> None:
+        self.code, self.details = lambda: code, lambda: said
+        self.trailing_metadata = lambda: trailers
+
+
+REFUSAL = Failure(
+    grpc.StatusCode.UNAVAILABLE, AWAY, (STATUS_DETAILS_KEY, RefusedError(AWAY).to_status().SerializeToString())
+)
+LATE = Failure(grpc.StatusCode.DEADLINE_EXCEEDED, "Deadline Exceeded")
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    now = [100.0]
+    monkeypatch.setattr(calls, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    return now
+
+
+@pytest.mark.parametrize(("refused_after", "error"), [(0.85, UnavailableError), (0.05, DeadlineError)])
+def test_what_most_of_the_time_went_by_with_is_what_is_said(
+    clock: list[float], refused_after: float, error: type[Exception]
+) -> None:
+    call = Call(Endpoint("127.0.0.1:1", None), Repeats(), 1.0, ())
+    clock[0] += refused_after
+    pause = call.pause(REFUSAL)
+    assert pause is not None, "another gateway may have a way to a detector"
+    clock[0] = 101.0
+    assert call.pause(LATE) is None
+    said = call.error(LATE)
+    assert type(said) is error
+    assert (AWAY in str(said)) is (error is UnavailableError)
+
+
+@pytest.mark.parametrize(("timeout", "milliseconds"), [(1.0, 500), (3.0, 750), (30.0, 1000)])
+@pytest.mark.parametrize("client", [Client, AsyncClient])
+async def test_who_waits_briefly_waits_briefly_for_the_answer_to_a_ping(
+    client: Any, timeout: float, milliseconds: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[dict[str, int | str]] = []
+    for place, real in ((grpc, grpc.insecure_channel), (grpc.aio, grpc.aio.insecure_channel)):
+
+        def connect(target: str, options: Any, real: Any = real) -> Any:
+            opened.append(dict(options))
+            return real(target, options)
+
+        monkeypatch.setattr(place, "insecure_channel", connect)
+    made = client("127.0.0.1:1", timeout=timeout)
+    assert made._stub is not None  # an AsyncClient opens its channel with its first call
+    assert opened[0][OPTION] == milliseconds
+    if client is Client:
+        made.close()
+    else:
+        await made.close()
+
+
+def test_a_hung_replica_is_found_within_the_time_of_a_caller_who_waits_a_second() -> None:
+    options = dict(channel_options("test", ping_patience=ping_patience(1.0)))
+    assert int(options["grpc.keepalive_time_ms"]) + int(options[OPTION]) < 1000
