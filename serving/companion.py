@@ -32,15 +32,17 @@ class EndedError(Exception):
 class Companion:
     """One such process, of one program. To be used by one thread at a time."""
 
-    def __init__(self, program: str, *arguments: str, seconds: float) -> None:
+    def __init__(self, program: str, *arguments: str, seconds: float, start_seconds: float = 0.0) -> None:
         """
         Args:
             program: the module that answers.
             arguments: its own.
             seconds: for one question, a start of the process included; then it is ended.
+            start_seconds: that a start takes at least.
         """
         self._command = [sys.executable, "-m", program, *arguments]
         self._seconds = seconds
+        self._start_seconds = start_seconds
         self._process: subprocess.Popen[bytes] | None = None
 
     def ask(self, question: Mapping[str, Any], data: bytes | memoryview, take: Callable[[Any, Read], T]) -> T:
@@ -71,6 +73,12 @@ class Companion:
             if code:
                 raise EndedError(signal.Signals(-code).name if code < 0 else f"exit {code}")
         raise EndedError("without an answer")
+
+    @property
+    def start_seconds(self) -> float:
+        """That it takes at least until it can be asked; 0: it runs. A start for nobody takes the CPUs from others."""
+        process = self._process
+        return 0.0 if process is not None and process.poll() is None else self._start_seconds
 
     def close(self) -> None:
         """Ends the process."""

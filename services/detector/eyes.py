@@ -72,6 +72,11 @@ class EyesApart:
         """Whether a picture is for them. HEIC and AVIF are not: no decoder of theirs runs in this process anyway."""
         return format_name(data) not in KINDS
 
+    @property
+    def start_seconds(self) -> float:
+        """As of `Helper`."""
+        return self._helper.start_seconds
+
     def outline(self, data: bytes) -> Outline:
         return self._helper.outline(data, self._max_megapixels)
 

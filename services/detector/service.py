@@ -23,7 +23,7 @@ from services.detector.reduction import crops_lose_nothing, reduction_for_crops,
 from services.detector.settings import DetectorSettings
 from services.detector.views import useful_detail, windows
 from serving.budget import Budget
-from serving.errors import InvalidArgumentError
+from serving.errors import DeadlineError, InvalidArgumentError
 from serving.images.apart.helper import Helper
 from serving.images.cost import Outline, check_cost
 from serving.images.crop import crop_side, cut_crops
@@ -112,12 +112,18 @@ class DetectorService(ModelService, detector_pb2_grpc.DetectorServicer):
         Raises:
             InvalidArgumentError: field `image`; it is no image, or too large.
             NotFoundError: the model is not served here.
+            DeadlineError: it is a suspect, and too little time is left to look at it apart.
             ServiceError: there is no answer.
         """
         if len(image) > self._settings.max_image_bytes:
             limit = self._settings.max_image_bytes
             raise InvalidArgumentError("image", f"has {len(image)} bytes, more than {limit}")
-        eyes: Eyes = self._eyes_apart if is_suspect() and EyesApart.take(image) else self._eyes
+        eyes: Eyes = self._eyes
+        if is_suspect() and EyesApart.take(image):
+            eyes = self._eyes_apart
+            starts = self._eyes_apart.start_seconds + self._host.describe(name, version).apart.start_seconds
+            if deadline_after(self._settings.max_timeout) - time.monotonic() < starts:
+                raise DeadlineError("too little time is left to start the processes that look at it apart")
         seen = await asyncio.get_running_loop().run_in_executor(eyes.headers, eyes.outline, image)
         check_cost(seen, seen.costs[1], self._settings.decode_budget)
         if seen.apart and eyes is self._eyes:

@@ -80,5 +80,16 @@ def test_one_that_lies_or_takes_too_long_is_ended(companion: Companion) -> None:
     hasty.close()
 
 
+def test_one_that_runs_takes_no_time_to_start() -> None:
+    companion = Companion(NAME, "60", seconds=30, start_seconds=0.5)
+    try:
+        assert companion.start_seconds == 0.5
+        ask(companion)
+        assert companion.start_seconds == 0.0
+    finally:
+        companion.close()
+    assert companion.start_seconds == 0.5
+
+
 if __name__ == "__main__":
     main(sys.argv[1])

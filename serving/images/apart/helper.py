@@ -18,6 +18,8 @@ log = logging.getLogger(__name__)
 OUTLINE_MEMORY = 256 << 20
 """Bytes that reading a header may take."""
 PROGRAM = "serving.images.apart.program"
+START_SECONDS = 0.25
+"""That the process needs at least to load its libraries; mostly half a second."""
 
 
 class Helper:
@@ -29,7 +31,7 @@ class Helper:
         Args:
             program: the module that looks at the pictures.
         """
-        self._companion = Companion(program, seconds=SECONDS + 10.0)
+        self._companion = Companion(program, seconds=SECONDS + 10.0, start_seconds=START_SECONDS)
 
     def outline(self, data: bytes, max_megapixels: float) -> Outline:
         """As `serving.images.cost.outline`.
@@ -55,6 +57,11 @@ class Helper:
         rows, columns = int(found["rows"]), int(found["columns"])
         array = np.frombuffer(pixels, np.uint8).reshape(rows, columns, RGB_BYTES)
         return Picture(array, int(found["width"]), int(found["height"]), int(found["reduction"]))
+
+    @property
+    def start_seconds(self) -> float:
+        """Seconds that its process needs at least until it can be asked; 0: it runs."""
+        return self._companion.start_seconds
 
     def close(self) -> None:
         """Ends the process."""

@@ -22,6 +22,8 @@ log = logging.getLogger(__name__)
 PROGRAM = "serving.models.apart.program"
 ROWS = 8
 """Of one run: few, so that it takes little memory beside the model."""
+START_SECONDS = 0.5
+"""That the process needs at least to load its libraries and the model; mostly a second."""
 _MAX_OUTPUT_BYTES = 256 << 20
 
 
@@ -35,8 +37,13 @@ class ModelApart:
             file: the .onnx file.
             program: the module that runs it.
         """
-        self._companion = Companion(program, str(file), seconds=SECONDS + 10.0)
+        self._companion = Companion(program, str(file), seconds=SECONDS + 10.0, start_seconds=START_SECONDS)
         self._pool: ThreadPoolExecutor | None = None
+
+    @property
+    def start_seconds(self) -> float:
+        """Seconds that its process needs at least until it can be asked; 0: it runs."""
+        return self._companion.start_seconds
 
     async def run(self, rows: Rows, deadline: float) -> BatchResult:
         """The model's outputs for `rows`.
@@ -47,12 +54,14 @@ class ModelApart:
 
         Raises:
             LostError: the process ended while it worked on them.
-            DeadlineError: the deadline passed.
+            DeadlineError: the deadline passed, or would before the process had started.
             ServiceError: the run failed.
         """
         if self._pool is None:
             self._pool = ThreadPoolExecutor(1, thread_name_prefix="run-apart")
         asked = time.monotonic()
+        if deadline - asked < self.start_seconds:
+            raise DeadlineError("too little time is left to start a process that runs the model for it")
         try:
             async with asyncio.timeout(max(deadline - asked, 0)):
                 return await asyncio.get_running_loop().run_in_executor(self._pool, self._run, rows, asked, deadline)

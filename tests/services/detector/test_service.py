@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import resource
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -16,11 +17,16 @@ import pytest
 from PIL import Image, features
 
 from ferry.v1 import detector_pb2, detector_pb2_grpc
+from services.detector.options import check_options
 from services.detector.service import DetectorService
 from services.detector.settings import DetectorSettings
+from serving.errors import DeadlineError
+from serving.images.apart.helper import Helper
 from serving.images.crop import cut_crops
 from serving.images.decode import decode
 from serving.repository.manifest import Encoding
+from serving.rpc import context as request_context
+from serving.rpc.context import Losses, RequestContext
 from serving.tensors import from_tensor
 from tests.circles import no_circles
 from tests.services.running import refusal, serve
@@ -63,6 +69,21 @@ async def detect(stub: Any, image: bytes = BRIGHT, **options: Any) -> detector_p
 def box(detection: detector_pb2.Detection) -> npt.NDArray[np.float64]:
     b = detection.box
     return np.array([b.x_min, b.y_min, b.x_max, b.y_max])
+
+
+async def test_no_process_is_started_for_a_suspect_whose_caller_would_be_gone_before_it_ran(tmp_path: Path) -> None:
+    publish(tmp_path, detector_manifest(), detector_graph())
+    chosen = settings(tmp_path, model="detector")
+    helper = Helper("no.such.program")
+    service = DetectorService(chosen, helper)
+    async with serve(service, chosen):
+        context = RequestContext("order-4711", time.monotonic() + helper.start_seconds, losses=Losses(1))
+        token = request_context.current.set(context)
+        try:
+            with pytest.raises(DeadlineError, match="too little time"):
+                await service.detect(BRIGHT, "", "", check_options(detector_pb2.DetectRequest()))
+        finally:
+            request_context.current.reset(token)
 
 
 async def test_a_face_has_box_score_and_probabilities(detector: Any) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from serving.errors import DeadlineError, LostError, ServiceError
-from serving.models.apart.helper import ROWS, ModelApart
+from serving.models.apart.helper import ROWS, START_SECONDS, ModelApart
 from serving.models.backends.onnx_runtime import OnnxRuntimeBackend
 from tests.services.classifier.deadly import DEADLY, NAME
 from tests.tiny_models import SIDE, classifier_graph
@@ -62,6 +62,12 @@ async def test_what_the_model_does_not_take_is_an_error_and_not_an_end(apart: Mo
 async def test_nobody_waits_beyond_the_deadline(apart: ModelApart) -> None:
     with pytest.raises(DeadlineError):
         await apart.run(rows(1), time.monotonic())
+
+
+async def test_no_process_is_started_for_who_would_be_gone_before_it_had(file: Path) -> None:
+    helper = ModelApart(file, "no.such.program")
+    with pytest.raises(DeadlineError, match="too little time"):
+        await helper.run(rows(1), time.monotonic() + START_SECONDS / 2)
 
 
 async def test_a_file_that_is_no_model_is_an_error(tmp_path: Path) -> None:
