@@ -64,12 +64,13 @@ def promoted(stage: Stage, models: Sequence[str]) -> Iterator[None]:
         (folder / f".{new}").rename(folder / new)
         (folder / "labels.new").write_text(json.dumps({"stable": new, "history": [*labels["history"], old]}))
         (folder / "labels.new").rename(folder / "labels.json")
+        serving = [m.spec.metrics for m in stage.members(name if name == "detector" else f"classifier-{name}")]
         give_up = time.monotonic() + 60
-        while any(new not in found for found in versions(stage.endpoints, name)):
+        while any(new not in found for found in versions(serving, name)):
             if time.monotonic() > give_up:
                 stage.notes.append(Finding(f"{name} {new} is served everywhere", False, "not after 60 s"))
                 break
-            time.sleep(0.2)
+            time.sleep(0.5)
     yield
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPException
 from pathlib import Path
@@ -35,14 +35,16 @@ def scrape(endpoints: Mapping[str, str]) -> dict[str, dict[str, float]]:
         return {name: _counters(name, text) for name, text in zip(endpoints, texts, strict=True)}
 
 
-def versions(endpoints: Mapping[str, str], model: str) -> list[set[str]]:
-    """The versions of a model that each process serves, of those that serve any."""
-    found = []
-    for address in endpoints.values():
-        samples = [s for f in text_string_to_metric_families(_read(address)) for s in f.samples]
-        served = {s.labels["version"] for s in samples if s.name == MODELS and s.labels["model"] == model and s.value}
-        found += [served] if served else []
-    return found
+def versions(addresses: Iterable[str], model: str) -> list[set[str]]:
+    """The versions of a model that each process serves. To be asked often: all but one metric is left unread."""
+    return [of_model(_read(address), model) for address in addresses]
+
+
+def of_model(text: str, model: str) -> set[str]:
+    """The versions of a model that a process serves, by its metrics."""
+    lines = [line for line in text.splitlines(keepends=True) if line.startswith(MODELS + "{")]
+    samples = [sample for family in text_string_to_metric_families("".join(lines)) for sample in family.samples]
+    return {sample.labels["version"] for sample in samples if sample.labels["model"] == model and sample.value}
 
 
 def add(total: dict[str, float], more: Mapping[str, float]) -> dict[str, float]:

@@ -55,7 +55,7 @@ def unavailable(outcome: Outcome) -> list[Finding]:
     """A service that nobody can do without, for any answer."""
     during = outcome.between(outcome.began + 0.5, outcome.ended - 0.5)
     # Who waits for longer than it is away is answered.
-    clear = sum(code in {"UNAVAILABLE", "DEADLINE_EXCEEDED", *ANSWERED} for _, _, code in during)
+    clear = sum(code in {"UNAVAILABLE", *ANSWERED} for _, _, code in during)
     late = [code for _, _, code in outcome.between(outcome.ended + RESTART) if code not in ANSWERED]
     said = outcome.codes() or "no errors"
     return [
@@ -81,7 +81,11 @@ def overload(outcome: Outcome) -> list[Finding]:
     share = good / outcome.capacity
     said = f"{len(refused)} of {len(during)}, median {median:.0f} ms; {outcome.codes()}"
     return [
-        Finding("goodput at least 90 % of the peak", share >= 0.9, f"{good:.1f}/s of {outcome.capacity:.1f}/s"),
+        Finding(
+            "goodput at least 90 % of the peak",
+            share >= 0.9,
+            f"{good:.1f}/s of {outcome.capacity:.1f}/s",
+        ),
         Finding("rejections within 50 ms", median <= 50, said),
         all_in_time(outcome),
     ]

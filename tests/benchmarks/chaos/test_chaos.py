@@ -18,10 +18,11 @@ import pytest
 
 from benchmarks.chaos import disk
 from benchmarks.chaos.clock import Clock
-from benchmarks.chaos.counters import alerts, rises
+from benchmarks.chaos.counters import alerts, of_model, rises
 from benchmarks.chaos.dns import Names
 from benchmarks.chaos.faults import faults, patient
 from benchmarks.chaos.hostile.inputs import Inputs
+from benchmarks.chaos.judging import unavailable
 from benchmarks.chaos.outcome import Outcome, back_within, errors_end_within, none_failed, p99_at_most
 from benchmarks.chaos.proxy import Mode, Proxy
 from benchmarks.chaos.run import Verdict, run
@@ -53,6 +54,27 @@ def test_findings() -> None:
 def test_a_counter_of_a_process_that_started_again_counts_from_zero() -> None:
     before, after = {"a": {"x": 5.0}, "b": {"x": 7.0}}, {"a": {"x": 6.0}, "b": {"x": 2.0}}
     assert rises(before, after) == {"x": 3.0}
+
+
+def test_of_all_metrics_only_a_models_versions_are_read() -> None:
+    text = "\n".join(
+        (
+            "# TYPE ferry_model_info gauge",
+            'ferry_model_info{model="arcface",version="1"} 1.0',
+            'ferry_model_info{model="arcface",version="2"} 0.0',
+            'ferry_model_info{model="detector",version="3"} 1.0',
+            "no metric at all",
+        )
+    )
+    assert of_model(text, "arcface") == {"1"}
+    assert of_model("", "arcface") == set()
+
+
+def test_where_the_detector_is_gone_only_that_it_is_away_is_a_clear_error() -> None:
+    gone = Outcome(tuple((i / 10, 0.9, "UNAVAILABLE" if 40 <= i < 80 else "OK") for i in range(100)), 4, 8, 10, 20, {})
+    assert all(finding.holds for finding in unavailable(gone))
+    late = tuple((due, 1.0, "DEADLINE_EXCEEDED" if code == "UNAVAILABLE" else code) for due, _, code in gone.events)
+    assert not unavailable(replace(gone, events=late))[0].holds
 
 
 def test_alerts_that_look_at_what_moved_are_named() -> None:
