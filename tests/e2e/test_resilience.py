@@ -114,7 +114,7 @@ def test_without_redis_everything_goes_on_and_the_cache_comes_back(cluster: Clus
     until(lambda: cluster.endpoint("valkey").restarts > before.restarts, what="a new Valkey")
 
     def redis_is_back() -> bool:
-        return gateway.GetStatus(gateway_pb2.GetStatusRequest(), timeout=5).cache.redis_available
+        return gateway.GetStatus(gateway_pb2.GetStatusRequest(), timeout=20).cache.redis_available
 
     until(redis_is_back, what="Redis")
 

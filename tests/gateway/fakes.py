@@ -174,7 +174,7 @@ class Counted:
         return self._value() - self._before
 
 
-async def eventually(condition: Callable[[], bool], seconds: float = 10) -> None:
+async def eventually(condition: Callable[[], bool], seconds: float = 30) -> None:
     """Returns as soon as `condition` holds; fails when it never does."""
     end = time.monotonic() + seconds
     while not condition():

@@ -15,6 +15,7 @@ from tests.gateway.http.conftest import Http, StartHttp
 from tests.gateway.http.page.portraits import Portraits
 
 playwright = pytest.importorskip("playwright.async_api", reason="the page is tested with Playwright, not installed")
+playwright.expect.set_options(timeout=20_000)
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 FLAGS = (
@@ -85,7 +86,7 @@ class Page:
         await self.page.locator("#files").set_input_files(files)
 
     async def sees(self, text: str, within: str = "body") -> None:
-        await playwright.expect(self.page.locator(within)).to_contain_text(text, timeout=20_000)
+        await playwright.expect(self.page.locator(within)).to_contain_text(text)
 
 
 OpenPage = Callable[..., Awaitable[Page]]

@@ -53,7 +53,7 @@ async def test_a_click_on_a_picture_counts_although_answers_to_others_come_meanw
     await page.upload(PICTURE, jpeg(9, (400, 300)), jpeg(30, (400, 300)))
     await _pressed(page, "#strip button")
     ensembler.gate.set()
-    await expect(page.page.locator("#strip .mark")).to_have_text(["2", "2", "2"], timeout=20_000)
+    await expect(page.page.locator("#strip .mark")).to_have_text(["2", "2", "2"])
     await page.page.mouse.up()
     await expect(page.page.locator("#photo")).to_have_attribute("alt", "2.jpg")
 
