@@ -18,8 +18,12 @@ from tests.serving.models.hosts import Host
 
 
 @pytest.fixture
-async def host(tmp_path: Path) -> AsyncIterator[Host]:
+async def host(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Host]:
     """Starts hosts over the repository in `tmp_path`; ONNX Runtime alone, so that loading takes milliseconds."""
+    # Services of one machine load and measure by turns; others on this one are not waited for.
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
     started: list[ModelHost] = []
 
     async def start(policies: str, task: Task = Task.CLASSIFY, **settings: Any) -> ModelHost:
