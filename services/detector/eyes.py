@@ -6,7 +6,7 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import Protocol
 
 from serving.images.apart.helper import Helper
-from serving.images.cost import Outline, outline
+from serving.images.cost import Outline, outline, plain_outline
 from serving.images.decode import Picture, decode_reduced
 from serving.images.heif import KINDS
 from serving.images.names import format_name
@@ -28,6 +28,13 @@ class Eyes(Protocol):
     @property
     def copies(self) -> int: ...
 
+    def at_once(self, data: bytes) -> Outline | None:
+        """The outline of a picture so ordinary that it takes no thread; None: it takes one.
+
+        Raises:
+            InvalidArgumentError: field `image`; it is too large.
+        """
+
     def outline(self, data: bytes) -> Outline:
         """As `serving.images.cost.outline`."""
 
@@ -46,6 +53,9 @@ class OwnEyes:
         self.headers = ThreadPoolExecutor(1, thread_name_prefix="header")
         self._max_megapixels = max_megapixels
         self._heif = heif
+
+    def at_once(self, data: bytes) -> Outline | None:
+        return plain_outline(data, self._max_megapixels)
 
     def outline(self, data: bytes) -> Outline:
         return outline(data, self._max_megapixels, heif=self._heif)
@@ -76,6 +86,9 @@ class EyesApart:
     def start_seconds(self) -> float:
         """As of `Helper`."""
         return self._helper.start_seconds
+
+    def at_once(self, data: bytes) -> Outline | None:
+        return None
 
     def outline(self, data: bytes) -> Outline:
         return self._helper.outline(data, self._max_megapixels)

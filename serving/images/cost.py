@@ -13,6 +13,7 @@ from functools import partial
 from PIL import Image
 
 from serving.errors import InvalidArgumentError
+from serving.images import plain_jpeg
 from serving.images.bands import BAND_PIXELS
 from serving.images.header import MAX_MEGAPIXELS, check_size, heif_size, open_image
 from serving.images.heif import KINDS
@@ -107,17 +108,40 @@ def outline(data: bytes, max_megapixels: float = MAX_MEGAPIXELS, *, heif: bool =
         if image.format == "JPEG":
             # One that has no end is decoded twice more (serving.images.truncation).
             times, coefficients = 1 if has_end(data) else 3, coefficient_bytes(data)
-            costs = {by: _jpeg_cost(image, len(data), by, times, coefficients) for by in REDUCTIONS}
-            return Outline("JPEG", image.mode, image.width, image.height, costs)
+            return _jpeg_outline(image.mode, image.size, len(data), times, coefficients)
         codes = most_code_bytes(data, image.width * image.height) if image.format == "WEBP" else 0
         cost = _opened_cost(image, len(data), min(codes, CODE_BYTES))
         return Outline(image.format or "", image.mode, image.width, image.height, {1: cost}, codes > CODE_BYTES)
 
 
-def _jpeg_cost(image: Image.Image, file: int, reduction: int, times: int, coefficients: int) -> DecodeCost:
-    width, height = -(-image.width // reduction), -(-image.height // reduction)
-    stored = _SAMPLE_BYTES.get(image.mode, 4)
-    return _cost(width, height, loading=stored * width * height * times + coefficients, stored=stored, file=file)
+def plain_outline(data: bytes, max_megapixels: float = MAX_MEGAPIXELS) -> Outline | None:
+    """As `outline` in microseconds, for an ordinary JPEG that is decoded row by row; None: it takes the full look.
+
+    Raises:
+        InvalidArgumentError: it is too large; field `image`.
+    """
+    jpeg = plain_jpeg.look(data)
+    if jpeg is None or not jpeg.at_once or not plain_jpeg.has_end(data, jpeg):
+        return None
+    check_size(jpeg.width, jpeg.height, max_megapixels)
+    return _jpeg_outline("RGB" if jpeg.components == 3 else "L", (jpeg.width, jpeg.height), len(data))
+
+
+def _jpeg_outline(mode: str, size: tuple[int, int], file: int, times: int = 1, coefficients: int = 0) -> Outline:
+    """
+    Args:
+        mode, size: as Pillow has them.
+        file: bytes of it.
+        times: that it is decoded.
+        coefficients: bytes of them that are held for the whole picture.
+    """
+    width, height = size
+    stored, costs = _SAMPLE_BYTES.get(mode, 4), {}
+    for by in REDUCTIONS:
+        columns, rows = -(-width // by), -(-height // by)
+        loading = stored * columns * rows * times + coefficients
+        costs[by] = _cost(columns, rows, loading=loading, stored=stored, file=file)
+    return Outline("JPEG", mode, width, height, costs)
 
 
 def _opened_cost(image: Image.Image, file: int, codes: int) -> DecodeCost:

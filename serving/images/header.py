@@ -18,7 +18,7 @@ from PIL import (
 )
 
 from serving.errors import InvalidArgumentError
-from serving.images import heif, jpeg_bare, png
+from serving.images import heif, jpeg_bare, plain_jpeg, png
 from serving.images.heif import boxes
 from serving.images.names import format_name
 from serving.images.structure import check_structure
@@ -72,6 +72,19 @@ def read_header(data: bytes, max_megapixels: float = MAX_MEGAPIXELS) -> ImageHea
         return ImageHeader("TIFF", layout.width, layout.height)
     with open_image(data, max_megapixels, pixels=False) as image:
         return ImageHeader(image.format or "", image.width, image.height)
+
+
+def read_plain_header(data: bytes, max_megapixels: float = MAX_MEGAPIXELS) -> ImageHeader | None:
+    """As `read_header` in microseconds, for an ordinary JPEG; None: it takes the full look.
+
+    Raises:
+        InvalidArgumentError: it is too large; field `image`.
+    """
+    jpeg = plain_jpeg.look(data)
+    if jpeg is None:
+        return None
+    check_size(jpeg.width, jpeg.height, max_megapixels)
+    return ImageHeader("JPEG", jpeg.width, jpeg.height)
 
 
 def heif_size(data: bytes, max_megapixels: float, *, allowed: bool = True) -> tuple[int, int]:

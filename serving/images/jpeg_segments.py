@@ -16,7 +16,7 @@ MAX_SCANS, LEAST_SCANS, MAX_SCANNED_PIXELS = 100, 16, 800_000_000
 about ten. So fewer are taken of a large picture, but always the least."""
 
 END = b"\xff\xd9"
-_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
+MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 _FRAMES = {0xC0, 0xC1, 0xC2}
 ANY_FRAMES = frozenset({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC})
 _SEQUENTIAL = frozenset({0xC0, 0xC1, 0xC9})
@@ -64,7 +64,7 @@ def segments(data: bytes) -> Iterator[tuple[int, int, int]]:
             scans += 1
             if scans > most_scans:
                 raise too_many("scans", most_scans)
-            following = _MARKER.search(data, position)
+            following = MARKER.search(data, position)
             if following is None:
                 return
             position = following.start()
