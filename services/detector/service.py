@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import NamedTuple
 
 import grpc
 import numpy as np
@@ -29,7 +30,7 @@ from serving.images.cost import Outline, check_cost
 from serving.images.crop import crop_side, cut_crops
 from serving.images.decode import Picture
 from serving.inference_v2 import servicer as inference_v2
-from serving.models.backends.base import Rows
+from serving.models.backends.base import Outputs, Rows
 from serving.models.batching.turns import Turns
 from serving.models.host import LoadedModel
 from serving.models.service import ModelService
@@ -124,7 +125,9 @@ class DetectorService(ModelService, detector_pb2_grpc.DetectorServicer):
             starts = self._eyes_apart.start_seconds + self._host.describe(name, version).apart.start_seconds
             if deadline_after(self._settings.max_timeout) - time.monotonic() < starts:
                 raise DeadlineError("too little time is left to start the processes that look at it apart")
-        seen = await asyncio.get_running_loop().run_in_executor(eyes.headers, eyes.outline, image)
+        seen = eyes.at_once(image)
+        if seen is None:
+            seen = await asyncio.get_running_loop().run_in_executor(eyes.headers, eyes.outline, image)
         check_cost(seen, seen.costs[1], self._settings.decode_budget)
         if seen.apart and eyes is self._eyes:
             eyes = self._eyes_for_dear
@@ -145,10 +148,12 @@ class DetectorService(ModelService, detector_pb2_grpc.DetectorServicer):
             look = partial(eyes.decode, data, reduction, cost.peak)
             prepared = await lease.run(eyes.pool, _prepare, look, model.manifest, detail)
             lease.shrink(cost.held + crops)
-            run = await model.run(prepared.rows, deadline_after(self._settings.max_timeout), apart=is_suspect())
+            finish = partial(_finish, prepared, model.manifest, options)
+            deadline = deadline_after(self._settings.max_timeout)
+            run = await model.run(prepared.rows, deadline, finish, apart=is_suspect())
             worked(run.row_seconds)
-            raw = run.outputs[model.manifest.output.scores]
-            faces, cut = await lease.run(self._pool, _finish, prepared, raw, model.manifest, options)
+            done = run.finished
+            faces, cut = done if isinstance(done, _Found) else await lease.run(self._pool, finish, run.outputs)
         picture = prepared.picture
         size = types_pb2.ImageSize(width=picture.width, height=picture.height)
         return Detected(faces, cut, size, model.version(), prepared.seconds, run.queue_seconds, run.compute_seconds)
@@ -189,17 +194,22 @@ def _decode_and_cut(
     return _cut(picture, faces, options), decoded - started
 
 
-def _finish(
-    prepared: _Prepared, raw: npt.NDArray[np.float32], manifest: Manifest, options: Options
-) -> tuple[list[DetectedFace], npt.NDArray[np.uint8] | None]:
+class _Found(NamedTuple):
     """Faces that satisfy the options, and their crops where some were asked for and lose nothing by the reduction."""
+
+    faces: list[DetectedFace]
+    crops: npt.NDArray[np.uint8] | None
+
+
+def _finish(prepared: _Prepared, manifest: Manifest, options: Options, outputs: Outputs) -> _Found:
+    raw = outputs[manifest.output.scores]
     faces = find_faces_in_views(
         raw, prepared.geometries, manifest, options.max_faces, options.min_score, min_face_size=options.min_face_size
     )
     sides = [crop_side(face.box, options.crop_margin) for face in faces]
     if not options.crop_size or not crops_lose_nothing(prepared.picture.reduction, sides, options.crop_size):
-        return faces, None
-    return faces, _cut(prepared.picture, faces, options)
+        return _Found(faces, None)
+    return _Found(faces, _cut(prepared.picture, faces, options))
 
 
 def _cut(picture: Picture, faces: list[DetectedFace], options: Options) -> npt.NDArray[np.uint8]:

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,9 +18,9 @@ from serving.errors import NotFoundError
 from serving.models import tuning
 from serving.models.apart.helper import ModelApart
 from serving.models.backends import Backend, ModelLoadError
-from serving.models.backends.base import Outputs, Rows
+from serving.models.backends.base import Outputs, Rows, Run
 from serving.models.backends.gpu import GpuMissingError, GpuSettings
-from serving.models.batching.batcher import BatchResult, MicroBatcher
+from serving.models.batching.batcher import BatchResult, Finish, MicroBatcher
 from serving.models.batching.policy import BatchPolicy
 from serving.models.batching.turns import Turns
 from serving.models.load_failures import LoadFailures
@@ -35,6 +35,7 @@ from serving.watched_file import Signature, signature
 
 log = logging.getLogger(__name__)
 
+Around = Callable[[Manifest, Run], Run]
 _TURN_SECONDS = 60.0
 """How long a new version waits at most for those that other services of this machine load."""
 _REST = 1.0
@@ -44,12 +45,13 @@ those who serve meanwhile."""
 
 @dataclass(slots=True, eq=False)
 class LoadedModel:
-    """A model version that answers."""
+    """A model version that answers; `around`: its runs are more than the model's own."""
 
     stored: StoredModel
     how: Candidate
     backend: Backend
     batcher: MicroBatcher
+    around: bool = False
     users: int = 0
     idle: asyncio.Event = field(default_factory=asyncio.Event)
     digest: str = ""
@@ -62,19 +64,22 @@ class LoadedModel:
         self.digest = self.stored.manifest.digest
         self.apart = ModelApart(self.stored.file())
 
-    async def run(self, rows: Rows, deadline: float, *, apart: bool) -> BatchResult:
+    async def run(self, rows: Rows, deadline: float, finish: Finish | None = None, *, apart: bool) -> BatchResult:
         """As MicroBatcher.submit.
 
         Args:
             rows: see there.
             deadline: see there.
+            finish: see there; it is not called for suspects, and where a GPU would wait for it.
             apart: a replica was lost with the request that they are of: they run in a process of their own.
 
         Raises:
             LostError: that process ended, too.
             ServiceError: as MicroBatcher.submit.
         """
-        return await (self.apart.run if apart else self.batcher.submit)(rows, deadline)
+        if apart:
+            return await self.apart.run(rows, deadline)
+        return await self.batcher.submit(rows, deadline, finish if self.how.device == "cpu" else None)
 
     async def close(self) -> None:
         """Waits for what is under way."""
@@ -105,6 +110,8 @@ class ModelHost:
         task: Task,
         settings: ModelServiceSettings,
         turns: Turns | None = None,
+        *,
+        around: Around | None = None,
     ) -> None:
         """
         Args:
@@ -113,8 +120,11 @@ class ModelHost:
             task: that they must be made for.
             settings: of the service.
             turns: shared with other hosts; None: these models have the CPUs to themselves.
+            around: makes of a model's run another one, with more before and after it on the same thread; None, and
+                where a GPU would wait for that: the run is the model's own.
         """
         self._turns = turns or Turns(available_cpus())
+        self._around = around
         self._repository = repository
         self._policies = policies
         self._task = task
@@ -272,8 +282,10 @@ class ModelHost:
         )
         # A GPU's runs take no CPUs.
         turns = self._turns if how.device == "cpu" else None
-        batcher = MicroBatcher(backend.run, policy, model=manifest.name, version=manifest.version, turns=turns)
-        model = LoadedModel(stored, how, backend, batcher)
+        around = self._around if how.device == "cpu" else None
+        run = backend.run if around is None else around(manifest, backend.run)
+        batcher = MicroBatcher(run, policy, model=manifest.name, version=manifest.version, turns=turns)
+        model = LoadedModel(stored, how, backend, batcher, around is not None)
         model.idle.set()
         batcher.start()
         self._models[manifest.name, manifest.version] = model

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from serving.cpu import available_cpus
 from serving.models.batching.turns import Turns
-from serving.models.host import ModelHost
+from serving.models.host import Around, ModelHost
 from serving.repository.manifest import Task
 from serving.repository.policy import VersionPolicy
 from serving.repository.repository import ModelRepository
@@ -29,6 +29,8 @@ class ModelService(Service):
         policies: tuple[VersionPolicy, ...],
         task: Task,
         turns: Turns | None = None,
+        *,
+        around: Around | None = None,
     ) -> None:
         """
         Args:
@@ -36,8 +38,9 @@ class ModelService(Service):
             policies: which models and versions.
             task: that they must be made for.
             turns: shared with other services of this process.
+            around: as for ModelHost.
         """
-        self._host = ModelHost(ModelRepository(settings.models_dir), policies, task, settings, turns)
+        self._host = ModelHost(ModelRepository(settings.models_dir), policies, task, settings, turns, around=around)
         self._pool = ThreadPoolExecutor(available_cpus(), thread_name_prefix="data")
 
     async def start(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy.typing as npt
 
 Rows = npt.NDArray[np.float32] | npt.NDArray[np.uint8]
 Outputs = dict[str, npt.NDArray[np.float32]]
+Run = Callable[[Rows], Outputs]
 
 
 class ModelLoadError(Exception):

@@ -16,7 +16,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import cast
 
@@ -36,6 +36,7 @@ log = logging.getLogger(__name__)
 Rows = npt.NDArray[np.float32] | npt.NDArray[np.uint8]
 Outputs = Mapping[str, npt.NDArray[np.float32]]
 Run = Callable[[Rows], Outputs]
+Finish = Callable[[Outputs], object]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +48,14 @@ class BatchResult:
         queue_seconds: wait in the queue, of a split request all its waits together.
         compute_seconds: duration of the run, or runs.
         row_seconds: of the longest run for each of its rows.
+        finished: what `finish` made of the outputs; None where it was not asked to, or not on the thread of a run.
     """
 
     outputs: Outputs
     queue_seconds: float
     compute_seconds: float
     row_seconds: float = 0.0
+    finished: object = None
 
 
 @dataclass(slots=True, eq=False)
@@ -62,6 +65,7 @@ class _Item:
     future: asyncio.Future[BatchResult]
     enqueued: float
     span: trace.SpanContext
+    finish: Finish | None = None
     queue_seconds: float = field(default=0.0)
 
 
@@ -137,7 +141,7 @@ class MicroBatcher:
         """Requests queued or executing."""
         return len(self._queue) + self._executing
 
-    async def submit(self, rows: Rows, deadline: float) -> BatchResult:
+    async def submit(self, rows: Rows, deadline: float, finish: Finish | None = None) -> BatchResult:
         """Runs `rows` as part of some batch; rows of one shape share a run.
 
         More than `max_batch` rows are split over several runs, as many side by side as are made at once, so that a
@@ -147,12 +151,16 @@ class MicroBatcher:
         Args:
             rows: float32 or uint8 [n, ...], n >= 1; the caller has checked the shape of a row.
             deadline: time.monotonic() seconds after which the answer is of no use.
+            finish: what comes after the run, for milliseconds at most, with the outputs of these rows. It is called on
+                the thread of the run, which saves the way to another one, unless the request was split; what it holds
+                is let go of when the caller gives up. Its errors are the caller's alone.
 
         Raises:
             OverloadedError: the queue is full.
             DeadlineError: the deadline passed before the run.
             RefusedError: the batcher is closing.
             ServiceError: the run failed for these rows.
+            Exception: whatever `finish` raises.
         """
         with self._lock:
             if len(self._queue) >= self._policy.max_queue:
@@ -160,7 +168,7 @@ class MicroBatcher:
             parts = self._parts(rows)
             at_once = self._at_once()
         if len(parts) == 1:
-            return await self._submit(rows, deadline)
+            return await self._submit(rows, deadline, finish)
         results: list[BatchResult] = []
         for start in range(0, len(parts), at_once):
             results += await self._submit_all(parts[start : start + at_once], deadline)
@@ -202,7 +210,7 @@ class MicroBatcher:
         runs = math.ceil(self.rows / self._policy.max_batch)
         return min(max(runs / self._policy.concurrency * self._recent_run_seconds, 0.05), 5.0)
 
-    async def _submit(self, rows: Rows, deadline: float) -> BatchResult:
+    async def _submit(self, rows: Rows, deadline: float, finish: Finish | None = None) -> BatchResult:
         if self._closed:
             raise RefusedError(f"{self._model} {self._version} is being replaced; try again")
         item = _Item(
@@ -211,6 +219,7 @@ class MicroBatcher:
             asyncio.get_running_loop().create_future(),
             time.monotonic(),
             trace.get_current_span().get_span_context(),
+            finish,
         )
         self._in_flight.inc()
         with self._lock:
@@ -223,6 +232,7 @@ class MicroBatcher:
         finally:
             self._in_flight.dec()
             if item.future.cancelled():
+                item.finish = None
                 self._forget(item)
             del item  # an error's traceback holds this frame, and the item the error
 
@@ -307,11 +317,12 @@ class MicroBatcher:
         self._recent_run_seconds = 0.8 * self._recent_run_seconds + 0.2 * seconds
         self._compute_histogram.observe(seconds)
         self._size_histogram.observe(rows)
-        answers, start = [], 0
+        answers: list[BatchResult | Exception] = []
+        start = 0
         for item in batch:
             end = start + len(item.rows)
             mine = {name: values[start:end] for name, values in outputs.items()}
-            answers.append(BatchResult(mine, item.queue_seconds, seconds, seconds / rows))
+            answers.append(_finished(BatchResult(mine, item.queue_seconds, seconds, seconds / rows), item.finish))
             start = end
         self._tell(self._settle, batch, answers)
 
@@ -350,17 +361,17 @@ class MicroBatcher:
         with suppress(RuntimeError):  # it was closed: nobody waits any more
             self._loop.call_soon_threadsafe(what, *values)
 
-    def _settle(self, batch: list[_Item], answers: Sequence[BatchResult | ServiceError]) -> None:
+    def _settle(self, batch: list[_Item], answers: Sequence[BatchResult | Exception]) -> None:
         with self._lock:
             self._executing -= len(batch)
         for item, answer in zip(batch, answers, strict=True):
             self._give(item, answer)
 
-    def _give(self, item: _Item, answer: BatchResult | ServiceError) -> None:
+    def _give(self, item: _Item, answer: BatchResult | Exception) -> None:
         """On the event loop, where whoever waits is told."""
         if item.future.done():
             pass
-        elif isinstance(answer, ServiceError):
+        elif isinstance(answer, Exception):
             item.future.set_exception(answer)
         else:
             item.future.set_result(answer)
@@ -376,6 +387,16 @@ class MicroBatcher:
             self._finished.clear()
             await self._finished.wait()
         self._turns.remove(self)
+
+
+def _finished(result: BatchResult, finish: Finish | None) -> BatchResult | Exception:
+    """The result with what comes after the run, or the error of that."""
+    if finish is None:
+        return result
+    try:
+        return replace(result, finished=finish(result.outputs))
+    except Exception as error:
+        return error
 
 
 def _parent(links: list[trace.Link]) -> Context:
