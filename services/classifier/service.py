@@ -12,6 +12,7 @@ import numpy.typing as npt
 from ferry.v1 import classifier_pb2, classifier_pb2_grpc
 from services.classifier.inference_v2 import ClassifierModels
 from services.classifier.judged import Judged
+from services.classifier.judging import PROBABILITIES, judging
 from services.classifier.probabilities import probabilities
 from services.classifier.settings import ClassifierSettings
 from services.classifier.views import VIEWS, make_views, mean_over_views
@@ -30,8 +31,9 @@ from serving.tensors import from_tensor, to_tensor
 MAX_CROPS = 256
 MIN_SIDE = 8
 MAX_SIDE = 512
-_AT_ONCE = 2
-"""So few crops are prepared on the event loop: to hand them to a thread and back costs more, and holds it as long."""
+_SMALL_SIDE = 128
+"""Crops up to this side are prepared on the thread of the run, all of a run together, which takes a tenth of it; to
+hand them to another thread and back would cost more."""
 
 
 class ClassifierService(ModelService, classifier_pb2_grpc.ClassifierServicer):
@@ -49,7 +51,7 @@ class ClassifierService(ModelService, classifier_pb2_grpc.ClassifierServicer):
             turns: shared with other services of this process.
         """
         policies = parse_policies(settings.models)
-        super().__init__(settings, policies, Task.CLASSIFY, turns)
+        super().__init__(settings, policies, Task.CLASSIFY, turns, around=judging)
         self._settings = settings
         self.name = f"classifier-{policies[0].name}"
         self._models = ClassifierModels(self._host, self.judge)
@@ -95,14 +97,18 @@ class ClassifierService(ModelService, classifier_pb2_grpc.ClassifierServicer):
         with self._host.use(name, version) as model:
             manifest = model.manifest
             async with self._held.hold(crops.nbytes * (len(VIEWS) if augment else 1)):
-                if len(crops) <= _AT_ONCE and not augment:
-                    rows = prepare(crops, manifest.input)
-                else:
+                deadline = deadline_after(self._settings.max_timeout)
+                apart = is_suspect()
+                rows: Rows = crops
+                in_run = not apart and model.around and max(crops.shape[1:3]) <= _SMALL_SIDE
+                if augment or not in_run:
                     loop = asyncio.get_running_loop()
-                    rows = await loop.run_in_executor(self._pool, _rows, crops, manifest.input, augment)
-                run = await model.run(rows, deadline_after(self._settings.max_timeout), apart=is_suspect())
+                    spec = None if in_run else manifest.input
+                    rows = await loop.run_in_executor(self._pool, _rows, crops, spec, augment)
+                run = await model.run(rows, deadline, apart=apart)
             worked(run.row_seconds)
-            shares = mean_over_views(probabilities(run.outputs, manifest), len(crops))
+            found = run.outputs[PROBABILITIES] if PROBABILITIES in run.outputs else probabilities(run.outputs, manifest)
+            shares = mean_over_views(found, len(crops))
             if not np.isfinite(shares).all():
                 raise ServiceError(f"{manifest.name} {manifest.version} gave no finite probabilities")
             embedding = manifest.output.embedding
@@ -120,8 +126,9 @@ def _check(crops: npt.NDArray[Any]) -> None:
         raise InvalidArgumentError("crops", f"must have sides of {MIN_SIDE} to {MAX_SIDE} pixels")
 
 
-def _rows(crops: npt.NDArray[np.uint8], spec: InputSpec, augment: bool) -> Rows:
-    """Model input, a row for each view of each crop, all crops of the first view first."""
-    if not augment:
-        return prepare(crops, spec)
-    return prepare(make_views(crops).reshape(-1, *crops.shape[1:]), spec)
+def _rows(crops: npt.NDArray[np.uint8], spec: InputSpec | None, augment: bool) -> Rows:
+    """A row for each view of each crop, all crops of the first view first: the model's input, or, without its
+    specification, crops still."""
+    if augment:
+        crops = make_views(crops).reshape(-1, *crops.shape[1:])
+    return crops if spec is None else prepare(crops, spec)
