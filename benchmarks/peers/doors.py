@@ -8,12 +8,11 @@ import json
 from abc import ABC, abstractmethod
 from typing import Any, cast
 
-import grpc
 import numpy as np
 
 from benchmarks.peers.kernels import EXPRESSIONS
-from ferry.transport import channel_options, target
-from ferry.v1 import classifier_pb2, classifier_pb2_grpc, gateway_pb2, gateway_pb2_grpc
+from benchmarks.peers.unary import Connection
+from ferry.v1 import classifier_pb2, gateway_pb2
 from serving.tensors import from_tensor, to_tensor
 
 TIMEOUT = 60.0
@@ -161,52 +160,48 @@ class Triton(Http):
 
 
 class Grpc(Door):
-    """A unary call of bytes, each caller over a connection of its own, as over HTTP: one connection reaches one process
-    of several behind a port."""
+    """A unary call of bytes, each caller over a connection of its own, as over HTTP."""
+
+    path = "/peers.Recognizer/Recognize"
 
     def __init__(self, port: int) -> None:
         super().__init__(port)
-        self._idle: list[tuple[grpc.aio.Channel, Any]] = []
+        self._idle: list[Connection] = []
 
-    def stub(self, channel: grpc.aio.Channel) -> Any:
-        """What is called with a request's message."""
-        return channel.unary_unary("/peers.Recognizer/Recognize")
-
-    def wrap(self, body: bytes) -> Any:
+    def wrap(self, body: bytes) -> bytes:
         """The request's message."""
         return body
 
     async def ask(self, body: bytes) -> Any:
-        channel, call = self._idle.pop() if self._idle else self._connect()
-        try:
-            return await call(self.wrap(body), timeout=TIMEOUT)
-        finally:
-            self._idle.append((channel, call))
-
-    def _connect(self) -> tuple[grpc.aio.Channel, Any]:
-        channel = grpc.aio.insecure_channel(target(f"127.0.0.1:{self.port}"), options=channel_options("benchmark"))
-        return channel, self.stub(channel)
+        async with asyncio.timeout(TIMEOUT):
+            connection = self._idle.pop() if self._idle else await Connection.open("127.0.0.1", self.port)
+            try:
+                answer = await connection.call(self.path, self.wrap(body))
+            except BaseException:
+                connection.close()
+                raise
+        self._idle.append(connection)
+        return answer
 
     def read(self, response: Any) -> Any:
         return json.loads(response)
 
     async def close(self) -> None:
-        for channel, _ in self._idle:
-            await channel.close()
+        for connection in self._idle:
+            connection.close()
         self._idle.clear()
 
 
 class Ferry(Grpc):
-    """Ferry's gateway, by its generated stub."""
+    """Ferry's gateway."""
 
-    def stub(self, channel: grpc.aio.Channel) -> Any:
-        return gateway_pb2_grpc.ExpressionRecognitionStub(channel).Recognize
+    path = "/ferry.v1.ExpressionRecognition/Recognize"
 
-    def wrap(self, body: bytes) -> gateway_pb2.RecognizeRequest:
-        return gateway_pb2.RecognizeRequest(image=body)
+    def wrap(self, body: bytes) -> bytes:
+        return gateway_pb2.RecognizeRequest(image=body).SerializeToString()
 
     async def ask(self, body: bytes) -> Any:
-        response = await super().ask(body)
+        response = gateway_pb2.RecognizeResponse.FromString(await super().ask(body))
         if response.degraded:
             raise RuntimeError("a degraded answer")
         return response
@@ -227,15 +222,16 @@ class Ferry(Grpc):
 class FerryClassifier(Grpc):
     """One of Ferry's classifiers: a crop of 64 x 64."""
 
-    def stub(self, channel: grpc.aio.Channel) -> Any:
-        return classifier_pb2_grpc.ClassifierStub(channel).Classify
+    path = "/ferry.v1.Classifier/Classify"
 
-    def wrap(self, body: bytes) -> classifier_pb2.ClassifyRequest:
+    def wrap(self, body: bytes) -> bytes:
         side = int((len(body) / 3) ** 0.5)
-        return classifier_pb2.ClassifyRequest(crops=to_tensor(np.frombuffer(body, np.uint8).reshape(1, side, side, 3)))
+        crops = to_tensor(np.frombuffer(body, np.uint8).reshape(1, side, side, 3))
+        return classifier_pb2.ClassifyRequest(crops=crops).SerializeToString()
 
     def read(self, response: Any) -> Any:
-        return from_tensor(response.probabilities, "probabilities")[0].tolist()
+        answer = classifier_pb2.ClassifyResponse.FromString(response)
+        return from_tensor(answer.probabilities, "probabilities")[0].tolist()
 
 
 DOORS: dict[str, type[Door]] = {

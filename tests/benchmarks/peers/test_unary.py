@@ -1,0 +1,84 @@
+"""The small gRPC client gets from a real server what gRPC's own would: messages larger than a window, errors, ends."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import grpc
+import pytest
+
+from benchmarks.peers.doors import Grpc
+from benchmarks.peers.unary import Connection, UnaryError
+
+PATH = "/peers.Recognizer/Recognize"
+
+
+@asynccontextmanager
+async def echo() -> AsyncIterator[int]:
+    """The port of a server that answers with what it is sent; empty messages with an error."""
+
+    async def recognize(request: bytes, context: Any) -> bytes:
+        if not request:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "is empty")
+        return request
+
+    server = grpc.aio.server()
+    methods: Any = {"Recognize": grpc.unary_unary_rpc_method_handler(recognize)}
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("peers.Recognizer", methods),))
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    try:
+        yield port
+    finally:
+        await server.stop(None)
+
+
+async def test_messages_of_any_length_go_there_and_back_over_one_connection() -> None:
+    async with echo() as port, asyncio.timeout(20):
+        connection = await Connection.open("127.0.0.1", port)
+        try:
+            for size in (1, 70_000, 2, 3_000_000, 100_000):
+                message = bytes([size % 251]) * size
+                assert await connection.call(PATH, message) == message
+        finally:
+            connection.close()
+
+
+async def test_an_error_is_one_and_the_connection_goes_on() -> None:
+    async with echo() as port, asyncio.timeout(20):
+        connection = await Connection.open("127.0.0.1", port)
+        try:
+            with pytest.raises(UnaryError, match="not answered"):
+                await connection.call(PATH, b"")
+            with pytest.raises(UnaryError, match="not answered"):
+                await connection.call("/peers.Recognizer/Nothing", b"x")
+            assert await connection.call(PATH, b"x") == b"x"
+        finally:
+            connection.close()
+
+
+async def test_callers_at_once_have_connections_of_their_own() -> None:
+    async with echo() as port, asyncio.timeout(20):
+        door = Grpc(port)
+        try:
+            bodies = [b"[%d]" % number for number in range(20)]
+            answers = await asyncio.gather(*map(door.ask, bodies))
+            assert [door.read(answer) for answer in answers] == [[number] for number in range(20)]
+        finally:
+            await door.close()
+
+
+async def test_a_server_that_leaves_ends_the_call() -> None:
+    async def leave(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(100)
+        writer.close()
+
+    server = await asyncio.start_server(leave, "127.0.0.1", 0)
+    async with server, asyncio.timeout(20):
+        connection = await Connection.open("127.0.0.1", server.sockets[0].getsockname()[1])
+        with pytest.raises((OSError, asyncio.IncompleteReadError)):
+            await connection.call(PATH, b"x" * 1_000_000)
+        connection.close()
