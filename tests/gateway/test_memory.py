@@ -56,7 +56,7 @@ async def gateway(ensembler: Any, tmp_path: Path) -> AsyncIterator[Gateway]:
     keys.write_text(f"shop {hashlib.sha256(b's3cret').hexdigest()}\n")
     async with running_ensembler(ensembler) as address:
         flags = ["--port", str(port), "--ensembler-address", address, "--api-keys", str(keys), "--log-level", "error"]
-        with process(["-m", "gateway", *flags], **VARIABLES) as started:
+        with process(["-m", "gateway", *flags], **(VARIABLES | {"FERRY_HTTP_PORT": str(free_port())})) as started:
             async with asyncio.timeout(60):
                 while await asyncio.to_thread(health, port, "ferry.v1.ExpressionRecognition") != SERVING:
                     assert started.poll() is None
