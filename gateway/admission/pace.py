@@ -13,9 +13,6 @@ _FEW = 2
 """Images under way that are always let in: by them the pace is measured anew when everything has become faster."""
 _DISTURBED_SECONDS = 2.0
 """After the last sign of it."""
-_STANDSTILL, _STANDSTILL_SECONDS = 5, 3.0
-"""So many times longer than an answer takes in the mean there has been none: those under way wait for something else
-than for each other. Where that lasts for so many seconds there is nothing that they wait for, but too many of them."""
 _SHARE = 0.6
 """Of a caller's time that may be foreseen to pass: calls take longer than their mean, too."""
 
@@ -30,7 +27,6 @@ class Pace:
         self._images = 0.0
         self._seconds = 0.0
         self._calls = 0
-        self._answered_at = -math.inf
 
     def learn(self, images: int, seconds: float, *, answered: bool) -> None:
         """A call has ended.
@@ -40,8 +36,6 @@ class Pace:
             seconds: that it took.
             answered: False: its time was up; it would have taken longer.
         """
-        if answered:
-            self._answered_at = time.monotonic()
         if images < _FEW or self._is_disturbed or (not answered and seconds < images * self._each):
             return
         self._calls += 1
@@ -59,11 +53,6 @@ class Pace:
         return time.monotonic() < self._disturbed_until
 
     @property
-    def _stands_still(self) -> bool:
-        silent = time.monotonic() - self._answered_at
-        return _STANDSTILL * self._each < silent < _STANDSTILL_SECONDS
-
-    @property
     def _each(self) -> float:
         return self._seconds / self._images if self._images else 0.0
 
@@ -74,6 +63,6 @@ class Pace:
             images: under way, its own included.
             seconds: that its caller has.
         """
-        if images <= _FEW or self._is_disturbed or self._stands_still or self._calls < _CALLS:
+        if images <= _FEW or self._is_disturbed or self._calls < _CALLS:
             return 0.0
         return images * self._each - _SHARE * seconds

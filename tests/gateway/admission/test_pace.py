@@ -90,21 +90,6 @@ def test_while_calls_wait_for_something_else_nobody_is_refused(clock: list[float
     assert 0 < pace.excess(10, 1.0) < 1
 
 
-def test_a_standstill_is_no_overload_unless_it_lasts(clock: list[float]) -> None:
-    pace = Pace()
-    for _ in range(100):
-        pace.learn(10, 1, answered=True)
-    assert pace.excess(10, 1.0) > 0, "answers come one after the other, and this one would come too late"
-    clock[0] += 0.6
-    assert pace.excess(10, 1.0) == 0, "none has come for long: those under way wait for something else"
-    pace.learn(10, 1, answered=False)
-    assert pace.excess(10, 1.0) == 0, "that somebody's time is up is no answer"
-    clock[0] += 3
-    assert pace.excess(10, 1.0) > 0
-    pace.learn(10, 1, answered=True)
-    assert pace.excess(10, 1.0) > 0
-
-
 def test_nothing_is_foreseen_by_a_few_calls_or_by_callers_in_a_hurry() -> None:
     pace = Pace()
     for _ in range(19):
