@@ -54,6 +54,9 @@ _MARGIN_SECONDS = 0.005
 """What a hop keeps of its deadline, to have time to say that the next one did not answer."""
 _RESERVE_SHARE, _MAX_RESERVE_SECONDS = 0.1, 0.25
 """What it keeps of it while it waits for a replica, to have time to say that there is none."""
+_LAST_SHARE, _LAST_SECONDS = 0.05, 0.1
+"""What must be left of its time for a call that was refused to be sent again: else it ends with why it was refused,
+while its caller still waits."""
 _MAX_REFUSALS = 5
 _FIRST_PAUSE_SECONDS, _MAX_PAUSE_SECONDS = 0.05, 0.5
 """Between two refusals, doubled each time."""
@@ -198,6 +201,7 @@ class Upstream:
     async def _ask(self, asked: _Asked[ResponseT]) -> ResponseT:
         refusals, vanished = 0, False
         refusal, refusal_seconds = "", 0.0
+        last = asked.end - min((asked.end - time.monotonic()) * _LAST_SHARE, _LAST_SECONDS)
         while True:
             await self._replica(asked)
             began = time.monotonic()
@@ -225,7 +229,7 @@ class Upstream:
                 refusals += 1
                 refusal, refusal_seconds = f"{self._name} is not ready: {error.message}", time.monotonic() - began
                 pause = min(_FIRST_PAUSE_SECONDS * 2**refusals, _MAX_PAUSE_SECONDS) * random.uniform(0.5, 1)
-                if asked.patience == 0 or refusals > _MAX_REFUSALS or asked.end - time.monotonic() <= pause:
+                if asked.patience == 0 or refusals > _MAX_REFUSALS or last - time.monotonic() <= pause:
                     raise UnavailableError(refusal) from error
                 await asyncio.sleep(pause)
 

@@ -128,6 +128,25 @@ async def test_what_most_of_the_time_went_by_with_is_what_is_said(refused_after:
     assert sent == 2
 
 
+async def test_a_call_that_is_refused_at_its_end_says_so_while_its_caller_waits() -> None:
+    status = RefusedError("no detector takes calls").to_status().SerializeToString()
+    sent = 0
+
+    async def refuses(request: Any, *, timeout: float, **_: Any) -> Any:
+        nonlocal sent
+        sent += 1
+        await asyncio.sleep(0.95 * timeout)
+        trailers = grpc.aio.Metadata((STATUS_DETAILS_KEY, status))
+        raise grpc.aio.AioRpcError(grpc.StatusCode.UNAVAILABLE, grpc.aio.Metadata(), trailers)
+
+    async with running(FakeService()) as (server, _):
+        upstream = Upstream(f"127.0.0.1:{server.port}", name="it", health_service="ferry.v1.Classifier", caller="test")
+        with pytest.raises(UnavailableError, match="is not ready"):
+            await upstream.call(cast(Any, refuses), REQUEST, timeout=0.5, patience=5)
+        await upstream.close()
+    assert sent == 1
+
+
 async def test_the_requests_own_deadline_counts_when_it_is_earlier() -> None:
     async with running(FakeService(forever)) as (server, _):
         token = request_context.current.set(RequestContext("order-4711", time.monotonic() + 0.5))
