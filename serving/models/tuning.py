@@ -6,7 +6,7 @@ A measurement holds for one kind of machine and one set of library versions; els
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import replace
 from functools import partial
 
@@ -19,6 +19,7 @@ from serving.models.backends import BACKENDS, GPU_BACKENDS, engines, installed, 
 from serving.models.backends.base import Backend, ModelLoadError, Outputs
 from serving.models.backends.elastic import ElasticBackend
 from serving.models.backends.gpu import GpuSettings, lacks, require
+from serving.models.best import MAX_REDUCED_DIFFERENCE, best_way, is_allowed
 from serving.models.kept import QUANTIZED_VARIANTS, VARIANTS, machine_id, read, write
 from serving.models.measuring import LEAST_SHARE, alone, cpu_share, probe, quiet_share, timed
 from serving.models.ways import DEFAULT_VARIANT, FULL_PRECISION, Candidate, Measurement, splits
@@ -50,21 +51,9 @@ log = logging.getLogger(__name__)
 
 MANY_ROWS = {Task.CLASSIFY: 8, Task.DETECT: 2}
 """Rows of a run where much waits, as measured at a start: enough to see whether more rows make each one cheaper."""
-ROW_ALONE = {Task.CLASSIFY: 1.05, Task.DETECT: 0.85}
-"""What a row that runs alone counts as, of its cost. Where there is nothing in it classifiers take more rows, since
-what is done around each run is done less often. A detector's runs are long: with more rows the first would wait for the
-last, classifiers for a CPU, and a large run's data leave the caches, so more rows have to save a good part."""
-LARGE = 1.15
-"""What OpenVINO counts as for a detector in float32, of its cost: it holds buffers for each shape and number of rows,
-twice ONNX Runtime's memory in all, and where both were measured the CPU time they take is within 6 % of each other."""
-_WORTHWHILE_MS, _WORTHWHILE_SHARE = 4.0, 0.25
-"""What all CPUs on one row have to save, of a run's milliseconds, for a second copy of the model to be held."""
 _PATIENCE_SECONDS = 60.0
 _QUIET_SECONDS = 3.0
 """Services that start together disturb each other for about that long."""
-
-MAX_REDUCED_DIFFERENCE = 0.02
-"""Largest difference of any class score from float32, on the probe batch, that a reduced precision may have."""
 
 
 def candidates(
@@ -152,19 +141,6 @@ def _difference(actual: npt.NDArray[np.float32], expected: npt.NDArray[np.float3
     return float(np.abs(actual - expected).max(initial=0))
 
 
-def is_allowed(measurement: Measurement, *, reduced: bool) -> bool:
-    """Float32 always; less only with `reduced`, and then by its accuracy where somebody has measured it.
-
-    Where nobody has, a quantized variant is allowed, since it was not published without passing its gate, and any
-    other precision by the scores of the probe.
-    """
-    if measurement.candidate.precision == FULL_PRECISION:
-        return True
-    if not reduced or measurement.passed is not None:
-        return reduced and bool(measurement.passed)
-    return measurement.candidate.variant in VARIANTS or measurement.difference <= MAX_REDUCED_DIFFERENCE
-
-
 def choose(
     stored: StoredModel,
     *,
@@ -216,27 +192,39 @@ def choose(
     ]
     if not wanted:
         raise ValueError(_nothing_left(backend, device))
-    known = read(stored)
     # What was measured for a service with other settings says nothing of this one: a single run at a time costs least.
     fitting = {*shares, *(() if threads or runs else splits(available_cpus(), every=True))}
-    usable = [m for m in known if m.candidate.device != "cpu" or (m.candidate.threads, m.candidate.runs) in fitting]
-    needed = {(c.arithmetic, c.threads, c.runs) for c in wanted if c.device == "cpu"}
-    needed |= {(c.arithmetic, 0, 1) for c in wanted if c.device != "cpu"}
-    have = {(h.arithmetic, h.threads if h.device == "cpu" else 0, h.runs) for h in (m.candidate for m in usable)}
+    usable = _known(stored, fitting)
+    needed = _told_apart(wanted)
     kinds = {c.arithmetic for c in wanted}
     # What nothing competes with need not be measured.
-    if len(needed) > 1 and not needed <= have:
+    if len(needed) > 1 and not needed <= _told_apart(m.candidate for m in usable):
         if like is not None:
             return _as(like, stored, wanted, threads, gpu)
         if len(kinds) == 1:
             return _unmeasured(wanted, stored)
         tried = [c for c in offered if c.device == "cpu" or device != "cpu"]
-        usable = _measure_and_keep(stored, tried, known, gpu, busy=shares[-1])
+        with alone(_PATIENCE_SECONDS):
+            # Another process that was started with this one may have measured meanwhile.
+            usable = _known(stored, fitting)
+            if not needed <= _told_apart(m.candidate for m in usable):
+                usable = _measure_and_keep(stored, tried, gpu, busy=shares[-1])
         if not usable:
             return _unmeasured(_by_custom(wanted, stored), stored)
     asked = [m for m in usable if backend in {"auto", m.candidate.backend} and device in {"auto", m.candidate.device}]
     asked = [m for m in asked if m.candidate.device == "cpu" or m.candidate.arithmetic in kinds]
     return best_way(asked, reduced=reduced, task=stored.manifest.task) or replace(wanted[0], batch=0)
+
+
+def _known(stored: StoredModel, fitting: Container[tuple[int, int]]) -> list[Measurement]:
+    """What is kept, on CPUs only of these threads of a run and runs at once."""
+    kept = read(stored)
+    return [m for m in kept if m.candidate.device != "cpu" or (m.candidate.threads, m.candidate.runs) in fitting]
+
+
+def _told_apart(ways: Iterable[Candidate]) -> set[tuple[tuple[str, str, str], int, int]]:
+    """Arithmetic, threads of a run and runs at once, which have to be measured each; on a GPU the first alone."""
+    return {(w.arithmetic, w.threads, w.runs) if w.device == "cpu" else (w.arithmetic, 0, 1) for w in ways}
 
 
 def _unmeasured(wanted: list[Candidate], stored: StoredModel) -> Candidate:
@@ -269,9 +257,11 @@ def _shares(threads: int, runs: int) -> list[tuple[int, int]]:
 
 
 def _measure_and_keep(
-    stored: StoredModel, offered: list[Candidate], known: list[Measurement], gpu: GpuSettings, *, busy: tuple[int, int]
+    stored: StoredModel, offered: list[Candidate], gpu: GpuSettings, *, busy: tuple[int, int]
 ) -> list[Measurement]:
     """Nothing where others keep the machine busy; what is disturbed meanwhile is used, and not kept.
+
+    To be called `alone`.
 
     Args:
         busy: threads of a run and runs at once while much waits; so more rows are tried too.
@@ -282,17 +272,16 @@ def _measure_and_keep(
         tried[c] = None
         if (c.threads, c.runs) == busy:
             tried[replace(c, batch=MANY_ROWS[stored.manifest.task])] = None
-    with alone(_PATIENCE_SECONDS):
-        share = quiet_share(cpus, _QUIET_SECONDS)
-        if share < LEAST_SHARE:
-            log.info(
-                "%s is not measured, since others are at work (it gets %d %% of its CPUs); `ferry tune` measures",
-                stored.manifest.name,
-                round(share * 100),
-            )
-            return []
-        usable = measure(stored, tried, seconds=0.1, gpu=gpu)
-        share = min(share, cpu_share(cpus))
+    share = quiet_share(cpus, _QUIET_SECONDS)
+    if share < LEAST_SHARE:
+        log.info(
+            "%s is not measured, since others are at work (it gets %d %% of its CPUs); `ferry tune` measures",
+            stored.manifest.name,
+            round(share * 100),
+        )
+        return []
+    usable = measure(stored, tried, seconds=0.1, gpu=gpu)
+    share = min(share, cpu_share(cpus))
     if share < LEAST_SHARE:
         log.warning(
             "%s was measured on a busy machine (it got %d %% of its CPUs): not kept; `ferry tune` measures anew",
@@ -301,51 +290,8 @@ def _measure_and_keep(
         )
         return usable
     again = {m.candidate for m in usable}
-    write(stored, [*usable, *(m for m in known if m.candidate not in again)])
+    write(stored, [*usable, *(m for m in read(stored) if m.candidate not in again)])
     return usable
-
-
-def best_way(measurements: Iterable[Measurement], *, reduced: bool, task: Task = Task.CLASSIFY) -> Candidate | None:
-    """By throughput under load and by latency at rest, of those allowed; None where nothing was measured.
-
-    Of all arithmetics that one whose CPU time a row under load times its milliseconds for one row at rest is least. Of
-    its ways that one with the least CPU a row: services share the cores of a machine. `rest` is set where all CPUs on
-    one row save enough to be worth a second copy of the model.
-    """
-    kinds: dict[tuple[str, str, str], list[Measurement]] = {}
-    for m in measurements:
-        if is_allowed(m, reduced=reduced):
-            kinds.setdefault(m.candidate.arithmetic, []).append(m)
-    if not kinds:
-        return None
-    found = min((_of_kind(own, task) for own in kinds.values()), key=lambda way: way[0])
-    return found[1]
-
-
-def _of_kind(own: list[Measurement], task: Task) -> tuple[float, Candidate]:
-    """How good an arithmetic is, less being better, and its best way."""
-    busy = min(own, key=partial(_cost, task=task))
-    singles = [m for m in own if m.candidate.batch == 1] or own
-    rest = min(singles, key=lambda m: m.run_ms)
-    score, how = _cost(busy, task) * rest.run_ms, busy.candidate
-    if task is Task.DETECT and (how.backend, how.precision) == ("openvino", FULL_PRECISION):
-        score *= LARGE
-    same = [m.run_ms for m in singles if (m.candidate.threads, m.candidate.runs) == (how.threads, how.runs)]
-    saved = min(same, default=rest.run_ms) - rest.run_ms
-    if rest.candidate.threads > how.threads and saved >= max(_WORTHWHILE_MS, _WORTHWHILE_SHARE * rest.run_ms):
-        how = replace(how, rest=rest.candidate.threads)
-    most = max(m.candidate.batch for m in own)
-    # Where no more rows than one were tried, only a detector on a CPU is better with one.
-    unlimited = how.batch == most and (most > 1 or task is Task.CLASSIFY or how.device != "cpu")
-    return score, replace(how, batch=0) if unlimited else how
-
-
-def _cost(m: Measurement, task: Task) -> float:
-    """Milliseconds that a row takes of the whole machine; see `ROW_ALONE`."""
-    how = m.candidate
-    wall = 1000 / m.rows_per_second
-    alone = how.device != "cpu" or not m.cpu_ms
-    return (wall if alone else m.cpu_ms / available_cpus()) * (ROW_ALONE[task] if how.batch == 1 else 1.0)
 
 
 def _as(like: Candidate, stored: StoredModel, wanted: list[Candidate], threads: int, gpu: GpuSettings) -> Candidate:

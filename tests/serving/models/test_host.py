@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 from serving.errors import NotFoundError
+from serving.models import best, tuning
 from serving.models import host as host_module
-from serving.models import tuning
 from serving.models.backends.gpu import GpuMissingError
 from serving.models.host import warm_sizes
 from serving.models.tuning import Candidate, Measurement
@@ -283,7 +283,7 @@ async def test_a_swap_keeps_a_reduced_precision_only_where_it_answers_as_float32
     tuning.write(first, [Measurement(Candidate(b, p, 1, 1), 1 / ms, ms, 0.0) for b, p, ms in ways])
     running = await host("tiny:latest", backend="auto", optimized=True)
     for version, largest, precision in (("2", 1.0, "bf16"), ("3", -1.0, "fp32")):
-        monkeypatch.setattr(tuning, "MAX_REDUCED_DIFFERENCE", largest)
+        monkeypatch.setattr(best, "MAX_REDUCED_DIFFERENCE", largest)
         publish(tmp_path, classifier_manifest(version=version), classifier_graph(NEW))
         await running.refresh()
         assert await ask(running) == (version, 0)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -162,6 +164,23 @@ def test_what_was_disturbed_is_used_and_not_kept(
     assert tuning.choose(stored).backend in {"onnxruntime", "openvino"}
     assert bool(tuning.read(stored)) is kept
     assert ("busy machine" in caplog.text) is not kept
+
+
+def test_processes_that_start_together_measure_once(stored: StoredModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tuning, "quiet_share", lambda cpus, patience: 1.0)
+    monkeypatch.setattr(tuning, "cpu_share", lambda cpus: 1.0)
+
+    @contextmanager
+    def behind_another(patience: float) -> Iterator[None]:
+        """As where another process holds the lock, and has measured when it gives it back."""
+        monkeypatch.setattr(tuning, "alone", lambda patience: nullcontext())
+        tuning.choose(stored)
+        monkeypatch.setattr(tuning, "measure", lambda *_, **__: pytest.fail("measured twice"))
+        yield
+
+    monkeypatch.setattr(tuning, "alone", behind_another)
+    how = tuning.choose(stored)
+    assert how == tuning.choose(stored)
 
 
 def test_on_a_busy_machine_nothing_is_measured_and_float32_runs(
