@@ -3,6 +3,10 @@
 One process, one event loop. The port opens at once with health NOT_SERVING, so that a probe sees a service that
 loads and not one that is dead, and one that has time hears when it is loaded; calls are answered UNAVAILABLE until
 `Service.start` has returned.
+
+A port that is shared (SO_REUSEPORT) opens only then: the kernel deals connections out to all who listen, and knows
+nothing of health. So nobody is sent to a process that still loads while others could answer; whether it is alive says
+the health port.
 """
 
 from __future__ import annotations
@@ -144,7 +148,7 @@ class Server:
         self._watching: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Listens, loads, then says SERVING.
+        """Listens, loads, then says SERVING; where others share the port it loads first.
 
         Raises:
             OSError: an address is taken or not ours.
@@ -161,7 +165,9 @@ class Server:
         )
         await self._set_health(health_pb2.HealthCheckResponse.NOT_SERVING)
         tls = self.settings.tls
-        self.port = self._listen(self._server, self.settings.port, None if tls is None else server_credentials(tls))
+        credentials = None if tls is None else server_credentials(tls)
+        if not self.settings.reuse_port:
+            await self._open_port(self._server, credentials)
         if self.settings.health_port:
             connections = Connections(self.settings.max_connections, lambda: self.settings.health_port)
             lanes = Lanes(timeout=self.settings.receive_timeout, hang_up=connections.hang_up)
@@ -171,15 +177,16 @@ class Server:
             health_pb2_grpc.add_HealthServicer_to_server(self._health, self._probes)
             self._listen(self._probes, self.settings.health_port, None)
             await self._probes.start()
-        await self._server.start()
         self._keeping = asyncio.create_task(self._keep_room())
         try:
             await self.service.open(LocalCalls(self._interceptor, self.service.register))
             await self.service.start()
+            self._interceptor.ready = True
+            if self.settings.reuse_port:
+                await self._open_port(self._server, credentials)
         except BaseException:
             await self._end(None)
             raise
-        self._interceptor.ready = True
         await self._set_health(health_pb2.HealthCheckResponse.SERVING)
         self.service.ready = True
         self._health.started()
@@ -217,6 +224,10 @@ class Server:
         identity = self.service.identify(metadata)
         self.service.check(metadata)
         return identity
+
+    async def _open_port(self, server: grpc.aio.Server, credentials: grpc.ServerCredentials | None) -> None:
+        self.port = self._listen(server, self.settings.port, credentials)
+        await server.start()
 
     def _listen(self, server: grpc.aio.Server, port: int, credentials: grpc.ServerCredentials | None) -> int:
         address = f"{self.settings.host}:{port}"

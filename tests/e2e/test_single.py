@@ -1,9 +1,7 @@
-"""The whole cluster in one process answers as the cluster of many does; two of them share a port."""
+"""The whole cluster in one process answers as the cluster of many does."""
 
 from __future__ import annotations
 
-import os
-import signal
 from collections.abc import Iterator
 
 import grpc
@@ -13,7 +11,6 @@ from cli.cluster import Cluster, ClusterSettings
 from ferry.v1 import gateway_pb2, gateway_pb2_grpc
 from tests.e2e import test_golden, test_recognize
 from tests.e2e.conftest import MODELS, SAMPLES, open_channel, wait_until_healthy
-from tests.processes import until
 
 pytestmark = pytest.mark.e2e
 
@@ -69,21 +66,3 @@ def test_a_picture_that_cannot_be_read_is_refused_as_by_many_processes(
         gateway.Recognize(gateway_pb2.RecognizeRequest(image=broken), timeout=30)
     assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
     assert "image" in str(refused.value.details())
-
-
-@pytest.mark.slow
-def test_two_share_a_port_and_one_goes_on_where_the_other_dies() -> None:
-    settings = ClusterSettings(port=0, models_dir=MODELS, threads=1, runs=1, processes=2, embedded_redis=False)
-    request = gateway_pb2.RecognizeRequest(image=SAMPLES["grace-hopper"].read_bytes(), bypass_cache=True)
-    with Cluster(settings) as running:
-        assert len({endpoint.address for endpoint in running.endpoints}) == 1
-        wait_until_healthy(running)
-        first, _ = running.endpoints
-        os.kill(first.pid, signal.SIGKILL)
-        for _ in range(4):
-            # Each its own connection; one that met the dead process is made anew.
-            with open_channel(running.address) as opened:
-                stub = gateway_pb2_grpc.ExpressionRecognitionStub(opened)
-                assert len(stub.Recognize(request, timeout=60, wait_for_ready=True).faces) == 1
-        until(lambda: running.endpoint("ferry").restarts == 1, what="a new process")
-        until(lambda: all(endpoint.state == "ready" for endpoint in running.endpoints), what="both to be ready")

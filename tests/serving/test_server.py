@@ -7,6 +7,8 @@ import signal
 import socket
 import threading
 import urllib.request
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import grpc
@@ -45,6 +47,53 @@ async def test_health_is_not_serving_while_loading_and_serving_afterwards(name: 
     assert await status(server.port, name) == SERVING
     await server.stop()
     assert service.stopped
+
+
+async def test_a_shared_port_opens_when_all_is_loaded_and_health_tells_meanwhile() -> None:
+    port, health_port = free_port(), free_port()
+    async with loading(ServiceSettings(port=port, health_port=health_port, reuse_port=True)) as loaded:
+        await asyncio.to_thread(until, lambda: health(health_port) == NOT_SERVING)
+        with pytest.raises(ConnectionRefusedError):
+            await asyncio.open_connection("127.0.0.1", port)
+        await loaded()
+        assert await status(port, "") == await status(health_port, "") == SERVING
+
+
+async def test_nobody_is_sent_to_a_process_that_loads_while_another_one_answers() -> None:
+    settings = ServiceSettings(port=free_port(), reuse_port=True)
+    async with loading(settings) as loaded:
+        await loaded()
+        async with loading(settings) as late:
+            assert {await _calls(settings.port) for _ in range(20)} == {grpc.StatusCode.OK}
+            await late()
+            assert {await _calls(settings.port) for _ in range(20)} == {grpc.StatusCode.OK}
+
+
+@asynccontextmanager
+async def loading(settings: ServiceSettings) -> AsyncIterator[Callable[[], Awaitable[None]]]:
+    """A server that loads until what it yields is awaited."""
+    service, go_on = FakeService(), asyncio.Event()
+    service.starting = go_on.wait  # type: ignore[assignment]
+    server = Server(service, settings)
+    starting = asyncio.create_task(server.start())
+
+    async def loaded() -> None:
+        go_on.set()
+        await starting
+
+    try:
+        yield loaded
+    finally:
+        await loaded()
+        await server.stop()
+
+
+async def _calls(port: int) -> grpc.StatusCode:
+    """What a call over a connection of its own, without retries, ends with."""
+    options = [("grpc.use_local_subchannel_pool", 1), ("grpc.enable_retries", 0)]
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=options) as channel:
+        call = classifier_pb2_grpc.ClassifierStub(channel).Classify(classifier_pb2.ClassifyRequest(), timeout=10)
+        return await call.code()  # type: ignore[no-any-return]
 
 
 async def test_a_probe_that_has_time_hears_of_the_end_of_the_start() -> None:
