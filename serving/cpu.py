@@ -7,6 +7,15 @@ import platform
 from functools import cache
 from pathlib import Path
 
+_share = 0
+
+
+def take_share(cpus: int) -> None:
+    """From now on this process counts on that many CPUs at most, whatever it may use; 0: on all. For its first lines:
+    what was made before has counted already."""
+    global _share
+    _share = cpus
+
 
 def _quota(root: Path) -> float | None:
     """CPUs granted by the cgroup (v2, then v1) at `root`; None where there is no limit."""
@@ -24,10 +33,11 @@ def _quota(root: Path) -> float | None:
 
 
 def available_cpus(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
-    """CPUs by affinity and cgroup quota, whichever is less; at least 1."""
+    """CPUs by affinity, cgroup quota and the share taken, whichever is least; at least 1."""
     affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quota = _quota(cgroup)
-    return max(1, affinity if quota is None else min(affinity, int(quota + 0.5) or 1))
+    granted = affinity if quota is None else min(affinity, int(quota + 0.5) or 1)
+    return max(1, min(granted, _share or granted))
 
 
 @cache

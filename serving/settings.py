@@ -43,6 +43,10 @@ def _names(given: Any) -> Any:
 
 
 Names = Annotated[frozenset[str], NoDecode, BeforeValidator(_names)]
+Cpus = Annotated[
+    int,
+    Field(ge=0, le=1024, description="CPUs for its models, where others share the machine; 0: all that it may use"),
+]
 SECRET: dict[str, JsonValue] = {"secret": True}
 """`json_schema_extra` of a field that may hold a password: its value is never printed."""
 
@@ -63,7 +67,10 @@ class ServiceSettings(BaseSettings):
 
     host: str = Field(default="127.0.0.1", description="address to listen on; 0.0.0.0 or [::] in a container")
     port: Port = Field(default=0, description="gRPC port")
-    reuse_port: bool = Field(default=False, description="share the gRPC port with other processes (SO_REUSEPORT)")
+    reuse_port: bool = Field(
+        default=False,
+        description="share the gRPC port with other processes (SO_REUSEPORT); it opens when all is loaded",
+    )
     metrics_port: Port = Field(default=0, description="Prometheus metrics over HTTP; 0: none")
     log_level: str = Field(
         default="info", pattern="^(debug|info|warning|error)$", description="the least that is written to the log"
@@ -164,6 +171,7 @@ class ModelServiceSettings(ServiceSettings):
     optimized: bool = Field(
         default=False, validate_default=True, description="allow reduced precision where tuning found it faster"
     )
+    cpus: Cpus = 0
     threads: int = Field(default=0, ge=0, le=1024, description="threads of one model run; 0: as measured")
     runs: int = Field(default=0, ge=0, le=1024, description="model runs at once; 0: as measured")
     max_batch: int = Field(default=16, ge=1, le=1024, description="rows of one model run")

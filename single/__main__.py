@@ -4,6 +4,7 @@ import sys
 
 from services.ensembler.recipe import RecipeError, read_recipe
 from serving.config_file import ConfigFileError
+from serving.cpu import take_share
 from serving.server import run
 from serving.settings import load
 from single.service import SingleService
@@ -11,6 +12,7 @@ from single.settings import SingleSettings
 
 if __name__ == "__main__":
     settings = load(SingleSettings)
+    take_share(settings.cpus)
     try:
         service = SingleService(settings, read_recipe(settings.recipe))
     except RecipeError as error:

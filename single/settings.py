@@ -10,6 +10,7 @@ from pydantic import AfterValidator, Field
 from gateway.settings import GatewaySettings
 from services.ensembler.recipe import DEFAULT_RECIPE
 from serving.config_file import host_and_port
+from serving.settings import Cpus
 
 _OF_MODELS = ("models_dir", "backend", "device", "engine_cache", "optimized", "threads", "runs", "max_batch")
 
@@ -32,6 +33,7 @@ class SingleSettings(GatewaySettings):
     device: str | None = Field(default=None, description="as for the detector and the classifier")
     engine_cache: Path | None = Field(default=None, description="as for the detector and the classifier")
     optimized: bool = Field(default=False, description="allow reduced precision where tuning found it faster")
+    cpus: Cpus = 0
     threads: int | None = Field(default=None, description="threads of one model run; 0: as measured")
     runs: int | None = Field(default=None, description="runs of one model at once; 0: as measured")
     max_batch: int | None = Field(default=None, description="rows of one model run")

@@ -103,15 +103,15 @@ def _whole(settings: ClusterSettings, folder: Path, chosen: ports.Chosen) -> lis
     store_flags, specs = _stores(settings, folder)
     flags = ["--recipe", str(recipe_path), *store_flags, *_model_flags(settings)]
     if shares:
-        # Together as many runs as there are CPUs.
         flags.append("--reuse-port")
-        if settings.runs is None:
-            flags += ["--runs", str(max(1, available_cpus() // n))]
+    cpus = available_cpus()
     made = []
     for replica, metrics_port in enumerate(metrics_ports, start=1):
         slot = _Slot("ferry", replica, port, metrics_port)
         health_port = next(free) if own_health else None
-        made.append(_spec(settings, slot, GATEWAY, "single", flags, health_port=health_port))
+        # Where each took all CPUs for its models, their runs would take them, and the caches, from each other.
+        share = ["--cpus", str(max(1, cpus // n + (replica <= cpus % n)))] if shares else []
+        made.append(_spec(settings, slot, GATEWAY, "single", [*flags, *share], health_port=health_port))
     return [_with_http(made[0], made[1:], settings, chosen), *made[1:], *specs]
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from serving import cpu
-from serving.cpu import available_cpus
+from serving.cpu import available_cpus, take_share
 
 
 @pytest.fixture(autouse=True)
@@ -76,3 +76,13 @@ def test_what_a_processor_can_do_is_read_from_its_flags(processor: str, vnni: bo
 def test_this_processor_has_flags_where_linux_lists_them(processor: str) -> None:
     listed = Path("/proc/cpuinfo")
     assert cpu.cpu_flags() or not listed.exists() or "flags" not in listed.read_text()
+
+
+def test_a_share_limits_what_is_counted_on_and_no_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cpu, "_share", 0)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(4)), raising=False)
+    counted = []
+    for share in (0, 1, 3, 8, 0):
+        take_share(share)
+        counted.append(available_cpus(tmp_path))
+    assert counted == [4, 1, 3, 4, 4]

@@ -182,6 +182,17 @@ def test_several_processes_share_the_port_and_have_a_port_each_for_health(models
     assert all("--reuse-port" in spec.command for spec in specs)
 
 
+@pytest.mark.parametrize(("cpus", "shares"), [(2, "111"), (3, "111"), (8, "332")])
+def test_several_processes_share_the_cpus_out(
+    models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cpus: int, shares: str
+) -> None:
+    monkeypatch.setattr("cli.cluster.plan.available_cpus", lambda: cpus)
+    specs = plan(ClusterSettings(port=0, models_dir=models, processes=3, cache=False), tmp_path)
+    assert "".join(flag(spec, "--cpus") for spec in specs) == shares
+    (one,) = plan(ClusterSettings(port=0, models_dir=models, processes=1, cache=False), tmp_path)
+    assert "--cpus" not in one.command
+
+
 @pytest.mark.parametrize("processes", [0, 1, 2])
 def test_with_tls_each_process_has_a_port_for_its_health_that_speaks_none(
     models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, processes: int
