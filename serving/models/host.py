@@ -20,8 +20,9 @@ from serving.models.apart.helper import ModelApart
 from serving.models.backends import Backend, ModelLoadError
 from serving.models.backends.base import Outputs, Rows, Run
 from serving.models.backends.gpu import GpuMissingError, GpuSettings
-from serving.models.batching.batcher import BatchResult, Finish, MicroBatcher
+from serving.models.batching.batcher import Finish, MicroBatcher
 from serving.models.batching.policy import BatchPolicy
+from serving.models.batching.result import BatchResult
 from serving.models.batching.turns import Turns
 from serving.models.load_failures import LoadFailures
 from serving.models.measuring import alone

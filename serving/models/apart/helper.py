@@ -15,7 +15,7 @@ from serving.companion import Companion, EndedError, Read
 from serving.errors import DeadlineError, LostError, ServiceError
 from serving.models.apart.program import SECONDS, Answer, Task
 from serving.models.backends.base import Outputs, Rows
-from serving.models.batching.batcher import BatchResult
+from serving.models.batching.result import BatchResult
 
 log = logging.getLogger(__name__)
 

@@ -14,48 +14,27 @@ import logging
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import cast
 
 import numpy as np
-import numpy.typing as npt
 from opentelemetry import trace
 from opentelemetry.context import Context
 
 from serving.errors import DeadlineError, OverloadedError, RefusedError, ServiceError
 from serving.models.backends.elastic import under_way
 from serving.models.batching.policy import BatchPolicy
+from serving.models.batching.result import BatchResult, Outputs, Rows
 from serving.models.batching.turns import Turns
 from serving.telemetry import metrics, tracing
 
 log = logging.getLogger(__name__)
 
-Rows = npt.NDArray[np.float32] | npt.NDArray[np.uint8]
-Outputs = Mapping[str, npt.NDArray[np.float32]]
 Run = Callable[[Rows], Outputs]
 Finish = Callable[[Outputs], object]
-
-
-@dataclass(frozen=True, slots=True)
-class BatchResult:
-    """The rows of one request, and what they cost.
-
-    Attributes:
-        outputs: output name to float32 [n, ...], in the order of the request's rows.
-        queue_seconds: wait in the queue, of a split request all its waits together.
-        compute_seconds: duration of the run, or runs.
-        row_seconds: of the longest run for each of its rows.
-        finished: what `finish` made of the outputs; None where it was not asked to, or not on the thread of a run.
-    """
-
-    outputs: Outputs
-    queue_seconds: float
-    compute_seconds: float
-    row_seconds: float = 0.0
-    finished: object = None
 
 
 @dataclass(slots=True, eq=False)

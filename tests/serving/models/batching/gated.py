@@ -9,7 +9,7 @@ import threading
 import numpy as np
 import numpy.typing as npt
 
-from serving.models.batching.batcher import Rows
+from serving.models.batching.result import Rows
 
 POISON = -1.0
 

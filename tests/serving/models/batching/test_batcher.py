@@ -3,85 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 import time
-import weakref
-from collections.abc import AsyncIterator, Awaitable, Callable
 
 import grpc
 import numpy as np
-import numpy.typing as npt
 import pytest
 from opentelemetry import trace
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from serving.errors import DeadlineError, OverloadedError, ServiceError, UnavailableError
-from serving.models.batching.batcher import BatchResult, MicroBatcher, Outputs, Rows
-from serving.models.batching.policy import BatchPolicy
-from serving.telemetry import metrics, tracing
+from serving.telemetry import tracing
+from tests.serving.models.batching.asking import LATER, Make, answer, ask, in_flight, queued, rows, settle, until
 from tests.serving.models.batching.gated import POISON, GatedModel
-
-LATER = 1e9
-"""A deadline that never comes, time.monotonic() seconds."""
-
-Make = Callable[..., MicroBatcher]
-
-
-@pytest.fixture
-def model() -> GatedModel:
-    return GatedModel()
-
-
-@pytest.fixture
-async def make(model: GatedModel) -> AsyncIterator[Make]:
-    """Builds started batchers; afterwards every gate opens and they close."""
-    made: list[MicroBatcher] = []
-
-    def build(run: Callable[[Rows], dict[str, npt.NDArray[np.float32]]] = model, **policy: float) -> MicroBatcher:
-        batcher = MicroBatcher(run, BatchPolicy(**policy), model="gated", version="7")  # type: ignore[arg-type]
-        batcher.start()
-        made.append(batcher)
-        return batcher
-
-    yield build
-    model.finish(10_000)
-    await asyncio.gather(*(batcher.close() for batcher in made))
-
-
-def rows(*values: float) -> Rows:
-    return np.array(values, np.float32)[:, None]
-
-
-def ask(batcher: MicroBatcher, *values: float, deadline: float = LATER) -> asyncio.Task[BatchResult]:
-    return asyncio.create_task(batcher.submit(rows(*values), deadline))
-
-
-def answer(result: BatchResult) -> list[float]:
-    return [float(v) for v in result.outputs["y"][:, 0]]
-
-
-async def queued(batcher: MicroBatcher, count: int) -> None:
-    """Lets submissions reach the queue."""
-    while batcher.pending < count:
-        await asyncio.sleep(0)
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(30):
-        while not condition():
-            await asyncio.sleep(0.001)
-
-
-async def settle(awaitable: Awaitable[BatchResult]) -> BatchResult:
-    async with asyncio.timeout(30):
-        return await awaitable
-
-
-def in_flight() -> float:
-    value = metrics.IN_FLIGHT.labels("gated")._value.get()
-    assert isinstance(value, float)
-    return value
 
 
 async def test_an_idle_model_runs_at_once_however_long_it_may_wait(model: GatedModel, make: Make) -> None:
@@ -361,68 +295,6 @@ async def test_results_say_what_they_cost(model: GatedModel, make: Make) -> None
     model.finish(2)
     done = await asyncio.gather(first, second)
     assert done[1].queue_seconds >= done[0].compute_seconds > 0
-
-
-async def test_what_comes_after_a_run_is_done_on_its_thread_with_the_rows_of_each_request(
-    model: GatedModel, make: Make
-) -> None:
-    batcher = make(max_batch=8)
-    threads: set[str] = set()
-
-    def total(outputs: Outputs) -> float:
-        threads.add(threading.current_thread().name)
-        return float(outputs["y"].sum())
-
-    first = asyncio.create_task(batcher.submit(rows(0), LATER, total))
-    await model.started()
-    others = [asyncio.create_task(batcher.submit(rows(*values), LATER, total)) for values in ((1, 2), (3,))]
-    await queued(batcher, 3)
-    model.finish(2)
-    done = await asyncio.gather(first, *others)
-    assert [result.finished for result in done] == [sum(answer(result)) for result in done] == [0, 6, 6]
-    assert {name.partition("-")[0] for name in threads} == {"run"}
-
-
-async def test_an_error_after_a_run_is_that_of_one_request_alone(model: GatedModel, make: Make) -> None:
-    batcher = make(max_batch=8)
-
-    def fail(outputs: Outputs) -> None:
-        raise KeyError("no such output")
-
-    first = ask(batcher, 0)
-    await model.started()
-    broken, other = asyncio.create_task(batcher.submit(rows(1), LATER, fail)), ask(batcher, 2)
-    await queued(batcher, 3)
-    model.finish(2)
-    with pytest.raises(KeyError):
-        await broken
-    assert answer(await first) == [0]
-    assert answer(await other) == [4]
-
-
-async def test_a_request_that_is_split_leaves_it_to_its_caller_what_comes_after(model: GatedModel, make: Make) -> None:
-    batcher = make(max_batch=1)
-    model.finish(2)
-    result = await batcher.submit(rows(1, 2), LATER, lambda outputs: "done")
-    assert answer(result) == [2, 4]
-    assert result.finished is None
-
-
-async def test_who_gives_up_lets_go_of_what_was_to_come_after_the_run(model: GatedModel, make: Make) -> None:
-    class Picture:
-        def look(self, outputs: Outputs) -> None: ...
-
-    batcher = make(max_batch=8)
-    picture = Picture()
-    held = weakref.ref(picture)
-    task = asyncio.create_task(batcher.submit(rows(0), LATER, picture.look))
-    await model.started()
-    del picture
-    assert held() is not None
-    task.cancel()
-    await asyncio.wait([task])
-    del task
-    assert held() is None, "though the run goes on"
 
 
 async def test_the_run_is_linked_to_the_trace_of_every_request_in_it(model: GatedModel, make: Make) -> None:

@@ -7,10 +7,8 @@ import asyncio
 import pytest
 
 from serving.errors import ServiceError
+from tests.serving.models.batching.asking import Make, answer, ask, queued, settle, until
 from tests.serving.models.batching.gated import POISON, GatedModel
-from tests.serving.models.batching.test_batcher import Make, answer, ask, make, model, queued, settle, until
-
-__all__ = ["make", "model"]
 
 
 async def test_concurrency_runs_two_batches_at_a_time(model: GatedModel, make: Make) -> None:

@@ -1,0 +1,31 @@
+"""What a run gives to each request in it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Rows = npt.NDArray[np.float32] | npt.NDArray[np.uint8]
+Outputs = Mapping[str, npt.NDArray[np.float32]]
+
+
+@dataclass(frozen=True, slots=True)
+class BatchResult:
+    """The rows of one request, and what they cost.
+
+    Attributes:
+        outputs: output name to float32 [n, ...], in the order of the request's rows.
+        queue_seconds: wait in the queue, of a split request all its waits together.
+        compute_seconds: duration of the run, or runs.
+        row_seconds: of the longest run for each of its rows.
+        finished: what `finish` made of the outputs; None where it was not asked to, or not on the thread of a run.
+    """
+
+    outputs: Outputs
+    queue_seconds: float
+    compute_seconds: float
+    row_seconds: float = 0.0
+    finished: object = None
