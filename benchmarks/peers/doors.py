@@ -11,7 +11,7 @@ from typing import Any, cast
 import numpy as np
 
 from benchmarks.peers.kernels import EXPRESSIONS
-from benchmarks.peers.unary import Connection
+from benchmarks.peers.unary import Connection, LeftError
 from ferry.v1 import classifier_pb2, gateway_pb2
 from serving.tensors import from_tensor, to_tensor
 
@@ -173,14 +173,25 @@ class Grpc(Door):
         return body
 
     async def ask(self, body: bytes) -> Any:
+        message = self.wrap(body)
         async with asyncio.timeout(TIMEOUT):
-            connection = self._idle.pop() if self._idle else await Connection.open("127.0.0.1", self.port)
-            try:
-                answer = await connection.call(self.path, self.wrap(body))
-            except BaseException:
-                connection.close()
-                raise
-        self._idle.append(connection)
+            while True:
+                fresh = not self._idle
+                connection = await Connection.open("127.0.0.1", self.port) if fresh else self._idle.pop()
+                try:
+                    answer = await connection.call(self.path, message)
+                    break
+                except LeftError:  # as gRPC's own clients do, that call goes over another one
+                    connection.close()
+                    if fresh:
+                        raise
+                except BaseException:
+                    connection.close()
+                    raise
+        if connection.leaving:
+            connection.close()
+        else:
+            self._idle.append(connection)
         return answer
 
     def read(self, response: Any) -> Any:

@@ -22,12 +22,21 @@ class UnaryError(Exception):
     """A call without an answer."""
 
 
+class LeftError(UnaryError):
+    """The server had left the connection before it took the call: it may be made over another one."""
+
+
 class Connection:
-    """One connection to a server. One event loop; one call at a time."""
+    """One connection to a server. One event loop; one call at a time.
+
+    Attributes:
+        leaving: the server takes no further call over it.
+    """
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, authority: str) -> None:
         self._reader, self._writer = reader, writer
         self._authority = authority
+        self.leaving = False
         self._heads: dict[str, bytes] = {}
         self._stream = -1
         self._stream_window = self._start = self._window = _DEFAULT_WINDOW
@@ -52,6 +61,8 @@ class Connection:
             UnaryError: the call ended without an answer.
             OSError, asyncio.IncompleteReadError: the connection ended.
         """
+        if self.leaving or self._reader.at_eof():
+            raise LeftError("the connection had ended")
         self._stream += 2
         self._stream_window = self._start
         head = self._heads.get(path) or self._heads.setdefault(path, self._head(path))
@@ -85,7 +96,11 @@ class Connection:
         size, kind, flags = head[0] << 16 | head[1] << 8 | head[2], head[3], head[4]
         stream = int.from_bytes(head[5:], "big")
         body = await self._reader.readexactly(size)
-        if kind == GOAWAY or (kind == RST_STREAM and stream == self._stream):
+        if kind == GOAWAY:
+            self.leaving = True
+            if int.from_bytes(body[:4], "big") < self._stream:
+                raise LeftError("the server has left the connection")
+        if kind == RST_STREAM and stream == self._stream:
             raise UnaryError("the server ended the call")
         if kind == WINDOW_UPDATE:
             more = int.from_bytes(body, "big")

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
+from unittest.mock import Mock, patch
 
 import grpc
 import pytest
@@ -17,7 +18,7 @@ PATH = "/peers.Recognizer/Recognize"
 
 
 @asynccontextmanager
-async def echo() -> AsyncIterator[int]:
+async def echo(*options: tuple[str, int]) -> AsyncIterator[int]:
     """The port of a server that answers with what it is sent; empty messages with an error."""
 
     async def recognize(request: bytes, context: Any) -> bytes:
@@ -25,7 +26,7 @@ async def echo() -> AsyncIterator[int]:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "is empty")
         return request
 
-    server = grpc.aio.server()
+    server = grpc.aio.server(options=options)
     methods: Any = {"Recognize": grpc.unary_unary_rpc_method_handler(recognize)}
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("peers.Recognizer", methods),))
     port = server.add_insecure_port("127.0.0.1:0")
@@ -67,6 +68,25 @@ async def test_callers_at_once_have_connections_of_their_own() -> None:
             bodies = [b"[%d]" % number for number in range(20)]
             answers = await asyncio.gather(*map(door.ask, bodies))
             assert [door.read(answer) for answer in answers] == [[number] for number in range(20)]
+        finally:
+            await door.close()
+
+
+async def test_connections_that_the_server_ends_in_time_cost_no_answer() -> None:
+    ages = ("grpc.max_connection_age_ms", 300), ("grpc.max_connection_age_grace_ms", 100)
+    async with echo(*ages) as port, asyncio.timeout(20):
+        door = Grpc(port)
+        opened = 0
+
+        async def count(*_: Any) -> Connection:
+            nonlocal opened
+            opened += 1
+            return await Connection.open(*_)
+
+        try:
+            with patch("benchmarks.peers.doors.Connection", Mock(open=count)):
+                while opened < 4:
+                    assert await door.ask(b"[1]") == b"[1]"
         finally:
             await door.close()
 
