@@ -121,7 +121,7 @@ def plain_outline(data: bytes, max_megapixels: float = MAX_MEGAPIXELS) -> Outlin
         InvalidArgumentError: it is too large; field `image`.
     """
     jpeg = plain_jpeg.look(data)
-    if jpeg is None or not jpeg.at_once or not plain_jpeg.has_end(data, jpeg):
+    if jpeg is None or not plain_jpeg.has_end(data, jpeg):
         return None
     check_size(jpeg.width, jpeg.height, max_megapixels)
     return _jpeg_outline("RGB" if jpeg.components == 3 else "L", (jpeg.width, jpeg.height), len(data))

@@ -11,15 +11,18 @@ from dataclasses import dataclass
 
 from serving.images.jpeg_segments import END, MARKER, SCAN
 
-MAX_BYTES = 512 << 10
-"""Of a file that is looked at here: a longer one could hold the event loop up for longer than a thread takes."""
+MAX_BYTES = 128 << 10
+"""Of a file that is looked at here: a longer one could hold the event loop up for longer than a thread takes, since
+what follows its header is searched for the next marker."""
 _MAX_SEGMENTS = 24
 """Before the first scan; a camera's file has about twelve."""
-_BASELINE, _EXTENDED, _PROGRESSIVE = 0xC0, 0xC1, 0xC2
-_FRAMES = frozenset({_BASELINE, _EXTENDED, _PROGRESSIVE})
+_FRAMES = frozenset({0xC0, 0xC1})
+"""Of pictures that are decoded row by row: baseline, and extended sequential."""
 _HUFFMAN, _QUANTIZATION = 0xC4, 0xDB
 _TABLES = {_HUFFMAN, _QUANTIZATION}
 """ISO/IEC 10918-1, B.2.4."""
+_MAX_TABLES = 16
+"""Four of each kind at most are in use at a time, of Huffman tables two classes."""
 _METADATA, _MAX_METADATA = 0xE1, 3
 """EXIF and XMP."""
 _PASSED_OVER = frozenset({0xE0, _METADATA, 0xE2, 0xEE, 0xFE, 0xDD})
@@ -32,15 +35,13 @@ class PlainJpeg:
 
     Attributes:
         width, height: as stored, pixels.
-        components: 1 or 3, of eight bits.
-        at_once: every component is in the first scan of a file that is not progressive: it is decoded row by row.
+        components: 1 or 3, of eight bits, all of them in the first scan.
         scan: where the first scan's data begin, bytes.
     """
 
     width: int
     height: int
     components: int
-    at_once: bool
     scan: int
 
 
@@ -63,7 +64,7 @@ def look(data: bytes) -> PlainJpeg | None:
 
 
 def _until_scan(data: bytes) -> PlainJpeg:
-    position, frame, kind, metadata, tables = 2, b"", 0, 0, set[int]()
+    position, frame, metadata, tables, kinds = 2, b"", 0, 0, set[int]()
     for _ in range(_MAX_SEGMENTS):
         if len(data) < position + 4 or data[position] != 0xFF:
             raise _OddError
@@ -73,14 +74,14 @@ def _until_scan(data: bytes) -> PlainJpeg:
         if length < 2 or end > len(data):
             raise _OddError
         if marker == SCAN:
-            if tables != _TABLES:
+            if kinds != _TABLES:
                 raise _OddError
-            return _first_scan(data[start:end], frame, kind, end)
+            return _first_scan(data[start:end], frame, end)
         if marker in _FRAMES and not frame:
-            frame, kind = data[start:end], marker
+            frame = data[start:end]
         elif marker in _TABLES:
-            _check_tables(data[start:end], marker)
-            tables.add(marker)
+            tables += _tables(data[start:end], marker, _MAX_TABLES - tables)
+            kinds.add(marker)
         elif marker not in _PASSED_OVER:
             raise _OddError
         metadata += marker == _METADATA
@@ -96,7 +97,7 @@ def has_end(data: bytes, jpeg: PlainJpeg) -> bool:
     return following is not None and data.startswith(END, following.start())
 
 
-def _first_scan(scan: bytes, frame: bytes, kind: int, end: int) -> PlainJpeg:
+def _first_scan(scan: bytes, frame: bytes, end: int) -> PlainJpeg:
     if len(frame) < 6 or not scan:
         raise _OddError
     bits, height, width, components = struct.unpack_from(">BHHB", frame)
@@ -109,22 +110,23 @@ def _first_scan(scan: bytes, frame: bytes, kind: int, end: int) -> PlainJpeg:
         and len(set(named)) == components
         and all(1 <= factors >> 4 <= 4 and 1 <= factors & 15 <= 4 for factors in frame[7::3])
         and len(scan) == 4 + 2 * scan[0]
-        and inside
-        and set(inside) <= set(named)
+        and sorted(inside) == sorted(named)
     )
     if not ordinary:
         raise _OddError
-    return PlainJpeg(width, height, components, kind != _PROGRESSIVE and len(inside) == components, end)
+    return PlainJpeg(width, height, components, end)
 
 
-def _check_tables(body: bytes, marker: int) -> None:
-    """That a segment holds whole tables of known kinds and nothing else, as Pillow wants them to be read."""
-    position = 0
+def _tables(body: bytes, marker: int, most: int) -> int:
+    """How many whole tables of known kinds a segment holds, and nothing else, as Pillow wants them to be read."""
+    position, found = 0, 0
     while position < len(body):
         precision, number = body[position] >> 4, body[position] & 15
-        if precision > 1 or number > 3 or len(body) < position + 17:
+        found += 1
+        if precision > 1 or number > 3 or found > most or len(body) < position + 17:
             raise _OddError
         values = 64 * (1 + precision) if marker == _QUANTIZATION else 16 + sum(body[position + 1 : position + 17])
         position += 1 + values
     if not body or position != len(body):
         raise _OddError
+    return found

@@ -47,10 +47,11 @@ ODD = {
     "nothing": b"",
     "fill bytes": b"\xff\xd8\xff" + jpeg()[2:],
     "many comments": b"\xff\xd8" + b"\xff\xfe\x00\x02" * 30 + jpeg()[2:],
+    "progressive": jpeg(progressive=True),
+    "many tables": b"\xff\xd8" + (b"\xff\xc4" + (2 + 17 * 20).to_bytes(2, "big") + bytes(17) * 20) + jpeg()[2:],
     "long": jpeg() + bytes(plain_jpeg.MAX_BYTES),
 }
 FULL = {
-    "progressive": jpeg(progressive=True),
     "without an end": jpeg()[:-2],
     "cut in its scan": jpeg()[:-100],
     "a comment with an end in it after the scan": jpeg()[:-2] + b"\xff\xfe\x00\x04\xff\xd9",
