@@ -96,7 +96,8 @@ class GatewayService(Service, gateway_pb2_grpc.ExpressionRecognitionServicer):
         pairs = ShadowPairs(recorder)
         shadow = Shadow(settings.shadow_concurrency, settings.max_timeout, self._admission, pairs.compared)
         self._router = Router(table, self._connect, shadow)
-        self._recognizer = Recognizer(self._checks, self._router, self._cache, settings.patience, recorder)
+        away = self._admission.disturb
+        self._recognizer = Recognizer(self._checks, self._router, self._cache, settings.patience, recorder, away=away)
 
     @property
     def max_request_bytes(self) -> int:

@@ -117,8 +117,6 @@ class InFlight:
         # A batch holds its room for many images, one after the other.
         if call.images == 1 and outcome.code in {grpc.StatusCode.OK, grpc.StatusCode.DEADLINE_EXCEEDED}:
             self._pace.learn(under_way, outcome.seconds, answered=outcome.code is grpc.StatusCode.OK)
-        if outcome.code is grpc.StatusCode.UNAVAILABLE:
-            self._pace.disturb()
         if outcome.code is grpc.StatusCode.OK:
             mean = self._mean_seconds
             self._mean_seconds = outcome.seconds if mean is None else mean + _NEWS * (outcome.seconds - mean)

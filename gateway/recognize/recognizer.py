@@ -85,6 +85,8 @@ class Recognizer:
         cache: ResultCache | None,
         patience: float,
         recorder: Recorder | None = None,
+        *,
+        away: Callable[[], None] = lambda: None,
     ) -> None:
         """
         Args:
@@ -93,12 +95,15 @@ class Recognizer:
             cache: None: nothing is cached.
             patience: seconds that a variant may have had no replica before its calls fail, where none stands in for it.
             recorder: keeps what variants are judged by; None: nothing is kept.
+            away: is told where a call to `stable` ended since something that it needs is away. Of other variants it is
+                not: whoever may ask for one by name could say so as often as they like.
         """
         self._checks = checks
         self._router = router
         self._cache = cache
         self._patience = patience
         self._recorder = recorder
+        self._away = away
         self._flights: SingleFlight[_Outcome] = SingleFlight()
         self._coalesced = metrics.CACHE_REQUESTS.labels("memory", "coalesced")
 
@@ -140,7 +145,7 @@ class Recognizer:
                     answer = _Asked(question, request.bypass_cache, started, hints.key, recorded)
                     return await self._answer_of(variant, answer, patience)
                 except ServiceError as error:
-                    metrics.VARIANT_ERRORS.labels(variant.name, error.code.name).inc()
+                    self._failed(variant.name, error)
                     if alone or error.code in _OTHERS_WOULD_FAIL or error.suspect:
                         raise
                     failure = error.code.name
@@ -150,11 +155,16 @@ class Recognizer:
                     answer = _Asked(question, request.bypass_cache, started, hints.key, recorded, failure)
                     return await self._answer_of(stable, answer, self._patience)
                 except ServiceError as error:
-                    metrics.VARIANT_ERRORS.labels(STABLE, error.code.name).inc()
+                    self._failed(STABLE, error)
                     raise
         except BaseException as error:
             self._unanswered(recorded, started, error)
             raise
+
+    def _failed(self, variant: str, error: ServiceError) -> None:
+        metrics.VARIANT_ERRORS.labels(variant, error.code.name).inc()
+        if variant == STABLE and error.code is grpc.StatusCode.UNAVAILABLE:
+            self._away()
 
     def _asked(self, hints: Hints) -> Asked | None:
         """Who is asking, where that is to be kept: an answer of a variant that was asked for by name judges nobody."""

@@ -24,7 +24,7 @@ const mark = (face, index, scale, size, chosen, choose) => {
   // Above the face; where there is no room, below it, so that the face stays to be seen.
   const top = y - height - 3 * scale >= 0 ? y - height - 3 * scale : Math.min(bottom + 3 * scale, size.height - height);
   // When it is pressed, not when it is let go of: with a webcam it has been drawn anew by then.
-  return svg("g", { class: `face-mark ${face.expression}${chosen ? " chosen" : ""}`, onpointerdown: () => choose(index) },
+  return svg("g", { class: `face-mark ${face.expression}${chosen ? " chosen" : ""}`, onpointerdown: (event) => event.button === 0 && choose(index) },
     svg("rect", { ...frame, class: "box-back" }),
     svg("rect", { ...frame, class: "box" }),
     svg("rect", { ...frame, class: "hit" }),
