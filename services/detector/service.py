@@ -39,6 +39,9 @@ from serving.repository.policy import parse_policies
 from serving.rpc.context import deadline_after, is_suspect, worked
 from serving.tensors import to_tensor
 
+_SOON_CROP_BYTES, _SOON_PICTURE_BYTES = 1 << 20, 16 << 20
+"""Most of all crops, and of the pixels that they are cut from, for which that is done on the thread of the run."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Prepared:
@@ -150,7 +153,10 @@ class DetectorService(ModelService, detector_pb2_grpc.DetectorServicer):
             lease.shrink(cost.held + crops)
             finish = partial(_finish, prepared, model.manifest, options)
             deadline = deadline_after(self._settings.max_timeout)
-            run = await model.run(prepared.rows, deadline, finish, apart=is_suspect())
+            # A run waits for what comes after it: that is to be short, and the picture, which a caller who gives up
+            # just then cannot take from it, small.
+            soon = crops <= _SOON_CROP_BYTES and prepared.picture.pixels.nbytes <= _SOON_PICTURE_BYTES
+            run = await model.run(prepared.rows, deadline, finish if soon else None, apart=is_suspect())
             worked(run.row_seconds)
             done = run.finished
             faces, cut = done if isinstance(done, _Found) else await lease.run(self._pool, finish, run.outputs)
