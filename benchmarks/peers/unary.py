@@ -92,7 +92,12 @@ class Connection:
 
     async def _take(self, answer: bytearray) -> bool:
         """Takes the next frame in; whether it ended the call."""
-        head = await self._reader.readexactly(9)
+        try:
+            head = await self._reader.readexactly(9)
+        except (asyncio.IncompleteReadError, ConnectionError) as error:
+            if self.leaving and not answer:
+                raise LeftError("the connection had ended") from error
+            raise
         size, kind, flags = head[0] << 16 | head[1] << 8 | head[2], head[3], head[4]
         stream = int.from_bytes(head[5:], "big")
         body = await self._reader.readexactly(size)

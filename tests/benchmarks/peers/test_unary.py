@@ -73,7 +73,7 @@ async def test_callers_at_once_have_connections_of_their_own() -> None:
 
 
 async def test_connections_that_the_server_ends_in_time_cost_no_answer() -> None:
-    ages = ("grpc.max_connection_age_ms", 300), ("grpc.max_connection_age_grace_ms", 100)
+    ages = ("grpc.max_connection_age_ms", 300), ("grpc.max_connection_age_grace_ms", 10_000)
     async with echo(*ages) as port, asyncio.timeout(20):
         door = Grpc(port)
         opened = 0
