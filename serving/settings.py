@@ -69,7 +69,8 @@ class ServiceSettings(BaseSettings):
     port: Port = Field(default=0, description="gRPC port")
     reuse_port: bool = Field(
         default=False,
-        description="share the gRPC port with other processes (SO_REUSEPORT); it opens when all is loaded",
+        description="share the gRPC port with other processes (SO_REUSEPORT); it opens when all is loaded, so that "
+        "probes need a health port",
     )
     metrics_port: Port = Field(default=0, description="Prometheus metrics over HTTP; 0: none")
     log_level: str = Field(

@@ -332,10 +332,8 @@ class AsyncClient:
     def _stub(self) -> Stub:
         # A channel belongs to the loop that is running when it is made, so it is made with the first call.
         if self._opened is None:
-            where, options = (
-                self._target,
-                channel_options(f"ferry-client/{ferry.__version__}", ping_patience=ping_patience(self.timeout)),
-            )
+            where = self._target
+            options = channel_options(f"ferry-client/{ferry.__version__}", ping_patience=ping_patience(self.timeout))
             channel = (
                 grpc.aio.insecure_channel(where, options)
                 if self._credentials is None

@@ -67,10 +67,8 @@ class Client:
         self._metadata = calls.metadata(metadata, api_key)
         if tls is not None:
             credentials = tls.channel_credentials()
-        where, options = (
-            target(address),
-            channel_options(f"ferry-client/{ferry.__version__}", ping_patience=ping_patience(timeout)),
-        )
+        where = target(address)
+        options = channel_options(f"ferry-client/{ferry.__version__}", ping_patience=ping_patience(timeout))
         self._channel = (
             grpc.insecure_channel(where, options)
             if credentials is None

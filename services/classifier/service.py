@@ -32,8 +32,8 @@ MAX_CROPS = 256
 MIN_SIDE = 8
 MAX_SIDE = 512
 _SMALL_SIDE = 128
-"""Crops up to this side are prepared on the thread of the run, all of a run together, which takes a tenth of it; to
-hand them to another thread and back would cost more."""
+"""Crops up to this side are prepared on the thread of the run, all of a run together: to hand them to another thread
+and back would cost more. Crops of other sides are in runs of their own."""
 
 
 class ClassifierService(ModelService, classifier_pb2_grpc.ClassifierServicer):

@@ -101,12 +101,13 @@ def alone(patience: float) -> Iterator[None]:
     Args:
         patience: seconds to wait for the others at most.
     """
-    folder = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "ferry" / "tuning"
     with contextlib.ExitStack() as held:
         try:
+            cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+            folder = cache / "ferry" / "tuning"
             folder.mkdir(parents=True, exist_ok=True)
             file = held.enter_context((folder / "measuring.lock").open("w"))
-        except OSError:
+        except (OSError, RuntimeError):  # the latter: nobody knows where this user is at home
             yield
             return
         end = time.monotonic() + patience
