@@ -25,9 +25,10 @@ from opentelemetry import trace
 from opentelemetry.context import Context
 
 from serving.errors import DeadlineError, OverloadedError, RefusedError, ServiceError
+from serving.models.backends.base import Rows
 from serving.models.backends.elastic import under_way
 from serving.models.batching.policy import BatchPolicy
-from serving.models.batching.result import BatchResult, Outputs, Rows
+from serving.models.batching.result import BatchResult, Outputs
 from serving.models.batching.turns import Turns
 from serving.telemetry import metrics, tracing
 

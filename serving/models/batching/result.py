@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-Rows = npt.NDArray[np.float32] | npt.NDArray[np.uint8]
 Outputs = Mapping[str, npt.NDArray[np.float32]]
 
 

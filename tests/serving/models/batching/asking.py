@@ -7,8 +7,9 @@ from collections.abc import Awaitable, Callable
 
 import numpy as np
 
+from serving.models.backends.base import Rows
 from serving.models.batching.batcher import MicroBatcher
-from serving.models.batching.result import BatchResult, Rows
+from serving.models.batching.result import BatchResult
 from serving.telemetry import metrics
 
 LATER = 1e9

@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from serving.models.backends.base import Rows
 from serving.models.batching.batcher import MicroBatcher
 from serving.models.batching.policy import BatchPolicy
-from serving.models.batching.result import Rows
 from tests.serving.models.batching.asking import Make
 from tests.serving.models.batching.gated import GatedModel
 

@@ -9,7 +9,7 @@ import threading
 import numpy as np
 import numpy.typing as npt
 
-from serving.models.batching.result import Rows
+from serving.models.backends.base import Rows
 
 POISON = -1.0
 
