@@ -81,11 +81,7 @@ def overload(outcome: Outcome) -> list[Finding]:
     share = good / outcome.capacity
     said = f"{len(refused)} of {len(during)}, median {median:.0f} ms; {outcome.codes()}"
     return [
-        Finding(
-            "goodput at least 90 % of the peak",
-            share >= 0.9,
-            f"{good:.1f}/s of {outcome.capacity:.1f}/s",
-        ),
+        Finding("goodput at least 90 % of the peak", share >= 0.9, f"{good:.1f}/s of {outcome.capacity:.1f}/s"),
         Finding("rejections within 50 ms", median <= 50, said),
         all_in_time(outcome),
     ]
