@@ -22,16 +22,18 @@ help: ## List these commands
 demo: $(VENV)/local.stamp ## Recognise the sample photos with a temporary cluster; annotated pictures go to out/
 	$(BIN)/ferry predict samples --annotate out
 
+# A test that fails is repeated alone, and named (tests/repeat.py). REPEAT=pytest: a failure is a failure at once.
+REPEAT ?= tests.repeat
 # Tests run in as many processes as there are processors, four at most; WORKERS=1: one after the other.
 WORKERS ?= $(shell n=$$(getconf _NPROCESSORS_ONLN) && [ "$$n" -gt 1 ] && { [ "$$n" -lt 4 ] && echo "$$n" || echo 4; } || echo 1)
-PYTEST := $(BIN)/python -m pytest $(if $(filter-out 1,$(WORKERS)),-n $(WORKERS) --dist loadfile)
+PYTEST := $(BIN)/python -m $(REPEAT) $(if $(filter-out 1,$(WORKERS)),-n $(WORKERS) --dist loadfile)
 
 test: $(VENV)/toolchain.stamp $(VENV)/clients.stamp check ## Lint, types, contract and the tests, but for the slowest (installs torch)
 	$(PYTEST) -m "not slow"
 
 test-all: $(VENV)/toolchain.stamp $(VENV)/clients.stamp check ## Lint, types, contract and all tests
 	$(PYTEST) -m "not slow"
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m $(REPEAT) -m slow
 
 test-serving: $(VENV)/dev.stamp $(VENV)/clients.stamp ## The tests that need no torch
 	$(PYTEST) -m "not toolchain and not slow"
@@ -41,8 +43,8 @@ ON_PROCESSORS := tests/serving/models tests/serving/test_cpu.py tests/modelkit/t
 	tests/modelkit/networks tests/modelkit/quantize tests/modelkit/detector/test_train.py
 
 test-processors: $(VENV)/toolchain.stamp ## Tests that a processor could sway, with its extensions off and on
-	ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 FERRY_TEST_PROCESSOR=avx2 $(BIN)/python -m pytest $(ON_PROCESSORS)
-	FERRY_TEST_PROCESSOR=real $(BIN)/python -m pytest $(ON_PROCESSORS)
+	ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 FERRY_TEST_PROCESSOR=avx2 $(BIN)/python -m $(REPEAT) $(ON_PROCESSORS)
+	FERRY_TEST_PROCESSOR=real $(BIN)/python -m $(REPEAT) $(ON_PROCESSORS)
 
 EXAMPLES ?= 300
 
