@@ -1,4 +1,4 @@
-"""`python -m tests.repeat ARGUMENTS`: pytest, and what fails once more alone, so that one run tells a fault from chance.
+"""`python -m tests.repeat ARGUMENTS`: pytest, and what fails once more alone: one run tells a fault from chance.
 
 Some tests ask a whole cluster under load on a machine whose other work nobody knows. A test that fails beside others
 is repeated by itself, in new processes; if it passes each time it is named as flaky, and the run succeeds. A test that
