@@ -30,6 +30,7 @@ class Peer:
         self._reader, self._writer = reader, writer
         self._connection = h2.connection.H2Connection(h2.config.H2Configuration(header_encoding="utf-8"))
         self._statuses: dict[int, tuple[int, str]] = {}
+        self._answered: set[int] = set()
         self.closed = False
         self.sent = 0
         """Bytes of messages."""
@@ -101,6 +102,13 @@ class Peer:
                 await self._hear()
         return self._statuses[stream]
 
+    async def answered(self, stream: int) -> None:
+        """Waits for something of the call's answer: the other side is at work on it."""
+        async with asyncio.timeout(_PATIENCE):
+            while stream not in self._answered:
+                assert not self.closed, "the connection was closed without an answer"
+                await self._hear()
+
     async def ended(self) -> set[int]:
         """Calls that have ended so far, once there is another one."""
         before = len(self._statuses)
@@ -119,6 +127,7 @@ class Peer:
                 if "grpc-status" in headers:
                     self._statuses[event.stream_id] = int(headers["grpc-status"]), headers.get("grpc-message", "")
             elif isinstance(event, h2.events.DataReceived):
+                self._answered.add(event.stream_id)
                 self._connection.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
         await self._flush()
 
