@@ -16,7 +16,9 @@ class ClassifierSettings(ModelServiceSettings):
         default="efficientnet",
         description="models served, the first being the default: name[:version[+version...]][,...]",
     )
-    max_batch: int = Field(default=16, ge=1, le=1024, description="crops of one model run")
+    max_batch: int = Field(
+        default=16, ge=1, le=1024, description="crops of one model run; 8 at most on CPUs, where more do not pay"
+    )
 
     @field_validator("models")
     @classmethod

@@ -57,6 +57,20 @@ async def test_several_versions_answer_side_by_side_and_the_first_is_the_default
     assert await ask(running, "other") == ("1", 0)
 
 
+@pytest.mark.parametrize(("allowed", "runs"), [(16, [8, 8, 4]), (4, [4] * 5)])
+async def test_a_classifiers_runs_on_a_cpu_take_as_many_rows_as_pay(
+    tmp_path: Path, host: Host, monkeypatch: pytest.MonkeyPatch, allowed: int, runs: list[int]
+) -> None:
+    publish(tmp_path, classifier_manifest(), classifier_graph(OLD))
+    running = await host("tiny", max_batch=allowed)
+    made: list[int] = []
+    with running.use() as model:
+        run = model.batcher._run
+        monkeypatch.setattr(model.batcher, "_run", lambda rows: made.append(len(rows)) or run(rows))
+        await model.batcher.submit(np.ones((20, 1, SIDE, SIDE), np.float32), LATER)
+    assert made == runs
+
+
 @pytest.mark.parametrize(("name", "version"), [("tiny", "9"), ("nobody", ""), ("x" * 100_000, "\n" * 100_000)])
 async def test_what_is_not_served_is_not_found_and_the_message_is_short_and_lists_what_is(
     tmp_path: Path, host: Host, name: str, version: str
