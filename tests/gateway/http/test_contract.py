@@ -68,6 +68,8 @@ async def test_answers_fit_the_schema_and_say_what_fields_are(http, document):
     assert schemas["Face"]["properties"]["score"]["description"]
 
 
+# The gateway draws its waits by chance beside the requests that are being made up.
+@pytest.mark.filterwarnings("ignore:Do not use the `random` module inside strategies")
 @pytest.mark.slow
 @pytest.mark.parametrize("serves", ["all", "no jobs and no feedback"])
 async def test_no_request_made_from_the_document_breaks_the_gateway(start_http, document, valkey, tmp_path, serves):
