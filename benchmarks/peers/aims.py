@@ -76,7 +76,7 @@ def _images(record: Record) -> Iterator[Ratio]:
         ours = _best(record, "images", FERRY, kind, per_second)
         bare = record.best("images", BARE, kind, callers=MANY)
         share = ours / _figure(record, "images", BARE, bare, kind, per_second)
-        yield Ratio(f"images/s of the best bare, {kind}", share, 0.85, 0.95, True, f"{BARE} {bare}")
+        yield Ratio(f"images/s of the best bare, {kind}", share, 0.85, 0.95, True, f"{BARE} {bare or ''}".strip())
         peer = best_peer(record, "images", kind)
         against = _figure(record, "images", *peer, kind, per_second) if peer else math.nan
         yield Ratio(f"images/s of the best peer, {kind}", ours / against, 1.0, 1.1, True, " ".join(peer or ()))
@@ -91,7 +91,7 @@ def _images(record: Record) -> Iterator[Ratio]:
     way = record.best("images", FERRY, "fp32", callers=MANY)
     one = _figure(record, "images", FERRY, way, "fp32", p50, 1)
     bare_one = _figure(record, "images", BARE, alone, "fp32", p50, 1)
-    yield Ratio("p50 at one caller, of bare", one / bare_one, 1.2, 1.1, False, f"{BARE} {alone}")
+    yield Ratio("p50 at one caller, of bare", one / bare_one, 1.2, 1.1, False, f"{BARE} {alone or ''}".strip())
     loop = record.of("open-loop", server=FERRY, precision="fp32")
     yield Ratio("p99 / p50 at 80 %, open loop", value(loop, p99) / value(loop, p50), 2.5, 2, False)
 
