@@ -358,10 +358,10 @@ def _most_rows(settings: ModelServiceSettings, how: Candidate, task: Task) -> in
     """Of one run: as set, or fewer where more only made each row slower. On a CPU a classifier's rows become no cheaper
     by more than `MANY_ROWS`, and what is left waiting is there at once when the run ends: with runs of all that waited,
     CPUs stood still until new requests had come."""
-    most = how.batch or settings.max_batch
-    if task is Task.CLASSIFY and how.device == "cpu" and not how.batch:
+    most = how.batch
+    if not most and task is Task.CLASSIFY and how.device == "cpu":
         most = tuning.MANY_ROWS[task]
-    return min(settings.max_batch, most)
+    return min(settings.max_batch, most or settings.max_batch)
 
 
 def check_outputs(manifest: Manifest, outputs: Outputs, rows: int) -> None:
