@@ -210,9 +210,10 @@ async def test_the_first_callers_deadline_does_not_become_the_others(ensembler, 
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await hasty
     assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    # Once with the hasty caller's time, once more with that of the patient ones.
+    await eventually(lambda: len(ensembler.requests) == 2)
     ensembler.gate.set()
     assert all([len((await call).faces) == 1 for call in patient])
-    # Once with the hasty caller's time, once more with that of the patient ones.
     assert len(ensembler.requests) == 2
     assert ensembler.remaining[0] < 2 < ensembler.remaining[1]
 
