@@ -1,8 +1,9 @@
-"""`python -m tests.repeat ARGUMENTS`: pytest, and what fails once more alone: one run tells a fault from chance.
+"""`python -m tests.repeat ARGUMENTS`: pytest, and what fails three times more alone: that tells a fault from chance.
 
 Some tests ask a whole cluster under load on a machine whose other work nobody knows. A test that fails beside others
-is repeated by itself, in new processes; if it passes each time it is named as flaky, and the run succeeds. A test that
-fails again, and more failures than chance explains, fail the run.
+is repeated by itself, in new processes. One that then passes has given both answers on the same code: it is named as
+flaky, with how often it passed, and the run succeeds. A test that fails every time, and more failures than chance
+explains, fail the run.
 """
 
 from __future__ import annotations
@@ -11,11 +12,12 @@ import json
 import subprocess
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 TIMES = 3
-"""How often a test that failed must pass alone: one that fails every other time is told from chance in 7 of 8 runs."""
+"""How often a test that failed is repeated alone: how often it passes says whether chance or a fault is likelier."""
 MOST = 5
 """Failures that are repeated; more have one cause, which is not chance."""
 FAILED = 1
@@ -24,26 +26,32 @@ FAILED = 1
 
 def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
-    with tempfile.TemporaryDirectory(prefix="ferry-tests-") as cache:
-        status = pytest("-o", f"cache_dir={cache}", *words)
-        failed = failures(Path(cache)) if status == FAILED else []
-    if not failed:
+    status, failed = pytest(*words)
+    if status != FAILED or not failed:
         return status
     if len(failed) > MOST:
         say(f"{len(failed)} tests failed; more than {MOST} are not repeated")
         return status
+    passed: Counter[str] = Counter()
     for time in range(TIMES):
         say(f"{len(failed)} failed; repeated alone, {time + 1} of {TIMES}")
-        if again := pytest("-p", "no:cacheprovider", *failed):
-            say("failed when repeated alone, too")
+        again, still = pytest(*failed)
+        if again not in (0, FAILED):
             return again
-    say(f"flaky: failed once, then passed alone {TIMES} times of {TIMES}; each is to be mended", *failed)
+        passed.update(set(failed) - set(still))
+    if faults := [name for name in failed if not passed[name]]:
+        say(f"failed alone {TIMES} times of {TIMES}, too", *faults)
+        return status
+    say("flaky: failed, then passed alone; each is to be mended", *(f"{n} ({passed[n]} of {TIMES})" for n in failed))
     return 0
 
 
-def pytest(*words: str) -> int:
-    """Its exit status."""
-    return subprocess.run([sys.executable, "-m", "pytest", *words], check=False).returncode
+def pytest(*words: str) -> tuple[int, list[str]]:
+    """Its exit status, and the tests that failed."""
+    with tempfile.TemporaryDirectory(prefix="ferry-tests-") as cache:
+        command = [sys.executable, "-m", "pytest", "-o", f"cache_dir={cache}", *words]
+        status = subprocess.run(command, check=False).returncode
+        return status, failures(Path(cache))
 
 
 def failures(cache: Path) -> list[str]:

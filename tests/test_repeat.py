@@ -30,20 +30,25 @@ def run(folder: Path, text: str, *words: str) -> subprocess.CompletedProcess[str
 
 
 @pytest.mark.parametrize("words", [(), ("-p", "xdist", "-n", "2")], ids=["one process", "two"])
-def test_a_test_that_failed_once_is_named_and_the_run_succeeds(tmp_path: Path, words: tuple[str, ...]) -> None:
-    done = run(tmp_path, FLAKY.replace("FAILS", "{0}") + GOOD, *words)
+@pytest.mark.parametrize(("fails", "passed"), [("{0}", 3), ("{0, 2}", 2), ("{0, 1, 2}", 1)])
+def test_a_test_that_fails_and_passes_is_named_and_the_run_succeeds(
+    tmp_path: Path, words: tuple[str, ...], fails: str, passed: int
+) -> None:
+    done = run(tmp_path, FLAKY.replace("FAILS", fails) + GOOD, *words)
     assert done.returncode == 0, done.stdout
     last = done.stdout.splitlines()[-2:]
-    assert last[0] == "tests.repeat: flaky: failed once, then passed alone 3 times of 3; each is to be mended"
-    assert last[1] == "  test_it.py::test_flaky"
+    assert last[0] == "tests.repeat: flaky: failed, then passed alone; each is to be mended"
+    assert last[1] == f"  test_it.py::test_flaky ({passed} of 3)"
     assert (tmp_path / "test_it.runs").read_text() == "4"
 
 
-@pytest.mark.parametrize("fails", ["{0, 1}", "{0, 3}"])
-def test_a_test_that_fails_again_fails_the_run(tmp_path: Path, fails: str) -> None:
-    done = run(tmp_path, FLAKY.replace("FAILS", fails) + GOOD)
+def test_a_test_that_fails_each_time_fails_the_run(tmp_path: Path) -> None:
+    done = run(tmp_path, FLAKY.replace("FAILS", "{0}") + BAD)
     assert done.returncode == 1
-    assert done.stdout.endswith("tests.repeat: failed when repeated alone, too\n")
+    assert done.stdout.splitlines()[-2:] == [
+        "tests.repeat: failed alone 3 times of 3, too",
+        "  test_it.py::test_bad",
+    ]
 
 
 def test_many_failures_are_no_chance(tmp_path: Path) -> None:
