@@ -116,6 +116,7 @@ def serve(
     embedded Valkey as the Redis of the result cache and one for jobs. What dies is started again. Ctrl-C lets every
     call finish; a second one does not.
     """
+    _tell_misspelt()
     if processes is None:
         processes = 0 if replicas else DEFAULT_PROCESSES
     try:
@@ -145,6 +146,15 @@ def serve(
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
     raise typer.Exit(_run(Cluster(settings, _say), as_json))
+
+
+def _tell_misspelt() -> None:
+    # Here and not above: `ferry` starts sooner without them.
+    from cli.settings import SERVICES
+    from serving.settings import misspelt
+
+    for line in misspelt(SERVICES.values()):
+        _say(line)
 
 
 def _run(cluster: Cluster, as_json: bool) -> int:

@@ -41,7 +41,8 @@ _HEAD: Final = """# Settings
 Every setting of every service: a variable, and the flag of the same name (`FERRY_MAX_CALLS`, `--max-calls`). The flag
 wins. What does not fit ends the start, and is named. `ferry serve` passes the variables on to all that it starts, but
 for those that its own flags decide, such as addresses and ports; the manifests set what they need
-([operations.md](operations.md#settings)). A name that no service knows is ignored: one ConfigMap serves them all.
+([operations.md](operations.md#settings)). A name that no service knows is ignored, since one ConfigMap serves them all;
+one that looks like a slip of the pen is named on stderr.
 
 Variables of commands, such as `FERRY_ADDRESS` and `FERRY_API_KEY`, are in their `--help`. This page is made from the
 code (`python -m cli.settings`).

@@ -6,7 +6,10 @@ Each service subclasses ServiceSettings. A flag beats a variable, a variable bea
 from __future__ import annotations
 
 import json
+import os
 import sys
+from collections.abc import Iterable, Iterator
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_args
 
@@ -206,15 +209,23 @@ def _kinds(annotation: Any) -> tuple[Any, ...]:
 
 
 SettingsT = TypeVar("SettingsT", bound=BaseSettings)
+_LIKE = 0.88
+"""Names this alike (difflib's ratio) are a slip of the pen; Ferry's own are less alike, but for ELSEWHERE."""
+ELSEWHERE = frozenset({"FERRY_API_KEY", "FERRY_MODEL", "FERRY_MODELS"})
+"""Names of a command or of another service, which look like one of a service that does not have them."""
 
 
 def load(cls: type[SettingsT], arguments: list[str] | None = None) -> SettingsT:
     """Settings from flags and environment; where they do not fit, prints why, field by field, and exits with 2.
 
+    Prints what `misspelt` finds, too.
+
     Args:
         cls: the settings class.
         arguments: flags; by default those of the process.
     """
+    for line in misspelt([cls]):
+        print(line, file=sys.stderr)
     try:
         return CliApp.run(cls, cli_args=sys.argv[1:] if arguments is None else arguments)
     except ValidationError as error:
@@ -231,3 +242,18 @@ def load(cls: type[SettingsT], arguments: list[str] | None = None) -> SettingsT:
 
 def _secrets(cls: type[BaseSettings]) -> set[str]:
     return {name for name, field in cls.model_fields.items() if field.json_schema_extra == SECRET}
+
+
+def misspelt(settings: Iterable[type[BaseSettings]]) -> Iterator[str]:
+    """A sentence for each variable that is nobody's, but looks like one of theirs.
+
+    Other names are passed over: one environment serves all services, and Kubernetes adds variables of its own.
+
+    Args:
+        settings: whose variables are looked for.
+    """
+    known = {f"FERRY_{field.upper()}" for cls in settings for field in cls.model_fields}
+    for name in sorted(os.environ):
+        if name.startswith("FERRY_") and name not in known | ELSEWHERE:
+            for meant in get_close_matches(name, known, 1, _LIKE):
+                yield f"{name} is no setting, and is ignored; did you mean {meant}?"

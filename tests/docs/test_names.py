@@ -19,6 +19,7 @@ import serving.telemetry.metrics  # noqa: F401
 from cli.lazy import UNTOUCHED
 from cli.main import app
 from cli.settings import PAGE, SERVICES, page, variable
+from serving.settings import misspelt
 from tests.docs.pages import CODE, PACKAGES, PAGES, commands, name, text
 from tests.processes import ROOT
 
@@ -46,6 +47,14 @@ def test_the_page_of_settings_is_that_of_the_code() -> None:
 def test_every_setting_says_what_it_is(cls: type) -> None:
     silent = [field for field, of in cls.model_fields.items() if not of.description]
     assert silent == []
+
+
+@pytest.mark.parametrize("cls", SERVICES.values(), ids=SERVICES)
+def test_no_variable_of_ferry_is_taken_for_a_slip_of_the_pen(cls: type, monkeypatch: pytest.MonkeyPatch) -> None:
+    commands = re.findall(r'envvar="(FERRY_[A-Z0-9_]+)"', "".join(path.read_text(encoding="utf-8") for path in CODE))
+    for known in {variable(field) for of in SERVICES.values() for field in of.model_fields}.union(commands):
+        monkeypatch.setenv(known, "1")
+    assert list(misspelt([cls])) == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name)

@@ -151,3 +151,31 @@ def test_one_of_certificate_and_key_alone(
     assert said in errors
     assert "None" not in errors
     assert errors.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("FERRY_MAXBATCH", "FERRY_MAX_BATCH"),
+        ("FERRY_MODEL_DIR", "FERRY_MODELS_DIR"),
+        ("FERRY_OPTIMISED", "FERRY_OPTIMIZED"),
+        ("FERRY_TRACE_SAMPLING_RATIO", "FERRY_TRACE_SAMPLE_RATIO"),
+    ],
+)
+def test_a_variable_that_is_misspelt_is_named(
+    name: str, meant: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(name, "9")
+    assert load(ModelServiceSettings, []).max_batch == 16
+    assert capsys.readouterr().err == f"{name} is no setting, and is ignored; did you mean {meant}?\n"
+
+
+@pytest.mark.parametrize(
+    "name", ["FERRY_ROUTING_FILE", "FERRY_GATEWAY_SERVICE_HOST", "FERRY_GATEWAY_PORT_50051_TCP_PORT", "FERRY_API_KEY"]
+)
+def test_variables_of_others_are_passed_over(
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(name, "9")
+    load(ModelServiceSettings, [])
+    assert capsys.readouterr().err == ""
