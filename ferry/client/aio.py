@@ -182,7 +182,7 @@ class AsyncClient:
                         for item in source.results(response, call):
                             yield item
                 except grpc.RpcError as failure:
-                    pause = call.pause(failure)
+                    pause = call.pause(failure, goes_on=True)
                     if pause is None:
                         raise await asyncio.to_thread(call.error, failure) from failure
                     lost = call, failure

@@ -48,8 +48,6 @@ _REQUEST_ID = re.compile(r"[0-9A-Za-z._-]{8,64}")
 
 BatchItem: TypeAlias = tuple[int, Recognition | FerryError]
 """Position of an image in its batch, and what became of it."""
-_HIDDEN = "Internal error from Core"
-"""How gRPC words it when it does not know."""
 
 
 class Call:
@@ -118,23 +116,28 @@ class Call:
         """What goes with it."""
         return (*self._metadata, (LOST_KEY, "1")) if self._lost else self._metadata
 
-    def pause(self, error: grpc.RpcError) -> float | None:
+    def pause(self, error: grpc.RpcError, *, goes_on: bool = False) -> float | None:
         """Seconds after which the call is to be sent again, to another gateway where there is one; None: not at all.
 
         A gateway that refused it, or whose gRPC turned it away, is well: it is sent again, a few times. One that was
         lost may have been lost by it, so it is sent once more, and says so (LOST_KEY). Everything else is an answer.
         When many calls fail, few of them are sent again. One that has reached nobody costs nobody anything, and is
         tried for a second.
+
+        Args:
+            error: that the call ended with.
+            goes_on: whether nothing of it is sent again, but what comes next: then it may have ended by anything.
         """
         if errors.is_unreached(error) and time.monotonic() + PATIENT_PAUSE < min(self._patient, self._end):
             return PATIENT_PAUSE
+        hidden = goes_on and errors.is_hidden(error)
         self._repeats.wait = errors.is_answer(error) or (
-            self.wait and (errors.is_unanswered(error) or errors.is_turned_away(error))
+            self.wait and (errors.is_unanswered(error) or errors.is_turned_away(error) or hidden)
         )
-        if error.code() not in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED}:
+        if error.code() not in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED} and not hidden:
             return None
         now = time.monotonic()
-        if errors.refused(error) or errors.is_turned_away(error):
+        if errors.refused(error) or errors.is_turned_away(error) or hidden:
             self._refusals += 1
             self._refusal, self._refusal_seconds = error, now - self._sent
             again = self._refusals <= MAX_REFUSALS
@@ -296,7 +299,7 @@ class Chunk:
         """The image to ask for in a call of its own, where `error` of a call with many does not say which one it is of:
         the largest, if one was too large for a message. gRPC for asyncio has an error of its own in place of whatever a
         gateway says while it is still sent to."""
-        hidden = isinstance(error, InvalidImageError) or (error.code == "INTERNAL" and _HIDDEN in str(error))
+        hidden = isinstance(error, InvalidImageError) or (error.code == "INTERNAL" and errors.HIDDEN in str(error))
         if not hidden:
             return None
         index = max(self._waiting, key=lambda index: len(self._waiting[index].message.image))

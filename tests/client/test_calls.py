@@ -12,7 +12,7 @@ from ferry.client import AsyncClient, Client, DeadlineError, UnavailableError, c
 from ferry.client.calls import Call
 from ferry.client.diagnosis import Endpoint
 from ferry.client.repeats import Repeats
-from ferry.transport import STATUS_DETAILS_KEY, channel_options, ping_patience
+from ferry.transport import LOST_KEY, STATUS_DETAILS_KEY, channel_options, ping_patience
 from serving.errors import RefusedError
 
 AWAY = "no replica of the detector takes calls"
@@ -28,6 +28,7 @@ class Failure(grpc.RpcError):
 REFUSAL = Failure(
     grpc.StatusCode.UNAVAILABLE, AWAY, (STATUS_DETAILS_KEY, RefusedError(AWAY).to_status().SerializeToString())
 )
+HIDDEN = Failure(grpc.StatusCode.INTERNAL, "Internal error from Core")
 LATE = Failure(grpc.StatusCode.DEADLINE_EXCEEDED, "Deadline Exceeded")
 
 
@@ -51,6 +52,19 @@ def test_what_most_of_the_time_went_by_with_is_what_is_said(
     said = call.error(LATE)
     assert type(said) is error
     assert (AWAY in str(said)) is (error is UnavailableError)
+
+
+def test_an_end_that_grpc_hides_may_be_gone_on_after_but_is_not_sent_again() -> None:
+    repeats = Repeats()
+    repeats.wait = True
+    call = Call(Endpoint("127.0.0.1:1", None), repeats, 10.0, ())
+    assert call.pause(HIDDEN, goes_on=True) is not None
+    assert repeats.wait, "it had reached a gateway"
+    assert all(key != LOST_KEY for key, _ in call.metadata), "nobody was lost with it"
+    assert call.pause(HIDDEN) is None
+    assert "ended while it was sent" in str(call.error(HIDDEN))
+    told = Failure(grpc.StatusCode.INTERNAL, "a fault in the gateway")
+    assert call.pause(told, goes_on=True) is None
 
 
 @pytest.mark.parametrize(("timeout", "milliseconds"), [(1.0, 500), (3.0, 750), (30.0, 1000)])

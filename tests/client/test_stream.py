@@ -156,6 +156,24 @@ async def test_frames_go_on_in_another_call(client: Any, gateway: FakeGateway, c
     assert set(gateway.lost) == {None}, "no frame is sent twice, so none is a suspect"
 
 
+async def test_calls_that_end_while_frames_are_sent_on_and_on_are_gone_on_after(
+    address: str, gateway: FakeGateway
+) -> None:
+    """gRPC for asyncio does not say then how they ended."""
+    gateway.frames_a_call = 2
+
+    async def film() -> AsyncIterator[bytes]:
+        while True:
+            yield b"frame" * 10_000
+            await asyncio.sleep(0)
+
+    async with AsyncClient(address) as client:
+        async for _, result in client.recognize_stream(film()):
+            assert isinstance(result, Recognition)
+            if calls(gateway) >= 8:
+                break
+
+
 async def test_a_call_that_waits_for_frames_is_renewed_without_an_error(
     client: Any, gateway: FakeGateway, camera: Camera
 ) -> None:
