@@ -84,7 +84,8 @@ class Budget:
             if entry.turn.done() and not entry.turn.cancelled():
                 self._release(entry.units)
             else:
-                self._waiting.remove(entry)
+                if entry in self._waiting:
+                    self._waiting.remove(entry)
                 self._admit()
             raise
         finally:
@@ -97,6 +98,8 @@ class Budget:
     def _admit(self) -> None:
         while self._waiting and self._held + self._waiting[0].units <= self._limit:
             entry = self._waiting.popleft()
+            if entry.turn.cancelled():  # it has left, and its task does not know yet
+                continue
             self._held += entry.units
             entry.turn.set_result(None)
 

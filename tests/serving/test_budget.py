@@ -55,6 +55,24 @@ async def test_what_fits_is_held_at_once_and_the_rest_waits_in_order() -> None:
     await small.let_go()
 
 
+async def test_one_that_leaves_in_the_turn_in_which_room_is_made_takes_none_of_it() -> None:
+    budget = Budget(100, max_waiting=10, what="images")
+    first, leaving, next_one = (Holder(budget, 100) for _ in range(3))
+    await settle()
+    first._release.set()
+    leaving.task.cancel()
+    await first.task
+    await settle()
+    assert leaving.task.cancelled()
+    assert not leaving.holding.is_set()
+    assert next_one.holding.is_set()
+    await next_one.let_go()
+    last = Holder(budget, 100)
+    await settle()
+    assert last.holding.is_set()
+    await last.let_go()
+
+
 async def test_an_image_beyond_the_budget_is_held_alone() -> None:
     budget = Budget(100, max_waiting=10, what="images")
     small = Holder(budget, 1)
