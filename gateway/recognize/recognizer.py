@@ -193,7 +193,8 @@ class Recognizer:
                 outcome, took_part = _Outcome(entry.payload, entry.faces, None), HIT
             else:
                 find = partial(self._find_or_ask, self._cache, key, variant, asked, patience)
-                outcome, joined = await self._flights.run(key, find)
+                # Of each variant its own, though two may run one pipeline: what fails one is not to fail the other.
+                outcome, joined = await self._flights.run(variant.name.encode() + key, find)
                 took_part = HIT if outcome.timings is None else COALESCED if joined else MISS
                 if joined:
                     self._coalesced.inc()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import grpc
 import pytest
 from google.rpc import error_details_pb2
 
 from ferry.v1 import gateway_pb2
-from serving.errors import UpstreamError
+from serving.errors import ServiceError, UpstreamError
 from tests.gateway.fakes import Counted, detail, eventually, jpeg, refuse
 from tests.gateway.routing.conftest import GONE
 
@@ -113,6 +115,32 @@ async def test_a_canary_that_fails_fails_nobody(tracks, code):
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await gateway.recognize(jpeg(1), metadata=[("x-ferry-variant", "canary")])
     assert caught.value.code() is grpc.StatusCode[code]
+
+
+async def test_a_canary_that_fails_does_not_fail_who_asks_stable_for_the_same_at_once(tracks):
+    """Both run the same pipeline, as with a canary of another image."""
+    tracks.canary.fingerprint = tracks.stable.fingerprint
+    tracks.write(stable=0.5, canary=0.5)
+    gateway = await tracks.gateway()
+    fell_to = dict(zip(await variants_of(gateway, bypass_cache=True), CALLERS, strict=True))
+    before = len(tracks.stable.requests), len(tracks.canary.requests)
+    tracks.stable.gate.clear()
+    tracks.canary.gate.clear()
+
+    async def fail(fake, request, context):
+        await refuse(context, ServiceError("broken"))
+
+    tracks.canary.behave = fail
+    calls = []
+    for name, asked in (("canary", tracks.canary), ("stable", tracks.stable)):
+        calls.append(asyncio.create_task(gateway.recognize(jpeg(7), metadata=[("x-ferry-key", fell_to[name])])))
+        known = before[name == "canary"]
+        await eventually(lambda asked=asked, known=known: len(asked.requests) == known + 1)
+    errors = Counted("ferry_variant_errors_total", {"variant": "stable", "code": "INTERNAL"})
+    tracks.canary.gate.set()
+    tracks.stable.gate.set()
+    assert [(await call).variant for call in calls] == ["stable", "stable"]
+    assert errors() == 0
 
 
 async def test_what_is_wrong_with_a_request_is_not_asked_twice(tracks):
