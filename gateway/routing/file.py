@@ -55,30 +55,36 @@ class RoutingFile:
         )
         self._withdrawals = withdrawals
         self._withdrawn: Withdrawal | None = None
-        self.table = self._wanted = self._file.value.table
+        self._failure = ""
+        self.table = self._file.value.table
         metrics.ROUTING_INVALID.set(0)
 
     async def follow(self, interval: float, apply: Callable[[RoutingTable], Awaitable[None]]) -> None:
-        """Looks at the file every `interval` seconds, for ever, and hands each new table to `apply`."""
+        """Looks at the file every `interval` seconds, for ever, and hands each new table to `apply`.
+
+        A table that `apply` fails with is handed to it again at every look.
+        """
         while True:
+            failure = ""
             try:
-                await asyncio.to_thread(self._look)
-                self._take(await self._withdrawal())
-                table = self._file.value.table
-                if self._withdrawn is not None:
-                    table = table.without(self._withdrawn.variant)
-                if table != self._wanted:
-                    self._wanted = table
-                    await apply(table)
-                    self.table = table
+                await self._look(apply)
             except Exception as error:
-                log.exception("routing table not put into use, the former one stays: %s", error)
-                metrics.ROUTING_INVALID.set(1)
+                failure = repr(error)
+                if failure != self._failure:
+                    log.exception("routing table not put into use, the former one stays: %s", error)
+            self._failure = failure
+            metrics.ROUTING_INVALID.set(bool(failure or self._file.problem))
             await asyncio.sleep(interval)
 
-    def _look(self) -> None:
-        self._file.look()
-        metrics.ROUTING_INVALID.set(bool(self._file.problem))
+    async def _look(self, apply: Callable[[RoutingTable], Awaitable[None]]) -> None:
+        await asyncio.to_thread(self._file.look)
+        self._take(await self._withdrawal())
+        table = self._file.value.table
+        if self._withdrawn is not None:
+            table = table.without(self._withdrawn.variant)
+        if table != self.table:
+            await apply(table)
+            self.table = table
 
     async def _withdrawal(self) -> Withdrawal | None:
         """What counts for the file as it is."""

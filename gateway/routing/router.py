@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 
 from gateway.routing.assignment import Assignment
@@ -104,14 +104,20 @@ class Router:
                 self._shadow.send(self._variants[name], original)
 
     async def apply(self, table: RoutingTable) -> None:
-        """Puts a table into use without a break: what is new is connected first, what is gone ends its calls first."""
+        """Puts a table into use without a break: what is new is connected first, what is gone ends its calls first.
+
+        Raises:
+            Exception: something new cannot be connected; the former table stays in use.
+        """
         former = self._variants
         kept = {e.name for e in table.variants if e.name in former and e.address == former[e.name].address}
         new = {entry.name: self._connected(table, entry.name) for entry in table.variants if entry.name not in kept}
-        await asyncio.gather(*(variant.start() for variant in new.values()))
+        await _start(new.values())
         gone = [variant for name, variant in former.items() if name not in kept]
         for variant in gone:
             variant.leave()
+        for variant in new.values():
+            variant.show_pipeline()  # again: the one of the same name that has left took it along
         self._use(table, {e.name: former[e.name] if e.name in kept else new[e.name] for e in table.variants})
         for variant in gone:
             task = asyncio.create_task(variant.retire())
@@ -138,3 +144,14 @@ class Router:
         self._assignment = Assignment(table)
         self._shares = table.shares
         self._variants = variants
+
+
+async def _start(variants: Collection[Variant]) -> None:
+    """All of them, or none."""
+    try:
+        async with asyncio.TaskGroup() as starting:
+            for variant in variants:
+                starting.create_task(variant.start())
+    except BaseException:
+        await asyncio.gather(*(variant.stop() for variant in variants), return_exceptions=True)
+        raise

@@ -166,13 +166,14 @@ class Variant:
                 metrics.VARIANT_PIPELINE.remove(self.name, self._shown)
             self._shown = ""
 
-    def _show_pipeline(self) -> None:
+    def show_pipeline(self) -> None:
+        """Puts its pipeline, as last heard of, into the metrics, in the place of the one shown before."""
         shown = self.fingerprint[:_SHOWN_DIGITS]
         if shown != self._shown:
             self.forget_pipeline()
-            if shown:
-                metrics.VARIANT_PIPELINE.labels(self.name, shown).set(1)
-            self._shown = shown
+        if shown:
+            metrics.VARIANT_PIPELINE.labels(self.name, shown).set(1)
+        self._shown = shown
 
     def _hear(self, fingerprint: str, asked_at: float) -> None:
         # That a pipeline is still unknown is no news. Taken for some, it would outdate the first answer, which is on
@@ -205,7 +206,7 @@ class Variant:
             self.entries = tuple(pipeline.entries)
             self._hear(pipeline.fingerprint, asked_at)
         metrics.VARIANT_HEALTHY.labels(self.name).set(self.healthy)
-        self._show_pipeline()
+        self.show_pipeline()
 
     def _missed(self, error: ServiceError, asked_at: float) -> None:
         before, self._misses = self._misses, min(self._misses + 1, _MISSES)

@@ -8,7 +8,6 @@ import logging
 from prometheus_client import REGISTRY
 
 from ferry.v1 import gateway_pb2
-from gateway.routing.table import RoutingTable
 from tests.gateway.fakes import eventually, jpeg
 from tests.gateway.routing.test_routing import CALLERS, variants_of
 
@@ -79,17 +78,78 @@ async def test_a_file_that_cannot_be_used_changes_nothing_and_is_said_once(track
 
 
 def count_looks(gateway):
-    looks, routing = [0], gateway.service._routing
-    look = routing._look
+    looks, file = [0], gateway.service._routing._file
+    look = file.look
 
-    def counted() -> RoutingTable | None:
+    def counted() -> bool:
         try:
             return look()
         finally:
             looks[0] += 1
 
-    routing._look = counted
+    file.look = counted
     return looks
+
+
+async def test_a_table_that_cannot_be_put_into_use_is_tried_again_and_said_once(tracks, monkeypatch, caplog):
+    tracks.write(stable=1, canary=0)
+    gateway = await tracks.gateway()
+    router, failed = gateway.service._router, []
+    connect = router._connect
+
+    def fail(*where):
+        failed.append(where)
+        raise OSError("too many open files")
+
+    monkeypatch.setattr(router, "_connect", fail)
+    tracks.addresses["other"] = tracks.addresses["canary"]
+    with caplog.at_level(logging.ERROR, "gateway.routing.file"):
+        tracks.write(stable=0.5, canary=0, other=0.5)
+        await eventually(lambda: len(failed) >= 3)
+    assert REGISTRY.get_sample_value("ferry_routing_invalid") == 1
+    (record,) = [record for record in caplog.records if record.levelno == logging.ERROR]
+    assert "too many open files" in record.getMessage()
+    assert set(await variants_of(gateway, CALLERS[:4])) == {"stable"}
+    monkeypatch.setattr(router, "_connect", connect)
+    await eventually(lambda: share("other") == 0.5)
+    await eventually(lambda: REGISTRY.get_sample_value("ferry_routing_invalid") == 0)
+
+
+async def test_variants_that_start_beside_one_that_cannot_are_closed_again(tracks, monkeypatch):
+    tracks.write(stable=1)
+    gateway = await tracks.gateway()
+    connect, made = gateway.service._router._connect, []
+
+    def watched(*where):
+        made.append(connect(*where))
+        if where[0] == "bad":
+            made[-1].start = refuse_to_start
+        return made[-1]
+
+    async def refuse_to_start():
+        await eventually(lambda: made[0]._upstream is not None)
+        raise OSError("no")
+
+    monkeypatch.setattr(gateway.service._router, "_connect", watched)
+    tracks.addresses.update(good=tracks.addresses["canary"], bad=tracks.addresses["canary"])
+    tracks.write(stable=1, good=0, bad=0)
+    await eventually(lambda: len(made) >= 2 and REGISTRY.get_sample_value("ferry_routing_invalid") == 1)
+    assert made[0]._upstream.channel.get_state().name == "SHUTDOWN"
+
+
+async def test_a_variant_that_moves_keeps_its_pipeline_in_the_metrics(tracks):
+    def shown():
+        labels = {"variant": "stable", "fingerprint": "a" * 16}
+        return REGISTRY.get_sample_value("ferry_variant_pipeline", labels)
+
+    tracks.canary.fingerprint = tracks.stable.fingerprint
+    tracks.write(stable=1)
+    gateway = await tracks.gateway(pipeline_interval=20)
+    assert shown() == 1
+    tracks.addresses["stable"] = tracks.addresses["canary"]
+    tracks.write(stable=1)
+    await eventually(lambda: gateway.service._router.stable.address == tracks.addresses["canary"])
+    assert shown() == 1
 
 
 async def test_a_variant_that_vanishes_ends_its_calls_first(tracks):
