@@ -1,43 +1,79 @@
-"""How many fields a message has, before it is read: one that is only the two bytes of its name and length becomes an
-object of a hundred bytes, and 10 MiB of them would be half a gigabyte."""
+"""How much a message holds, before it is read: a field that is only the two bytes of its name and length becomes an
+object of a hundred bytes, and 10 MiB of them would be half a gigabyte and a second of the event loop."""
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
-MOST_FIELDS: Final = 1 << 14
-"""Of one message; a batch has 256 images."""
-_SMALL: Final = 64 << 10
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
+
+MOST_FIELDS: Final = 1 << 13
+"""Of a message and all messages in it; 256 images with all options have half of that, and so have a thousand labels."""
+MOST_NUMBERS: Final = 1 << 22
+"""In packed fields: up to eight bytes each, of one. As many as a tensor may hold so (serving.inference_v2.typed)."""
+_SMALL: Final = 8 << 10
 """Bytes in which there is no room for harm."""
-_FIXED: Final = {1: 8, 5: 4}
+_FIXED: Final = {1: 8, 5: 4, 3: 0, 4: 0}
+"""Bytes by wire type. Groups only begin and end: what is in one counts as if it were not."""
+_VARINTS: Final = frozenset(
+    getattr(FieldDescriptor, f"TYPE_{name}")
+    for name in ("INT32", "INT64", "UINT32", "UINT64", "SINT32", "SINT64", "BOOL", "ENUM")
+)
+_LAST_BYTES: Final = bytes(range(128))
+"""With which a varint ends."""
 
 
-def too_many(data: bytes) -> bool:
-    """Whether an encoded message has more than MOST_FIELDS; what is no message is for its parser to say.
+def excess(data: bytes, of: Descriptor | None) -> str:
+    """What an encoded message has too much of, in words; empty: nothing. What is no message is for its parser to say.
 
     Args:
-        data: the message. Only its own fields count, not those of messages in it.
+        data: the message.
+        of: its type; None: it is not known, and only its own fields count.
     """
     if len(data) <= _SMALL:
-        return False
-    at, fields = 0, 0
-    try:
-        while at < len(data):
-            fields += 1
-            if fields > MOST_FIELDS:
-                return True
-            tag, at = _number(data, at)
-            kind = tag & 7
-            if kind == 2:
-                size, at = _number(data, at)
-                at += size
-            elif kind == 0:
-                _, at = _number(data, at)
-            else:
-                at += _FIXED[kind]
-    except (IndexError, KeyError):
-        return False
-    return False
+        return ""
+    fields = numbers = 0
+    parts = [(0, len(data), of)]
+    while parts:
+        at, end, kind = parts.pop()
+        known_fields = None if kind is None else kind.fields_by_number
+        try:
+            while at < end:
+                fields += 1
+                if fields > MOST_FIELDS:
+                    return f"{MOST_FIELDS:,} fields"
+                tag, at = (data[at], at + 1) if data[at] < 128 else _number(data, at)
+                wire = tag & 7
+                if wire == 2:
+                    size, at = (data[at], at + 1) if data[at] < 128 else _number(data, at)
+                    begin, at = at, at + size
+                    known = None if known_fields is None else known_fields.get(tag >> 3)
+                    if known is None:
+                        continue
+                    if known.message_type is not None:
+                        parts.append((begin, min(at, len(data)), known.message_type))
+                    elif known.type in _VARINTS:
+                        numbers += _varints(data[begin:at])
+                        if numbers > MOST_NUMBERS:
+                            return f"{MOST_NUMBERS:,} numbers"
+                elif wire == 0:
+                    at = at + 1 if data[at] < 128 else _number(data, at)[1]
+                else:
+                    at += _FIXED[wire]
+        except (IndexError, KeyError):  # here a parser ends, too
+            continue
+    return ""
+
+
+def descriptor_of(parse: object) -> Descriptor | None:
+    """The type of the messages that `parse`, a generated `FromString`, reads; None: it is not such a one."""
+    message: Any = getattr(parse, "__self__", None)
+    found = getattr(message, "DESCRIPTOR", None)
+    return found if isinstance(found, Descriptor) else None
+
+
+def _varints(packed: bytes) -> int:
+    return len(packed) - len(packed.translate(None, _LAST_BYTES))
 
 
 def _number(data: bytes, at: int) -> tuple[int, int]:

@@ -285,9 +285,11 @@ def _tolerant(parse: Callable[[bytes], Any] | None) -> Callable[[bytes], Any] | 
     if parse is None:
         return None
 
+    of = fields.descriptor_of(parse)
+
     def tolerant(data: bytes) -> Any:
-        if fields.too_many(data):
-            return InvalidArgumentError("request", f"has more than {fields.MOST_FIELDS:,} fields")
+        if excess := fields.excess(data, of):
+            return InvalidArgumentError("request", f"has more than {excess}")
         try:
             return parse(data)
         except DecodeError:

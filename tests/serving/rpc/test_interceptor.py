@@ -337,7 +337,7 @@ async def test_a_cancelled_stream_stops_its_work_and_is_counted(when: str, caplo
     method = ("RecognizeBatch", "ferry.v1.ExpressionRecognition")
     before = counted("CANCELLED", *method) + counted("OK", *method)
     async with running(service) as (_, channel):
-        call = gateway_pb2_grpc.ExpressionRecognitionStub(channel).RecognizeBatch(batch(16_000), timeout=60)
+        call = gateway_pb2_grpc.ExpressionRecognitionStub(channel).RecognizeBatch(batch(4_000), timeout=60)
         await call.read()
         if when == "while computing":
             await asyncio.wait_for(reached.wait(), 10)
