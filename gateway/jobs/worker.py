@@ -37,6 +37,7 @@ _MOST_LATE: Final = 3
 """How often a job may take too long."""
 _LONGEST_PAUSE: Final = 60.0
 _NO_ROOM_PAUSE: Final = 1.0
+"""Also for the worker, until it has finished a job: what comes next in the queue would find no room either."""
 _LARGE: Final = 256 << 10
 """Bytes; what is larger is opened and sealed beside the event loop."""
 
@@ -75,6 +76,7 @@ class Worker:
         self._running: dict[str, asyncio.Task[None]] = {}
         self._wake = asyncio.Event()
         self._stopped = False
+        self._rest_until = 0.0
         self._measured = 0.0
 
     def wake(self) -> None:
@@ -112,7 +114,7 @@ class Worker:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _start_some(self) -> None:
-        while self._store.available and len(self._running) < (1 if self._busy() else self._concurrency):
+        while self._may_take():
             taken, passed = await self._store.take(self._timeout + _TO_STORE_SECONDS)
             for result in passed:
                 if result != "gone":
@@ -122,6 +124,23 @@ class Worker:
             task = asyncio.create_task(self._work(taken))
             self._running[taken.job_id] = task
             task.add_done_callback(lambda _, job_id=taken.job_id: self._done(job_id))  # type: ignore[misc]
+            # It takes its room, before the next one is looked for.
+            await asyncio.sleep(0)
+
+    def _may_take(self) -> bool:
+        """Whether a job could be worked on: taking one fetches its image, and keeps it from other gateways."""
+        if not self._store.available or time.monotonic() < self._rest_until:
+            return False
+        if len(self._running) >= (1 if self._busy() else self._concurrency):
+            return False
+        # How large the next one is, only Redis knows.
+        free = self._room.spare(0, lambda: None)
+        if free is not None:
+            free()
+        return free is not None
+
+    def _rest(self) -> None:
+        self._rest_until = time.monotonic() + _NO_ROOM_PAUSE
 
     def _done(self, job_id: str) -> None:
         self._running.pop(job_id, None)
@@ -140,11 +159,13 @@ class Worker:
         assert task is not None
 
         def drop() -> None:
+            self._rest()
             task.cancel()
 
         free = self._room.spare(len(taken.work), drop)
         try:
             if free is None:
+                self._rest()
                 await self._store.put_back(taken, _NO_ROOM_PAUSE, tried=False)
                 return
             await self._answer(taken)
@@ -187,6 +208,8 @@ class Worker:
         late = error.code is grpc.StatusCode.DEADLINE_EXCEEDED and taken.tries + 1 < _MOST_LATE
         if late or (error.code in _PASSING and not error.suspect):
             log.info("job %s is tried again: %s", taken.job_id, error)
+            if error.code is grpc.StatusCode.RESOURCE_EXHAUSTED:
+                self._rest()
             await self._store.put_back(taken, _pause(taken.tries), tried=True)
             return
         log.info("job %s failed: %s", taken.job_id, error)
@@ -194,6 +217,7 @@ class Worker:
 
     async def _finish(self, taken: Taken, began: float, state: str, result: bytes) -> None:
         sealed = await aside(self._cipher.seal, result, f"{taken.job_id}:result")
+        self._rest_until = 0.0
         if await self._store.finish(taken, state, sealed):
             metrics.JOBS.labels(state).inc()
             metrics.JOB_SECONDS.observe(taken.age + time.monotonic() - began)
