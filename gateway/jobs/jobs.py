@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import logging
 import re
@@ -72,7 +71,6 @@ class Jobs:
         self._cipher = cipher
         self._settings = settings
         self._worker: Worker | None = None
-        self._working: asyncio.Task[None] | None = None
         for result in ("submitted", "repeated", "refused", "succeeded", "failed", "cancelled", "lost", "expired"):
             # A rate misses the first increment of a series that was not there before.
             metrics.JOBS.labels(result)
@@ -90,7 +88,7 @@ class Jobs:
             concurrency=settings.jobs_concurrency,
             timeout=settings.default_timeout,
         )
-        self._working = asyncio.create_task(self._worker.run())
+        self._worker.start()
         try:
             policy = await self._jobs.eviction_policy()
         except StoreError:
@@ -99,9 +97,7 @@ class Jobs:
             log.warning("the Redis of jobs may forget them: its maxmemory-policy is %s, not noeviction", policy)
 
     async def stop(self) -> None:
-        if self._working is not None and self._worker is not None:
-            self._working.cancel()
-            await asyncio.gather(self._working, return_exceptions=True)
+        if self._worker is not None:
             await self._worker.stop()
         await self._store.stop()
 

@@ -29,6 +29,8 @@ Recognize = Callable[[gateway_pb2.RecognizeRequest, Hints], Awaitable[gateway_pb
 _LOOK_SECONDS: Final = 0.5
 """Between two looks for jobs that other gateways took in."""
 _MEASURE_SECONDS: Final = 10.0
+_STOP_SECONDS: Final = 5.0
+"""That a stop waits for Redis: for what it is asked at the moment, and then for what goes back."""
 _TO_STORE_SECONDS: Final = 15.0
 """Of a lease, besides the time for the answer."""
 _PASSING: Final = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED})
@@ -73,6 +75,7 @@ class Worker:
         self._busy = busy
         self._concurrency = concurrency
         self._timeout = timeout
+        self._looking: asyncio.Task[None] | None = None
         self._running: dict[str, asyncio.Task[None]] = {}
         self._wake = asyncio.Event()
         self._stopped = False
@@ -88,9 +91,29 @@ class Worker:
         if task := self._running.get(job_id):
             task.cancel()
 
-    async def run(self) -> None:
-        """For as long as the gateway serves."""
-        while True:
+    def start(self) -> None:
+        """Works on jobs from now on."""
+        self._looking = asyncio.create_task(self._look())
+
+    async def stop(self) -> None:
+        """Puts what is being worked on back into the queue, for another gateway; waits for Redis for a bounded time.
+
+        What Redis is being asked for is waited for: whoever leaves before the answer has taken a job and does not know.
+        """
+        self._stopped = True
+        self.wake()
+        if self._looking is not None:
+            await asyncio.wait({self._looking}, timeout=_STOP_SECONDS)
+            self._looking.cancel()
+        # Each has begun by now: a task that is cancelled before that would not put its job back.
+        tasks = list(self._running.values())
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks, timeout=_STOP_SECONDS)
+
+    async def _look(self) -> None:
+        while not self._stopped:
             self._wake.clear()
             try:
                 await self._start_some()
@@ -105,14 +128,6 @@ class Worker:
             except TimeoutError:
                 pass
 
-    async def stop(self) -> None:
-        """Puts what is being worked on back into the queue, for another gateway."""
-        self._stopped = True
-        tasks = list(self._running.values())
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
     async def _start_some(self) -> None:
         while self._may_take():
             taken, passed = await self._store.take(self._timeout + _TO_STORE_SECONDS)
@@ -120,6 +135,9 @@ class Worker:
                 if result != "gone":
                     metrics.JOBS.labels(result).inc()
             if taken is None:
+                return
+            if self._stopped:
+                await self._store.put_back(taken, 0.0, tried=False)
                 return
             task = asyncio.create_task(self._work(taken))
             self._running[taken.job_id] = task
@@ -129,7 +147,7 @@ class Worker:
 
     def _may_take(self) -> bool:
         """Whether a job could be worked on: taking one fetches its image, and keeps it from other gateways."""
-        if not self._store.available or time.monotonic() < self._rest_until:
+        if self._stopped or not self._store.available or time.monotonic() < self._rest_until:
             return False
         if len(self._running) >= (1 if self._busy() else self._concurrency):
             return False

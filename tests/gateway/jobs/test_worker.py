@@ -8,7 +8,7 @@ import pytest
 from redis import Redis
 
 from ferry.v1 import gateway_pb2
-from gateway.jobs import names
+from gateway.jobs import names, worker
 from gateway.jobs.cipher import Cipher
 from gateway.jobs.store import Bounds, JobStore
 from gateway.jobs.work import Work
@@ -94,3 +94,44 @@ async def test_models_without_room_are_left_alone_for_a_while(start, ensembler):
     ensembler.behave = None
     for job_id in waiting:
         assert (await jobs.until(job_id)).state == State.STATE_SUCCEEDED
+
+
+async def test_a_job_that_redis_is_about_to_give_when_the_gateway_stops_goes_back(start, ensembler, redis, monkeypatch):
+    take, taken, answer = JobStore.take, asyncio.Event(), asyncio.Event()
+
+    async def slow(self, lease):
+        """Redis has done it, and the answer is under way."""
+        found = await take(self, lease)
+        if found[0] is not None:
+            taken.set()
+            await answer.wait()
+        return found
+
+    monkeypatch.setattr(JobStore, "take", slow)
+    first = await start()
+    job_id = await first.submit(jpeg(1))
+    await taken.wait()
+    stopping = asyncio.create_task(first.gateway.service._kept_jobs.stop())
+    await asyncio.sleep(0)
+    answer.set()
+    await stopping
+    assert redis.hget(names.job(job_id), "state") == b"queued"
+    second = await start()
+    assert (await second.until(job_id)).state == State.STATE_SUCCEEDED
+    assert redis.hget(names.job(job_id), "lost") == b"0", "its image is no suspect"
+    assert len(ensembler.requests) == 1
+
+
+async def test_a_redis_that_hangs_does_not_hold_up_the_end(start, redis, monkeypatch):
+    asked = asyncio.Event()
+
+    async def hang(self, lease):
+        asked.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(JobStore, "take", hang)
+    monkeypatch.setattr(worker, "_STOP_SECONDS", 0.1)
+    jobs = await start()
+    await asked.wait()
+    async with asyncio.timeout(20):
+        await jobs.gateway.service._kept_jobs.stop()
