@@ -25,6 +25,7 @@ MOST_WAITING = 2048
 MOST_WAITING_BYTES = 16 << 20
 _BATCH = 256
 _TIDY_SECONDS = 10.0
+_STOP_SECONDS = 5.0
 OVERHEAD_BYTES = 256
 """What Redis takes for a record besides its value: two names, a time to live, a place in the index (measured)."""
 
@@ -78,7 +79,7 @@ class RecordQueue:
         self._agree = agree
         self._waiting: deque[Waiting] = deque()
         self._bytes = 0
-        self._lock = asyncio.Lock()
+        self._writing: asyncio.Task[None] | None = None
         self._running: asyncio.Task[None] | None = None
         self._tidying: asyncio.Task[None] | None = None
 
@@ -92,7 +93,14 @@ class RecordQueue:
             if task is not None:
                 task.cancel()
                 await asyncio.gather(task, return_exceptions=True)
-        await self.flush()
+        try:
+            async with asyncio.timeout(_STOP_SECONDS):
+                await self.flush()
+        except TimeoutError:
+            log.warning("records are lost: Redis did not take them in time")
+        if self._writing is not None:
+            self._writing.cancel()
+            await asyncio.gather(self._writing, return_exceptions=True)
         for item in self._waiting:
             metrics.RECORDS.labels(item.kind, "unavailable").inc()
         self._waiting.clear()
@@ -108,23 +116,30 @@ class RecordQueue:
             self._bytes += item.size
 
     async def flush(self) -> None:
-        """Writes what waits; returns when it is written, or when Redis does not take it."""
-        async with self._lock:
-            while self._waiting and self._store.available:
-                batch = [self._waiting[i] for i in range(min(_BATCH, len(self._waiting)))]
-                try:
-                    await self._write(batch)
-                except StoreRefusedError:
-                    self._count(batch, "refused")
-                except StoreError as error:
-                    log.debug("records wait: %s", error)
-                    return
-                except Exception as error:
-                    # A record that cannot be made must not be in the way of the others for ever.
-                    log.exception("records are lost: %s", error)
-                    self._count(batch, "broken")
-                for _ in batch:
-                    self._bytes -= self._waiting.popleft().size
+        """Writes what waits; returns when it is written, or when Redis does not take it.
+
+        Whoever gives up waiting ends nothing: what was written and not yet taken from the queue would be written twice.
+        """
+        if self._writing is None or self._writing.done():
+            self._writing = self._store.background(self._flush())
+        await asyncio.shield(self._writing)
+
+    async def _flush(self) -> None:
+        while self._waiting and self._store.available:
+            batch = [self._waiting[i] for i in range(min(_BATCH, len(self._waiting)))]
+            try:
+                await self._write(batch)
+            except StoreRefusedError:
+                self._count(batch, "refused")
+            except StoreError as error:
+                log.debug("records wait: %s", error)
+                return
+            except Exception as error:
+                # A record that cannot be made must not be in the way of the others for ever.
+                log.exception("records are lost: %s", error)
+                self._count(batch, "broken")
+            for _ in batch:
+                self._bytes -= self._waiting.popleft().size
 
     async def _write(self, batch: list[Waiting]) -> None:
         records = [await item.pack() for item in batch]
