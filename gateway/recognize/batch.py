@@ -130,13 +130,12 @@ async def recognize_one(
             return Answer(index, await recognize(request))
     except ServiceError as error:
         item = _ended(error, began)
-    except TimeoutError:
-        if not timer.expired():
-            raise
-        item = _ended(DeadlineError(f"no answer within {seconds:g} s"), began)
-    except Exception:
-        log.exception("unexpected error in image %d of a batch", index)
-        item = item_error(ServiceError(f"internal error; look for request id {name} in the logs"))
+    except Exception as error:
+        if isinstance(error, TimeoutError) and timer.expired():
+            item = _ended(DeadlineError(f"no answer within {seconds:g} s"), began)
+        else:
+            log.exception("unexpected error in image %d of a batch", index)
+            item = item_error(ServiceError(f"internal error; look for request id {name} in the logs"))
     return Answer(index, item)
 
 

@@ -79,12 +79,13 @@ async def test_an_image_that_fails_can_be_found_in_the_log(gateway, caplog):
     assert (record.request_id, record.status, record.field) == ("my-batch-1.1", "INVALID_ARGUMENT", "image")
 
 
-async def test_a_defect_in_one_image_does_not_end_the_batch(ensembler, gateway, monkeypatch):
+@pytest.mark.parametrize("defect", [ZeroDivisionError, TimeoutError])
+async def test_a_defect_in_one_image_does_not_end_the_batch(ensembler, gateway, monkeypatch, defect):
     recognize = gateway.service._recognizer.recognize
 
     async def stumble(request, hints):
         if request.image == jpeg(0):
-            raise ZeroDivisionError
+            raise defect
         return await recognize(request)
 
     monkeypatch.setattr(gateway.service._recognizer, "recognize", stumble)
