@@ -105,8 +105,11 @@ async def recognize_batch(
             raise failure
     finally:
         failure = None  # its traceback holds this frame
-        for task in (*running, *([taking] if taking else ())):
+        left = (*running, *([taking] if taking else ()))
+        for task in left:
             task.cancel()
+        # The room of the call is given back when this returns, and errors are to be looked at by somebody.
+        await asyncio.gather(*left, return_exceptions=True)
 
 
 async def _next(requests: AsyncIterator[gateway_pb2.RecognizeRequest]) -> gateway_pb2.RecognizeRequest | None:

@@ -1,6 +1,7 @@
 """Many images in one call."""
 
 import asyncio
+import gc
 import logging
 
 import grpc
@@ -8,6 +9,7 @@ import pytest
 from google.rpc import error_details_pb2
 
 from ferry.v1 import ensembler_pb2, gateway_pb2
+from gateway.recognize.batch import recognize_batch
 from serving.errors import InvalidArgumentError, UnavailableError
 from serving.rpc.context import request_id
 from serving.telemetry.logs import _Correlate
@@ -134,6 +136,53 @@ async def test_leaving_cancels_what_is_outstanding(ensembler, start_gateway):
     await eventually(lambda: ensembler.cancelled == 4)
     await eventually(lambda: gateway.service._admission.images == 0)
     assert len(ensembler.requests) == 4
+
+
+async def test_a_call_that_has_ended_is_not_worked_for_any_more():
+    at_work = 0
+
+    async def requests():
+        for shade in range(3):
+            yield gateway_pb2.RecognizeRequest(image=jpeg(shade))
+
+    async def recognize(request):
+        nonlocal at_work
+        if request.image == jpeg(0):
+            await eventually(lambda: at_work == 2)
+            return gateway_pb2.RecognizeResponse()
+        at_work += 1
+        try:
+            await asyncio.Event().wait()
+        finally:
+            at_work -= 1
+
+    answers = recognize_batch(requests(), recognize, 3)
+    await anext(answers)
+    await answers.aclose()
+    assert at_work == 0, "its room is given back now"
+
+
+async def test_requests_that_fail_as_they_are_given_up_leave_no_error_behind():
+    leftovers = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: leftovers.append(context["message"]))
+
+    async def requests():
+        yield gateway_pb2.RecognizeRequest(image=jpeg())
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            raise UnavailableError("the connection is lost") from None
+
+    async def recognize(request):
+        return gateway_pb2.RecognizeResponse()
+
+    answers = recognize_batch(requests(), recognize, 2)
+    await anext(answers)
+    await answers.aclose()
+    del answers
+    await asyncio.sleep(0)
+    gc.collect()
+    assert not leftovers
 
 
 async def test_who_does_not_read_is_not_worked_for_and_may_leave(ensembler, start_gateway):
