@@ -300,7 +300,7 @@ class Chunk:
         the largest, if one was too large for a message. gRPC for asyncio has an error of its own in place of whatever a
         gateway says while it is still sent to."""
         hidden = isinstance(error, InvalidImageError) or (error.code == "INTERNAL" and errors.HIDDEN in str(error))
-        if not hidden:
+        if not hidden or not self._waiting:
             return None
         index = max(self._waiting, key=lambda index: len(self._waiting[index].message.image))
         return index, self._waiting.pop(index)

@@ -57,6 +57,8 @@ class FakeGateway(gateway_pb2_grpc.ExpressionRecognitionServicer):
     error: ServiceError | None = None
     failures: int = 1_000_000
     break_batch_after: int | None = None
+    hide_end: bool = False
+    """Whether a batch ends, after its last answer, by what gRPC for asyncio puts in the place of any end."""
     reverse: bool = False
     frames_a_call: int | None = None
     max_bytes: int = 1 << 30
@@ -101,6 +103,8 @@ class FakeGateway(gateway_pb2_grpc.ExpressionRecognitionServicer):
                 yield gateway_pb2.RecognizeManyResponse(index=index, error=error)
             else:
                 yield gateway_pb2.RecognizeManyResponse(index=index, response=answer(item))
+        if self.hide_end:
+            context.abort(grpc.StatusCode.INTERNAL, "Internal error from Core")
 
     def RecognizeStream(  # noqa: N802
         self, request_iterator: Iterator[Any], context: grpc.ServicerContext

@@ -303,6 +303,13 @@ async def test_a_broken_batch_goes_on_where_it_broke(client: Any, gateway: FakeG
     assert [len(request.requests) for request in gateway.requests] == [8, 5]
 
 
+async def test_a_batch_that_fails_after_its_last_answer_has_not_failed(client: Any, gateway: FakeGateway) -> None:
+    gateway.hide_end = True
+    items = await client.batch([b"a", b"b"])
+    assert [index for index, _ in items] == [0, 1]
+    assert all(isinstance(result, Recognition) for _, result in items)
+
+
 async def test_a_refused_batch_is_an_error_for_each_image(client: Any, gateway: FakeGateway) -> None:
     gateway.error = errors.OverloadedError("busy", retry_after=2)
     items = await client.batch([b"a", b"b"])
