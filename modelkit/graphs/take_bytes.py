@@ -9,8 +9,6 @@ import numpy as np
 from onnx import TensorProto, helper, numpy_helper
 
 PREFIX = "bytes/"
-OPS = ("Transpose", "Cast", "Mul", "Sub")
-"""What the nodes are, in their order."""
 
 
 def take_bytes(model: Any, mean: Sequence[float], std: Sequence[float]) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from modelkit.judging.detection import Detector, crop_probabilities, detector_probabilities
+from modelkit.judging.detection import Detector, crop_probabilities
 from modelkit.judging.metrics import expression_metrics
 from modelkit.judging.pictures import by_side
 from services.classifier.probabilities import probabilities
@@ -49,21 +49,6 @@ def judge_pictures(
         return crop_probabilities(Detector.load(model.directory, threads), crops)
     backend = load_backend(model.file(), threads=threads)
     return by_side(crops, lambda rows: classify_with(backend, model.manifest, rows, tta), len(EXPRESSIONS))
-
-
-def opinions_of(
-    model: StoredModel, images: npt.NDArray[np.uint8], *, tta: bool = False, threads: int = 1
-) -> npt.NDArray[np.float32] | None:
-    """What a published model of any task says of grey crops.
-
-    Arguments as in `classify`.
-
-    Returns:
-        float32 [N, 7], rows of NaN where it has no answer; None if it has no opinion on expressions at all.
-    """
-    if classifies(model):
-        return classify(model, images, tta, threads)
-    return detector_probabilities(model.directory, images, threads) if model.manifest.has_expressions else None
 
 
 def classify(

@@ -10,11 +10,6 @@ _IN_META = 4
 """Bytes of version and flags in front of what a full box holds."""
 
 
-def is_heif(data: bytes) -> bool:
-    """Whether it begins as a file of this family does; films do, too."""
-    return data[4:8] == b"ftyp"
-
-
 def canvas(data: bytes) -> tuple[int, int] | None:
     """Width and height in pixels of the primary picture, before it is turned; None where the file does not say.
 
