@@ -1,4 +1,4 @@
-"""Where things lie in Redis. Everything begins with `ferry:ab:1:` and has a time to live, the salt excepted.
+"""Where things lie in Redis. Everything begins with `ferry:ab:1:` and has a time to live, but for the salt and `sizes`.
 
 | key | type | holds |
 |---|---|---|
@@ -8,7 +8,7 @@
 | `index:KIND:BUCKET` | list | names of the exposures or pairs of a bucket of time |
 | `labelled:BUCKET` | set | request ids with labels, by the time of their answer |
 | `table:TABLE` | string | shares of a routing table, JSON |
-| `sizes` | hash | bytes by bucket, about |
+| `sizes` | hash | bytes by bucket, about; gateways take out those whose time is over |
 | `salt` | string | of the hashes of callers |
 """
 
