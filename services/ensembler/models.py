@@ -21,9 +21,9 @@ from serving.rpc.upstream import Upstream
 log = logging.getLogger(__name__)
 
 COMPLAINT_SECONDS = 10.0
+"""A model that keeps failing is logged at most this often; ferry_degraded_total counts every time."""
 START_SECONDS = 60.0
 """In which a service that has never answered may still load its models."""
-"""A model that keeps failing is logged at most this often; ferry_degraded_total counts every time."""
 
 _STILL_THERE = {grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.INVALID_ARGUMENT}
 
