@@ -8,7 +8,7 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 
 
-class Newest(Generic[T]):
+class Freshest(Generic[T]):
     """Keeps the answer to the newest question. The answer to an older one says nothing about the present: a slow one
     must not undo a rollout.
 

@@ -12,7 +12,7 @@ from typing import Self
 from ferry.v1 import ensembler_pb2, ensembler_pb2_grpc
 from gateway.routing.predictions import PredictionCounter
 from serving.errors import ServiceError
-from serving.freshness import Newest
+from serving.freshness import Freshest
 from serving.rpc.upstream import DEFAULT_SILENCE, Upstream
 from serving.telemetry import metrics
 
@@ -56,7 +56,7 @@ class Variant:
         self.address = address
         self.predictions = PredictionCounter(name)
         self.traffic_share = traffic_share
-        self._fingerprint = Newest("")
+        self._fingerprint = Freshest("")
         self.entries: tuple[ensembler_pb2.RecipeEntry, ...] = ()
         self._upstream: Upstream | None = None
         self._timeout = timeout

@@ -15,7 +15,7 @@ from ferry.v1 import classifier_pb2, classifier_pb2_grpc, detector_pb2, detector
 from services.ensembler.checks import NonsenseError, check_crops, checked_probabilities
 from services.ensembler.recipe import ModelEntry
 from serving.errors import DeadlineError, ServiceError, UnavailableError, UpstreamError
-from serving.freshness import Newest
+from serving.freshness import Freshest
 from serving.rpc.upstream import Upstream
 
 log = logging.getLogger(__name__)
@@ -50,7 +50,7 @@ class Model:
 
     def __init__(self, entry: ModelEntry) -> None:
         self.entry = entry
-        self._newest: Newest[types_pb2.ModelVersion | None] = Newest(None)
+        self._newest: Freshest[types_pb2.ModelVersion | None] = Freshest(None)
         self.load_failure: types_pb2.LoadFailure | None = None
         self.available = False
         self.heard_at = -math.inf

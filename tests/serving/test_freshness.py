@@ -1,10 +1,10 @@
 """A slow answer to an old question does not undo what was heard since."""
 
-from serving.freshness import Newest
+from serving.freshness import Freshest
 
 
 def test_the_answer_to_the_newest_question_counts() -> None:
-    heard = Newest("")
+    heard = Freshest("")
     assert heard.hear("first", 1.0)
     assert heard.hear("third", 3.0)
     assert not heard.hear("second, late", 2.0)
