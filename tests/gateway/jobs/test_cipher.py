@@ -41,6 +41,6 @@ def test_a_file_that_does_not_fit_is_named_and_not_quoted(tmp_path, text):
     with pytest.raises(ConfigFileError) as caught:
         Cipher(path)
     assert str(path) in str(caught.value)
-    assert not text or text not in str(caught.value)
+    assert not text or text not in str(caught.value).replace(str(path), "")
     with pytest.raises(ConfigFileError, match="cannot be read"):
         Cipher(tmp_path / "nowhere")
