@@ -182,7 +182,7 @@ async def test_streams_on_which_nothing_comes_give_way_to_a_new_one(start_gatewa
     assert (await silent[0].read()).frame_id == 2
 
 
-@pytest.mark.parametrize("settings", [{"receive_timeout": 0.1}, {"max_stream_age": 0.1}, {"max_timeout": 0.1}])
+@pytest.mark.parametrize("settings", [{"receive_timeout": 0.1}, {"max_stream_age": 2.0}, {"max_timeout": 0.1}])
 async def test_a_stream_that_has_had_its_time_ends_without_an_error(start_gateway, settings):
     gateway = await start_gateway(**settings)
     call = opened(gateway, timeout=None)
