@@ -125,8 +125,8 @@ def _observed(metric: Metric, sides: Sides, name: str) -> Series:
     if metric is Metric.ERRORS:
         return sides.of_images(name)
     if metric is Metric.DEGRADED:
-        return sides.of_answers(name, lambda one: float(one.degraded))
-    return sides.of_answers(name, lambda one: one.milliseconds, computed=True)
+        return sides.of_computed(name, lambda one: float(one.degraded))
+    return sides.of_computed(name, lambda one: one.milliseconds)
 
 
 def _newest_table(new: Series, old: Series) -> tuple[Series, Series, int]:

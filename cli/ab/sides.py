@@ -39,26 +39,33 @@ class Sides:
         """Of the new variant, the fingerprint's first digits; empty: nothing was recorded of it."""
         return self._pipelines[self.new]
 
-    def of_answers(self, name: str, value: Callable[[Exposure], float], *, computed: bool = False) -> Series:
-        """One observation an answer of a variant to a caller of its own; `computed`: not from the cache."""
+    def of_computed(self, name: str, value: Callable[[Exposure], float]) -> Series:
+        """One observation an answer that a variant computed for a caller of its own.
+
+        The cache gives nothing that is degraded, and it gives it at once: a new variant, of which it has little, would
+        look worse for it.
+        """
         return series(
             [
                 self._row(one, one.time, value(one))
                 for one in self._records.exposures.values()
-                if self._compared(one, name) and one.variant and not (computed and one.cached)
+                if self._compared(one, name) and not one.cached
             ]
         )
 
     def of_images(self, name: str) -> Series:
-        """One observation an image that somebody fell to the variant with: 1 where it did not answer.
+        """One observation an image that a variant had to compute for a caller of its own: 1 where it did not answer.
 
-        One that is known to be lost is not even asked: another one answers in its place, and there is no error.
+        One that is known to be lost is not even asked: another one answers in its place, maybe from the cache, and
+        there is no error.
         """
         return series(
             [
                 self._row(one, one.time, float(one.variant != name or bool(one.error)))
                 for one in self._records.exposures.values()
-                if one.assigned == name and one.time >= self._begin and (one.variant != name or self._own(one, name))
+                if one.assigned == name
+                and one.time >= self._begin
+                and (one.variant != name or (self._own(one, name) and not one.cached))
             ]
         )
 

@@ -55,6 +55,28 @@ def experiment(
     return Records(exposures, given, [], TABLE)
 
 
+def cached(hits: dict[str, float], degraded: float, errors: dict[str, float], images: int, seed: int = 1) -> Records:
+    """Callers by turns to each variant; of what a variant computes, shares are degraded, or fail and go to stable.
+
+    What stable answers in the place of another comes from its cache as often as its own.
+    """
+    rng = random.Random(seed)
+    exposures = {}
+    for i in range(images):
+        name = list(hits)[i % len(hits)]
+        hit = rng.random() < hits[name]
+        failed = not hit and rng.random() < errors[name]
+        if failed:
+            by = "" if name == "stable" else "stable"
+            again = bool(by) and rng.random() < hits[by]
+            nothing = exposure(name, f"c{i}", START + i, error="INTERNAL", cached=again, faces=())
+            exposures[f"id{i}"] = replace(nothing, variant=by, fingerprint=by[:1] * 16)
+        else:
+            part = not hit and rng.random() < degraded
+            exposures[f"id{i}"] = exposure(name, f"c{i}", START + i, cached=hit, degraded=part)
+    return Records(exposures, {}, [], TABLE)
+
+
 def shadowed(accuracy: dict[str, float], faces: int, seed: int = 1) -> Records:
     """Stable answers everybody; canary gets a copy of each."""
     rng = random.Random(seed)

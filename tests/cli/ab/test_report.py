@@ -15,7 +15,7 @@ from cli.ab.metric import GUARDRAILS, Metric
 from cli.ab.records import Label, Records, RecordsError
 from cli.ab.report import Exit, report
 from cli.verdicts import NOTHING, USAGE
-from tests.cli.ab.made_up import START, TABLE, experiment, exposure, face, shadowed
+from tests.cli.ab.made_up import START, TABLE, cached, experiment, exposure, face, shadowed
 
 ALL = tuple(Metric)
 
@@ -200,6 +200,27 @@ def test_a_variant_that_is_lost_fails_its_callers_whoever_answers_them() -> None
     found = judged(replace(records, exposures=lost))
     assert found.findings[Metric.ERRORS].new == pytest.approx(0.25, abs=0.01)
     assert found.verdict is Exit.WORSE
+
+
+def test_a_canary_whose_cache_is_empty_is_not_worse_for_it() -> None:
+    """Stable's callers find four of five answers in the cache, and what is there can neither fail nor be degraded."""
+    hits = {"stable": 0.8, "canary": 0.1}
+    records = cached(hits, degraded=0.04, errors=dict.fromkeys(hits, 0.04), images=20_000)
+    found = judged(records)
+    assert not found.broken
+    for metric in (Metric.ERRORS, Metric.DEGRADED):
+        one = found.findings[metric]
+        assert one.n == pytest.approx((9000, 2000), rel=0.06)
+        assert (one.new, one.old) == (pytest.approx(0.04, abs=0.01), pytest.approx(0.04, abs=0.015))
+    lying = {name: replace(one, cached=False) for name, one in records.exposures.items()}
+    assert judged(replace(records, exposures=lying)).verdict is Exit.WORSE, "the test has no teeth"
+
+
+def test_what_stable_had_in_its_cache_hides_no_failure_of_a_canary() -> None:
+    hits, errors = {"stable": 0.8, "canary": 0.0}, {"stable": 0.0, "canary": 0.5}
+    found = judged(cached(hits, degraded=0.0, errors=errors, images=2000))
+    assert [one.metric for one in found.broken] == [Metric.ERRORS]
+    assert found.findings[Metric.ERRORS].new == pytest.approx(0.5, abs=0.05)
 
 
 def test_answers_by_another_variant_do_not_count_for_either() -> None:
