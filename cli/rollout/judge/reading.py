@@ -28,33 +28,42 @@ class Counts:
 
     Attributes:
         asked: images of its callers.
-        failed: of those, images that it did not answer; another variant may have.
+        errors: of those, images that it was asked for and did not answer; another variant may have.
         answered: its answers.
         degraded: of those, answers that a model is missing from.
         computed: computed answers by upper bound of their time in seconds, not cumulative.
+        fell_back: images of its callers that `stable` was asked for, after an error or because it is known to be lost.
     """
 
     asked: float = 0.0
-    failed: float = 0.0
+    errors: float = 0.0
     answered: float = 0.0
     degraded: float = 0.0
     computed: dict[float, float] = field(default_factory=dict)
+    fell_back: float = 0.0
+
+    @property
+    def failed(self) -> float:
+        """Images that it did not answer, at least: how many are both an error and a fall back is not counted."""
+        return max(self.errors, self.fell_back)
 
     def plus(self, other: Counts, sign: int = 1) -> Counts:
         """Both together, or their difference."""
         bounds = self.computed.keys() | other.computed.keys()
         return Counts(
             self.asked + sign * other.asked,
-            self.failed + sign * other.failed,
+            self.errors + sign * other.errors,
             self.answered + sign * other.answered,
             self.degraded + sign * other.degraded,
             {bound: self.computed.get(bound, 0.0) + sign * other.computed.get(bound, 0.0) for bound in bounds},
+            self.fell_back + sign * other.fell_back,
         )
 
     @property
     def risen(self) -> bool:
         """Whether nothing in it is negative: else a process has started anew in between."""
-        return min(self.asked, self.failed, self.answered, self.degraded, *self.computed.values(), 0.0) >= 0
+        plain = (self.asked, self.errors, self.answered, self.degraded, self.fell_back)
+        return min(*plain, *self.computed.values(), 0.0) >= 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,11 +110,9 @@ def read(scrape: Scrape) -> Reading:
         of(labels).asked += value
     for labels, value in scrape.values.get("ferry_variant_errors_total", {}).items():
         if dict(labels).get("code") not in CALLERS_OWN:
-            of(labels).failed += value
-    # A variant that is known to be lost is not even asked: its callers are given to stable.
+            of(labels).errors += value
     for labels, value in scrape.values.get("ferry_variant_fallbacks_total", {}).items():
-        one = of(labels)
-        one.failed = max(one.failed, value)
+        of(labels).fell_back += value
     for labels, value in scrape.values.get("ferry_variant_degraded_total", {}).items():
         of(labels).degraded += value
     for labels, histogram in scrape.histograms.get(LATENCY, {}).items():

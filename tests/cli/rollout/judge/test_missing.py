@@ -117,7 +117,7 @@ def test_a_process_that_started_anew_is_known_by_its_start_though_its_counters_r
     """Else what it counts since, 20 of 120, would be 20 of 20."""
     window = Window(60)
     for now, asked, failed, started in ((0.0, 100.0, 0.0, 1.0), (4.0, 120.0, 20.0, 2.0)):
-        counts = {"canary": Counts(asked=asked, failed=failed)}
+        counts = {"canary": Counts(asked=asked, errors=failed)}
         window.add(now, Readings({"g": Reading(counts, {}, started)}))
     found = window.since(0)["canary"]
     assert (found.asked, found.failed, window.anew) == (120, 20, ("g",))
@@ -127,7 +127,7 @@ def test_what_an_older_process_behind_the_same_address_counted_is_not_of_now() -
     """An address that stands for several gateways by turns: 900 failures of last week are none of this minute."""
     window = Window(60)
     for now, failed, started in ((1000.0, 0.0, 2.0), (1004.0, 900.0, 1.0), (1008.0, 0.0, 2.0)):
-        counts = {"canary": Counts(asked=1000, failed=failed)}
+        counts = {"canary": Counts(asked=1000, errors=failed)}
         window.add(now, Readings({"g": Reading(counts, {}, started)}))
     assert (window.since(0), window.anew) == ({}, ("g",))
 
@@ -135,7 +135,7 @@ def test_what_an_older_process_behind_the_same_address_counted_is_not_of_now() -
 def test_one_counter_that_went_back_makes_all_of_a_process_worthless() -> None:
     window = Window(60)
     for now, stable, canary, failed in ((0.0, 900.0, 100.0, 0.0), (4.0, 40.0, 120.0, 20.0)):
-        counts = {"stable": Counts(asked=stable), "canary": Counts(asked=canary, failed=failed)}
+        counts = {"stable": Counts(asked=stable), "canary": Counts(asked=canary, errors=failed)}
         window.add(now, Readings({"g": Reading(counts, {})}))
     assert (window.since(0), window.anew) == ({}, ("g",))
 
