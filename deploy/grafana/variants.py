@@ -8,12 +8,14 @@ from deploy.grafana.promql import LATENCY, NS, quantile, rate, share
 _VARIANT = "{{variant}}"
 _COMPUTED = f'{NS},cache=~"miss|bypass"'
 _FACES = "ferry_predictions_total"
-_ASKED = rate("ferry_exposures_total", by="variant")
-"""Every image counts here, answered or not: what shares of errors are shares of."""
+_ANSWERED = rate(f"{LATENCY}_count", f'{NS},cache!="hit"', "variant")
+"""Answers that were computed. The cache's can neither fail nor be degraded, and a new variant has few of them."""
 
 
-def _of_asked(metric: str) -> str:
-    return f"({rate(metric, by='variant')} or 0 * {_ASKED}) / {_ASKED}"
+def _of_tried(metric: str) -> str:
+    """The share that failures have of what a variant had to compute: that, and what it answered."""
+    failed = f"({rate(metric, by='variant')} or 0 * {_ANSWERED})"
+    return f"{failed} / ({failed} + {_ANSWERED})"
 
 
 def _expressions(selector: str = NS, by: str = "variant, expression", whole: str = "variant") -> str:
@@ -151,8 +153,8 @@ VARIANTS = Dashboard(
             (
                 Panel(
                     "Errors",
-                    "Share of a variant's images that it did not answer. Those of a canary are answered by stable.",
-                    (Query(_of_asked("ferry_variant_errors_total"), _VARIANT),),
+                    "Share of what a variant had to compute. Those of a canary are answered by stable.",
+                    (Query(_of_tried("ferry_variant_errors_total"), _VARIANT),),
                     unit="percentunit",
                     steps=((YELLOW, 0.001), (RED, 0.01)),
                 ),
@@ -169,8 +171,8 @@ VARIANTS = Dashboard(
                 ),
                 Panel(
                     "Answered by stable instead",
-                    "Share of a variant's images. Not 0: the variant is lost or fails, and stable carries its load.",
-                    (Query(_of_asked("ferry_variant_fallbacks_total"), _VARIANT),),
+                    "Share of what it had to compute. Not 0: it is lost or fails, and stable carries its load.",
+                    (Query(_of_tried("ferry_variant_fallbacks_total"), _VARIANT),),
                     unit="percentunit",
                     steps=((YELLOW, 0.001), (RED, 0.01)),
                 ),
@@ -209,7 +211,7 @@ VARIANTS = Dashboard(
                 ),
                 Panel(
                     "Errors less stable's",
-                    "As before, of images. All above 0: the variant fails more often, beyond chance.",
+                    "As before, of images that had to be computed. All above 0: it fails more often, beyond chance.",
                     _interval("errors"),
                     unit="percentunit",
                     minimum=None,

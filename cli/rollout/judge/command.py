@@ -60,7 +60,7 @@ def judge(
         float, typer.Option(envvar="FERRY_JUDGE_HOLD", help="Seconds at each step at least.")
     ] = _DEFAULT.hold,
     least: Annotated[
-        int, typer.Option(envvar="FERRY_JUDGE_LEAST", help="Images of the canary's callers at each step at least.")
+        int, typer.Option(envvar="FERRY_JUDGE_LEAST", help="Images that it has to compute, at each step at least.")
     ] = _DEFAULT.least,
     errors: Annotated[
         float, typer.Option(envvar="FERRY_JUDGE_ERRORS", help="Share of errors above stable's that is tolerated.")

@@ -42,7 +42,7 @@ class Rules:
     canary: the variant that is judged.
     steps: shares of the callers, rising.
     hold: seconds at each step at least.
-    least: images of the canary's callers at each step at least.
+    least: images that the canary had to compute, at each step at least.
     limits: of the guardrails.
     """
 
@@ -63,7 +63,7 @@ class Known:
         pipelines: fingerprint by variant, of those on which all gateways agree.
         lately: counts of a minute, by variant, since the last step at the earliest.
         at_once: the canary's of a few seconds.
-        at_step: images of the canary's callers since the last step.
+        at_step: images that the canary had to compute since the last step.
         jumped: seconds by which the clock was set since the last step, ahead or (below 0) back.
         missing: what is not known and has to be before a step, in words; empty: nothing.
         worse: what the labels say against the canary, in words; empty: nothing.
@@ -152,7 +152,7 @@ def _too_early(state: State, known: Known, rules: Rules, share: float) -> str:
     if state.since + rules.hold > known.now - known.jumped:
         return f"holds {share:.1%} for {rules.hold:g} s"
     if known.at_step < rules.least:
-        return f"waits for {rules.least} images of the canary's callers at {share:.1%}"
+        return f"waits for {rules.least} images that the canary has to compute at {share:.1%}"
     return ""
 
 

@@ -23,8 +23,8 @@ class Limits:
     """How much worse than the old variant a new one may be.
 
     Attributes:
-        errors: share of images.
-        degraded: share of answers.
+        errors: share of the images that it had to compute.
+        degraded: share of its computed answers.
         slower: factor of the 95th percentile.
     """
 
@@ -39,7 +39,7 @@ def broken(new: Counts, old: Counts, limits: Limits) -> str:
     An old variant that is idle has no rates: not to have failed because nobody asked is no reference.
     """
     for name, bad, whole, old_bad, old_whole, allowed in (
-        ("errors", new.failed, new.asked, old.failed, old.asked, limits.errors),
+        ("errors", new.failed, new.tried, old.failed, old.tried, limits.errors),
         ("degraded answers", new.degraded, new.answered, old.degraded, old.answered, limits.degraded),
     ):
         if old_whole < LEAST:

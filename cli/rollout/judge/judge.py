@@ -34,9 +34,9 @@ _JUMP_SECONDS = 5.0
 
 
 @dataclass(slots=True)
-class _Asked:
-    """Since the last step, as far as this judge has seen: images of the canary's callers, and seconds by which the
-    clock was set, ahead or (below 0) back."""
+class _AtStep:
+    """Since the last step, as far as this judge has seen: images that the canary had to compute, and seconds by which
+    the clock was set, ahead or (below 0) back."""
 
     since: float = -1.0
     images: float = 0.0
@@ -45,22 +45,22 @@ class _Asked:
 
 @dataclass(slots=True)
 class _Reference:
-    """What stable last did while it was asked: at the last steps of a canary it is idle."""
+    """What stable last did while it had something to do: at the last steps of a canary it is idle."""
 
     pipeline: str = ""
     counts: Counts = field(default_factory=Counts)
     at: float = 0.0
 
     def of(self, lately: Counts, pipeline: str, now: float) -> Counts:
-        """What to compare with: what stable did lately, or, where that is too little, when it was last asked enough.
+        """What to compare with: what stable did lately, or, where that is too little, when it last did enough.
 
-        Of the last minutes in which it was, the one with the most images is kept, not the last few stragglers.
+        Of the last minutes in which it did, the one with the most images is kept, not the last few stragglers.
         """
         if pipeline and pipeline != self.pipeline:
             self.pipeline, self.counts = pipeline, Counts()
-        if lately.asked < LEAST:
+        if lately.tried < LEAST:
             return self.counts
-        if lately.asked >= self.counts.asked or abs(now - self.at) > _REFERENCE_SECONDS:
+        if lately.tried >= self.counts.tried or abs(now - self.at) > _REFERENCE_SECONDS:
             self.counts, self.at = lately, now
         return lately
 
@@ -105,7 +105,7 @@ class Judge:
         self._looked: tuple[float, float] | None = None
         self._ahead = 0.0
         self._window = Window(WINDOW_SECONDS)
-        self._asked = _Asked()
+        self._at_step = _AtStep()
         self._reference = _Reference()
         for action in Action:
             # A rate misses the first increment of a series that was not there before.
@@ -200,12 +200,12 @@ class Judge:
         return state.events
 
     def _count(self, state: State, newest: Mapping[str, Counts]) -> None:
-        if self._asked.since != state.since:
-            self._asked = _Asked(state.since)
+        if self._at_step.since != state.since:
+            self._at_step = _AtStep(state.since)
         elif self._rules.canary in newest:
-            self._asked.images += newest[self._rules.canary].asked
+            self._at_step.images += newest[self._rules.canary].tried
         # Kept from looks at which there was no state to be read.
-        self._asked.jumped += self._ahead
+        self._at_step.jumped += self._ahead
         self._ahead = 0.0
 
     def _known(self, before: Snapshot, readings: Readings, now: float) -> Known:
@@ -228,12 +228,12 @@ class Judge:
         metrics.JUDGE_BLIND.set(bool(missing))
         return Known(
             now=now,
-            jumped=self._asked.jumped,
+            jumped=self._at_step.jumped,
             shares=before.table.shares,
             pipelines=pipelines,
             lately=lately,
             at_once=self._window.since(max(since, now - AT_ONCE_SECONDS)).get(self._rules.canary, Counts()),
-            at_step=self._asked.images,
+            at_step=self._at_step.images,
             missing=missing,
             worse="" if self._labels is None else self._labels.against(before.state.fingerprint),
         )

@@ -12,7 +12,6 @@ from serving.telemetry.scrape import Scrape
 CALLERS_OWN = frozenset({"INVALID_ARGUMENT", "NOT_FOUND"})
 """Codes that say nothing about a variant."""
 COUNTED = (
-    "ferry_exposures_total",
     "ferry_variant_errors_total",
     "ferry_variant_fallbacks_total",
     "ferry_variant_degraded_total",
@@ -26,43 +25,47 @@ STARTED = "process_start_time_seconds"
 class Counts:
     """Of one variant, rising.
 
+    What the cache answers is not among it: that can neither fail nor be degraded, and a new variant has little of it.
+
     Attributes:
-        asked: images of its callers.
-        errors: of those, images that it was asked for and did not answer; another variant may have.
-        answered: its answers.
-        degraded: of those, answers that a model is missing from.
-        computed: computed answers by upper bound of their time in seconds, not cumulative.
+        errors: images that it was asked for and did not answer; another variant may have.
         fell_back: images of its callers that `stable` was asked for, after an error or because it is known to be lost.
+        answered: its answers that were computed, for the caller or for another one who asked the same at that time.
+        degraded: of those, answers that a model is missing from.
+        computed: answers computed for the caller, by upper bound of their time in seconds, not cumulative.
     """
 
-    asked: float = 0.0
     errors: float = 0.0
+    fell_back: float = 0.0
     answered: float = 0.0
     degraded: float = 0.0
     computed: dict[float, float] = field(default_factory=dict)
-    fell_back: float = 0.0
 
     @property
     def failed(self) -> float:
         """Images that it did not answer, at least: how many are both an error and a fall back is not counted."""
         return max(self.errors, self.fell_back)
 
+    @property
+    def tried(self) -> float:
+        """Images that it had to compute, those that it failed with and those that it answered."""
+        return self.failed + self.answered
+
     def plus(self, other: Counts, sign: int = 1) -> Counts:
         """Both together, or their difference."""
         bounds = self.computed.keys() | other.computed.keys()
         return Counts(
-            self.asked + sign * other.asked,
             self.errors + sign * other.errors,
+            self.fell_back + sign * other.fell_back,
             self.answered + sign * other.answered,
             self.degraded + sign * other.degraded,
             {bound: self.computed.get(bound, 0.0) + sign * other.computed.get(bound, 0.0) for bound in bounds},
-            self.fell_back + sign * other.fell_back,
         )
 
     @property
     def risen(self) -> bool:
         """Whether nothing in it is negative: else a process has started anew in between."""
-        plain = (self.asked, self.errors, self.answered, self.degraded, self.fell_back)
+        plain = (self.errors, self.fell_back, self.answered, self.degraded)
         return min(*plain, *self.computed.values(), 0.0) >= 0
 
 
@@ -106,8 +109,6 @@ def read(scrape: Scrape) -> Reading:
     def of(labels: tuple[tuple[str, str], ...]) -> Counts:
         return counts.setdefault(dict(labels).get("variant", ""), Counts())
 
-    for labels, value in scrape.values.get("ferry_exposures_total", {}).items():
-        of(labels).asked += value
     for labels, value in scrape.values.get("ferry_variant_errors_total", {}).items():
         if dict(labels).get("code") not in CALLERS_OWN:
             of(labels).errors += value
@@ -116,9 +117,10 @@ def read(scrape: Scrape) -> Reading:
     for labels, value in scrape.values.get("ferry_variant_degraded_total", {}).items():
         of(labels).degraded += value
     for labels, histogram in scrape.histograms.get(LATENCY, {}).items():
-        one = of(labels)
-        one.answered += histogram.count
-        if dict(labels).get("cache") in {"miss", "bypass"}:
+        one, cache = of(labels), dict(labels).get("cache")
+        if cache != "hit":
+            one.answered += histogram.count
+        if cache in {"miss", "bypass"}:
             below = 0.0
             for bound, up_to in histogram.buckets:
                 one.computed[bound] = one.computed.get(bound, 0.0) + up_to - below

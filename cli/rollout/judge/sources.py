@@ -21,7 +21,7 @@ _ASKED = (*COUNTED, PIPELINE)
 _STALE_SECONDS = 90.0
 """Age of a scrape from which on it says nothing of now: Prometheus itself goes on giving it for five minutes. Scrapes
 come every 15 to 60 s."""
-_KEPT = frozenset({"variant", "assigned", "code", "cache", "le", "fingerprint"})
+_KEPT = frozenset({"variant", "code", "cache", "le", "fingerprint"})
 """Labels that gateways give: those that Prometheus adds say nothing of what is counted."""
 _PROCESS = ("pod", "instance")
 """Labels that name a process, the first that is there."""

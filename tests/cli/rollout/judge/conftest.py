@@ -42,11 +42,24 @@ class Page:
         self.config_map = {"metadata": {"resourceVersion": "1"}, "data": {"routing.toml": TABLE}}
         self.up: dict[str, int] = {}
         self.unseen = 0.0
-        self.of_no_key = 0
+        self.hits = {"stable": 0, "canary": 0}
+
+    @property
+    def answered(self) -> dict[tuple[str, str], int]:
+        """By variant and how the cache took part: what is asked and neither a hit nor a failure was computed."""
+        failed = {"canary": self.failed}
+        computed = {(n, "miss"): v - self.hits.get(n, 0) - failed.get(n, 0) for n, v in self.asked.items()}
+        return computed | {(n, "hit"): v for n, v in self.hits.items()}
 
     def text(self) -> str:
-        lines = ["# TYPE rpc_server_call_duration_seconds histogram", "# TYPE ferry_exposures counter"]
-        lines += [f'ferry_exposures_total{{variant="{n}",assigned="key"}} {v}' for n, v in self.asked.items()]
+        lines = ["# TYPE rpc_server_call_duration_seconds histogram"]
+        lines += ["# TYPE ferry_prediction_latency_seconds histogram"]
+        for (name, cache), count in self.answered.items():
+            labels = f'variant="{name}",cache="{cache}"'
+            lines += [
+                f'ferry_prediction_latency_seconds_bucket{{{labels},le="{le}"}} {count}' for le in ("0.1", "+Inf")
+            ]
+            lines += [f"ferry_prediction_latency_seconds_count{{{labels}}} {count}"]
         lines += ["# TYPE ferry_variant_errors counter"]
         lines += [f'ferry_variant_errors_total{{variant="canary",code="INTERNAL"}} {self.failed}']
         lines += ["# TYPE ferry_variant_pipeline gauge"]
@@ -55,10 +68,10 @@ class Page:
 
     def series(self, query: str) -> list[dict[str, object]]:
         found: dict[str, list[tuple[dict[str, str], int]]] = {
-            "ferry_exposures_total": [
-                ({"variant": n, "assigned": how}, count)
-                for n, v in self.asked.items()
-                for how, count in (("key", v), ("random", self.of_no_key))
+            "ferry_prediction_latency_seconds_bucket": [
+                ({"variant": name, "cache": cache, "le": le}, count)
+                for (name, cache), count in self.answered.items()
+                for le in ("0.1", "+Inf")
             ],
             "ferry_variant_errors_total": [({"variant": "canary", "code": "INTERNAL"}, self.failed)],
             "ferry_variant_pipeline": [({"variant": n, "fingerprint": n[0] * 16}, 1) for n in self.asked],

@@ -18,7 +18,7 @@ STEPPING = State(Phase.STEPPING, NEW, 0.01, 1000.0)
 
 
 def well(images: float = 1000) -> Counts:
-    return Counts(images, 0, images, 0, {0.1: images, 0.25: 0.0, 0.5: 0.0, 1.0: 0.0})
+    return Counts(answered=images, computed={0.1: images, 0.25: 0.0, 0.5: 0.0, 1.0: 0.0})
 
 
 def known(share: float = 0.01, **changes) -> Known:
@@ -71,9 +71,9 @@ def test_what_is_missing_stops_a_step_and_is_named(changes, words) -> None:
 @pytest.mark.parametrize(
     ("canary", "words", "cause"),
     [
-        (Counts(100, 20, 80, 0, {0.1: 80.0}), "errors: 20.0% of 100", Cause.ERRORS),
-        (Counts(100, 0, 100, 30, {0.1: 100.0}), "degraded answers: 30.0%", Cause.DEGRADED),
-        (Counts(100, 0, 100, 0, {0.1: 50.0, 0.25: 0.0, 0.5: 50.0}), "latency: 50.0%", Cause.LATENCY),
+        (Counts(errors=20, answered=80, computed={0.1: 80.0}), "errors: 20.0% of 100", Cause.ERRORS),
+        (Counts(answered=100, degraded=30, computed={0.1: 100.0}), "degraded answers: 30.0%", Cause.DEGRADED),
+        (Counts(answered=100, computed={0.1: 50.0, 0.25: 0.0, 0.5: 50.0}), "latency: 50.0%", Cause.LATENCY),
     ],
 )
 def test_a_broken_guardrail_takes_the_canary_back_whatever_else_is_missing(canary, words, cause) -> None:
@@ -95,13 +95,13 @@ def test_labels_that_speak_against_it_take_it_back() -> None:
 
 def test_at_the_last_step_it_is_still_watched() -> None:
     state = replace(STEPPING, phase=Phase.DONE, share=1.0)
-    hurt = {"canary": Counts(100, 50, 50, 0, {})}
+    hurt = {"canary": Counts(errors=50, answered=50)}
     assert decide(state, known(1.0, lately=hurt), RULES).action is Action.ROLL_BACK
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
 def test_what_a_person_sets_counts(share) -> None:
-    hurt = {"canary": Counts(100, 50, 50, 0, {}), "stable": well()}
+    hurt = {"canary": Counts(errors=50, answered=50), "stable": well()}
     decision = decide(STEPPING, known(share, lately=hurt), RULES)
     assert (decision.action, decision.share) == (Action.STAND_BACK, None)
     later = decide(decision.state, known(share, now=9999.0), RULES)
@@ -115,10 +115,11 @@ def test_a_changed_pipeline_begins_at_the_first_step() -> None:
 
 def test_chance_breaks_no_guardrail() -> None:
     limits = Limits()
-    assert not broken(Counts(10, 1, 9, 1, {1.0: 1.0}), well(), limits)
+    assert not broken(Counts(errors=1, answered=9, degraded=1, computed={1.0: 1.0}), well(), limits)
     assert not broken(Counts(), Counts(), limits)
-    assert not broken(Counts(1000, 25, 975, 30, {0.1: 975.0}), well(), limits), "within what is tolerated"
-    assert broken(Counts(8, 8, 0, 0, {}), well(), limits), "all of a few is more than chance"
+    tolerated = Counts(errors=25, answered=975, degraded=30, computed={0.1: 975.0})
+    assert not broken(tolerated, well(), limits)
+    assert broken(Counts(errors=8), well(), limits), "all of a few is more than chance"
 
 
 def test_the_tail_is_that_of_the_binomial() -> None:
@@ -149,12 +150,12 @@ def test_a_state_comes_back_and_garbage_is_an_error() -> None:
 def test_an_idle_stable_is_no_stable_without_faults() -> None:
     limits = Limits(errors=0.02, degraded=0.05)
     idle = Counts()
-    for of_old in (idle, replace_counts(asked=10, answered=10)):
-        usual = Counts(1000, 40, 1000, 80, {})
+    for of_old in (idle, Counts(answered=10)):
+        usual = Counts(errors=40, answered=960, degraded=80)
         assert not broken(usual, of_old, limits), "nothing is known that it would be worse than"
-        assert "more than a fifth" in broken(Counts(100, 90, 100, 0, {}), of_old, limits)
-    assert broken(Counts(1000, 90, 1000, 0, {}), Counts(1000, 10, 1000, 0, {}), limits)
-    assert not broken(Counts(1000, 40, 1000, 0, {}), Counts(1000, 40, 1000, 0, {}), limits)
+        assert "more than a fifth" in broken(Counts(errors=90, answered=10), of_old, limits)
+    assert broken(Counts(errors=90, answered=910), Counts(errors=10, answered=990), limits)
+    assert not broken(Counts(errors=40, answered=960), Counts(errors=40, answered=960), limits)
 
 
 def test_an_old_variant_of_which_few_were_counted_breaks_no_equal_one() -> None:
@@ -164,13 +165,13 @@ def test_an_old_variant_of_which_few_were_counted_breaks_no_equal_one() -> None:
         for _ in range(250):
             old_failed, new_failed = (random.binomial(n, 0.05) for n in (old, new))
             old_degraded, new_degraded = (random.binomial(n, 0.1) for n in (old, new))
-            was = Counts(old, old_failed, old, old_degraded, {})
-            wrong += bool(broken(Counts(new, new_failed, new, new_degraded, {}), was, limits))
+            was = Counts(errors=old_failed, answered=old, degraded=old_degraded)
+            wrong += bool(broken(Counts(errors=new_failed, answered=new, degraded=new_degraded), was, limits))
     assert wrong <= 1
 
 
 def test_a_canary_that_fails_a_fifth_more_is_found_however_few_of_stable_were_counted() -> None:
-    assert broken(Counts(200, 60, 140, 0, {}), Counts(50, 1, 49, 0, {}), Limits())
+    assert broken(Counts(errors=60, answered=140), Counts(errors=1, answered=49), Limits())
 
 
 def test_at_the_edge_of_what_is_tolerated_a_rate_is_called_worse_by_chance_as_often_as_it_says() -> None:
@@ -183,7 +184,3 @@ def test_at_the_edge_of_what_is_tolerated_a_rate_is_called_worse_by_chance_as_of
     assert by_chance(0, 10, 0, 10, 0.0) == 1
     assert by_chance(100, 100, 0, 100, 0.0) < 1e-20
     assert by_chance(50, 50, 0, 50, 1.0) == 1
-
-
-def replace_counts(**fields: float) -> Counts:
-    return Counts(**fields)  # type: ignore[arg-type]

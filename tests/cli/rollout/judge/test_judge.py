@@ -179,3 +179,15 @@ def test_what_labels_said_of_a_former_pipeline_does_not_take_the_next_one_back(p
     labels.worse = ("c" * 16, "labels: canary is worse")
     assert run(judge, clock, kept, 1) == [Action.ROLL_BACK]
     assert "canary is worse" in place.read().state.reason
+
+
+def test_answers_from_the_cache_are_no_reason_for_a_step(page, place) -> None:
+    kept, port = page
+    clock = Clock()
+    judge = Judge("one", place, Gateways([f"127.0.0.1:{port}"]), RULES, clock=clock)
+    assert run(judge, clock, kept, 1) == [Action.START]
+    for _ in range(10):
+        kept.hits["canary"] += 40
+        assert run(judge, clock, kept, 1) == []
+    assert "waits for 20 images that the canary has to compute" in place.read().state.reason
+    assert run(judge, clock, kept, 1) == [Action.STEP]

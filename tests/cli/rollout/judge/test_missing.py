@@ -43,11 +43,12 @@ def test_a_gateway_that_prometheus_cannot_scrape_is_named_and_nothing_is_stepped
 
 
 def test_prometheus_gives_what_the_gateways_themselves_give(page) -> None:
-    """Series that differ in a label count together: callers with a key and those without."""
     kept, port = page
-    kept.asked, kept.of_no_key = {"canary": 90}, 10
+    kept.asked, kept.hits, kept.failed = {"canary": 100}, {"canary": 60}, 10
     (reading,) = Prometheus(f"http://127.0.0.1:{port}", "ferry").read().by_process.values()
-    assert reading.counts["canary"].asked == 100
+    (own,) = Gateways([f"127.0.0.1:{port}"]).read().by_process.values()
+    assert reading.counts == own.counts
+    assert (own.counts["canary"].tried, own.counts["canary"].failed) == (40, 10)
 
 
 @pytest.mark.parametrize("said", [b"\0\0\6\4 not HTTP", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n9\r\n"])
@@ -116,18 +117,18 @@ def test_counters_that_went_back_are_missing_data_for_a_minute(page, place) -> N
 def test_a_process_that_started_anew_is_known_by_its_start_though_its_counters_rose() -> None:
     """Else what it counts since, 20 of 120, would be 20 of 20."""
     window = Window(60)
-    for now, asked, failed, started in ((0.0, 100.0, 0.0, 1.0), (4.0, 120.0, 20.0, 2.0)):
-        counts = {"canary": Counts(asked=asked, errors=failed)}
+    for now, answered, failed, started in ((0.0, 100.0, 0.0, 1.0), (4.0, 100.0, 20.0, 2.0)):
+        counts = {"canary": Counts(answered=answered, errors=failed)}
         window.add(now, Readings({"g": Reading(counts, {}, started)}))
     found = window.since(0)["canary"]
-    assert (found.asked, found.failed, window.anew) == (120, 20, ("g",))
+    assert (found.tried, found.failed, window.anew) == (120, 20, ("g",))
 
 
 def test_what_an_older_process_behind_the_same_address_counted_is_not_of_now() -> None:
     """An address that stands for several gateways by turns: 900 failures of last week are none of this minute."""
     window = Window(60)
     for now, failed, started in ((1000.0, 0.0, 2.0), (1004.0, 900.0, 1.0), (1008.0, 0.0, 2.0)):
-        counts = {"canary": Counts(asked=1000, errors=failed)}
+        counts = {"canary": Counts(answered=1000, errors=failed)}
         window.add(now, Readings({"g": Reading(counts, {}, started)}))
     assert (window.since(0), window.anew) == ({}, ("g",))
 
@@ -135,7 +136,7 @@ def test_what_an_older_process_behind_the_same_address_counted_is_not_of_now() -
 def test_one_counter_that_went_back_makes_all_of_a_process_worthless() -> None:
     window = Window(60)
     for now, stable, canary, failed in ((0.0, 900.0, 100.0, 0.0), (4.0, 40.0, 120.0, 20.0)):
-        counts = {"stable": Counts(asked=stable), "canary": Counts(asked=canary, errors=failed)}
+        counts = {"stable": Counts(answered=stable), "canary": Counts(answered=canary, errors=failed)}
         window.add(now, Readings({"g": Reading(counts, {})}))
     assert (window.since(0), window.anew) == ({}, ("g",))
 
@@ -200,8 +201,8 @@ def test_labels_that_cannot_be_judged_end_no_thread_and_are_said(monkeypatch) ->
 
 def test_processes_that_are_gone_for_long_are_forgotten() -> None:
     window = Window(60)
-    window.add(0, Readings({"old": Reading({"canary": Counts(asked=5)}, {})}))
+    window.add(0, Readings({"old": Reading({"canary": Counts(answered=5)}, {})}))
     for now in (30.0, 61.0):
-        window.add(now, Readings({"new": Reading({"canary": Counts(asked=now)}, {})}))
-    window.add(62, Readings({"old": Reading({"canary": Counts(asked=9)}, {})}))
-    assert window.since(0)["canary"].asked == 31
+        window.add(now, Readings({"new": Reading({"canary": Counts(answered=now)}, {})}))
+    window.add(62, Readings({"old": Reading({"canary": Counts(answered=9)}, {})}))
+    assert window.since(0)["canary"].answered == 31
