@@ -77,7 +77,7 @@ def canary(
 
 @app.command()
 def promote(namespace: Namespace = "ferry", context: Context = None, dry_run: DryRun = False) -> None:
-    """Make stable what the canary is, then give stable all callers.
+    """Make stable what the canary is, then give stable the canary's callers.
 
     Images, model versions, variables and the recipe go over, the models first; each Deployment rolls as ever, without
     a failed request.

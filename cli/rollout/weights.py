@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from cli.rollout.errors import RolloutError
 from cli.rollout.kubectl import Json, Kubectl
-from gateway.routing.table import STABLE, RoutingTable
+from gateway.routing.table import RoutingTable
 
 CONFIG_MAP, FILE = "routing", "routing.toml"
 _HEAD = (
@@ -36,28 +36,22 @@ def read_table(kubectl: Kubectl) -> tuple[RoutingTable, str]:
 
 
 def with_share(table: RoutingTable, name: str, share: float) -> RoutingTable:
-    """The table with `share` of the callers for `name`, and the rest for the others as they shared it before.
+    """The table with `share` of the callers for a variant, exchanged with `stable`; see `RoutingTable.with_share`.
 
     Args:
         table: the present one.
-        name: of a variant.
+        name: of a variant, not `stable`.
         share: [0, 1].
 
     Raises:
-        RolloutError: there is no variant of that name, or no other one to take the rest.
+        RolloutError: there is no variant of that name, or stable has not so many callers to give.
     """
-    shares = table.shares
-    if name not in shares:
-        raise RolloutError(f"there is no variant {name!r}; there are {', '.join(shares)}")
-    rest = 1 - shares[name]
-    others = {
-        other: old / rest if rest > 0 else float(other == STABLE) for other, old in shares.items() if other != name
-    }
-    if share < 1 and not sum(others.values()):
-        raise RolloutError(f"{name} is the only variant that could answer; it keeps all callers")
-    weights = {name: share, **{other: old * (1 - share) for other, old in others.items()}}
-    entries = [entry.model_copy(update={"weight": round(weights[entry.name], 6)}) for entry in table.variants]
-    return table.model_copy(update={"variants": tuple(entries)})
+    if name not in table.shares:
+        raise RolloutError(f"there is no variant {name!r}; there are {', '.join(table.shares)}")
+    try:
+        return table.with_share(name, share)
+    except ValueError as error:
+        raise RolloutError(str(error)) from error
 
 
 def write_table(kubectl: Kubectl, table: RoutingTable, version: str) -> None:

@@ -16,6 +16,8 @@ STABLE = "stable"
 """The variant that every table has, and that answers where another one cannot."""
 MAX_VARIANTS = 8
 MAX_SALT_BYTES = 64
+_NOTHING = 1e-9
+"""Of the callers: what sums of floating-point numbers leave over."""
 NAME_PATTERN = r"^[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?$"
 
 
@@ -60,13 +62,35 @@ class RoutingTable(Frozen):
         total = sum(entry.weight for entry in self.variants)
         return {entry.name: entry.weight / total for entry in self.variants}
 
-    def without(self, name: str) -> RoutingTable:
-        """The table in which the callers of a variant, one that is in it and not `stable`, are stable's."""
+    def with_share(self, name: str, share: float) -> RoutingTable:
+        """The table in which a variant, one that is in it and not `stable`, has `share` of the callers.
+
+        It exchanges them with `stable` alone: the others keep their weights, and so their callers.
+
+        Raises:
+            ValueError: the two have less than that together.
+        """
         weights = {entry.name: entry.weight for entry in self.variants}
-        weights[STABLE] += weights[name]
-        weights[name] = 0.0
+        total, both = sum(weights.values()), weights[name] + weights[STABLE]
+        left = both - share * total
+        if left < -_NOTHING * total:
+            raise ValueError(
+                f"{name} cannot have {share:.1%} of the callers: {STABLE} and it have {both / total:.1%} together, "
+                "and others keep theirs until their weights are changed"
+            )
+        weights[STABLE] = _written(left) if left > _NOTHING * total else 0.0
+        weights[name] = _written(both - weights[STABLE]) if share else 0.0
         entries = tuple(entry.model_copy(update={"weight": weights[entry.name]}) for entry in self.variants)
         return self.model_copy(update={"variants": entries})
+
+    def without(self, name: str) -> RoutingTable:
+        """The table in which the callers of a variant, one that is in it and not `stable`, are stable's."""
+        return self.with_share(name, 0.0)
+
+
+def _written(weight: float) -> float:
+    """As it is written: 0.6 and not 0.6000000000000001."""
+    return float(f"{weight:.9g}")
 
 
 def only_stable(address: str) -> RoutingTable:

@@ -128,7 +128,8 @@ def _start_or_step(state: State, known: Known, rules: Rules, share: float) -> De
     reason = _too_early(state, known, rules, share)
     if reason:
         return _stay(state, reason)
-    further = [step for step in rules.steps if step > share + _SAME]
+    most = share + known.shares[STABLE]
+    further = [step for step in (min(step, most) for step in rules.steps) if step > share + _SAME]
     if not further:
         return _become(state, known, Phase.DONE, Action.FINISH, f"all steps are done at {share:.1%}", share=share)
     words = f"{share:.1%} held; now {further[0]:.1%}"
@@ -160,7 +161,10 @@ def _begin(state: State, known: Known, rules: Rules, share: float, fingerprint: 
     if known.missing:
         return _stay(state, f"waits: {known.missing}")
     # A weight that a person gave a canary is where the judge begins; what another pipeline had earned does not count.
-    first = share if share > 0 and state.phase not in {Phase.STEPPING, Phase.DONE} else rules.steps[0]
+    given = share > 0 and state.phase not in {Phase.STEPPING, Phase.DONE}
+    first = share if given else min(rules.steps[0], share + known.shares[STABLE])
+    if first <= 0:
+        return _stay(state, f"{STABLE} has no callers to give")
     words = f"a new canary, {fingerprint[:8]}: {first:.1%}"
     decision = _become(replace(state, fingerprint=fingerprint), known, Phase.STEPPING, Action.START, words, share=first)
     return decision if abs(first - share) <= _SAME else replace(decision, share=first)

@@ -137,6 +137,21 @@ def test_a_share_for_the_canary(cluster: FakeCluster) -> None:
     assert "already" in run("canary", "--weight", "1")
 
 
+def test_a_third_variant_keeps_its_callers(cluster: FakeCluster) -> None:
+    third = '\n[[variants]]\nname = "trial"\naddress = "trial:50052"\nweight = 0.25\n'
+
+    def with_third(item: Json) -> None:
+        item["data"]["routing.toml"] += third
+
+    cluster.change("ConfigMap", "routing", with_third)
+    run("canary", "--weight", "0.4")
+    assert cluster.shares == pytest.approx({"stable": 0.4, "canary": 0.4, "trial": 0.2})
+    said = run("canary", "--weight", "1", code=1)
+    assert "canary cannot have 100.0% of the callers: stable and it have 80.0% together" in said
+    run("promote")
+    assert cluster.shares == pytest.approx({"stable": 0.8, "canary": 0, "trial": 0.2})
+
+
 def test_a_dry_run_says_it_all_and_changes_nothing(cluster: FakeCluster) -> None:
     cluster.new_canary()
     before = cluster.state

@@ -64,6 +64,19 @@ def test_a_third_variant_loses_nobody_while_another_grows(grows: str) -> None:
     assert moves == {("stable", grows)}
 
 
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.4, 0.7])
+def test_a_share_that_is_set_moves_callers_between_stable_and_that_variant_alone(share: float) -> None:
+    weights = {"stable": 0.5, "canary": 0.2, "trial": 0.3}
+    entries = tuple(VariantEntry(name=name, address="e:1", weight=weight) for name, weight in weights.items())
+    table = RoutingTable(variants=entries)
+    changed = table.with_share("canary", share)
+    assert changed.shares == pytest.approx({"stable": 0.7 - share, "canary": share, "trial": 0.3})
+    assert changed.with_share("canary", 0.2).shares == pytest.approx(weights), "and back again"
+    before, after = Assignment(table), Assignment(changed)
+    moves = {(a, b) for key in KEYS if (a := before.of_key(key)) != (b := after.of_key(key))}
+    assert moves == {("stable", "canary") if share > 0.2 else ("canary", "stable")}
+
+
 def test_a_variant_without_weight_gets_nobody() -> None:
     assert {assignment(stable=1, canary=0).of_key(key) for key in KEYS} == {"stable"}
     assert {assignment(stable=0, canary=1).of_key(key) for key in KEYS} == {"canary"}

@@ -39,6 +39,18 @@ def test_without_a_file_one_ensembler_answers_everybody() -> None:
     assert only_stable("ensembler:50052").shares == {"stable": 1.0}
 
 
+def test_a_share_is_written_as_a_person_would_and_in_the_weights_of_the_table(tmp_path: Path) -> None:
+    table = read(tmp_path, GOOD)
+    for share, weights in ((0.05, [3.8, 0.2]), (1.0, [0.0, 4.0]), (0.0, [4.0, 0.0]), (1 / 3, [2.66666667, 1.33333333])):
+        changed = table.with_share("canary", share)
+        assert [entry.weight for entry in changed.variants] == weights
+        assert (changed.salt, changed.variants[1].address) == (table.salt, table.variants[1].address)
+    third = read(tmp_path, GOOD + '[[variants]]\nname = "trial"\naddress = "e:1"\nweight = 4.0')
+    assert third.with_share("canary", 0.5).shares == {"stable": 0, "canary": 0.5, "trial": 0.5}
+    with pytest.raises(ValueError, match=r"canary cannot have 51\.0% of .* stable and it have 50\.0%"):
+        third.with_share("canary", 0.51)
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [

@@ -50,6 +50,24 @@ def test_a_weight_that_a_person_gave_a_new_canary_is_where_it_begins() -> None:
     assert (decision.action, decision.share, decision.state.share) == (Action.START, None, 0.1)
 
 
+def test_beside_a_third_variant_it_goes_up_to_what_stable_has() -> None:
+    shares, state, seen = {"stable": 0.6, "canary": 0.0, "trial": 0.4}, State(), []
+    for round_ in range(20):
+        decision = decide(state, known(now=1000.0 + 61 * round_, shares=shares), RULES)
+        state = decision.state
+        if decision.share is not None:
+            shares = {**shares, "canary": decision.share, "stable": 0.6 - decision.share}
+            seen.append(decision.share)
+    assert seen == [0.01, 0.05, 0.25, 0.5, pytest.approx(0.6)]
+    assert (state.phase, state.reason) == (Phase.DONE, "all steps are done at 60.0%")
+
+
+def test_no_canary_begins_where_stable_has_no_callers_to_give() -> None:
+    decision = decide(State(), known(shares={"stable": 0.0, "canary": 0.0, "trial": 1.0}), RULES)
+    assert (decision.action, decision.share) == (Action.NONE, None)
+    assert decision.state.reason == "stable has no callers to give"
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [

@@ -191,3 +191,16 @@ def test_answers_from_the_cache_are_no_reason_for_a_step(page, place) -> None:
         assert run(judge, clock, kept, 1) == []
     assert "waits for 20 images that the canary has to compute" in place.read().state.reason
     assert run(judge, clock, kept, 1) == [Action.STEP]
+
+
+def test_a_third_variant_keeps_its_callers_whatever_becomes_of_the_canary(page, place) -> None:
+    kept, port = page
+    third = '[[variants]]\nname = "trial"\naddress = "127.0.0.1:3"\nweight = 0.25\n'
+    place.path.write_text(TABLE.replace("weight = 1.0", "weight = 0.75") + third)
+    clock = Clock()
+    judge = Judge("one", place, Gateways([f"127.0.0.1:{port}"]), RULES, clock=clock)
+    assert run(judge, clock, kept, 12) == [Action.START, Action.STEP, Action.STEP, Action.FINISH]
+    assert place.read().table.shares == {"stable": 0, "canary": 0.75, "trial": 0.25}
+    assert place.read().state.reason == "all steps are done at 75.0%"
+    assert run(judge, clock, kept, 2, failing=30) == [Action.ROLL_BACK]
+    assert place.read().table.shares == {"stable": 0.75, "canary": 0, "trial": 0.25}
