@@ -34,7 +34,9 @@ class Judgement:
         interval: where the true difference lies; endless on both sides as long as there is too little to say.
         verdict: BETTER or WORSE where 0 is outside, ALIKE where all of it lies within `margin` of 0.
         margin: the largest difference that does not matter.
-        more: about how many observations until a difference as large as the present one, or as the margin, is decided.
+        more: about how many observations until a difference as large as the present one, or as the margin, is decided;
+            None: more of them alone decide nothing, or it is decided.
+        callers: of the side that has fewer, where they are too few for a verdict; None: they are enough.
     """
 
     estimate: Estimate
@@ -42,6 +44,7 @@ class Judgement:
     verdict: Verdict
     margin: float
     more: int | None
+    callers: int | None = None
 
 
 def judge(
@@ -60,7 +63,9 @@ def judge(
     labels, callers = least
     if labels < LEAST_LABELS or callers < LEAST_CALLERS:
         unknown = Interval(-math.inf, math.inf)
-        return Judgement(estimate, unknown, Verdict.UNDECIDED, margin, max(2 * (LEAST_LABELS - labels), 1))
+        more = 2 * (LEAST_LABELS - labels) if labels < LEAST_LABELS else None
+        few = callers if callers < LEAST_CALLERS else None
+        return Judgement(estimate, unknown, Verdict.UNDECIDED, margin, more, few)
     where = interval(estimate, alpha)
     if 0 not in where:
         verdict = Verdict.BETTER if (where.low > 0) == higher_is_better else Verdict.WORSE
@@ -79,8 +84,10 @@ def in_points(judgement: Judgement, new: str, old: str) -> str:
     if judgement.verdict is Verdict.ALIKE:
         return f"no difference larger than {100 * judgement.margin:g} point{'s' if judgement.margin != 0.01 else ''}"
     if judgement.verdict is Verdict.UNDECIDED:
-        more = f"needs about {judgement.more:,} more labels" if judgement.more else "not decided"
-        return f"not decided: {more}"
+        needs = [f"about {judgement.more:,} more labels"] if judgement.more else []
+        if judgement.callers is not None:
+            needs.append(f"{LEAST_CALLERS} callers on each side, where one has {judgement.callers}")
+        return f"not decided: needs {' and '.join(needs)}" if needs else "not decided"
     low, high = sorted((abs(100 * where.low), abs(100 * where.high)))
     return f"{new} is {judgement.verdict.value} than {old} by {abs(value):.1f} points ({low:.1f} to {high:.1f})"
 

@@ -66,6 +66,12 @@ def test_equal_variants_have_no_verdict_and_the_words_say_what_is_missing() -> N
     assert "more labels" in found.summary
 
 
+def test_labels_of_a_few_callers_are_not_said_to_need_more_labels() -> None:
+    found = judged(experiment({"stable": 0.6, "canary": 0.75}, 6000, per_caller=1000))
+    assert found.summary == "not decided: needs 20 callers on each side, where one has 2"
+    assert found.record()["metrics"]["accuracy"]["more_labels"] is None
+
+
 def test_pairs_of_a_shadow_need_few_labels() -> None:
     accuracy = {"stable": 0.6, "canary": 0.68}
     found = judged(shadowed(accuracy, 600))

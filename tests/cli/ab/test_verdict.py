@@ -42,3 +42,16 @@ def test_what_is_not_decided_says_how_many_labels_are_missing() -> None:
 @pytest.mark.parametrize("least", [(LEAST_LABELS - 1, 5000), (5000, LEAST_CALLERS - 1)])
 def test_a_handful_decides_nothing(least: tuple[int, int]) -> None:
     assert judge(estimate(0.5), least, 0.05, 0.01).verdict is Verdict.UNDECIDED
+
+
+@pytest.mark.parametrize(
+    ("least", "needs"),
+    [
+        ((5000, 3), "20 callers on each side, where one has 3"),
+        ((40, 20), "about 120 more labels"),
+        ((40, 3), "about 120 more labels and 20 callers on each side, where one has 3"),
+    ],
+)
+def test_where_there_is_too_little_of_something_that_is_what_it_needs(least: tuple[int, int], needs: str) -> None:
+    found = judge(estimate(0.5), least, 0.05, 0.01)
+    assert in_points(found, "canary", "stable") == f"not decided: needs {needs}"
