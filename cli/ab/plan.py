@@ -9,6 +9,7 @@ from statistics import NormalDist
 
 from cli.ab.levels import DECIDING_SHARE
 from cli.ab.sequence import SCALE, half_width
+from cli.ab.verdict import LEAST_CALLERS, LEAST_LABELS
 
 MOST_LABELS = 100_000_000
 
@@ -53,7 +54,8 @@ def plan(
     """Labels for a difference of `effect` between the accuracies of two variants.
 
     The number is that at which the interval of `cli.ab.sequence` excludes 0 with probability `power` at that very
-    moment; as it may do so before, the true power is a little higher.
+    moment; as it may do so before, the true power is a little higher. Both sides then have, with the same probability,
+    as many labels and callers as any verdict needs.
 
     Args:
         baseline: accuracy of the present variant, in (0, 1).
@@ -92,10 +94,21 @@ def plan(
         unit = disagreement - effect**2
     level = DECIDING_SHARE * alpha / variants
     quantile = NormalDist().inv_cdf(power)
+    either = -NormalDist().inv_cdf((1 - power) / 2)
+    least = max(LEAST_LABELS, LEAST_CALLERS * labels_per_caller)
 
     def enough(labels: int) -> bool:
+        if of_either_side(labels) < least:
+            return False
         variance = unit * factor / labels
         return half_width(variance, level, scale) + quantile * math.sqrt(variance) <= effect
+
+    def of_either_side(labels: int) -> float:
+        """Labels that either side has with the wanted probability, however they fall; of pairs both have all."""
+        if disagreement is not None:
+            return labels
+        part = min(share, 1 - share)
+        return part * labels - either * math.sqrt(part * (1 - part) * labels)
 
     return Plan(_smallest(enough), factor)
 

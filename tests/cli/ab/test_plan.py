@@ -2,11 +2,13 @@
 
 import json
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
 from cli.ab import app
 from cli.ab.plan import plan
+from cli.ab.verdict import LEAST_CALLERS, LEAST_LABELS
 from cli.verdicts import USAGE
 
 
@@ -22,6 +24,21 @@ def test_harder_questions_need_more_labels() -> None:
 
 def test_pairs_need_far_fewer() -> None:
     assert plan(0.84, 0.03, disagreement=0.1).labels < plan(0.84, 0.03).labels / 3
+
+
+@pytest.mark.parametrize("share", [0.05, 0.5, 0.9])
+def test_what_is_planned_is_enough_for_a_verdict(share: float) -> None:
+    """However large the difference: a report says nothing of fewer than 100 labels a side."""
+    labels = plan(0.4, 0.4, share=share).labels
+    random = np.random.default_rng(1)
+    of_new = random.binomial(labels, share, 5000)
+    assert (np.minimum(of_new, labels - of_new) >= LEAST_LABELS).mean() >= 0.78
+
+
+def test_what_is_planned_comes_from_enough_callers() -> None:
+    assert plan(0.4, 0.4, disagreement=0.4).labels >= LEAST_LABELS
+    assert plan(0.4, 0.4, labels_per_caller=50).labels >= 2 * LEAST_CALLERS * 50
+    assert plan(0.4, 0.4, labels_per_caller=50, disagreement=0.4).labels == LEAST_CALLERS * 50
 
 
 @pytest.mark.parametrize(
