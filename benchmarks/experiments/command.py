@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from benchmarks.experiments.cache import CacheOutcome, simulate_cache
 from benchmarks.experiments.figure import draw
 from benchmarks.experiments.ratio import RatioOutcome, simulate_ratio
 from benchmarks.experiments.scenario import BASELINE, SCENARIOS
@@ -38,9 +39,11 @@ def experiments(
     whole = simulate_whole(number, labels, seed)
     ratio = simulate_ratio(min(number, 200), labels, seed)
     steps = simulate_steps(min(number, 200), labels, seed)
-    files = draw(outcomes, whole, ratio, steps, out)
+    cache = simulate_cache(min(number, 200), labels, seed)
+    files = draw(outcomes, whole, ratio, steps, cache, out)
     if as_json:
-        others = {"whole": whole.record(), "ratio": ratio.record(), "steps": steps.record()}
+        others = {"whole": whole.record(), "ratio": ratio.record()}
+        others |= {"steps": steps.record(), "cache": cache.record()}
         print(json.dumps({"outcomes": [one.record() for one in outcomes], **others}, indent=1))
         return
     printer = Console(width=None if console.is_terminal else 80)
@@ -48,6 +51,7 @@ def experiments(
     printer.print(_whole_line(whole))
     printer.print(_ratio_line(ratio))
     printer.print(_steps_line(steps))
+    printer.print(_cache_line(cache))
     printer.print(f"pictures: {', '.join(map(str, files))}" if files else "no pictures: matplotlib is missing")
 
 
@@ -94,4 +98,11 @@ def _steps_line(steps: StepsOutcome) -> str:
     return (
         f"a canary stepped up while pictures become harder, no difference: false in {steps.false_alarms:.1%}; of means "
         f"over all of it {steps.pooled:.0%}"
+    )
+
+
+def _cache_line(cache: CacheOutcome) -> str:
+    return (
+        f"a canary whose cache is empty, no difference: called worse in {cache.false_alarms:.1%}; counting answers "
+        f"from the cache {cache.counting_hits:.0%}"
     )

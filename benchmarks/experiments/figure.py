@@ -8,6 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from benchmarks.experiments.cache import ALLOWED, CacheOutcome
 from benchmarks.experiments.ratio import RatioOutcome
 from benchmarks.experiments.simulate import ALPHA, LEVEL, Curve, Outcome
 from benchmarks.experiments.steps import StepsOutcome
@@ -19,13 +20,19 @@ POWER = 0.8
 
 
 def draw(
-    outcomes: Sequence[Outcome], whole: WholeOutcome, ratio: RatioOutcome, steps: StepsOutcome, folder: Path
+    outcomes: Sequence[Outcome],
+    whole: WholeOutcome,
+    ratio: RatioOutcome,
+    steps: StepsOutcome,
+    cache: CacheOutcome,
+    folder: Path,
 ) -> list[Path]:
     """Writes all pictures; returns where they lie: nowhere where matplotlib is missing."""
     if find_spec("matplotlib") is None:
         return []
     folder.mkdir(parents=True, exist_ok=True)
-    files = [folder / f"{name}.png" for name in ("false-verdicts", "found", "whole-report", "sample-ratio", "steps")]
+    names = ("false-verdicts", "found", "whole-report", "sample-ratio", "steps", "cache")
+    files = [folder / f"{name}.png" for name in names]
     _panels(outcomes, files[0], "false verdicts so far, share", _false_verdicts)
     _panels(outcomes, files[1], "differences found so far, share", _found)
     with _one(files[2], "labels of all variants together", "false reports so far, share") as axis:
@@ -40,6 +47,10 @@ def draw(
         _curve(axis, steps.pooled_alarms, "0.6", "means over all of it")
         _curve(axis, steps.alarms, "C0", "ferry ab: within each routing table")
         axis.axhline(LEVEL, color="C3", lw=0.8, ls="--", label="allowed")
+    with _one(files[5], "images", "called worse so far, share") as axis:
+        _curve(axis, cache.counting_hits_alarms, "0.6", "answers from the cache count")
+        _curve(axis, cache.alarms, "C0", "ferry ab: what was computed")
+        axis.axhline(ALLOWED, color="C3", lw=0.8, ls="--", label="allowed")
     return files
 
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from benchmarks.experiments.cache import simulate_cache
 from benchmarks.experiments.figure import draw
 from benchmarks.experiments.ratio import simulate_ratio
 from benchmarks.experiments.running import follow
@@ -51,10 +52,17 @@ def test_a_canary_that_is_stepped_up_while_pictures_become_harder_is_not_called_
     assert outcome.pooled >= 0.5, "what it would be otherwise"
 
 
+def test_a_canary_whose_cache_is_empty_is_not_called_worse() -> None:
+    outcome = simulate_cache(experiments=10, images=10_000, seed=7)
+    assert outcome.false_alarms <= 0.1  # 0.007 are allowed; of 10, more than one would be a chance of one in 500
+    assert outcome.counting_hits >= 0.8, "what it would be otherwise"
+
+
 def test_each_kind_of_experiment_has_its_picture(tmp_path) -> None:
     pytest.importorskip("matplotlib")
     outcomes = [simulate(scenario, experiments=2, labels=200, effect=0.09, seed=1) for scenario in SCENARIOS]
     steps = simulate_steps(2, 400, 1)
-    files = draw(outcomes, simulate_whole(2, 400, 1), simulate_ratio(2, 500, 1), steps, tmp_path / "new")
-    assert sorted(file.stem for file in files) == ["false-verdicts", "found", "sample-ratio", "steps", "whole-report"]
+    cache, whole, ratio = simulate_cache(2, 400, 1), simulate_whole(2, 400, 1), simulate_ratio(2, 500, 1)
+    files = draw(outcomes, whole, ratio, steps, cache, tmp_path / "new")
+    assert [file.stem for file in files[3:]] == ["sample-ratio", "steps", "cache"]
     assert all(file.read_bytes()[:4] == b"\x89PNG" for file in files)
