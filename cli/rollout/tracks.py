@@ -70,6 +70,8 @@ def not_ready(deployment: Json) -> str:
 def promotion(track: Track, recipe: str | None) -> Json | None:
     """The strategic merge patch that gives stable's pods the image, the models and the variables of the canary's.
 
+    A variable that the canary lacks is taken from stable: what has answered ran without it.
+
     Args:
         track: which.
         recipe: name of the ConfigMap with the recipe for stable; None: this service has none.
@@ -83,15 +85,22 @@ def promotion(track: Track, recipe: str | None) -> Json | None:
     if recipe is not None:
         volumes.append({"name": _RECIPE, "configMap": {"name": recipe}})
     own = _container(track.stable)
+    known = {variable["name"] for variable in env}
+    gone = [
+        {"name": variable["name"], "$patch": "delete"}
+        for variable in own.get("env", [])
+        if variable["name"] not in known
+    ]
     have = {volume["name"]: volume for volume in _volumes(track.stable)}
     if (
         image == own["image"]
+        and not gone
         and all(variable in own.get("env", []) for variable in env)
         and labels.items() <= _labels(track.stable).items()
         and all(_within(volume, have.get(volume["name"])) for volume in volumes)
     ):
         return None
-    spec: Json = {"containers": [{"name": _CONTAINER, "image": image, "env": env}], "volumes": volumes}
+    spec: Json = {"containers": [{"name": _CONTAINER, "image": image, "env": [*env, *gone]}], "volumes": volumes}
     # The controller numbers a new template by one more than the last; with the patch itself the mark cannot get lost.
     notes = {PROMOTED_REVISION: str(_revision(track.stable) + 1)}
     return {"metadata": {"annotations": notes}, "spec": {"template": {"metadata": {"labels": labels}, "spec": spec}}}

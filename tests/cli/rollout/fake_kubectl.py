@@ -16,13 +16,16 @@ REVISION = "deployment.kubernetes.io/revision"
 
 
 def merged(old, new):
-    """A strategic merge as far as it is needed: lists of named things merge by name."""
+    """A strategic merge as far as it is needed: lists of named things merge by name, or lose what is to be deleted."""
     if isinstance(old, dict) and isinstance(new, dict):
         return {**old, **{key: merged(old.get(key), value) for key, value in new.items()}}
     if isinstance(old, list) and isinstance(new, list):
         names = {item["name"]: item for item in old}
         for item in new:
-            names[item["name"]] = merged(names.get(item["name"]), item)
+            if item.get("$patch") == "delete":
+                names.pop(item["name"], None)
+            else:
+                names[item["name"]] = merged(names.get(item["name"]), item)
         return list(names.values())
     return new
 

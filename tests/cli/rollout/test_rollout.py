@@ -127,6 +127,21 @@ def run(*arguments: str, code: int = 0) -> str:
     return result.output + (result.stderr if result.stderr not in result.output else "")
 
 
+def merged_by_kubectl(deployment: Json, said: str, monkeypatch: pytest.MonkeyPatch, folder: Path) -> dict[str, Any]:
+    """What the real kubectl makes of a Deployment's pods with the patch that a dry run has printed."""
+    name = deployment["metadata"]["name"]
+    (line,) = (line for line in said.splitlines() if f"patch deployment {name}" in line)
+    patch = shlex.split(line.removeprefix("$ "))[-1]
+    monkeypatch.setenv("PATH", os.environ["PATH"].partition(":")[2])
+    if shutil.which("kubectl") is None:
+        pytest.skip("needs kubectl")
+    (folder / "deployment.json").write_text(json.dumps(deployment))
+    command = ["kubectl", "patch", "--local", "-f", str(folder / "deployment.json"), "-o", "json"]
+    done = subprocess.run([*command, "--type", "strategic", "-p", patch], capture_output=True, text=True, check=True)
+    spec: dict[str, Any] = json.loads(done.stdout)["spec"]["template"]["spec"]
+    return spec
+
+
 def test_a_share_for_the_canary(cluster: FakeCluster) -> None:
     said = run("canary", "--weight", "0.1")
     assert cluster.shares == pytest.approx({"stable": 0.9, "canary": 0.1})
@@ -138,10 +153,8 @@ def test_a_share_for_the_canary(cluster: FakeCluster) -> None:
 
 
 def test_a_third_variant_keeps_its_callers(cluster: FakeCluster) -> None:
-    third = '\n[[variants]]\nname = "trial"\naddress = "trial:50052"\nweight = 0.25\n'
-
     def with_third(item: Json) -> None:
-        item["data"]["routing.toml"] += third
+        item["data"]["routing.toml"] += '\n[[variants]]\nname = "trial"\naddress = "trial:50052"\nweight = 0.25\n'
 
     cluster.change("ConfigMap", "routing", with_third)
     run("canary", "--weight", "0.4")
@@ -200,20 +213,32 @@ def test_promotion_makes_stable_what_the_canary_is(cluster: FakeCluster) -> None
     ]
 
 
+def test_a_variable_that_the_canary_ran_without_is_taken_from_stable(
+    cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """And nothing else: what kubectl itself makes of the patch is what the canary's container has."""
+
+    def without(item: Json) -> None:
+        (container,) = item["spec"]["template"]["spec"]["containers"]
+        container["env"] = container["env"][1:]
+
+    cluster.change("Deployment", "detector-canary", without)
+    said, stable = run("promote", "--dry-run"), cluster.find("Deployment", "detector")
+    run("promote")
+    (wanted,), (found,) = (cluster.template(name)["spec"]["containers"] for name in ("detector-canary", "detector"))
+    assert found["env"] == wanted["env"]
+    assert "detector: has it already" in run("promote")
+    run("rollback")
+    assert cluster.template("detector") == stable["spec"]["template"]
+    assert merged_by_kubectl(stable, said, monkeypatch, tmp_path)["containers"] == [found]
+
+
 def test_kubectl_itself_merges_the_patch_as_meant(
     cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     cluster.new_canary()
     said = run("promote", "--dry-run")
-    (line,) = (line for line in said.splitlines() if "patch deployment ensembler" in line)
-    patch = shlex.split(line.removeprefix("$ "))[-1]
-    monkeypatch.setenv("PATH", os.environ["PATH"].partition(":")[2])
-    if shutil.which("kubectl") is None:
-        pytest.skip("needs kubectl")
-    (tmp_path / "ensembler.json").write_text(json.dumps(cluster.find("Deployment", "ensembler")))
-    command = ["kubectl", "patch", "--local", "-f", str(tmp_path / "ensembler.json"), "-o", "json"]
-    done = subprocess.run([*command, "--type", "strategic", "-p", patch], capture_output=True, text=True, check=True)
-    spec = json.loads(done.stdout)["spec"]["template"]["spec"]
+    spec = merged_by_kubectl(cluster.find("Deployment", "ensembler"), said, monkeypatch, tmp_path)
     before = cluster.template("ensembler")["spec"]
     (recipe,) = (v["configMap"] for v in spec["volumes"] if v["name"] == "recipe")
     assert recipe["name"].startswith("recipe-promoted-")
