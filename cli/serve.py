@@ -4,26 +4,26 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, Literal, TypeVar
 
 import typer
-from rich.table import Column, Table
 
-from cli.cluster import Cluster, ClusterError, ClusterSettings, Endpoint
+from cli.announce import announce
+from cli.cluster import Cluster, ClusterError, ClusterSettings
 from cli.cluster.guard import Guard
 from cli.cluster.settings import DEFAULT_CLASSIFIERS, DEFAULT_DETECTOR_WEIGHT, DEFAULT_PROCESSES
 from cli.models_dir import MODELS_DIR
-from cli.output import JsonOption, answers, errors, print_json
+from cli.output import JsonOption, errors
 from ferry.client import Client, ClusterStatus, FerryError
 
 ModelsDirOption = Annotated[
     Path, typer.Option(envvar="FERRY_MODELS_DIR", help="The model repository.", file_okay=False)
 ]
 _STATUS_SECONDS = 10
+_SILENT_LOOKS = 10
+"""Of those, ten a second, after which it is said what is waited for."""
 Number = TypeVar("Number", int, float)
 
 
@@ -178,7 +178,7 @@ def _run(cluster: Cluster, as_json: bool) -> int:
         raise ClusterError(f"{error}{logs}", error.log_tail) from error
     guard = Guard.of_environment()
     # Who asks callers for something does not tell what it is asked without that.
-    _announce(cluster, cluster_status(cluster, stop) if guard.open else None, guard, as_json=as_json)
+    announce(cluster, cluster_status(cluster, stop) if guard.open else None, guard, as_json=as_json)
     while not stop.wait(1.0):
         if not cluster.running:
             raise ClusterError(f"the supervisor has failed; the logs are in {cluster.log_dir}")
@@ -192,54 +192,17 @@ def cluster_status(cluster: Cluster, stop: threading.Event) -> ClusterStatus | N
     """What the gateway says of its models, as soon as it knows them; None when it does not within ten seconds."""
     latest = None
     with Client(cluster.address, timeout=2) as client:
-        for _ in range(_STATUS_SECONDS * 10):
+        for look in range(_STATUS_SECONDS * 10):
             try:
                 latest = client.status()
             except FerryError:
                 latest = None
-            if (latest is not None and all(v.healthy for v in latest.variants)) or stop.wait(0.1):
+            away = [v.name for v in latest.variants if not v.healthy] if latest is not None else []
+            if (latest is not None and not away) or stop.wait(0.1):
                 break
+            if away and look == _SILENT_LOOKS:
+                _say(f"waiting for {', '.join(away)} of the routing file to answer")
     return latest
-
-
-def _announce(cluster: Cluster, status: ClusterStatus | None, guard: Guard, *, as_json: bool) -> None:
-    models = {model.name: model for variant in (status.variants if status else ()) for model in variant.models}
-    if as_json:
-        record = {
-            "address": cluster.address,
-            "http": cluster.http,
-            "endpoints": [asdict(endpoint) for endpoint in cluster.endpoints],
-            "models": [asdict(model) for model in models.values()],
-            "log_dir": str(cluster.log_dir),
-        }
-        print_json(record)
-        return
-    versions = {name: f"{name} {model.version}" for name, model in models.items()}
-    answers.print(_table(cluster.endpoints, versions))
-    answers.print(f"logs in {cluster.log_dir}", highlight=False, soft_wrap=True)
-    answers.print(
-        f"Ferry answers at {cluster.address}. Try: ferry predict PHOTO --address {cluster.address}{guard.ferry}",
-        highlight=False,
-        soft_wrap=True,
-    )
-    if cluster.http:
-        answers.print(
-            f"HTTP at {guard.scheme}://{cluster.http}/ (a page for browsers). "
-            f"Try: curl{guard.curl} -F image=@PHOTO {guard.scheme}://{cluster.http}/api/predict",
-            highlight=False,
-            soft_wrap=True,
-        )
-
-
-def _table(endpoints: Sequence[Endpoint], versions: dict[str, str]) -> Table:
-    # Addresses are copied from it: those that do not fit in a narrow terminal go on in the next line.
-    wide = (Column(name, overflow="fold") for name in ("address", "metrics"))
-    table = Table(Column("service", no_wrap=True), *wide, Column("pid", no_wrap=True), "model")
-    for endpoint in endpoints:
-        model = next((text for name, text in versions.items() if name in endpoint.name), "")
-        metrics = f"http://{endpoint.metrics}/metrics" if endpoint.metrics else ""
-        table.add_row(endpoint.name, endpoint.address, metrics, str(endpoint.pid), model)
-    return table
 
 
 def _pairs(texts: list[str] | None, kind: type[Number], option: str) -> dict[str, Number]:
