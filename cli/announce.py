@@ -54,6 +54,9 @@ def announce(cluster: Cluster, status: ClusterStatus | None, guard: Guard, *, as
 
 def _places(cluster: Cluster) -> Iterator[str]:
     yield f"logs in {cluster.log_dir}"
+    for endpoint in cluster.endpoints:
+        if endpoint.name == "valkey":
+            yield f"Redis: {endpoint.address} (--redis-url of ferry ab report and ferry rollout judge)"
 
 
 def _invitations(cluster: Cluster, guard: Guard, *, answers_calls: bool) -> Iterator[str]:

@@ -110,3 +110,11 @@ def test_a_variant_that_lacks_a_model_is_named_and_answers(capsys: pytest.Captur
     out, err = said(capsys, variant("stable", "1", away=True))
     assert err == "variant stable at 127.0.0.1:50052: no answer from arcface\n"
     assert "Ferry answers at" in out
+
+
+def test_the_address_of_redis_is_whole_in_a_narrow_terminal(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cli.output.answers.width", 80)
+    out, _ = said(capsys, variant("stable", "1"))
+    assert f"Redis: {REDIS} (--redis-url of ferry ab report and ferry rollout judge)" in out.splitlines()
