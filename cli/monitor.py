@@ -33,8 +33,8 @@ def monitor(
 ) -> None:
     """Watch a cluster of this machine: calls, latencies, batches, queues, cache hits and model versions.
 
-    With --json, prints one JSON document for each look (with --once: a single one). Into a file or another program,
-    looks are printed one below the other. Ctrl-C ends it.
+    With --json, prints one JSON document for each look (with --once: a single one, in which rates are null). Into a
+    file or another program, looks are printed one below the other. Ctrl-C ends it.
     """
     ports = range(metrics_port, min(metrics_port + _ENDPOINTS, 65536))
     before = scrape(ports)
@@ -99,8 +99,8 @@ def render(seen: ClusterFigures) -> RenderableType:
         calls.add_row(
             f"{call.service}.{call.method}",
             call.endpoint.rpartition(":")[2],
-            _number(call.requests_per_second),
-            _number(call.errors_per_second),
+            _number(call.requests_per_second if live else call.requests),
+            _number(call.errors_per_second if live else call.errors),
             _number(call.p50_ms),
             _number(call.p95_ms),
         )
@@ -111,7 +111,7 @@ def render(seen: ClusterFigures) -> RenderableType:
             f"{model.model} {model.version}",
             model.endpoint.rpartition(":")[2],
             f"{model.backend} {model.precision}",
-            _number(model.runs_per_second),
+            _number(model.runs_per_second if live else model.runs),
             _number(model.mean_batch_size),
             str(model.in_flight),
             _number(model.mean_queue_ms),

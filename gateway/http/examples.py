@@ -94,6 +94,9 @@ STATUS: Final = _json(
 FIGURES: Final = _object(
     {
         "seconds": 10.0,
+        "requests": 184.0,
+        "errors": 0.0,
+        "faces": 302.0,
         "requests_per_second": 18.4,
         "errors_per_second": 0.0,
         "p50_ms": 41.0,

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from prometheus_client import generate_latest
 
-from serving.telemetry.figures import ClusterFigures, figures
+from serving.telemetry.figures import ClusterFigures, figures, rate
 from serving.telemetry.scrape import Scrape, parse, scrape_all
 
 LEAST_SECONDS: Final = 1.0
@@ -48,17 +48,19 @@ class Watch:
         self._looking = asyncio.Lock()
 
     async def figures(self) -> dict[str, Any]:
-        """Of the last seconds, or since the start of each process where nobody has looked before."""
+        """Of the last seconds, or since the last look where that is longer ago; where nobody has looked before, since
+        the start of each process, without rates."""
         async with self._looking:
             if not self._looks or time.monotonic() - self._looks[-1].when >= LEAST_SECONDS:
                 scrapes = await asyncio.to_thread(self._look)
+                # One look over a long silence is told once: better than nothing, and worse than a few seconds.
+                if self._looks and self._looks[-1].when - self._looks[0].when > 3 * SPAN_SECONDS:
+                    del self._looks[0]
                 self._looks.append(_Look(time.monotonic(), scrapes))
                 oldest = self._looks[-1].when - SPAN_SECONDS
                 recent = [look for look in self._looks if look.when >= oldest]
                 # The newest of those that are older is kept: the span is never shorter than it could be.
                 self._looks = [*self._looks[: len(self._looks) - len(recent)][-1:], *recent]
-                if self._looks[-1].when - self._looks[0].when > 3 * SPAN_SECONDS:
-                    self._looks = self._looks[1:] or self._looks
             first, last = self._looks[0], self._looks[-1]
         before = [] if first is last else first.scrapes
         return await asyncio.to_thread(_document, figures(last.scrapes, before), last.scrapes, before)
@@ -70,19 +72,23 @@ class Watch:
 
 def _document(seen: ClusterFigures, now: Sequence[Scrape], before: Sequence[Scrape]) -> dict[str, Any]:
     front = [call for call in seen.calls if call.endpoint == _OWN and call.service == _FRONT]
-    busiest = max(front, key=lambda call: call.requests_per_second, default=None)
+    busiest = max(front, key=lambda call: call.requests, default=None)
+    requests, errors = sum(call.requests for call in front), sum(call.errors for call in front)
     return {
         "seconds": seen.seconds,
-        "requests_per_second": sum(call.requests_per_second for call in front),
-        "errors_per_second": sum(call.errors_per_second for call in front),
+        "requests": requests,
+        "errors": errors,
+        "faces": seen.faces,
+        "requests_per_second": rate(requests, seen.seconds),
+        "errors_per_second": rate(errors, seen.seconds),
         "p50_ms": None if busiest is None else busiest.p50_ms,
         "p95_ms": None if busiest is None else busiest.p95_ms,
         "cache_hit_share": seen.cache_hit_share,
-        "faces_per_second": seen.faces / (seen.seconds or 1.0),
+        "faces_per_second": rate(seen.faces, seen.seconds),
         "processes": len(now),
         "calls": [asdict(call) for call in front],
         "models": [asdict(model) for model in seen.models],
-        "variants": _variants(now, before, seen.seconds or 1.0),
+        "variants": _variants(now, before, seen.seconds),
         "experiments": _experiments(now),
     }
 
@@ -113,11 +119,13 @@ def _experiments(now: Sequence[Scrape]) -> list[dict[str, Any]]:
 def _variants(now: Sequence[Scrape], before: Sequence[Scrape], seconds: float) -> list[dict[str, Any]]:
     own = next(scrape for scrape in now if scrape.endpoint == _OWN)
     earlier = next((scrape for scrape in before if scrape.endpoint == _OWN), None)
-    found: dict[str, dict[str, Any]] = {}
+    found: dict[str, dict[str, float]] = {}
     for field, name in _VARIANT_COUNTERS.items():
         for labels, value in own.values.get(name, {}).items():
             variant = dict(labels)["variant"]
             past = 0.0 if earlier is None else earlier.values.get(name, {}).get(labels, 0.0)
-            row = found.setdefault(variant, {"name": variant, **dict.fromkeys(_VARIANT_COUNTERS, 0.0)})
-            row[field] += (value - past) / seconds
-    return [found[name] for name in sorted(found)]
+            found.setdefault(variant, dict.fromkeys(_VARIANT_COUNTERS, 0.0))[field] += value - past
+    return [
+        {"name": variant, **{field: rate(count, seconds) for field, count in found[variant].items()}}
+        for variant in sorted(found)
+    ]

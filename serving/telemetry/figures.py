@@ -13,20 +13,24 @@ _HOUSEKEEPING = {"GetPipeline", "GetStatus"}
 
 @dataclass(frozen=True, slots=True)
 class CallFigures:
-    """Calls of one method at one process. Rates per second, times in milliseconds; None without a call."""
+    """Calls of one method at one process. Times in milliseconds; None without a call. Rates per second; None where
+    there was no earlier look."""
 
     endpoint: str
     service: str
     method: str
-    requests_per_second: float
-    errors_per_second: float
+    requests: float
+    errors: float
+    requests_per_second: float | None
+    errors_per_second: float | None
     p50_ms: float | None
     p95_ms: float | None
 
 
 @dataclass(frozen=True, slots=True)
 class ModelFigures:
-    """One model version in one process. Times in milliseconds; None without a run."""
+    """One model version in one process. Times in milliseconds; None without a run. The rate is None where there was no
+    earlier look."""
 
     endpoint: str
     model: str
@@ -34,7 +38,8 @@ class ModelFigures:
     backend: str
     precision: str
     in_flight: int
-    runs_per_second: float
+    runs: float
+    runs_per_second: float | None
     mean_batch_size: float | None
     mean_queue_ms: float | None
     p95_queue_ms: float | None
@@ -46,7 +51,7 @@ class ClusterFigures:
     """The whole cluster over some seconds."""
 
     seconds: float
-    """How long was looked at; 0: since each process started, and rates are totals."""
+    """How long was looked at; 0: since each process started, however long ago that was, so that there are no rates."""
     calls: tuple[CallFigures, ...]
     models: tuple[ModelFigures, ...]
     cache_hit_share: float | None
@@ -63,8 +68,8 @@ def figures(now: Sequence[Scrape], before: Sequence[Scrape] = ()) -> ClusterFigu
     calls: list[CallFigures] = []
     models: list[ModelFigures] = []
     for scrape in now:
-        calls += _calls(scrape, earlier.get(scrape.endpoint), seconds or 1.0)
-        models += _models(scrape, earlier.get(scrape.endpoint), seconds or 1.0)
+        calls += _calls(scrape, earlier.get(scrape.endpoint), seconds)
+        models += _models(scrape, earlier.get(scrape.endpoint), seconds)
     pairs = [(scrape, earlier.get(scrape.endpoint)) for scrape in now]
     found = sum(_looked_up(s, e, result=result) for s, e in pairs for result in ("hit", "coalesced"))
     looked = sum(_looked_up(s, e, result=result, tier="memory") for s, e in pairs for result in ("hit", "miss"))
@@ -75,6 +80,11 @@ def figures(now: Sequence[Scrape], before: Sequence[Scrape] = ()) -> ClusterFigu
         cache_hit_share=found / looked if looked else None,
         faces=sum(_grown(s, e, "ferry_predictions_total") for s, e in pairs),
     )
+
+
+def rate(count: float, seconds: float) -> float | None:
+    """Per second; None where `seconds` is 0."""
+    return count / seconds if seconds else None
 
 
 def _calls(now: Scrape, before: Scrape | None, seconds: float) -> list[CallFigures]:
@@ -98,8 +108,10 @@ def _calls(now: Scrape, before: Scrape | None, seconds: float) -> list[CallFigur
                 endpoint=now.endpoint,
                 service=service.removeprefix("ferry.v1."),
                 method=method,
-                requests_per_second=together.count / seconds,
-                errors_per_second=failed / seconds,
+                requests=together.count,
+                errors=failed,
+                requests_per_second=rate(together.count, seconds),
+                errors_per_second=rate(failed, seconds),
                 p50_ms=_ms(together.quantile(0.5)),
                 p95_ms=_ms(together.quantile(0.95)),
             )
@@ -128,7 +140,8 @@ def _models(now: Scrape, before: Scrape | None, seconds: float) -> list[ModelFig
                 backend=info.get("backend", ""),
                 precision=info.get("precision", ""),
                 in_flight=round(now.values.get("ferry_inference_in_flight", {}).get((("model", model),), 0.0)),
-                runs_per_second=batches.count / seconds,
+                runs=batches.count,
+                runs_per_second=rate(batches.count, seconds),
                 mean_batch_size=batches.mean,
                 mean_queue_ms=_ms(queue.mean),
                 p95_queue_ms=_ms(queue.quantile(0.95)),

@@ -32,7 +32,8 @@ const tile = (name, value, unit, more, values) => el("div", { class: "card tile"
 
 const tiles = (seen) => el("div", { class: "tiles" },
   tile("Requests", number(seen.requests_per_second), "a second",
-    seen.errors_per_second > 0 ? `${number(seen.errors_per_second)} failed a second` : "none failed", history.requests),
+    seen.seconds === 0 ? `${number(seen.requests, 0)} since the start, ${number(seen.errors, 0)} failed`
+      : seen.errors > 0 ? `${number(seen.errors_per_second)} failed a second` : "none failed", history.requests),
   tile("Latency", number(seen.p95_ms, 0), "ms p95", `p50 ${number(seen.p50_ms, 0)} ms`, history.latency),
   tile("Cache", seen.cache_hit_share === null ? "–" : String(Math.round(100 * seen.cache_hit_share)), "% hits",
     `${seen.status.cache.memory_entries.toLocaleString("en")} ${seen.status.cache.memory_entries === 1 ? "answer" : "answers"} in memory${seen.status.cache.redis_available ? ", Redis reachable" : ""}`, history.hits),

@@ -14,6 +14,11 @@ from gateway.http.calls import Door
 from gateway.http.documents import problems
 from gateway.http.watch import Watch
 
+_DESCRIPTION = (
+    "The figures over `seconds`, and the status with them. 0 seconds: nobody has looked before; counts are those since "
+    "each process began, and rates are null."
+)
+
 
 def router(door: Door, watch: Watch) -> APIRouter:
     """
@@ -28,7 +33,7 @@ def router(door: Door, watch: Watch) -> APIRouter:
         summary="Rates, latencies, batches, queues and variants over the last seconds",
         response_class=Response,
         responses={
-            200: {"description": "The figures, and the status with them.", **examples.FIGURES},
+            200: {"description": _DESCRIPTION, **examples.FIGURES},
             **problems(body=False),
         },
     )

@@ -13,8 +13,13 @@ async def test_figures_of_this_gateway_and_of_other_processes(start_http, monkey
     await other.start("127.0.0.1", 0)
     http = await start_http(metrics_endpoints=f"127.0.0.1:{other.port},127.0.0.1:1")
     try:
+        await http.predict(jpeg(0))
         first = (await http.client.get("/api/figures")).json()
         assert first["seconds"] == 0
+        assert first["requests"] >= 1
+        assert {name: value for name, value in first.items() if name.endswith("_per_second")} == dict.fromkeys(
+            ("requests_per_second", "errors_per_second", "faces_per_second")
+        )
         for shade in (1, 2, 2):
             await http.predict(jpeg(shade))
         seen = (await http.client.get("/api/figures")).json()
@@ -28,6 +33,19 @@ async def test_figures_of_this_gateway_and_of_other_processes(start_http, monkey
     (stable,) = (one for one in seen["variants"] if one["name"] == "stable")
     assert round(stable["images_per_second"] * seen["seconds"]) == 3
     assert [variant["name"] for variant in seen["status"]["variants"]] == ["stable"]
+
+
+async def test_who_looks_rarely_sees_what_was_since_the_last_look(start_http, monkeypatch):
+    monkeypatch.setattr(watch, "LEAST_SECONDS", 0.0)
+    monkeypatch.setattr(watch, "SPAN_SECONDS", 0.0)
+    http = await start_http()
+    seen = []
+    for shades in ((), (1,), (2, 3)):
+        for shade in shades:
+            await http.predict(jpeg(shade))
+        seen.append((await http.client.get("/api/figures")).json())
+    assert [one["requests"] for one in seen[1:]] == [1, 2]
+    assert all(one["requests_per_second"] > 0 for one in seen[1:])
 
 
 async def test_many_who_ask_at_once_cost_one_look(http, monkeypatch):
