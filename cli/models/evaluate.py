@@ -10,7 +10,7 @@ import typer
 from cli.models.common import WORK_DIR, ModelsOption, ThreadsOption, WorkOption, explained
 from cli.models.reports import print_reports
 from cli.models_dir import MODELS_DIR
-from cli.output import JsonOption, print_json
+from cli.output import JsonOption, errors, print_json
 
 PicturesOption = Annotated[
     Path,
@@ -23,6 +23,7 @@ PicturesOption = Annotated[
 
 
 def evaluate(
+    context: typer.Context,
     *,
     data: PicturesOption,
     names: Annotated[
@@ -35,7 +36,10 @@ def evaluate(
     ] = None,
     split: Annotated[
         str,
-        typer.Option(help="Which pictures: a file of that name, or `held-back`, the part of train kept from training."),
+        typer.Option(
+            help="Which pictures of a data folder: a file of that name, or `held-back`, the part of train kept from "
+            "training."
+        ),
     ] = "public_test",
     labels: Annotated[
         Literal["crowd", "fer2013", "both"],
@@ -93,9 +97,10 @@ def evaluate(
     """
     with explained("evaluate"):
         from modelkit.data.corrections import CORRECTIONS
-        from modelkit.judging.evaluate import Request
+        from modelkit.judging.evaluate import HELD_BACK, Request
         from modelkit.judging.evaluate import evaluate as run_evaluation
         from modelkit.judging.figures import Labels
+        from modelkit.judging.sources import judged
 
         listed = None if corrections == "none" else Path(corrections) if corrections else CORRECTIONS
         request = Request(
@@ -114,6 +119,9 @@ def evaluate(
             corrections=listed,
         )
         reports = run_evaluation(request)
+        source = context.get_parameter_source("split")
+        if source is not None and source.name != "DEFAULT" and judged(data, split) != split != HELD_BACK:
+            errors.print(f"--split {split} was not used: --data names the pictures themselves", highlight=False)
         if pictures is not None:
             from modelkit.judging.drawing import draw_confusions, draw_harder
 

@@ -59,7 +59,8 @@ def print_reports(reports: list[dict[str, Any]]) -> None:
     if harder:
         answers.print(_harder_table(harder))
     for about in [report["data"] for report in reports if "data" in report][:1]:
-        answers.print(f"{about['split']}: {about['pictures']} pictures, digest {about['digest'][:16]}")
+        pictures = "1 picture" if about["pictures"] == 1 else f"{about['pictures']} pictures"
+        answers.print(f"{about['split']}: {pictures}, digest {about['digest'][:16]}", highlight=False, markup=False)
         for sentence in about["left_out"]:
             answers.print(f"left out: {sentence}")
 

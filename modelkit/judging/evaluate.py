@@ -20,7 +20,7 @@ from modelkit.judging.figures import NO_MAJORITY, Labels, Truth
 from modelkit.judging.harder import HarderCrops, conditions
 from modelkit.judging.opinions import classifies, judge_pictures, vote, vote_weights
 from modelkit.judging.pictures import Pictures, spread
-from modelkit.judging.sources import read_pictures
+from modelkit.judging.sources import judged, read_pictures
 from modelkit.judging.turned import turns
 from modelkit.judging.whole import Whole, has_faces, read_whole
 from services.ensembler.recipe import DEFAULT_RECIPE, Recipe, read_recipe
@@ -72,11 +72,11 @@ def evaluate(request: Request) -> list[dict[str, Any]]:
 
     Returns:
         One dictionary a model: `model`, `version`, `n`, what `modelkit.judging.figures.Truth.figures` gives, and `data`
-        (`split`, `labels`, `digest`, `pictures`, `left_out`, and the figures of `one_person`). A detector's also holds
-        `recall`, `precision`, `iou` and `n_faces` where `data` has photos with boxes. `found` is the share of faces
-        that the detector found: of a detector, and of every model where photos are whole. `harder` maps each condition
-        of `modelkit.judging.harder.conditions` to `n`, `accuracy` and `mean_recall`, where that was asked for and
-        photos are not whole.
+        (`split`, or the name of the file or folder that holds the pictures themselves, `labels`, `digest`, `pictures`,
+        `left_out`, and the figures of `one_person`). A detector's also holds `recall`, `precision`, `iou` and `n_faces`
+        where `data` has photos with boxes. `found` is the share of faces that the detector found: of a detector, and of
+        every model where photos are whole. `harder` maps each condition of `modelkit.judging.harder.conditions` to `n`,
+        `accuracy` and `mean_recall`, where that was asked for and photos are not whole.
 
     Raises:
         DataError: what a model needs to be judged is not in `data`.
@@ -162,7 +162,7 @@ class _Exam:
     """Pictures, what is true of them, and where faces had to be found first, which were."""
 
     truth: Truth
-    split: str
+    judged: str
     whole: Whole | None
 
     def opinions(self, model: StoredModel, *, tta: bool, threads: int) -> npt.NDArray[np.float32]:
@@ -183,7 +183,7 @@ class _Exam:
         person = self.truth.one_person()
         silent = self.truth.labels is Labels.BOTH and person is None
         about = {
-            "split": self.split,
+            "split": self.judged,
             "labels": self.truth.labels.value,
             "digest": pictures.digest,
             "pictures": len(pictures),
@@ -200,7 +200,7 @@ def _exam(request: Request, repository: ModelRepository, recipe: Recipe, *, need
             seeker = Detector.load(repository.find(recipe.detector.name).directory, request.threads)
             whole = read_whole(request.data, request.split, seeker, recipe, request.limit)
             truth = Truth.of(whole.pictures, request.labels, None, _turned(request, whole.pictures))
-            return _Exam(truth, request.split, whole)
+            return _Exam(truth, judged(request.data, request.split), whole)
         if request.split == HELD_BACK:
             pictures = held_back(request.data, cache, request.limit)
         else:
@@ -210,7 +210,8 @@ def _exam(request: Request, repository: ModelRepository, recipe: Recipe, *, need
             raise
         return None
     free = copy_free(pictures, request.data, cache) if request.split not in {HELD_BACK, LEARNT} else None
-    return _Exam(Truth.of(pictures, request.labels, free, _turned(request, pictures)), request.split, None)
+    name = HELD_BACK if request.split == HELD_BACK else judged(request.data, request.split)
+    return _Exam(Truth.of(pictures, request.labels, free, _turned(request, pictures)), name, None)
 
 
 def _turned(request: Request, pictures: Pictures) -> npt.NDArray[np.float32] | None:

@@ -66,6 +66,11 @@ def class_folder(data: Path, split: str) -> Path | None:
     return None
 
 
+def judged(data: Path, split: str) -> str:
+    """What people call the pictures of `data`: the file, the folder of folders, or else the split of a data folder."""
+    return data.resolve().name if data.is_file() or class_folder(data, split) == data else split
+
+
 def pictures_of(folder: Path, limit: int | None = None) -> tuple[list[tuple[Path, Expression]], list[str]]:
     """The files in the folders of expressions, and sentences about what else is there.
 

@@ -209,6 +209,17 @@ def test_a_folder_with_one_folder_for_each_expression_is_judged(ferry: Evaluate,
     for words in ("folder contempt", "folder disgust, which is empty", "happiness/notes.txt"):
         assert words.lower() in text.lower().replace("\n", " ")
     assert "accuracy, face 24 to 48 px" in text
+    assert "mine: 2 pictures, digest" in text
+    assert "split" not in text
+
+
+def test_what_was_judged_is_named(ferry: Evaluate, data: Path, voted: Path, tmp_path: Path) -> None:
+    assert "voted.parquet: 3 pictures" in ferry(voted, "arcface")
+    assert "public_test: 35 pictures" in ferry(data, "arcface", "--split", "public_test")
+    mine = write_folder(tmp_path / "mine", happy={"a.png": picture(255)})
+    text = ferry(mine, "arcface", "--split", "bla")
+    assert "mine: 1 picture," in text
+    assert "--split bla was not used" in text
 
 
 def test_whole_photos_are_judged_end_to_end(ferry: Evaluate, tmp_path: Path) -> None:
