@@ -76,9 +76,10 @@ def judge(
 ) -> None:
     """Step a canary up while nothing speaks against it, and take it back when something does.
 
-    A canary begins at the first step when its pipeline is a new one. It is taken back where it has more errors, more
-    degraded answers or slower ones than stable, or where labels say that it is worse. What a person sets counts: the
-    judge then stands back until there is another canary. Several judges take turns.
+    A canary with a new pipeline begins at the share above 0 that a person gave it, or else at the first step. It is
+    taken back where it has more errors, more degraded answers or slower ones than stable, or where labels say that it
+    is worse. What a person sets counts: the judge then stands back until there is another canary. Several judges take
+    turns.
     """
     rules = Rules(
         canary=canary,
