@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, Field, ValidationError
+from pydantic_core import ErrorDetails
 
 from ferry.transport import target
 from serving.faults import words
@@ -47,7 +48,7 @@ def read_bytes(path: Path) -> bytes:
         with path.open("rb") as file:
             data = file.read(MAX_CONFIG_BYTES + 1)
     except (OSError, ValueError) as error:  # ValueError: a name that no file can have
-        raise ConfigFileError(f"{path}: {error}") from error
+        raise ConfigFileError(f"{path}: {getattr(error, 'strerror', None) or error}") from error
     if len(data) > MAX_CONFIG_BYTES:
         raise ConfigFileError(f"{path}: is larger than {MAX_CONFIG_BYTES} bytes")
     return data
@@ -62,7 +63,7 @@ def parse_config(path: Path, data: bytes, model: type[ModelT]) -> ModelT:
     try:
         return model.model_validate(_parse(path, data))
     except ValidationError as error:
-        problems = "; ".join(_describe(e["loc"], words(e)) for e in error.errors(include_url=False))
+        problems = "; ".join(_describe(e["loc"], words(e)) for e in _faults(error))
         raise ConfigFileError(f"{path}: {problems}") from error
     except (ValueError, RecursionError) as error:
         raise ConfigFileError(f"{path}: {error}") from error
@@ -85,6 +86,13 @@ def _parse(path: Path, data: bytes) -> Any:
     if path.suffix not in parsers:
         raise ConfigFileError(f"{path}: its name must end in .toml or .json")
     return parsers[path.suffix](data.decode("utf-8"))
+
+
+def _faults(error: ValidationError) -> list[ErrorDetails]:
+    """All but what follows from others: a list whose entries do not fit is not too short by itself."""
+    faults = error.errors(include_url=False)
+    within = {fault["loc"][:length] for fault in faults for length in range(len(fault["loc"]))}
+    return [fault for fault in faults if fault["type"] != "too_short" or fault["loc"] not in within]
 
 
 def _describe(location: tuple[int | str, ...], message: str) -> str:

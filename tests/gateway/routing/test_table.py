@@ -81,6 +81,19 @@ def test_a_table_that_does_not_fit_is_refused_and_the_error_says_where(tmp_path:
         read(tmp_path, text)
 
 
+def test_entries_that_do_not_fit_are_not_said_to_be_missing(tmp_path: Path) -> None:
+    with pytest.raises(ConfigFileError) as refused:
+        read(tmp_path, GOOD.replace("address", "adress"))
+    assert "variants.1.adress: is not known here" in str(refused.value)
+    assert "must hold" not in str(refused.value)
+
+
+def test_a_file_that_is_not_there_is_said_so_in_words(tmp_path: Path) -> None:
+    with pytest.raises(ConfigFileError) as refused:
+        read_config(tmp_path / "none.toml", RoutingTable)
+    assert str(refused.value) == f"{tmp_path / 'none.toml'}: No such file or directory"
+
+
 @pytest.mark.e2e
 def test_a_gateway_does_not_start_with_one(tmp_path: Path) -> None:
     (tmp_path / "routing.toml").write_text(GOOD.replace("= 3", "= -1"))
