@@ -99,7 +99,10 @@ def predict(
                     print("\n".join(lines(found[index], result)), flush=True)
     if as_json:
         print_json([records[index] for index in sorted(records)])
-    for where, what in ((annotate, f"{pictures.drawn} pictures"), *((path, "a table") for path in out or ())):
+    for where, what in (
+        (annotate, f"{pictures.drawn} pictures"),
+        *((path, "answers" if path.suffix == ".jsonl" else "a table") for path in out or ()),
+    ):
         if where is not None:
             errors.print(f"{what} in {where}", markup=False, highlight=False, soft_wrap=True)
     if others:

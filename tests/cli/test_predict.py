@@ -197,6 +197,9 @@ def test_tables_hold_a_row_for_each_face_and_for_what_has_none(
     assert "unknown format" in by_csv["broken.jpg"]["error"]
     assert "unknown format" in by_line["broken.jpg"]["error"]
     assert not list(tmp_path.glob(".*.new"))
+    said = result.output.replace("\n", "")
+    assert f"a table in {files[0]}" in said
+    assert f"answers in {files[2]}" in said
 
 
 @pytest.mark.parametrize("as_json", [False, True])
