@@ -36,7 +36,7 @@ def report(
         list[str] | None, typer.Option(help="The new variant; again for several. By default all of them.")
     ] = None,
     against: Annotated[str, typer.Option(help="The variant that it is compared with.")] = STABLE,
-    since: Annotated[str, typer.Option(help="How far back: 2d, 12h, 30m, or a date such as 2026-05-01.")] = "7d",
+    since: Annotated[str, typer.Option(help="How far back: 2w, 2d, 12h, 30m, or a date such as 2026-05-01.")] = "7d",
     metric: Annotated[
         list[Metric] | None, typer.Option(help="What is compared; again for several. The first one decides.")
     ] = None,
@@ -87,7 +87,7 @@ def moment(text: str, now: float) -> float:
     try:
         found = datetime.fromisoformat(text).timestamp()
     except (ValueError, OverflowError):
-        message = f"is a time such as 2d, 12h or 30m, or a date such as 2026-05-01, not {text!r}"
+        message = f"is a time such as 2w, 2d, 12h or 30m, or a date such as 2026-05-01, not {text!r}"
         raise typer.BadParameter(message, param_hint="--since") from None
     if found > now:
         raise typer.BadParameter(f"{text} is in the future", param_hint="--since")

@@ -27,7 +27,7 @@ _NEXT = {
 }
 """By task: what makes Ferry ask a model of another name."""
 
-NameArgument = Annotated[str, typer.Argument(help="arcface, efficientnet or detector.")]
+NameArgument = Annotated[str, typer.Argument(help="arcface, efficientnet, iresnet or detector.")]
 DataOption = Annotated[Path, typer.Option("--data", help="Folder with the Parquet data; docs/models.md describes it.")]
 WorkOption = Annotated[Path, typer.Option("--work-dir", help="Checkpoints, exports and caches.")]
 ModelsOption = Annotated[Path, typer.Option("--models-dir", envvar="FERRY_MODELS_DIR", help="The model repository.")]
