@@ -68,6 +68,8 @@ class MismatchError(UnavailableError):
 
 _UNREACHED = re.compile("Connection refused|connection attempt timed out|tcp handshaker shutdown")
 """How gRPC says that it got no connection to an address."""
+_HTTP_1 = re.compile("http1[.]x server|got frame type 80[^0-9]")
+"""How gRPC says that somebody answered with HTTP/1: it knows, or takes the P of `HTTP` for the type of a frame."""
 HIDDEN = "Internal error from Core"
 """How gRPC for asyncio words that it does not know."""
 _OWN = ("Locally cancelled", "Channel closed")
@@ -117,6 +119,12 @@ def from_rpc(error: grpc.RpcError, address: str, request_id: str, mistake: str |
     details = _details(error.trailing_metadata() or ())
     if mistake is not None:
         return MismatchError(f"no call to {address} gets through: {mistake}", code=code.name, request_id=request_id)
+    if code is grpc.StatusCode.UNAVAILABLE and details is None and _HTTP_1.search(message):
+        return UnavailableError(
+            f"{address} speaks HTTP/1.1; Ferry's clients need its gRPC port, 50051 unless --port said otherwise",
+            code=code.name,
+            request_id=request_id,
+        )
     if code is grpc.StatusCode.UNAVAILABLE and details is None:
         return UnavailableError(
             f"no gateway answers at {address}; start a cluster with `ferry serve`, or give the address of a running "

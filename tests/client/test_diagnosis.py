@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import socket
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from socketserver import StreamRequestHandler, ThreadingTCPServer
 from typing import Any
 
 import grpc
@@ -104,6 +106,21 @@ async def test_the_other_client_says_so_too(files: Any) -> None:
                 await client.recognize(b"x")
             ((_, error),) = [item async for item in client.recognize_batch([b"x"])]
             assert "it speaks TLS" in str(error)
+
+
+def test_the_port_for_http_is_told_from_that_for_grpc() -> None:
+    class Refuses(StreamRequestHandler):
+        def handle(self) -> None:
+            self.rfile.readline()
+            self.wfile.write(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n")
+
+    with ThreadingTCPServer(("127.0.0.1", 0), Refuses) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"127.0.0.1:{server.server_address[1]}"
+        with Client(address, timeout=20) as client, pytest.raises(UnavailableError) as caught:
+            client.status()
+        server.shutdown()
+    assert str(caught.value).startswith(f"{address} speaks HTTP/1.1; Ferry's clients need its gRPC port, 50051")
 
 
 def test_who_says_nothing_is_not_waited_for_longer_than_the_call() -> None:
