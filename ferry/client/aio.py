@@ -60,14 +60,15 @@ class AsyncClient:
             metadata: goes with every call.
 
         Raises:
-            ValueError: `address` is none.
+            TypeError: `timeout` is no number.
+            ValueError: `address` is none, or `timeout` no time for a call.
             TlsError: files of `tls` do not fit.
         """
         self.address = address
         self._endpoint = Endpoint(address, tls, known=credentials is None)
         self._target = target(address)
         self._repeats = Repeats()
-        self.timeout = timeout
+        self.timeout = calls.checked_timeout(timeout)
         self._metadata = calls.metadata(metadata, api_key)
         self._credentials = credentials if tls is None else tls.channel_credentials()
         self._opened: tuple[grpc.aio.Channel, Stub] | None = None

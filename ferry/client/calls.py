@@ -74,12 +74,10 @@ class Call:
             image_bytes: of the one image it is about; None: it is not about one.
 
         Raises:
-            ValueError: `timeout` is no time for a call.
+            TypeError, ValueError: `timeout` is no time for a call.
             InvalidRequestError: `request_id` is none that a cluster takes.
         """
-        # What gRPC cannot hold as a deadline, such as infinity, would be over at once.
-        if not 0 < timeout <= MAX_TIMEOUT:
-            raise ValueError(f"timeout must be more than 0 and at most {MAX_TIMEOUT:.0f} seconds, not {timeout}")
+        timeout = checked_timeout(timeout)
         if request_id is not None and not _REQUEST_ID.fullmatch(request_id):
             message = f"request_id: must be 8 to 64 of 0-9, A-Z, a-z, '.', '_' and '-', not {request_id!r:.80}"
             raise InvalidRequestError(message, field="request_id")
@@ -158,6 +156,22 @@ class Call:
             error = self._refusal if self._refusal_seconds > time.monotonic() - self._sent else error
         mistake = self._endpoint.mistake(self._end - time.monotonic()) if errors.is_unanswered(error) else None
         return errors.from_rpc(error, self._endpoint.address, self.request_id, mistake)
+
+
+def checked_timeout(timeout: float) -> float:
+    """`timeout`, which is a time for a call, in seconds.
+
+    Raises:
+        TypeError: it is no number.
+        ValueError: it is none that gRPC can hold as a deadline; with infinity, say, a call would be over at once.
+    """
+    try:
+        fits = 0 < timeout <= MAX_TIMEOUT
+    except TypeError:
+        raise TypeError(f"timeout: is a number of seconds, not {timeout!r:.80}") from None
+    if not fits:
+        raise ValueError(f"timeout must be more than 0 and at most {MAX_TIMEOUT:.0f} seconds, not {timeout}")
+    return float(timeout)
 
 
 def metadata(pairs: Iterable[tuple[str, str]], api_key: str | None) -> tuple[tuple[str, str], ...]:

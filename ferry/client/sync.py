@@ -57,13 +57,14 @@ class Client:
             metadata: goes with every call.
 
         Raises:
-            ValueError: `address` is none.
+            TypeError: `timeout` is no number.
+            ValueError: `address` is none, or `timeout` no time for a call.
             TlsError: files of `tls` do not fit.
         """
         self.address = address
         self._endpoint = Endpoint(address, tls, known=credentials is None)
         self._repeats = Repeats()
-        self.timeout = timeout
+        self.timeout = calls.checked_timeout(timeout)
         self._metadata = calls.metadata(metadata, api_key)
         if tls is not None:
             credentials = tls.channel_credentials()

@@ -144,6 +144,14 @@ async def test_wrong_options_never_leave(
     assert gateway.requests == []
 
 
+@pytest.mark.parametrize("driver", [Sync, Async])
+async def test_a_timeout_is_a_number_of_seconds(client: Any, driver: Any) -> None:
+    with pytest.raises(TypeError, match="timeout: is a number of seconds, not '5s'"):
+        await client.recognize(b"x", timeout="5s")
+    with pytest.raises(TypeError, match="timeout: is a number of seconds, not '5s'"):
+        driver("127.0.0.1:1", timeout="5s")
+
+
 @pytest.mark.parametrize("image", ["/nowhere/photo.jpg", "/", "a\0b"])
 async def test_a_file_that_cannot_be_read(client: Any, image: str) -> None:
     with pytest.raises(InvalidImageError, match="cannot read") as caught:
