@@ -12,9 +12,11 @@ the health port.
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import os
 import signal
+import socket
 import sys
 import time
 from abc import ABC, abstractmethod
@@ -168,17 +170,17 @@ class Server:
         credentials = None if tls is None else server_credentials(tls)
         if not self.settings.reuse_port:
             await self._open_port(self._server, credentials)
-        if self.settings.health_port:
-            connections = Connections(self.settings.max_connections, lambda: self.settings.health_port)
-            lanes = Lanes(timeout=self.settings.receive_timeout, hang_up=connections.hang_up)
-            probes = CallInterceptor((), {}, lanes=lanes)
-            self._crowds.append((connections, lanes))
-            self._probes = grpc.aio.server(interceptors=(probes,), options=self._options(_MAX_PROBE_BYTES))
-            health_pb2_grpc.add_HealthServicer_to_server(self._health, self._probes)
-            self._listen(self._probes, self.settings.health_port, None)
-            await self._probes.start()
-        self._keeping = asyncio.create_task(self._keep_room())
         try:
+            if self.settings.health_port:
+                connections = Connections(self.settings.max_connections, lambda: self.settings.health_port)
+                lanes = Lanes(timeout=self.settings.receive_timeout, hang_up=connections.hang_up)
+                probes = CallInterceptor((), {}, lanes=lanes)
+                self._crowds.append((connections, lanes))
+                self._probes = grpc.aio.server(interceptors=(probes,), options=self._options(_MAX_PROBE_BYTES))
+                health_pb2_grpc.add_HealthServicer_to_server(self._health, self._probes)
+                self._listen(self._probes, self.settings.health_port, None)
+                await self._probes.start()
+            self._keeping = asyncio.create_task(self._keep_room())
             await self.service.open(LocalCalls(self._interceptor, self.service.register))
             await self.service.start()
             self._interceptor.ready = True
@@ -236,6 +238,9 @@ class Server:
                 return server.add_insecure_port(address)
             return server.add_secure_port(address, credentials)
         except RuntimeError as error:
+            if _is_taken(self.settings.host, port):
+                flag = "--port" if port == self.settings.port else "--health-port"
+                raise OSError(f"port {port} is taken; choose another with {flag}") from error
             raise OSError(f"cannot listen on {address}: {error}") from error
 
     async def _set_health(self, status: int) -> None:
@@ -284,6 +289,17 @@ class Server:
             # burst would end the connection and its calls. As many as the longest call can send are borne.
             ("grpc.http2.max_ping_strikes", 3 * int(self.settings.max_timeout) + 1),
         ]
+
+
+def _is_taken(host: str, port: int) -> bool:
+    """Whether somebody else listens there: gRPC does not say why it cannot."""
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host.strip("[]"), port))
+        except OSError as error:
+            return error.errno == errno.EADDRINUSE
+    return False
 
 
 def _age() -> float:

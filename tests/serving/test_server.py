@@ -275,15 +275,22 @@ def test_sigterm_while_loading_ends_the_process_at_once(tmp_path: Path) -> None:
         assert started.wait(30) == 0
 
 
-@pytest.mark.parametrize("flag", ["--port", "--metrics-port"])
-def test_a_port_in_use_is_exit_1_and_named(tmp_path: Path, flag: str) -> None:
+@pytest.mark.parametrize(
+    ("flag", "says"),
+    [
+        ("--port", "port {} is taken; choose another with --port"),
+        ("--health-port", "port {} is taken; choose another with --health-port"),
+        ("--metrics-port", "127.0.0.1:{}"),
+    ],
+)
+def test_a_port_in_use_is_exit_1_and_named(tmp_path: Path, flag: str, says: str) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = str(taken.getsockname()[1])
         code, errors = outcome([*FAKE, str(tmp_path), flag, port])
     assert code == 1
-    assert f"127.0.0.1:{port}" in errors
+    assert says.format(port) in errors
     assert "cannot start" in errors
     assert "Traceback" not in errors
 
