@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -61,7 +62,7 @@ class Credentials:
         try:
             return Client(address, timeout=timeout, tls=self.tls, api_key=self.api_key)
         except TlsError as error:
-            raise typer.BadParameter(str(error)) from error
+            raise typer.BadParameter(_flags(error)) from error
         except ValueError as error:
             raise typer.BadParameter(f"--address {error}") from error
 
@@ -75,5 +76,10 @@ def credentials(ca: Path | None, cert: Path | None, key: Path | None, api_key: s
     try:
         tls = Tls(ca, cert, key) if ca or cert or key else None
     except TlsError as error:
-        raise typer.BadParameter(str(error)) from error
+        raise typer.BadParameter(_flags(error)) from error
     return Credentials(tls, api_key)
+
+
+def _flags(error: TlsError) -> str:
+    """What is wrong, with the flags in the place of the fields."""
+    return re.sub("(^|given with )tls_(ca|cert|key)", r"\1--tls-\2", str(error))

@@ -71,11 +71,7 @@ def predict(
     `ferry serve` in another terminal saves its start. A photo that cannot be read is reported, the others are still
     answered, and the exit code is 1.
     """
-    if not any(path.exists() for path in paths):
-        raise typer.BadParameter(f"there is no {', no '.join(map(str, paths))}")
-    found, others = photos(paths)
-    if not found:
-        raise typer.BadParameter(f"there are no photos in {', '.join(map(str, paths))}" + left_out(others, "; "))
+    found, others = _photos(paths)
     caller = credentials(tls_ca, tls_cert, tls_key, api_key)
     chosen = context.get_parameter_source("address")
     typed = chosen is not None and chosen.name != "DEFAULT"
@@ -111,6 +107,19 @@ def predict(
         errors.print(f"{failed} of {len(found)} photos have no answer", highlight=False)
     if failed:
         raise typer.Exit(1)
+
+
+def _photos(paths: Sequence[Path]) -> tuple[list[Path], list[Path]]:
+    """As `photos`; nothing, and an address of the web, is wrong usage."""
+    for path in paths:
+        if path.parts[:1] in {("http:",), ("https:",)} and not path.exists():
+            raise typer.BadParameter(f"{str(path).replace(':/', '://', 1)} is an address: download it first")
+    if not any(path.exists() for path in paths):
+        raise typer.BadParameter(f"there is no {', no '.join(map(str, paths))}")
+    found, others = photos(paths)
+    if not found:
+        raise typer.BadParameter(f"there are no photos in {', '.join(map(str, paths))}" + left_out(others, "; "))
+    return found, others
 
 
 def _table(path: Path) -> Writer:

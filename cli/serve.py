@@ -127,8 +127,9 @@ def serve(
             http_port=http_port if http else None,
             models_dir=models_dir,
             detector_weight=detector_weight,
-            classifiers=_pairs(classifier, float, "--classifier") or DEFAULT_CLASSIFIERS,
-            replicas=_pairs(replicas, int, "--replicas"),
+            classifiers=_pairs(classifier, float, "--classifier", "MODEL=WEIGHT, such as arcface=0.85")
+            or DEFAULT_CLASSIFIERS,
+            replicas=_pairs(replicas, int, "--replicas", "SERVICE=N, such as classifier=2"),
             optimized=optimized,
             device=device,
             engine_cache=engine_cache,
@@ -205,14 +206,14 @@ def cluster_status(cluster: Cluster, stop: threading.Event) -> ClusterStatus | N
     return latest
 
 
-def _pairs(texts: list[str] | None, kind: type[Number], option: str) -> dict[str, Number]:
+def _pairs(texts: list[str] | None, kind: type[Number], option: str, form: str) -> dict[str, Number]:
     pairs = {}
     for text in texts or ():
         name, _, number = text.partition("=")
         try:
             pairs[name] = kind(number)
         except ValueError as error:
-            raise typer.BadParameter(f"{option} {text!r}: write NAME=NUMBER, such as classifier=2") from error
+            raise typer.BadParameter(f"{option} {text!r}: write {form}") from error
     return pairs
 
 

@@ -103,9 +103,9 @@ class ClusterSettings:
             raise ValueError("all weights are 0; give at least one model a weight above 0")
         self._check_cascade()
         if not 0 <= self.processes <= MAX_REPLICAS:
-            raise ValueError(f"processes: 0 to {MAX_REPLICAS}, not {self.processes}")
+            raise ValueError(f"--processes: 0 to {MAX_REPLICAS}, not {self.processes}")
         if self.processes and self.replicas:
-            raise ValueError("replicas are of services that are processes of their own; that needs processes 0")
+            raise ValueError("replicas are of services that are processes of their own; that needs --processes 0")
         known = {"ensembler", "detector", "classifier", *self.classifiers}
         for service, count in self.replicas.items():
             if service not in known:
@@ -121,11 +121,11 @@ class ClusterSettings:
                 raise ValueError(f"ask_below of {name} must be above 0 and at most 1, not {threshold:g}")
 
     def _check_redis(self) -> None:
-        for name, url in (("redis_url", self.redis_url), ("jobs_redis_url", self.jobs_redis_url)):
+        for name, url in (("--redis-url", self.redis_url), ("--jobs-redis-url", self.jobs_redis_url)):
             if url is not None and not url.startswith(REDIS_SCHEMES):
-                raise ValueError(f"the {name} must begin with one of {', '.join(REDIS_SCHEMES)}")
+                raise ValueError(f"{name} must begin with one of {', '.join(REDIS_SCHEMES)}")
         if self.jobs and self.jobs_redis_url is not None and self.jobs_key is None:
-            raise ValueError("jobs_redis_url needs jobs_key: jobs that outlive this cluster need a key that does")
+            raise ValueError("--jobs-redis-url needs --jobs-key: jobs that outlive this cluster need a key that does")
 
     def replicas_of(self, service: str, *, classifier: bool = False) -> int:
         """How many processes of `service`; for a classifier, its own number comes before that of all classifiers."""

@@ -100,6 +100,23 @@ def test_wrong_usage_exits_with_2(ferry_here: Ferry, arguments: list[str]) -> No
     assert ferry_here(*arguments).returncode == 2
 
 
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--classifier", "arcface"], "write MODEL=WEIGHT, such as arcface=0.85"),
+        (["--replicas", "detector"], "write SERVICE=N, such as classifier=2"),
+        (["--jobs-redis-url", "redis://x"], "--jobs-redis-url needs --jobs-key"),
+        (["--redis-url", "localhost:6379"], "--redis-url must begin with one of"),
+    ],
+    ids=" ".join,
+)
+def test_serve_says_what_to_write(
+    ferry_here: Ferry, monkeypatch: pytest.MonkeyPatch, arguments: list[str], says: str
+) -> None:
+    monkeypatch.setenv("COLUMNS", "300")
+    assert says in ferry_here("serve", *arguments).stderr
+
+
 def test_serve_without_models_says_what_to_do(tmp_path: Path) -> None:
     run = ferry_command("serve", "--port", "0", "--models-dir", str(tmp_path))
     assert run.returncode == 1

@@ -125,6 +125,8 @@ def test_what_is_not_there_starts_no_cluster(photo: Path, monkeypatch: pytest.Mo
     for arguments, says in (
         (["/nowhere.jpg", "/nor/here"], "no /nowhere.jpg, no /nor/here"),
         ([str(photo), "--annotate", str(photo)], "is a file"),
+        (["http://example.com/a.jpg"], "http://example.com/a.jpg is an address: download it first"),
+        ([str(photo), "https://example.com/a.jpg"], "https://example.com/a.jpg is an address"),
     ):
         result = run(app, ["predict", *arguments], env={"COLUMNS": "300"})
         assert result.exit_code == 2
@@ -295,8 +297,8 @@ def test_where_the_two_ends_do_not_get_on_no_cluster_is_started(photo: Path, mon
 
 def test_certificates_that_do_not_fit_are_a_usage_error(tmp_path: Path) -> None:
     for arguments, says in (
-        (["--tls-cert", "caller.crt"], "tls_key"),
-        (["--tls-ca", str(tmp_path / "none")], "cannot be read"),
+        (["--tls-cert", "caller.crt"], "--tls-key: must be given with --tls-cert"),
+        (["--tls-ca", str(tmp_path / "none")], f"--tls-ca: {tmp_path / 'none'} cannot be read"),
     ):
         result = run(app, ["status", *arguments], env={"COLUMNS": "300"})
         assert result.exit_code == 2

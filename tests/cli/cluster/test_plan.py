@@ -230,7 +230,7 @@ def test_free_ports_differ() -> None:
     ],
 )
 def test_settings_that_make_no_cluster(wrong: dict[str, object]) -> None:
-    with pytest.raises(ValueError, match=r"replicas|processes|classifier|vote|redis_url|weight|ask_below"):
+    with pytest.raises(ValueError, match=r"replicas|processes|classifier|vote|redis-url|weight|ask_below"):
         ClusterSettings(**wrong)  # type: ignore[arg-type]
 
 
