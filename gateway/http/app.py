@@ -60,7 +60,7 @@ def create_app(settings: GatewaySettings, calls: LocalCalls, able: Callable[[], 
         feedback.router(door),
         status.router(door, able),
         figures.router(door, Watch([*filter(None, settings.metrics_endpoints.split(","))])),
-        live.router(door, settings.max_stream_age),
+        live.router(door, settings.max_stream_age, keys=settings.api_keys is not None),
         inference_v2.router(Door(calls, SERVICE), settings.max_image_bytes, able),
     ):
         app.include_router(router)

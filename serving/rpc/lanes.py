@@ -11,9 +11,11 @@ from dataclasses import dataclass
 
 from grpc_health.v1 import health
 
+from serving.rpc import context as request_context
 from serving.rpc.open_calls import Context, OpenCalls, spare
 from serving.rpc.receiving import Receiving
-from serving.rpc.seats import Seats
+from serving.rpc.seats import QUIET_SECONDS, Holder, Seats
+from serving.rpc.senders import owner_of
 
 PLACES = 8
 """Messages received at once where nothing else is said."""
@@ -44,7 +46,11 @@ class Lane:
 
     def seat(self, context: Context) -> AbstractAsyncContextManager[None]:
         """For the time of a call: its seat, where it needs one."""
-        return nullcontext() if self.seats is None else self.seats.take(context)
+        if self.seats is None:
+            return nullcontext()
+        request, peer = request_context.current.get(), context.peer()
+        owner = owner_of(None if request is None else request.caller, peer)
+        return self.seats.take(context, Holder(owner, peer))
 
     def heard(self, context: Context) -> None:
         """Something has come from the caller, or gone to it."""
@@ -83,9 +89,9 @@ class Lanes:
         self.streams = Lane(
             among,
             Receiving(streams + spare(streams), timeout),
-            Seats(streams, among.refusal, quiet_gives_way=True),
+            Seats(streams, among.refusal, quiet=QUIET_SECONDS),
         )
-        self._watch = Lane(watches, health_messages, Seats(max_calls, watches.refusal, quiet_gives_way=False))
+        self._watch = Lane(watches, health_messages, Seats(max_calls, watches.refusal, quiet=None))
 
     @property
     def peers(self) -> Iterator[str]:

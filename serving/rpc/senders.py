@@ -13,6 +13,16 @@ MOST_REMEMBERED = 4096
 MOST_FAULTS = 64
 
 
+def owner_of(caller: Identity | None, peer: str) -> str:
+    """The caller; of one that nobody knows, the address of its machine.
+
+    Args:
+        caller: as far as it is known.
+        peer: names the connection, such as `ipv4:10.0.0.7:4711`.
+    """
+    return str(caller) if caller is not None and caller.name else peer.rpartition(":")[0]
+
+
 @dataclass(slots=True, eq=False)
 class Message:
     """One that is awaited.
@@ -47,10 +57,8 @@ class Message:
 
     @property
     def owner(self) -> str:
-        """The caller; of one that nobody knows, the address of its machine."""
-        if self.caller is not None and self.caller.name:
-            return str(self.caller)
-        return self.connection.rpartition(":")[0]
+        """See `owner_of`."""
+        return owner_of(self.caller, self.connection)
 
 
 class Faults:

@@ -11,20 +11,24 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Annotated, Any, Final, Literal
 
 from fastapi import APIRouter, WebSocket
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from starlette.websockets import WebSocketDisconnect
+from starlette.websockets import WebSocketDisconnect, WebSocketState
 
 from ferry.v1 import gateway_pb2
 from gateway.http.answers import recognition_json
 from gateway.http.calls import Door
 from gateway.http.options import Options, first_fault
 from gateway.http.origin import same
-from gateway.http.problems import Problem, ProblemError
+from gateway.http.problems import Problem, ProblemError, of_status
 from gateway.newest import Newest
+from serving.errors import OverloadedError
+from serving.rpc.identity import of_certificate
+from serving.rpc.seats import Holder, Seats
+from serving.rpc.senders import owner_of
 
 HELLO_SECONDS: Final = 10.0
 IDLE_SECONDS: Final = 60.0
@@ -33,6 +37,7 @@ _MAX_TEXT: Final = 4096
 MOST_SOCKETS: Final = 32
 QUIET_SECONDS: Final = 2.0
 """After which a connection on which nothing comes gives way to a new one, where there are as many as may be."""
+_RETRY_SECONDS: Final = 5.0
 MAX_FRAME_BYTES: Final = 1 << 20
 """Each connection may hold three frames: one on its way in, one that waits, one that is worked on. Nothing else bounds
 what comes in here, since a frame is complete before anybody asks for it."""
@@ -52,75 +57,62 @@ class Hello(BaseModel):
     options: Options = Options()
 
 
-@dataclass(slots=True, eq=False)
-class _Seat:
-    """Of one connection.
-
-    Attributes:
-        heard: when something came last, by the loop's clock.
-        time: until when it may last.
-        taken: whether another one has it.
-    """
-
-    heard: float
-    time: asyncio.Timeout
-    taken: bool = False
-
-
-def router(door: Door, max_age: float) -> APIRouter:
+def router(door: Door, max_age: float, *, keys: bool) -> APIRouter:
     """
     Args:
         door: makes the calls.
         max_age: seconds that a connection may last.
+        keys: whether callers need one.
     """
     routes = APIRouter()
-
-    seats: set[_Seat] = set()
-
-    def make_room() -> bool:
-        """Whether there is a free seat; the one that has been quiet the longest may have to be left for it."""
-        if len(seats) < MOST_SOCKETS:
-            return True
-        quiet, now = min(seats, key=lambda seat: seat.heard), asyncio.get_running_loop().time()
-        if now - quiet.heard < QUIET_SECONDS:
-            return False
-        seats.discard(quiet)
-        if not quiet.time.expired():  # else it is ending already
-            quiet.taken = True
-            quiet.time.reschedule(now)
-        return True
+    seats = Seats(MOST_SOCKETS, _full, quiet=QUIET_SECONDS)
 
     @routes.websocket("/api/live")
     async def live(socket: WebSocket) -> None:
         if not _same_origin(socket):
             await socket.close(POLICY)
             return
-        if not make_room():
-            said = "too many cameras are connected; try again in a while"
-            await socket.send_denial_response(Problem(503, said, headers={"retry-after": "5"}).response())
-            return
-        seat = _Seat(asyncio.get_running_loop().time(), asyncio.timeout(max_age))
+        seat = seats.take(socket, _holder(socket))
         with contextlib.suppress(WebSocketDisconnect):
             try:
-                async with seat.time:
-                    seats.add(seat)
+                async with asyncio.timeout(max_age), seat:
                     await socket.accept()
-                    await _serve(door, socket, seat)
+                    headers, options = await _greeted(door, socket)
+                    if keys:
+                        seat.holder = _holder(socket, headers.get("authorization", ""))
+                    await _serve(door, socket, headers, options, lambda: seats.heard(socket))
+            except OverloadedError as error:
+                if socket.application_state is WebSocketState.CONNECTING:
+                    await socket.send_denial_response(
+                        Problem(503, error.message, headers={"retry-after": f"{error.retry_after:.0f}"}).response()
+                    )
+                else:
+                    await _refuse(socket, of_status(error.to_status()), TRY_LATER)
             except TimeoutError:
-                said = (
-                    "nothing has come for a while, and others wait" if seat.taken else "the connection has had its time"
-                )
-                await _refuse(socket, Problem(408, said), TRY_LATER)
-            finally:
-                seats.discard(seat)
+                await _refuse(socket, Problem(408, "the connection has had its time"), TRY_LATER)
 
     return routes
 
 
-async def _serve(door: Door, socket: WebSocket, seat: _Seat) -> None:
+def _full() -> OverloadedError:
+    return OverloadedError("too many cameras are connected; try again in a while", _RETRY_SECONDS)
+
+
+def _holder(socket: WebSocket, authorization: str = "") -> Holder:
+    """Whose a seat is: a key's, once the cluster has taken that; else a certificate's, else an address's."""
+    host, port = socket.client or ("", 0)
+    peer = f"{host}:{port}"
+    owner = authorization.partition(" ")[2].strip()
+    return Holder(owner or owner_of(of_certificate(getattr(socket.state, "certificate", None) or {}), peer), peer)
+
+
+async def _greeted(door: Door, socket: WebSocket) -> tuple[dict[str, str], Options]:
+    """Headers of the calls to make, and options of all frames, as the first message has them.
+
+    Raises:
+        WebSocketDisconnect: the caller has left, or may not call.
+    """
     hello = await _hello(socket)
-    if hello is None:
-        return
     headers = {name: value for name, value in socket.headers.items() if name not in {"authorization", "x-request-id"}}
     if hello.authorization:
         headers["authorization"] = hello.authorization
@@ -129,11 +121,17 @@ async def _serve(door: Door, socket: WebSocket, seat: _Seat) -> None:
         await door.ask("GetStatus", socket, gateway_pb2.GetStatusRequest(), headers=headers)
     except ProblemError as error:
         await _refuse(socket, error.problem, _ENDING.get(error.problem.status, TRY_LATER))
-        return
+        raise WebSocketDisconnect from None
+    return headers, hello.options
+
+
+async def _serve(
+    door: Door, socket: WebSocket, headers: dict[str, str], options: Options, heard: Callable[[], None]
+) -> None:
     await _say(socket, {"type": "ready"})
     frames: Newest[bytes] = Newest()
-    answering = asyncio.create_task(_answer(door, socket, hello.options, headers, frames))
-    receiving = asyncio.create_task(_receive(socket, frames, seat))
+    answering = asyncio.create_task(_answer(door, socket, options, headers, frames))
+    receiving = asyncio.create_task(_receive(socket, frames, heard))
     try:
         await asyncio.wait({answering, receiving}, return_when=asyncio.FIRST_COMPLETED)
         problem = receiving.result() if receiving.done() else None
@@ -147,29 +145,32 @@ async def _serve(door: Door, socket: WebSocket, seat: _Seat) -> None:
         await asyncio.gather(answering, receiving, return_exceptions=True)
 
 
-async def _hello(socket: WebSocket) -> Hello | None:
-    """The first message; None where it was none, and the connection is closed."""
+async def _hello(socket: WebSocket) -> Hello:
+    """The first message.
+
+    Raises:
+        WebSocketDisconnect: the caller has left, or it was none.
+    """
+    problem = Problem(400, 'the first message must be {"type": "hello"}')
     try:
         async with asyncio.timeout(HELLO_SECONDS):
             message = await socket.receive()
+        text = message.get("text")
+        if message["type"] != "websocket.disconnect" and text is not None and len(text) <= _MAX_TEXT:
+            return Hello.model_validate_json(text)
     except TimeoutError:
-        await _refuse(socket, Problem(408, 'the first message must be {"type": "hello"}'), POLICY)
-        return None
-    if message["type"] == "websocket.disconnect":
-        raise WebSocketDisconnect
-    text = message.get("text")
-    if text is None or len(text) > _MAX_TEXT:
-        await _refuse(socket, Problem(400, 'the first message must be {"type": "hello"}'), POLICY)
-        return None
-    try:
-        return Hello.model_validate_json(text)
+        problem = Problem(408, problem.detail)
     except ValidationError as error:
         where, said = first_fault(error.errors(include_url=False, include_input=False))
-        await _refuse(socket, Problem(400, said, "INVALID_ARGUMENT", where or "message"), POLICY)
-        return None
+        problem = Problem(400, said, "INVALID_ARGUMENT", where or "message")
+    else:
+        if message["type"] == "websocket.disconnect":
+            raise WebSocketDisconnect
+    await _refuse(socket, problem, POLICY)
+    raise WebSocketDisconnect
 
 
-async def _receive(socket: WebSocket, frames: Newest[bytes], seat: _Seat) -> Problem | None:
+async def _receive(socket: WebSocket, frames: Newest[bytes], heard: Callable[[], None]) -> Problem | None:
     """Takes in frames until the caller leaves, or does what it should not."""
     while True:
         try:
@@ -182,7 +183,7 @@ async def _receive(socket: WebSocket, frames: Newest[bytes], seat: _Seat) -> Pro
         image = message.get("bytes")
         if image is None:
             return Problem(415, "after the first message only pictures are taken, each a binary message")
-        seat.heard = asyncio.get_running_loop().time()
+        heard()
         frames.put(image)
 
 

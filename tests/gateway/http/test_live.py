@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import json
+from contextlib import AsyncExitStack
 
 import pytest
 from websockets.asyncio.client import connect
@@ -157,8 +158,9 @@ async def test_pages_of_other_origins_may_not_connect(http):
         await greeted(socket)
 
 
-async def test_so_many_cameras_at_once(http, monkeypatch):
+async def test_so_many_cameras_at_once(start_http, monkeypatch):
     monkeypatch.setattr(live, "MOST_SOCKETS", 1)
+    http = await start_http()
     async with open_live(http) as socket:
         await greeted(socket)
         with pytest.raises(InvalidStatus) as caught:
@@ -174,9 +176,10 @@ async def test_so_many_cameras_at_once(http, monkeypatch):
     await eventually_connects(again)
 
 
-async def test_connections_on_which_nothing_comes_give_way_to_a_camera(http, monkeypatch):
+async def test_connections_on_which_nothing_comes_give_way_to_a_camera(start_http, monkeypatch):
     monkeypatch.setattr(live, "MOST_SOCKETS", 2)
     monkeypatch.setattr(live, "QUIET_SECONDS", 0.0)
+    http = await start_http()
     async with open_live(http) as silent, open_live(http) as idle:
         await greeted(idle)
         async with open_live(http) as first, open_live(http) as second:
@@ -186,7 +189,60 @@ async def test_connections_on_which_nothing_comes_give_way_to_a_camera(http, mon
                 assert (await hear(camera))["type"] == "answer"
         for socket in (silent, idle):
             problem, code = await ended(socket)
-            assert (problem["detail"], code) == ("nothing has come for a while, and others wait", live.TRY_LATER)
+            assert "nothing has come for a while, and others wait" in problem["detail"]
+            assert (problem["status"], code) == (429, live.TRY_LATER)
+
+
+async def busy(socket):
+    """A camera whose frames come and are answered."""
+    await socket.send(jpeg())
+    return (await hear(socket))["type"] == "answer"
+
+
+async def test_whoever_holds_all_cameras_leaves_a_fair_share_to_others(start_http, monkeypatch):
+    monkeypatch.setattr(live, "MOST_SOCKETS", 4)
+    http = await start_http()
+    async with AsyncExitStack() as stack:
+
+        async def camera(address):
+            socket = await stack.enter_async_context(open_live(http, local_addr=(address, 0)))
+            await greeted(socket)
+            assert await busy(socket)
+            return socket
+
+        many = [await camera("127.0.0.1") for _ in range(4)]
+        others = [await camera("127.0.0.2") for _ in range(2)]
+        for gone in many[:2]:
+            problem, code = await ended(gone)
+            assert "others have fewer" in problem["detail"]
+            assert (problem["status"], code) == (429, live.TRY_LATER)
+        for address in ("127.0.0.1", "127.0.0.2"):
+            with pytest.raises(InvalidStatus):
+                await camera(address)
+        for socket in (*many[2:], *others):
+            assert await busy(socket)
+
+
+async def test_cameras_of_a_key_are_counted_together_however_it_is_written(start_http, monkeypatch, tmp_path):
+    keys = tmp_path / "keys"
+    keys.write_text("".join(f"{name} {hashlib.sha256(name.encode()).hexdigest()}\n" for name in ("shop", "lab")))
+    monkeypatch.setattr(live, "MOST_SOCKETS", 2)
+    http = await start_http(api_keys=keys)
+    async with AsyncExitStack() as stack:
+
+        async def camera(authorization):
+            socket = await stack.enter_async_context(open_live(http))
+            await greeted(socket, json.dumps({"type": "hello", "authorization": authorization}))
+            assert await busy(socket)
+            return socket
+
+        first, second = await camera("Bearer shop"), await camera("bearer  shop ")
+        other = await camera("Bearer lab")
+        assert "others have fewer" in (await ended(first))[0]["detail"]
+        for socket in (second, other):
+            assert await busy(socket)
+        with pytest.raises(InvalidStatus):
+            await camera("Bearer shop")
 
 
 async def test_a_connection_that_has_had_its_time_is_in_no_new_one_s_way_while_it_ends(start_http, monkeypatch):

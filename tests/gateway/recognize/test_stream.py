@@ -1,12 +1,14 @@
 """Frames of a video: the newest wins, each fails for itself, and a stream ends without an error."""
 
 import asyncio
+import hashlib
+from contextlib import AsyncExitStack
 
 import grpc
 import pytest
 from google.rpc import error_details_pb2
 
-from ferry.v1 import ensembler_pb2, gateway_pb2
+from ferry.v1 import ensembler_pb2, gateway_pb2, gateway_pb2_grpc
 from gateway.newest import Newest
 from gateway.recognize.stream import MAX_FRAME_BYTES
 from serving.errors import InvalidArgumentError, OverloadedError, UpstreamError
@@ -157,6 +159,7 @@ async def test_streams_are_bounded_and_take_no_place_of_other_calls(start_gatewa
 
 
 async def test_streams_on_which_nothing_comes_give_way_to_a_new_one(start_gateway, monkeypatch):
+    monkeypatch.setattr("serving.rpc.lanes.QUIET_SECONDS", 0.0)
     gateway = await start_gateway(max_streams=3)
     silent = [opened(gateway) for _ in range(2)]
     for call in silent:
@@ -164,7 +167,6 @@ async def test_streams_on_which_nothing_comes_give_way_to_a_new_one(start_gatewa
         await call.read()
     never = opened(gateway)
     await arrived(gateway)
-    monkeypatch.setattr("serving.rpc.seats.QUIET_SECONDS", 0.0)
     await silent[0].write(frame(1))
     await silent[0].read()
     fresh = []
@@ -180,6 +182,63 @@ async def test_streams_on_which_nothing_comes_give_way_to_a_new_one(start_gatewa
         assert detail(caught.value, error_details_pb2.RetryInfo).retry_delay.ToMilliseconds() > 0
     await silent[0].write(frame(2))
     assert (await silent[0].read()).frame_id == 2
+
+
+async def streaming(stub):
+    """A stream on which frames come and are answered."""
+    call = stub.RecognizeStream(timeout=20)
+    await call.write(frame(0))
+    assert (await call.read()).HasField("response")
+    return call
+
+
+async def test_whoever_holds_all_streams_leaves_a_fair_share_to_others(start_gateway):
+    gateway = await start_gateway(max_streams=4)
+    many = [await streaming(gateway.stub) for _ in range(4)]
+    alone = [("grpc.use_local_subchannel_pool", 1)]
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{gateway.server.port}", options=alone) as channel:
+        stub = gateway_pb2_grpc.ExpressionRecognitionStub(channel)
+        others = [await streaming(stub) for _ in range(2)]
+        for gone in many[:2]:
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await gone.read()
+            assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+            assert "others have fewer" in caught.value.details()
+            assert detail(caught.value, error_details_pb2.RetryInfo).retry_delay.ToMilliseconds() > 0
+        for each in (gateway.stub, stub):
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await each.RecognizeStream(timeout=20).read()
+            assert "too many calls" in caught.value.details()
+        for call in (*many[2:], *others):
+            await call.write(frame(1))
+            assert (await call.read()).frame_id == 1
+
+
+async def test_callers_share_streams_whatever_connections_they_have(start_gateway, tmp_path):
+    keys = tmp_path / "keys"
+    keys.write_text("".join(f"{name} {hashlib.sha256(name.encode()).hexdigest()}\n" for name in ("shop", "lab")))
+    gateway = await start_gateway(max_streams=3, api_keys=keys)
+
+    async def opened_by(name, stub=gateway.stub):
+        call = stub.RecognizeStream(timeout=20, metadata=(("authorization", f"Bearer {name}"),))
+        await call.write(frame(0))
+        assert (await call.read()).HasField("response")
+        return call
+
+    async with AsyncExitStack() as stack:
+        many = []
+        for number in range(3):
+            options = [("grpc.use_local_subchannel_pool", 1), ("ferry.number", number)]
+            channel = grpc.aio.insecure_channel(f"127.0.0.1:{gateway.server.port}", options=options)
+            stub = gateway_pb2_grpc.ExpressionRecognitionStub(await stack.enter_async_context(channel))
+            many.append(await opened_by("shop", stub))
+        lab = await opened_by("lab")
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await many[0].read()
+        assert "others have fewer" in caught.value.details()
+        for call in (*many[1:], lab):
+            await call.write(frame(1))
+            assert (await call.read()).frame_id == 1
 
 
 @pytest.mark.parametrize("settings", [{"receive_timeout": 0.1}, {"max_stream_age": 2.0}, {"max_timeout": 0.1}])

@@ -162,7 +162,7 @@ async def test_watches_of_one_connection_give_way_to_those_of_others() -> None:
             await peer.answered(watches[-1])
         await health(channel, WATCH)
         status, said = await peer.status(watches[0])
-        assert (status, said) == (EXHAUSTED, "other connections have fewer calls of this kind; call again")
+        assert (status, said) == (EXHAUSTED, "others have fewer calls of this kind, and wait; call again in a while")
 
 
 async def test_one_connection_is_ended_and_no_other() -> None:
