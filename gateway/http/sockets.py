@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from uvicorn._types import ASGISendEvent
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.frames import CloseCode
 
@@ -40,6 +41,12 @@ class SocketProtocol(WebSocketsSansIOProtocol):
             return
         self.conn.fail(CloseCode.POLICY_VIOLATION, "too many frames at once")
         self.handle_parser_exception()
+
+    async def send(self, message: ASGISendEvent) -> None:
+        await super().send(message)
+        if self.close_sent or self.transport.is_closing():
+            # Refused, or left: uvicorn would tell the log of an application that forgot the handshake.
+            self.handshake_complete = True
 
     def handle_ping(self) -> None:
         super().handle_ping()

@@ -69,11 +69,11 @@ def router(door: Door, max_age: float, *, keys: bool) -> APIRouter:
 
     @routes.websocket("/api/live")
     async def live(socket: WebSocket) -> None:
-        if not _same_origin(socket):
-            await socket.close(POLICY)
-            return
         seat = seats.take(socket, _holder(socket))
         with contextlib.suppress(WebSocketDisconnect):
+            if not _same_origin(socket):
+                await socket.close(POLICY)
+                return
             try:
                 async with asyncio.timeout(max_age), seat:
                     await socket.accept()

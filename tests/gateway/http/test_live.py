@@ -367,6 +367,31 @@ async def test_handshakes_that_are_none_are_answered(http, more):
         assert await reader.read() == b""
 
 
+@pytest.mark.parametrize("after", [b"", b"\xff" * 50, frame(2) * (MOST_FRAMES + 9)], ids=["", "no frame", "frames"])
+async def test_handshakes_that_are_refused_or_left_say_nothing_in_the_log(start_http, monkeypatch, caplog, after):
+    monkeypatch.setattr(live, "MOST_SOCKETS", 1)
+    http = await start_http()
+    async with open_live(http) as socket:
+        await greeted(socket)
+        for path in ("/api/live", "/nothing"):
+            for more in ({}, {"origin": "https://elsewhere.example"}):
+                head = request_head("GET", path, UPGRADE | more)
+                async with raw_connect(http.port) as (reader, writer):
+                    writer.write(head + after)
+                    await reader.read()
+                async with raw_connect(http.port) as (_, writer):
+                    writer.write(head + after)
+                async with raw_connect(http.port) as (_, writer):
+                    writer.write(head + after)
+                    writer.transport.abort()
+    async with raw_connect(http.port) as (reader, writer):
+        writer.write(request_head("GET", "/api/live", UPGRADE) + after)
+        writer.write_eof()
+        await reader.read(1)
+    assert (await http.predict(jpeg())).status_code == 200
+    assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == []
+
+
 @pytest.mark.parametrize("path", ["/nothing", "/api/predict"])
 async def test_where_there_is_no_socket(http, path):
     async with raw_connect(http.port) as (reader, writer):
