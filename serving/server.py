@@ -28,6 +28,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from ferry.transport import MAX_MESSAGE_BYTES
+from serving import descriptors
 from serving.daemon_thread import any_left
 from serving.health import Health
 from serving.memory import release_promptly, release_regularly
@@ -354,6 +355,7 @@ def _serve(service: Service, settings: ServiceSettings) -> int:
     """The exit code."""
     release_promptly()
     logs.configure(service.name, settings.log_level, context.request_id)
+    descriptors.allow(settings.max_connections)
     calls.share = settings.access_log
     tracing.configure(service.name, settings.otlp_endpoint, settings.trace_sample_ratio)
     upstream.configure(settings.tls)
