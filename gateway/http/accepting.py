@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection
 from typing import Any, Final
 
 from gateway.http.problems import Problem
+from serving.listening import ListeningSocket
 
 _REQUEST: Final = re.compile(rb"[A-Z]{3,10} [^ ]")
 _PLAIN: Final = Problem(400, "this port speaks TLS; ask it with https://").raw()
@@ -25,7 +26,7 @@ BEGIN_SECONDS: Final = 1.0
 """For a TLS handshake; then its connection gives way to a new one, where there are as many as may be."""
 
 
-class BoundedSocket(socket.socket):
+class BoundedSocket(ListeningSocket):
     """Closes one more than there may be at once, where none of those that are there gives way to it.
 
     First of all the oldest gives way that has not begun: whose TLS handshake has not ended after a second.
@@ -34,7 +35,7 @@ class BoundedSocket(socket.socket):
     def __init__(
         self,
         most: int,
-        family: int,
+        host: str,
         make_room: Callable[[], bool],
         begun: Callable[[], Collection[int]],
         *,
@@ -43,12 +44,12 @@ class BoundedSocket(socket.socket):
         """
         Args:
             most: connections at once.
-            family: such as socket.AF_INET.
+            host: to listen on.
             make_room: ends a connection that nothing is asked on; whether there was one.
             begun: file descriptors of those that the application sees.
             tls: whether connections have to begin with a TLS handshake.
         """
-        super().__init__(family, socket.SOCK_STREAM)
+        super().__init__(host)
         self._most = most
         self._make_room = make_room
         self._begun = begun

@@ -72,11 +72,10 @@ class HttpServer:
         if self._tls is not None:
             self._config.ssl = _tls_context(self._tls)
         try:
-            family = socket.AF_INET6 if ":" in host else socket.AF_INET
             listening = BoundedSocket(
-                self._max_connections, family, self._make_room, self._begun, tls=self._tls is not None
+                self._max_connections, host, self._make_room, self._begun, tls=self._tls is not None
             )
-            _listen(listening, host.strip("[]"), port)
+            listening.begin(port, _BACKLOG)
         except OSError as error:
             raise OSError(f"cannot serve HTTP on {host}:{port}: {error.strerror or error}") from error
         self.port = listening.getsockname()[1]
@@ -117,20 +116,6 @@ class _Server(uvicorn.Server):
     async def run_until_told(self) -> None:
         await self.main_loop()
         await self.shutdown(sockets=self._listening)
-
-
-def _listen(listening: socket.socket, host: str, port: int) -> None:
-    try:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        # Connections inherit it. Headers and body are sent one after the other; without it the second would wait until
-        # the receiver acknowledges the first: 40 ms, for every answer but the first of a connection.
-        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        listening.bind((host, port))
-        listening.listen(_BACKLOG)
-        listening.setblocking(False)
-    except OSError:
-        listening.close()
-        raise
 
 
 def _tls_context(tls: Tls) -> ssl.SSLContext:

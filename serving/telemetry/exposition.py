@@ -14,11 +14,15 @@ from typing import Any
 import h11
 from prometheus_client import make_asgi_app
 
+from serving.listening import ListeningSocket
+
 MAX_CONNECTIONS = 32
 MAX_HEADER_BYTES = 16 << 10
 TIMEOUT_SECONDS = 10.0
 """For a connection, from its first byte to the last of the answer."""
 _READ_BYTES = 4096
+_BACKLOG = 64
+"""Connections that wait to be taken."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +54,12 @@ class MetricsServer:
             OSError: the address is taken or not ours.
         """
         try:
-            self._server = await asyncio.start_server(self._serve, host.strip("[]"), port, limit=MAX_HEADER_BYTES)
+            listening = ListeningSocket(host)
+            listening.begin(port, _BACKLOG)
         except OSError as error:
             raise OSError(f"cannot serve metrics on {host}:{port}: {error.strerror or error}") from error
-        self.port = self._server.sockets[0].getsockname()[1]
+        self._server = await asyncio.start_server(self._serve, sock=listening, limit=MAX_HEADER_BYTES, backlog=_BACKLOG)
+        self.port = listening.getsockname()[1]
 
     async def stop(self) -> None:
         """Listens no more."""

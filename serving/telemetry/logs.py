@@ -13,6 +13,7 @@ from opentelemetry import trace
 from pythonjsonlogger.json import JsonFormatter
 
 _MAX_CAUSES = 8
+_SELDOM_SECONDS = 60.0
 
 
 class Formatter(JsonFormatter):
@@ -53,6 +54,22 @@ def _is_news(record: logging.LogRecord) -> bool:
     return kind is None or kind.__name__ != "ExecuteBatchError"
 
 
+class _Seldom(logging.Filter):
+    """Of what asyncio says once a second for each port, as long as no more files may be open, one in a while."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._next = 0.0
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if not record.getMessage().startswith("socket.accept() out of system resource"):
+            return True
+        if record.created < self._next:
+            return False
+        self._next = record.created + _SELDOM_SECONDS
+        return True
+
+
 def configure(service: str, level: str, request_id: Callable[[], str] = str) -> None:
     """Sends the root logger's records to standard error as JSON lines of `service`.
 
@@ -73,5 +90,6 @@ def configure(service: str, level: str, request_id: Callable[[], str] = str) -> 
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     # That a caller has left before its answer was sent, with a traceback for each.
     logging.getLogger("grpc._cython.cygrpc").addFilter(_is_news)
+    logging.getLogger("asyncio").addFilter(_Seldom())
     # grpc.aio logs every cancelled call at ERROR through asyncio; the interceptor reports what matters.
     logging.getLogger("grpc").setLevel(logging.WARNING)

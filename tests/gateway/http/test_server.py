@@ -28,10 +28,8 @@ async def test_a_port_that_nobody_uses_closes_without_a_word(
 def test_few_connections_are_taken_at_once_and_all_in_the_end() -> None:
     """The event loop takes connections for as long as there are some, and does nothing else meanwhile."""
     with ExitStack() as stack:
-        listening = stack.enter_context(BoundedSocket(1000, socket.AF_INET, lambda: False, set))
-        listening.bind(("127.0.0.1", 0))
-        listening.listen(64)
-        listening.setblocking(False)
+        listening = stack.enter_context(BoundedSocket(1000, "127.0.0.1", lambda: False, set))
+        listening.begin(0, 64)
         for _ in range(2 * MOST_AT_ONCE + 1):
             stack.enter_context(socket.create_connection(listening.getsockname()))
         turns = [0]

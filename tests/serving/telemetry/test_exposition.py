@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import gzip
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import resource
+import socket
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from typing import Any
 
 import pytest
@@ -110,6 +112,39 @@ async def test_more_connections_than_there_is_room_for_are_closed() -> None:
         async with asyncio.timeout(20):
             while not (await _or_nothing(port)).startswith(b"http/1.1 200"):
                 await asyncio.sleep(0.01)
+
+
+async def test_a_process_without_descriptors_says_so_once_a_second_and_goes_on(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with serving() as port:
+        with few_descriptors():
+            asking = [asyncio.create_task(ask(port, get())) for _ in range(2)]
+            async with asyncio.timeout(20):
+                while not caplog.records:
+                    await asyncio.sleep(0.01)
+            await asyncio.sleep(0)
+            said = len(caplog.records)
+        heads = [head for head, _ in await asyncio.gather(*asking)]
+    assert said == 1
+    assert all(head.startswith(b"http/1.1 200") for head in heads)
+
+
+@contextmanager
+def few_descriptors() -> Iterator[None]:
+    """This process may connect twice, and take no connection."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with ExitStack() as stack:
+        held = [stack.enter_context(socket.socket()) for _ in range(64)]
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(one.fileno() for one in held) + 1, hard))
+        stack.callback(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
+        taken = []
+        with suppress(OSError):
+            while True:
+                taken.append(stack.enter_context(socket.socket()))
+        for one in taken[:2] or held[:2]:
+            one.close()
+        yield
 
 
 async def _or_nothing(port: int) -> bytes:

@@ -1,0 +1,59 @@
+"""Listening sockets for servers of asyncio."""
+
+from __future__ import annotations
+
+import errno
+import socket
+from typing import Any, Final
+
+_SHORT: Final = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
+
+
+class ListeningSocket(socket.socket):
+    """Of TCP. Where the system has nothing left for a connection, it is asked once a second.
+
+    asyncio would ask, and log that it failed, once for each connection that may wait, and would begin anew a second
+    after each of these times.
+    """
+
+    def __init__(self, host: str) -> None:
+        """
+        Args:
+            host: to listen on; in brackets or not where it is of IPv6.
+        """
+        super().__init__(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
+        self._host = host.strip("[]")
+        self._short = False
+
+    def begin(self, port: int, backlog: int) -> None:
+        """Listens; closes itself where it cannot.
+
+        Args:
+            port: 0: a free one.
+            backlog: connections that wait to be taken.
+
+        Raises:
+            OSError: the address is taken or not ours.
+        """
+        try:
+            self.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            # Connections inherit it. Headers and body are sent one after the other; without it the second would wait
+            # until the receiver acknowledges the first: 40 ms, for every answer but the first of a connection.
+            self.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self.bind((self._host, port))
+            self.listen(backlog)
+            self.setblocking(False)
+        except OSError:
+            self.close()
+            raise
+
+    def accept(self) -> tuple[socket.socket, Any]:
+        if self._short:
+            self._short = False
+            # As if nobody waited: asyncio has been told, and comes back after a second.
+            raise BlockingIOError
+        try:
+            return super().accept()
+        except OSError as error:
+            self._short = error.errno in _SHORT
+            raise
