@@ -148,7 +148,7 @@ class Jobs:
             UnavailableError: Redis does not answer.
         """
         standing = await self._find(job_id, caller)
-        answer = gateway_pb2.GetJobResponse(state=_STATES.get(standing.state, _State.STATE_UNSPECIFIED))
+        answer = gateway_pb2.GetJobResponse(state=_STATES[standing.state])
         answer.expire_time.FromMilliseconds(standing.expires)
         await self._fill(answer, job_id, standing)
         return answer

@@ -14,11 +14,17 @@ local queue, ends, sizes, job = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 
+local function integer(text)
+  return type(text) == 'string' and #text <= 15 and text:match('^%d+$') ~= nil
+end
+
 local function count(owner, jobs, bytes)
   for field, change in pairs({
     [':jobs'] = jobs, [':bytes'] = bytes, [owner .. ':jobs'] = jobs, [owner .. ':bytes'] = bytes,
   }) do
-    if redis.call('HINCRBY', sizes, field, change) <= 0 then redis.call('HDEL', sizes, field) end
+    local left = redis.pcall('HINCRBY', sizes, field, change)
+    -- A count that is none begins anew.
+    if type(left) ~= 'number' or left <= 0 then redis.call('HDEL', sizes, field) end
   end
 end
 
@@ -26,8 +32,10 @@ local function forget_expired()
   for _, member in ipairs(redis.call('ZRANGEBYSCORE', ends, '-inf', now, 'LIMIT', 0, 100)) do
     local id, owner, size = member:match('^(%S+) (%S+) (%S+)$')
     redis.call('ZREM', ends, member)
-    redis.call('ZREM', queue, id)
-    count(owner, -1, -size)
+    if id and integer(size) then
+      redis.call('ZREM', queue, id)
+      count(owner, -1, -size)
+    end
   end
 end
 
@@ -70,7 +78,7 @@ if digest ~= '' then
 end
 local size = #work + tonumber(ARGV[1])
 local held = redis.call('HMGET', sizes, ':jobs', ':bytes', owner .. ':jobs', owner .. ':bytes')
-local function used(index) return tonumber(held[index] or '0') end
+local function used(index) return integer(held[index]) and tonumber(held[index]) or 0 end
 if used(1) + 1 > tonumber(ARGV[7]) or used(2) + size > tonumber(ARGV[8]) then return {'full', ''} end
 if used(3) + 1 > tonumber(ARGV[9]) or used(4) + size > tonumber(ARGV[10]) then return {'share', ''} end
 redis.call('HSET', job, 'state', 'queued', 'owner', owner, 'ttl', ttl, 'submitted', now, 'until', now + wait,
@@ -101,14 +109,26 @@ TAKE: Final = (
     + _SHARED
     + """
 local prefix, lease, most_lost = KEYS[4], ARGV[2], tonumber(ARGV[3])
+local function whole(known)
+  for _, index in ipairs({2, 3, 4, 5, 7, 8}) do
+    if not integer(known[index]) then return false end
+  end
+  local size = (known[9] or ''):match('^%S+ %S+ (%S+)$')
+  return (known[1] == 'queued' or known[1] == 'running') and integer(size)
+end
 forget_expired()
 local id = redis.call('ZRANGEBYSCORE', queue, '-inf', now, 'LIMIT', 0, 1)[1]
 if not id then return false end
 job = prefix .. id
-local known = redis.call('HMGET', job, 'state', 'until', 'lost', 'submitted', 'tries', 'work')
-if not known[1] then
+local known = redis.pcall('HMGET', job, 'state', 'until', 'lost', 'submitted', 'tries', 'work', 'turn', 'ttl', 'member')
+if known[1] == false then
   redis.call('ZREM', queue, id)
   return {'gone'}
+end
+if known.err or not whole(known) then
+  redis.call('ZREM', queue, id)
+  redis.call('DEL', job)
+  return {'damaged', id}
 end
 if now > tonumber(known[2]) then
   settle(id, 'expired', '')
@@ -127,8 +147,9 @@ redis.call('ZADD', queue, now + lease, id)
 return {'taken', id, redis.call('HINCRBY', job, 'turn', 1), lost, tonumber(known[5]), now - known[4], known[6]}
 """
 )
-"""Returns nil where nothing waits; else what became of the first: gone, expired, lost, or taken with its id, its turn,
-how often it was lost and tried again, how many milliseconds it is old, and the work."""
+"""Returns nil where nothing waits; else what became of the first: gone, damaged with its id (it cannot be read, and is
+removed), expired, lost, or taken with its id, its turn, how often it was lost and tried again, how many milliseconds it
+is old, and the work."""
 
 FINISH: Final = (
     _FREES

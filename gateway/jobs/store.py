@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -10,12 +12,18 @@ from redis.asyncio import Redis
 from gateway.jobs import names, scripts
 from gateway.store.client import StoreClient
 
+log = logging.getLogger(__name__)
+
 BESIDE: Final = 768
 """Bytes that Redis takes for a job besides what lies in it: names, numbers, places in three indices (measured)."""
 MOST_LOST: Final = 2
 """How many gateways may be lost while they work on a job before it is given up."""
 _GONE: Final = 100
 """Most jobs that are passed over in one look for one to work on."""
+STATES: Final = frozenset({"queued", "running", "succeeded", "failed", "cancelled", "lost", "expired"})
+_MOST_MS: Final = 253_402_300_799_999
+"""The last moment of the year 9999, after which the contract has no time."""
+_MOST_DAMAGED: Final = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +62,7 @@ class Standing:
 
     Attributes:
         owner: hash of whose it is.
-        state: queued, running, succeeded, failed, cancelled, lost or expired.
+        state: one of `STATES`.
         result: sealed; empty where there is none.
         expires: when it is forgotten, Unix time in milliseconds.
     """
@@ -92,6 +100,8 @@ class JobStore:
     def __init__(self, store: StoreClient, bounds: Bounds) -> None:
         self._store = store
         self._bounds = bounds
+        self._damaged: set[str] = set()
+        """That the log has been told of."""
 
     @property
     def available(self) -> bool:
@@ -116,7 +126,7 @@ class JobStore:
         return Submitted(outcome.decode(), known.decode())
 
     async def find(self, job_id: str) -> Standing | None:
-        """How a job stands; None: there is none of that id."""
+        """How a job stands; None: there is none of that id, or none that can be read."""
         fields = ("owner", "state", "result", "expires")
 
         async def command(redis: Redis) -> list[Any]:
@@ -125,7 +135,12 @@ class JobStore:
         owner, state, result, expires = await self._store.command(command)
         if owner is None or state is None:
             return None
-        return Standing(owner.decode(), state.decode(), result or b"", int(expires or 0))
+        with suppress(ValueError):
+            found = Standing(owner.decode(), state.decode(), result or b"", int(expires or b""))
+            if found.state in STATES and 0 <= found.expires <= _MOST_MS:
+                return found
+        self._tell_damaged(job_id)
+        return None
 
     async def cancel(self, job_id: str, owner: str) -> str:
         """done, unknown, or the state of a job that had finished before."""
@@ -142,6 +157,9 @@ class JobStore:
             if found[0] == b"taken":
                 job_id, turn, lost, tries, age, work = found[1:]
                 return Taken(job_id.decode(), turn, lost, tries, age / 1000, work or b""), passed
+            if found[0] == b"damaged":
+                self._tell_damaged(found[1].decode(errors="replace"))
+                found = [b"gone"]
             passed.append(found[0].decode())
         return None, passed
 
@@ -176,6 +194,15 @@ class JobStore:
             return str(memory.get("maxmemory_policy", "")) if memory.get("maxmemory") else ""
 
         return await self._store.command(command)
+
+    def _tell_damaged(self, job_id: str) -> None:
+        """Once for each, as far as they are remembered: it may be asked for again and again."""
+        if job_id in self._damaged:
+            return
+        if len(self._damaged) >= _MOST_DAMAGED:
+            self._damaged.clear()
+        self._damaged.add(job_id)
+        log.warning("job %s cannot be read in Redis and counts as gone", job_id)
 
     async def _run(self, script: str, job: str, *arguments: Any, more: list[str] | None = None) -> Any:
         keys = [names.QUEUE, names.ENDS, names.SIZES, job, *(more or ())]

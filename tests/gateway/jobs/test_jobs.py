@@ -311,6 +311,50 @@ async def test_a_full_redis_takes_no_jobs_and_finishes_those_it_has(start, redis
     assert (await jobs.until(job_id)).state == State.STATE_SUCCEEDED
 
 
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"expires": "soon"},
+        {"expires": "9" * 20},
+        {"expires": "-1"},
+        {"state": b"\xff\xfe"},
+        {"state": "bogus"},
+        {"owner": b"\xff\xfe"},
+    ],
+)
+async def test_a_job_that_cannot_be_read_is_none_and_the_log_says_so_once(start, redis, caplog, damage):
+    jobs = await start()
+    job_id = await jobs.submit(jpeg())
+    await jobs.until(job_id)
+    redis.hset(names.job(job_id), mapping=damage)
+    for call in (jobs.get, jobs.get, jobs.cancel):
+        assert (await refused(call(job_id))).code() is grpc.StatusCode.NOT_FOUND
+    assert [record.levelname for record in caplog.records if job_id in record.getMessage()] == ["WARNING"]
+
+
+@pytest.mark.parametrize("field", ["until", "lost", "submitted", "tries", "turn", "ttl", "member", "state"])
+async def test_a_job_that_cannot_be_read_holds_up_no_others(start, redis, ensembler, field):
+    ensembler.gate.clear()
+    jobs = await start(jobs_concurrency=1)
+    first, broken, last = [await jobs.submit(jpeg(shade)) for shade in range(3)]
+    await jobs.until(first, State.STATE_RUNNING)
+    redis.hset(names.job(broken), field, "x")
+    ensembler.gate.set()
+    assert (await jobs.until(last)).state == State.STATE_SUCCEEDED
+    assert (await refused(jobs.get(broken))).code() is grpc.StatusCode.NOT_FOUND
+    assert not redis.zcard(names.QUEUE)
+
+
+async def test_what_is_no_job_holds_up_no_others(start, redis):
+    jobs = await start()
+    redis.set(names.job("b" * 32), "no hash")
+    redis.zadd(names.QUEUE, {"b" * 32: 0, "garbage": 0})
+    redis.zadd(names.ENDS, {"garbage": 1, "a b": 1, "a b c": 1, f"a b {'9' * 20}": 1})
+    redis.hset(names.SIZES, mapping={":bytes": "nan", ":jobs": "x"})
+    assert (await jobs.until(await jobs.submit(jpeg()))).state == State.STATE_SUCCEEDED
+    assert redis.zcard(names.ENDS) == 1
+
+
 async def test_keys_can_be_changed_and_a_lost_one_is_said(start, tmp_path):
     jobs = await start()
     job_id = await jobs.submit(jpeg(1))
