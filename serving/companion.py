@@ -94,6 +94,8 @@ class Companion:
         self._process = subprocess.Popen(
             self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=bare_environment()
         )
+        # Nobody may ask for days, and one that has ended stays in the table of processes until somebody waits for it.
+        threading.Thread(target=self._process.wait, name="ferry-companion", daemon=True).start()
         return self._process
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from serving.companion import Companion, EndedError, Read, questions
+from tests.processes import until
 
 NAME = "tests.serving.test_companion"
 
@@ -60,6 +62,16 @@ def test_one_that_has_just_ended_because_nobody_asked_is_no_loss(companion: Comp
         assert ask(companion, once=True) == ([3], b"abc")
         assert ask(impatient) == ([3], b"abc")
     impatient.close()
+
+
+def test_nothing_is_left_of_one_that_nobody_asks() -> None:
+    companion = Companion(NAME, "0.1", seconds=30)
+    assert ask(companion) == ([3], b"abc")
+    assert companion._process is not None
+    there = Path(f"/proc/{companion._process.pid}")
+    until(lambda: not there.exists())
+    assert ask(companion) == ([3], b"abc")
+    companion.close()
 
 
 def test_an_answer_that_nobody_could_take_is_not_the_next_one_s(companion: Companion) -> None:
