@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import Final
 
 from uvicorn._types import ASGISendEvent
+from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.frames import CloseCode
 
@@ -43,6 +44,10 @@ class SocketProtocol(WebSocketsSansIOProtocol):
         self.handle_parser_exception()
 
     async def send(self, message: ASGISendEvent) -> None:
+        await self.writable.wait()
+        if self.close_sent:
+            # By this protocol itself, upon what is no frame: nobody could know it before.
+            raise ClientDisconnected
         await super().send(message)
         if self.close_sent or self.transport.is_closing():
             # Refused, or left: uvicorn would tell the log of an application that forgot the handshake.
