@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import typer
 
 from cli.connect import ApiKeyOption, TlsCaOption, TlsCertOption, TlsKeyOption, credentials
-from cli.output import DEFAULT_ADDRESS, AddressOption, JsonOption, answers, print_json
+from cli.output import DEFAULT_ADDRESS, AddressOption, JsonOption, answers, errors, print_json
 from cli.records import path_text
-from ferry.client import Client, Job
+from ferry.client import Client, FerryError, Job
+
+T = TypeVar("T")
+U = TypeVar("U")
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -21,6 +25,8 @@ app = typer.Typer(
 
 _TIMEOUT = 30.0
 _LOOK_SECONDS = 0.5
+_FOR_ALL = frozenset({"UNAVAILABLE", "UNAUTHENTICATED", "UNIMPLEMENTED"})
+"""Codes of errors that the next call would have, too."""
 JobIds = Annotated[list[str], typer.Argument(metavar="ID", help="As `ferry jobs submit` printed it.")]
 
 
@@ -38,15 +44,20 @@ def submit(
     tls_key: TlsKeyOption = None,
     api_key: ApiKeyOption = None,
 ) -> None:
-    """Submit photos; prints a line with id and photo for each."""
+    """Submit photos; prints a line with id and photo for each.
+
+    A photo that is refused is reported, the others are still submitted, and the exit code is 1.
+    """
+    submitted: list[dict[str, str]] = []
     with credentials(tls_ca, tls_cert, tls_key, api_key).client(address, _TIMEOUT) as client:
-        submitted = []
-        for photo in photos:
-            submitted.append({"job_id": client.submit_job(photo, time_to_live=keep), "path": path_text(photo)})
+        for photo, job_id in _each(photos, lambda photo: client.submit_job(photo, time_to_live=keep)):
+            if isinstance(job_id, FerryError):
+                submitted.append({"path": path_text(photo), **_failure(photo, job_id)})
+                continue
+            submitted.append({"job_id": job_id, "path": path_text(photo)})
             if not as_json:
-                answers.print(f"{submitted[-1]['job_id']}  {photo}", markup=False, highlight=False, soft_wrap=True)
-    if as_json:
-        print_json(submitted)
+                _say(job_id, str(photo))
+    _end(submitted, as_json=as_json, failed=any("error" in one for one in submitted))
 
 
 @app.command()
@@ -63,17 +74,21 @@ def get(
     tls_key: TlsKeyOption = None,
     api_key: ApiKeyOption = None,
 ) -> None:
-    """Show how jobs stand, with their results. Exits with 1 where one has failed or is not finished."""
+    """Show how jobs stand, with their results. Exits with 1 where one is unknown, has failed or is not finished."""
+    shown: list[dict[str, Any]] = []
+    good = True
+    end = time.monotonic() + wait
     with credentials(tls_ca, tls_cert, tls_key, api_key).client(address, _TIMEOUT) as client:
-        end = time.monotonic() + wait
-        jobs = [_wait(client, job_id, end) for job_id in job_ids]
-    if as_json:
-        print_json([job.to_dict() for job in jobs])
-    else:
-        for job in jobs:
-            answers.print(f"{job.job_id}  {_said(job)}", markup=False, highlight=False, soft_wrap=True)
-    if not all(job.state == "succeeded" for job in jobs):
-        raise typer.Exit(1)
+        for job_id, job in _each(job_ids, lambda job_id: _wait(client, job_id, end)):
+            if isinstance(job, FerryError):
+                good = False
+                shown.append({"job_id": job_id, **_failure(job_id, job)})
+                continue
+            good = good and job.state == "succeeded"
+            shown.append(job.to_dict())
+            if not as_json:
+                _say(job_id, _said(job))
+    _end(shown, as_json=as_json, failed=not good)
 
 
 @app.command()
@@ -86,10 +101,59 @@ def cancel(
     tls_key: TlsKeyOption = None,
     api_key: ApiKeyOption = None,
 ) -> None:
-    """Stop jobs and drop their images; those that have finished stay as they are."""
+    """Stop jobs and drop their images; those that have finished stay as they are. Exits with 1 where one is unknown."""
+    good = True
     with credentials(tls_ca, tls_cert, tls_key, api_key).client(address, _TIMEOUT) as client:
-        for job_id in job_ids:
+
+        def stop(job_id: str) -> Job:
             client.cancel_job(job_id)
+            return client.job(job_id)
+
+        for job_id, job in _each(job_ids, stop):
+            if isinstance(job, FerryError):
+                good = False
+                _failure(job_id, job)
+            else:
+                _say(job_id, "cancelled" if job.state == "cancelled" else f"had {job.state} already")
+    if not good:
+        raise typer.Exit(1)
+
+
+def _each(items: Iterable[T], ask: Callable[[T], U]) -> Iterator[tuple[T, U | FerryError]]:
+    """Each item with its answer, or its error; once nobody answers at all, the rest is not asked and has that error.
+
+    Raises:
+        FerryError: nobody has answered from the first one on.
+    """
+    lost: FerryError | None = None
+    for number, item in enumerate(items):
+        answer: U | FerryError
+        try:
+            answer = ask(item) if lost is None else lost
+        except FerryError as error:
+            if error.code in _FOR_ALL:
+                if not number:
+                    raise
+                lost = error
+            answer = error
+        yield item, answer
+
+
+def _failure(name: object, error: FerryError) -> dict[str, str]:
+    """Says it, and returns it for JSON."""
+    errors.print(f"{name}: {error}", markup=False, highlight=False, soft_wrap=True)
+    return {"error": str(error), "code": error.code}
+
+
+def _say(job_id: str, words: str) -> None:
+    answers.print(f"{job_id}  {words}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _end(records: list[Any], *, as_json: bool, failed: bool) -> None:
+    if as_json:
+        print_json(records)
+    if failed:
+        raise typer.Exit(1)
 
 
 def _wait(client: Client, job_id: str, end: float) -> Job:

@@ -14,7 +14,7 @@ from google.protobuf.message import Message
 
 from ferry.transport import LOST_KEY, MAX_MESSAGE_BYTES
 from ferry.v1 import ensembler_pb2, gateway_pb2, gateway_pb2_grpc, types_pb2
-from serving.errors import ServiceError
+from serving.errors import InvalidArgumentError, NotFoundError, ServiceError
 
 
 def answer(request: gateway_pb2.RecognizeRequest) -> gateway_pb2.RecognizeResponse:
@@ -67,6 +67,8 @@ class FakeGateway(gateway_pb2_grpc.ExpressionRecognitionServicer):
     metadata: dict[str, str | bytes] = field(default_factory=dict)
     lost: list[str | bytes | None] = field(default_factory=list)
     """What each call said of replicas that were lost with it."""
+    cancelled: set[str] = field(default_factory=set)
+    """Jobs that had not ended when they were stopped: those whose ids begin with c."""
     announced: int = 0
     remaining: float = 0.0
 
@@ -125,10 +127,16 @@ class FakeGateway(gateway_pb2_grpc.ExpressionRecognitionServicer):
 
     def SubmitJob(self, request: Any, context: grpc.ServicerContext) -> gateway_pb2.SubmitJobResponse:  # noqa: N802
         self._receive(request, context)
+        if error := self.item_error(request.request):
+            _refuse(context, InvalidArgumentError("image", error.message))
         return gateway_pb2.SubmitJobResponse(job_id="ab" * 16)
 
     def GetJob(self, request: Any, context: grpc.ServicerContext) -> gateway_pb2.GetJobResponse:  # noqa: N802
         self._receive(request, context)
+        if request.job_id.startswith("0"):
+            _refuse(context, NotFoundError("there is no such job"))
+        if request.job_id in self.cancelled:
+            return gateway_pb2.GetJobResponse(state=5)
         done = gateway_pb2.GetJobResponse(state=3, response=answer(gateway_pb2.RecognizeRequest(image=b"12345678")))
         failed = gateway_pb2.GetJobResponse(state=4, error=gateway_pb2.ItemError(code=3, message="image: broken"))
         job = failed if request.job_id.startswith("f") else done
@@ -137,6 +145,10 @@ class FakeGateway(gateway_pb2_grpc.ExpressionRecognitionServicer):
 
     def CancelJob(self, request: Any, context: grpc.ServicerContext) -> gateway_pb2.CancelJobResponse:  # noqa: N802
         self._receive(request, context)
+        if request.job_id.startswith("0"):
+            _refuse(context, NotFoundError("there is no such job"))
+        if request.job_id.startswith("c"):
+            self.cancelled.add(request.job_id)
         return gateway_pb2.CancelJobResponse()
 
     def GetStatus(self, request: Any, context: grpc.ServicerContext) -> gateway_pb2.GetStatusResponse:  # noqa: N802
@@ -169,9 +181,13 @@ class FakeGateway(gateway_pb2_grpc.ExpressionRecognitionServicer):
                 context.abort(grpc.StatusCode.UNAVAILABLE, "Socket closed")
             if self.error.message == "turned away":  # and of a call that comes while a gateway ends, or among too many
                 context.abort(grpc.StatusCode.CANCELLED, "CANCELLED")
-            details = self.error.to_status().SerializeToString()
-            context.set_trailing_metadata((("grpc-status-details-bin", details),))
-            context.abort(self.error.code, self.error.message)
+            _refuse(context, self.error)
+
+
+def _refuse(context: grpc.ServicerContext, error: ServiceError) -> None:
+    """Ends the call with it."""
+    context.set_trailing_metadata((("grpc-status-details-bin", error.to_status().SerializeToString()),))
+    context.abort(error.code, error.message)
 
 
 @pytest.fixture

@@ -76,7 +76,8 @@ def test_the_command_line(cluster: Cluster, tmp_path: Path) -> None:
     got = run(app, ["jobs", "get", submitted[0]["job_id"], "--wait", "60", *where])
     assert got.exit_code == 0, got.output
     assert "succeeded: " in got.stdout
-    assert run(app, ["jobs", "cancel", submitted[0]["job_id"], *where]).exit_code == 0
+    ended = run(app, ["jobs", "cancel", submitted[0]["job_id"], *where])
+    assert (ended.exit_code, ended.stdout) == (0, f"{submitted[0]['job_id']}  had succeeded already\n")
     nowhere = run(app, ["jobs", "get", "0" * 32, *where])
     assert nowhere.exit_code == 1
-    assert "no such job" in str(nowhere.exception)
+    assert f"{'0' * 32}: there is no such job" in nowhere.stderr
