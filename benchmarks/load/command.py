@@ -18,6 +18,7 @@ from benchmarks.load.knee import climb, knee
 from benchmarks.load.mix import Mix
 from benchmarks.load.run import PERCENTILES, Load, Step, send
 from benchmarks.load.schedule import Arrivals
+from cli.connect import Credentials
 from serving.cpu import available_cpus, cpu_name
 
 T = TypeVar("T")
@@ -25,7 +26,9 @@ T = TypeVar("T")
 
 def load(
     address: Annotated[str, typer.Argument(help="The gateway's host:port.")] = "localhost:50051",
-    rate: Annotated[list[float] | None, typer.Option(help="Requests a second; several for several steps.")] = None,
+    rate: Annotated[
+        list[float] | None, typer.Option(show_default="10", help="Requests a second; several for several steps.")
+    ] = None,
     find_knee: Annotated[
         bool, typer.Option("--knee", help="Climb from the (first) rate until answers fall off.")
     ] = False,
@@ -50,6 +53,8 @@ def load(
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
     console = Console(stderr=as_json, width=None if sys.stdout.isatty() else 100)
+    with Credentials().client(address, timeout=5) as client:
+        client.status()  # whoever is not there is not waited for
     order = Load(address, mix, arrivals, seconds, processes, timeout, seed)
     rates = rate or [10.0]
 

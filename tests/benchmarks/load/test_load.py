@@ -7,15 +7,20 @@ import statistics
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 
 import grpc
 import pytest
+from typer.testing import CliRunner
 
+from benchmarks.command import app
 from benchmarks.load.knee import climb, knee
 from benchmarks.load.mix import Mix, Requests, picture
 from benchmarks.load.run import PERCENTILES, Load, Step, send
 from benchmarks.load.schedule import Arrivals, due_times
+from ferry.client import UnavailableError
 from ferry.v1 import gateway_pb2, gateway_pb2_grpc
+from tests.processes import free_port
 
 
 def test_due_times() -> None:
@@ -44,6 +49,13 @@ def test_a_mix_repeats_and_augments_as_often_as_it_says() -> None:
 def test_a_mix_that_cannot_be_is_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(ValueError, match="must be"):
         Mix(**wrong)
+
+
+def test_where_nobody_answers_nothing_is_sent(tmp_path: Path) -> None:
+    asked = CliRunner().invoke(app, ["load", f"127.0.0.1:{free_port()}", "--out", str(tmp_path / "out")])
+    assert isinstance(asked.exception, UnavailableError)
+    assert "no gateway answers at" in str(asked.exception)
+    assert not (tmp_path / "out").exists()
 
 
 def step(rate: float, p99: float, failed: float = 0.0) -> Step:
