@@ -12,7 +12,7 @@ TORCH := torch==2.13.0
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: images images-gpu sbom images-check release k8s-check cluster-test help demo test test-all test-processors test-serving \
+.PHONY: images images-gpu sbom images-check overlay release k8s-check cluster-test help demo test test-all test-processors test-serving \
 	check lint types proto proto-check format bench bench-peers chaos fuzz clients clean
 
 help: ## List these commands
@@ -112,8 +112,11 @@ TRACK ?= stable
 MODELS ?=
 GPU ?=
 
-release: $(VENV)/dev.stamp images $(if $(GPU),images-gpu) ## Build the images of VERSION and name them in an overlay (OVERLAY=, TRACK=stable or canary, MODELS="arcface=2", GPU=1)
+overlay:
 	@test -n "$(OVERLAY)" || { echo "name your overlay: make release VERSION=... OVERLAY=deploy/k8s/overlays/yours" >&2; exit 1; }
+	@test -f "$(OVERLAY)/kustomization.yaml" || { echo "there is no $(OVERLAY)/kustomization.yaml" >&2; exit 1; }
+
+release: overlay $(VENV)/dev.stamp images $(if $(GPU),images-gpu) ## Build the images of VERSION and name them in an overlay (OVERLAY=, TRACK=stable or canary, MODELS="arcface=2", GPU=1)
 	$(BIN)/python -m deploy.release --version $(VERSION) --overlay $(OVERLAY) --track $(TRACK) \
 		--registry $(REGISTRY) $(MODELS:%=--model %)$(if $(GPU), --gpu)
 

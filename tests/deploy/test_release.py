@@ -134,6 +134,15 @@ def test_an_overlay_that_is_not_there_is_said(tmp_path: Path) -> None:
         release(tmp_path, "--version", "0.2.0")
 
 
+@pytest.mark.parametrize(("overlay", "says"), [("", "name your overlay"), ("none", "no none/kustomization.yaml")])
+def test_make_asks_for_the_overlay_before_it_builds(overlay: str, says: str) -> None:
+    command = ["make", "release", f"OVERLAY={overlay}", "BUILDER=false"]
+    done = subprocess.run(command, cwd=K8S.parents[1], capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    assert says in done.stderr
+    assert "building" not in done.stdout
+
+
 def test_make_passes_everything_on() -> None:
     command = ["make", "--dry-run", "release", "VERSION=9.9.9", "OVERLAY=o", "TRACK=canary", "MODELS=arcface=2"]
     said = subprocess.run(command, cwd=K8S.parents[1], capture_output=True, text=True, check=True).stdout
