@@ -16,13 +16,15 @@ from typing import Annotated
 import typer
 from prometheus_client import start_http_server
 
+from cli.output import answers
 from cli.rollout.judge.decide import Rules
 from cli.rollout.judge.guardrails import Limits
 from cli.rollout.judge.judge import Judge
 from cli.rollout.judge.labels import Labels
 from cli.rollout.judge.notice import Notices
-from cli.rollout.judge.place import ConfigMapPlace, LocalPlace, Place
+from cli.rollout.judge.place import ConfigMapPlace, LocalPlace, Place, PlaceError
 from cli.rollout.judge.sources import Gateways, Prometheus, Source
+from cli.verdicts import NOTHING
 from serving.telemetry import logs
 
 log = logging.getLogger(__name__)
@@ -79,7 +81,9 @@ def judge(
     A canary with a new pipeline begins at the share above 0 that a person gave it, or else at the first step. It is
     taken back where it has more errors, more degraded answers or slower ones than stable, or where labels say that it
     is worse. What a person sets counts: the judge then stands back until there is another canary. Several judges take
-    turns.
+    turns. What keeps it from judging or from the next step is logged when it changes.
+
+    With --once it prints what its look came to. Exit status: 0 judged, 2 bad options, 3 nothing could be judged.
     """
     rules = Rules(
         canary=canary,
@@ -96,10 +100,14 @@ def judge(
         raise typer.BadParameter(
             f"must end with .toml, which the judge writes, not {routing_file.name}", param_hint="--routing-file"
         )
+    if routing_file is not None and not routing_file.is_file():
+        raise typer.BadParameter(f"there is no {routing_file}", param_hint="--routing-file")
     source: Source = Prometheus(prometheus, namespace) if prometheus else Gateways(_addresses(gateways))
     place: Place = ConfigMapPlace.of_this_pod(namespace) if routing_file is None else LocalPlace(routing_file)
+    if once:
+        _check(place, canary)
     labels = Labels(redis_url, canary) if redis_url else None
-    logs.configure("judge", os.environ.get("FERRY_LOG_LEVEL", "info"))
+    logs.configure("judge", os.environ.get("FERRY_LOG_LEVEL", "warning" if once else "info"))
     name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
     if not redis_url and routing_file is None:
         log.warning("FERRY_REDIS_URL is not set: gateways learn of a canary that is taken back within about a minute")
@@ -107,6 +115,12 @@ def judge(
     at_work = Judge(name, place, source, rules, labels=labels, notices=notices, steady=time.monotonic)
     if metrics_port:
         start_http_server(metrics_port)
+    if once:
+        if labels is not None:
+            labels.look()
+        at_work.look()
+        answers.print(f"judge: {at_work.reason}", markup=False, highlight=False, soft_wrap=True)
+        raise typer.Exit(0 if at_work.judged else NOTHING)
     leave = threading.Event()
 
     def end(number: int, frame: FrameType | None) -> None:
@@ -114,14 +128,25 @@ def judge(
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, end)
-    if labels is not None and once:
-        labels.look()
-    elif labels is not None:
+    if labels is not None:
         threading.Thread(target=labels.follow, args=(LABELS_SECONDS, leave), name="labels", daemon=True).start()
     while True:
         at_work.look()
-        if once or leave.wait(LOOK_SECONDS):
+        if leave.wait(LOOK_SECONDS):
             return
+
+
+def _check(place: Place, canary: str) -> None:
+    """A judge that stays may wait for a canary; one that looks once would never see it."""
+    try:
+        shares = place.read().table.shares
+    except PlaceError:
+        return  # the look says it
+    if canary not in shares:
+        raise typer.BadParameter(
+            f"the routing table names no {canary}, but {', '.join(shares)}; without --once a judge waits for it",
+            param_hint="--canary",
+        )
 
 
 def _steps(text: str) -> tuple[float, ...]:

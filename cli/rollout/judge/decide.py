@@ -98,7 +98,8 @@ class Decision:
 def decide(state: State, known: Known, rules: Rules) -> Decision:
     """The next move. What a person has set is never overruled, and where something is not known nothing is stepped."""
     if rules.canary not in known.shares or STABLE not in known.shares:
-        return _stay(state, f"the routing table has no variant {rules.canary}")
+        missing = next(name for name in (STABLE, rules.canary) if name not in known.shares)
+        return _stay(state, f"waits: the routing table names no variant {missing}, but {', '.join(known.shares)}")
     share = known.shares[rules.canary]
     mine = state.phase in {Phase.STEPPING, Phase.DONE}
     if mine and abs(share - state.share) > _SAME:

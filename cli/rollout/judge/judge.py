@@ -7,6 +7,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 
 from cli.rollout.judge.decide import Action, Cause, Decision, Known, Rules, decide
 from cli.rollout.judge.guardrails import LEAST
@@ -107,6 +108,11 @@ class Judge:
         self._window = Window(WINDOW_SECONDS)
         self._at_step = _AtStep()
         self._reference = _Reference()
+        self.reason = ""
+        """What the last look came to, in words."""
+        self.judged = False
+        """Whether all that a judgement needs was known then."""
+        self._like = ""
         for action in Action:
             # A rate misses the first increment of a series that was not there before.
             for cause in Cause:
@@ -121,6 +127,7 @@ class Judge:
             # Whatever it is: a judge that is gone takes no canary back.
             log.exception("nothing is judged: %s", error)
             metrics.JUDGE_BLIND.set(1)
+            self._said(f"nothing is judged: {error}")
             return Action.NONE
 
     def _look(self) -> Action:
@@ -139,9 +146,11 @@ class Judge:
             except ConflictError as error:
                 log.info("somebody else was faster, looking again: %s", error)
             except PlaceError as error:
-                log.warning("nothing is judged: %s", error)
                 metrics.JUDGE_BLIND.set(1)
-                break
+                if self._said(f"nothing is judged: {error}"):
+                    log.warning("%s", self.reason)
+                return Action.NONE
+        self._said("nothing is judged: the routing table changes whenever it is read")
         return Action.NONE
 
     def _jump(self, now: float) -> float:
@@ -162,6 +171,10 @@ class Judge:
         decision = decide(before.state, known, self._rules)
         # The judge whose turn it is may have died just now: a canary that hurts does not wait for its lease to end.
         if another_s and decision.action is not Action.ROLL_BACK:
+            until = datetime.fromtimestamp(before.state.until).astimezone()
+            words = f"another judge works (until {until:%H:%M:%S}); this one waits"
+            if self._said(words, known, like="another judge works"):
+                log.info("judge: %s", words)
             return Action.NONE
         table = before.table
         if decision.share is not None:
@@ -243,9 +256,29 @@ class Judge:
         share = known.shares.get(self._rules.canary, 0.0) if decision.share is None else decision.share
         metrics.JUDGE_SHARE.set(share)
         metrics.JUDGE_ACTIONS.labels(decision.action.value, decision.cause.value).inc()
-        if decision.action is not Action.NONE:
+        reason = state.reason
+        if known.missing and known.missing not in reason:
+            reason = f"{reason}; {known.missing}" if reason else known.missing
+        news = self._said(reason, known)
+        if decision.action is Action.NONE and news:
+            log.info("judge: %s", reason)
+        elif decision.action is not Action.NONE:
             extra = {"action": decision.action.value, "share": share, "phase": state.phase.value}
             log.warning("judge: %s", state.reason, extra=extra)
+
+    def _said(self, reason: str, known: Known | None = None, *, like: str = "") -> bool:
+        """Keeps what a look came to; True where it is something else than the last time.
+
+        Args:
+            reason: in words.
+            known: what was known; None: nothing.
+            like: what stays of the words as long as it is the same; empty: all of them.
+        """
+        canary = self._rules.canary
+        self.reason = reason
+        self.judged = known is not None and not known.missing and canary in known.shares and canary in known.pipelines
+        before, self._like = self._like, like or reason
+        return self._like != before
 
 
 def _agreed(readings: Readings) -> dict[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Sequence
@@ -59,7 +60,11 @@ class Gateways:
             try:
                 if not text:
                     raise ValueError("no answer")
-                readings[endpoint] = read(parse(endpoint, text))
+                scrape = parse(endpoint, text)
+                if not scrape.values.keys() & {*COUNTED, PIPELINE}:
+                    missing.append(f"{endpoint} (is no gateway's: it counts no variants)")
+                    continue
+                readings[endpoint] = read(scrape)
             except ValueError:
                 missing.append(endpoint)
         return Readings(readings, tuple(missing))
@@ -106,7 +111,7 @@ class Prometheus:
             scraped = self._ask(f"timestamp(up{self._selector})")
             started = self._ask(STARTED + self._selector)
         except (OSError, HTTPException, ValueError, KeyError, TypeError, AttributeError) as error:
-            return Readings({}, (f"Prometheus: {error}",))
+            return Readings({}, (f"{self._url} {_cannot(error)}",))
         values: dict[str, dict[str, dict[Labels, float]]] = {}
         for name, series in counters.items():
             for one in series:
@@ -130,6 +135,8 @@ class Prometheus:
                 alive[process] = self._reading(process, values, found)
             except ValueError as error:
                 missing[process] = f"{process} ({error})"
+        if not alive and not missing:
+            return Readings({}, (f"{self._url} knows none",))
         return Readings(alive, tuple(missing[process] for process in sorted(missing)))
 
     @staticmethod
@@ -153,3 +160,13 @@ class Prometheus:
             job = labels.get("job", ""), labels.get("container", "")
             series.append(_Series(process, job, kept, float(one["value"][1]), float(one["value"][0])))
         return series
+
+
+def _cannot(error: Exception) -> str:
+    """What keeps a Prometheus from being read, in words."""
+    if isinstance(error, urllib.error.HTTPError):
+        return f"answers {error.code} {error.reason}"
+    if isinstance(error, OSError | HTTPException):
+        cause = error.reason if isinstance(error, urllib.error.URLError) else error
+        return f"cannot be asked: {getattr(cause, 'strerror', None) or cause or type(cause).__name__}"
+    return "does not answer as a Prometheus does"
