@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 import time
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Annotated
 
@@ -12,16 +13,19 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from cli.ab.metric import Metric
+from cli.ab.metric import GUARDRAILS, Finding, Metric
 from cli.ab.records import RecordsError, read
 from cli.ab.report import ALPHA, MARGIN, Comparison, Report
 from cli.ab.report import report as judged
 from cli.ab.sequence import Interval
+from cli.ab.verdict import Verdict
 from cli.output import JsonOption, PlotOption, answers, errors, print_json
 from cli.verdicts import NOTHING
 from gateway.routing.table import STABLE
 
 _UNITS = {"m": 60, "h": 3600, "d": 86400, "w": 604800}
+
+_SINCE = "certain enough since "
 
 RedisOption = Annotated[
     str,
@@ -38,7 +42,12 @@ def report(
     against: Annotated[str, typer.Option(help="The variant that it is compared with.")] = STABLE,
     since: Annotated[str, typer.Option(help="How far back: 2w, 2d, 12h, 30m, or a date such as 2026-05-01.")] = "7d",
     metric: Annotated[
-        list[Metric] | None, typer.Option(help="What is compared; again for several. The first one decides.")
+        list[Metric] | None,
+        typer.Option(
+            metavar="METRIC",
+            show_default="all; accuracy decides",
+            help=f"What is compared: {', '.join(Metric)}. Again for several; the first one decides.",
+        ),
     ] = None,
     alpha: Annotated[float, typer.Option(help="Probability of a verdict where there is no difference.")] = ALPHA,
     margin: Annotated[float, typer.Option(help="The largest difference that does not matter, as a share.")] = MARGIN,
@@ -108,11 +117,30 @@ def _show(comparison: Comparison) -> None:
         )
     answers.print(table)
     for metric, one in comparison.findings.items():
-        callers = "" if one.callers == one.n else f" (callers: {_counts(one.callers, paired=one.paired)})"
-        if one.words != comparison.summary or callers:
-            answers.print(f"{metric}: {one.words}{callers}", markup=False, highlight=False)
+        if said := ", ".join(_besides(comparison, one)):
+            answers.print(f"{metric}: {said}", markup=False, highlight=False)
     for note in comparison.notes:
         answers.print(f"note: {note}", markup=False, highlight=False)
+
+
+def _besides(comparison: Comparison, one: Finding) -> Iterator[str]:
+    """What neither the summary nor the table says of a metric."""
+    said, _, since = one.words.partition(f", {_SINCE}")
+    if one.metric is Metric.AGREEMENT:
+        yield one.words
+    elif one.words not in comparison.summary:
+        more = one.judgement.more
+        if one.judgement.verdict is Verdict.ALIKE:
+            yield said.partition(":")[0]
+        elif one.new is None and not one.paired:
+            yield said
+            more = None
+        if more is not None and one.metric not in GUARDRAILS:
+            yield f"needs about {more:,} more labels"
+        if since:
+            yield _SINCE + since
+    if one.callers != one.n:
+        yield f"callers: {_counts(one.callers, paired=one.paired)}"
 
 
 def _counts(of: tuple[int, int], *, paired: bool) -> str:

@@ -326,6 +326,23 @@ def test_the_command_s_status_is_for_pipelines(monkeypatch, accuracy, status) ->
     assert "accuracy" in shown.stdout
 
 
+def test_below_the_table_stands_only_what_it_does_not_say(monkeypatch) -> None:
+    equal = experiment({"stable": 0.7, "canary": 0.7}, 2000, per_caller=10)
+    monkeypatch.setattr(show, "read", lambda *_: equal)
+    shown = CliRunner().invoke(app, ["report", "--redis-url", "redis://x"]).stdout.splitlines()
+    summary, below = shown[0], shown[8:]
+    assert "needs about" in summary
+    assert below[0] == "accuracy: callers: 100 / 99", "its words are the summary"
+    assert below[1].startswith("macro-recall: needs about ")
+    assert below[2].startswith("agreement: canary has answered no copies")
+    assert not any("0.00" in line for line in below)
+    alike = experiment({"stable": 0.7, "canary": 0.7}, 20000, milliseconds={"stable": 50, "canary": 52})
+    monkeypatch.setattr(show, "read", lambda *_: alike)
+    below = CliRunner().invoke(app, ["report", "--redis-url", "redis://x"]).stdout.splitlines()[8:]
+    (latency,) = [line for line in below if line.startswith("latency")]
+    assert latency.startswith("latency-p95: no difference larger than 6 ms, certain enough since ")
+
+
 def test_a_picture_is_drawn(monkeypatch, tmp_path) -> None:
     pytest.importorskip("matplotlib")
     monkeypatch.setattr(show, "read", lambda *_: experiment({"stable": 0.6, "canary": 0.75}))
