@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import UTC
 from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Path, Query, Request
+from pydantic import AfterValidator
 from starlette.responses import Response
 
 from ferry.v1 import gateway_pb2
@@ -20,8 +22,22 @@ from gateway.http.messages import JsonImage, one_image
 from gateway.http.options import JobOptions
 from gateway.http.problems import of_item
 
+_FORM = "[0-9a-f]{32}"
+
+
+def _job_id(text: str) -> str:
+    if not re.fullmatch(_FORM, text):
+        raise ValueError("must be 32 hexadecimal digits, as /api/predict-async gave it")
+    return text
+
+
 JobId = Annotated[
-    str, Path(pattern="^[0-9a-f]{32}$", description="As /api/predict-async gave it, 32 hexadecimal digits.")
+    str,
+    AfterValidator(_job_id),
+    Path(
+        description="As /api/predict-async gave it, 32 hexadecimal digits.",
+        json_schema_extra={"pattern": f"^{_FORM}$"},
+    ),
 ]
 OnceKey = Annotated[
     str,

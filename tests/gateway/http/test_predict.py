@@ -198,7 +198,11 @@ async def test_status_jobs_and_feedback(http):
     assert problem(await http.client.post("/api/predict-async", content=jpeg(), headers=RAW), 501)
     assert problem(await http.client.get(f"/api/jobs/{'a' * 32}"), 501)
     assert problem(await http.client.delete(f"/api/jobs/{'a' * 32}"), 501)
-    assert problem(await http.client.get("/api/jobs/no-job"), 400)["field"] == "job_id"
+    wrong = problem(await http.client.get("/api/jobs/no-job"), 400)
+    assert (wrong["field"], wrong["detail"]) == (
+        "job_id",
+        "must be 32 hexadecimal digits, as /api/predict-async gave it",
+    )
     label = {"request_id": "r" * 16, "face_index": 0, "expression": "sad"}
     assert problem(await http.client.post("/api/feedback", json=label), 501)
     wrong = await http.client.post("/api/feedback", json={**label, "expression": "bored"})
