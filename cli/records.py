@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import textwrap
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -12,7 +13,9 @@ from typing import Any
 from ferry.client import Face, FerryError, ModelOpinion, Recognition
 
 _WIDTH = 80
-"""Columns that lines for people need at most, names of files excepted."""
+"""Columns that lines for people in a terminal need at most, names of files excepted."""
+_TOGETHER = "\u00a0"
+"""A space at which no line is broken."""
 
 
 def path_text(photo: Path) -> str:
@@ -58,13 +61,19 @@ def lines(photo: Path | str, result: Recognition | FerryError) -> Iterator[str]:
 
 
 def _wrapped(text: str, indent: str) -> list[str]:
-    return textwrap.wrap(
+    """For whoever looks; what goes into a file or another program stays a line."""
+    if not sys.stdout.isatty():
+        return [indent + " ".join(text.split())]
+    # What belongs together is one word until it is broken into lines.
+    wrapped = textwrap.wrap(
         text, _WIDTH, initial_indent=indent, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
     )
+    return [line.replace(_TOGETHER, " ") for line in wrapped]
 
 
 def _said(opinion: ModelOpinion) -> str:
-    return f"{opinion.model.name} {opinion.model.version}: {opinion.expression} {opinion.confidence:.2f}"
+    said = f"{opinion.model.name} {opinion.model.version}: {opinion.expression} {opinion.confidence:.2f}"
+    return said.replace(" ", _TOGETHER) if sys.stdout.isatty() else said
 
 
 def _face_record(face: Face) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import re
 import signal
 import socket
 import sys
+from dataclasses import replace
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -19,7 +20,8 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from cli.main import app, main
-from ferry.client import MismatchError, UnavailableError
+from cli.records import lines
+from ferry.client import Client, MismatchError, UnavailableError
 from ferry.v1 import gateway_pb2
 from tests.client.conftest import FakeGateway, address, gateway
 
@@ -156,6 +158,22 @@ def test_people_see_each_photo_in_80_columns_as_it_is_answered(address: str, pho
     assert rest[0].startswith("   0  happy 0.75       at 1, 2, ")
     assert "without efficientnet" in rest[0]
     assert rest[1].strip() == "arcface 1: happy 0.70"
+
+
+def test_a_model_and_its_opinion_stay_on_one_line(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Client(address) as client:
+        answer = client.recognize(b"12345678")
+    (face,) = answer.faces
+    for length in range(2, 40):  # wherever the line ends
+        models = [replace(one, model=replace(one.model, name="m" * length)) for one in face.models * 5]
+        said = replace(answer, faces=(replace(face, models=tuple(models)),))
+        opinion = f"{'m' * length} 1: happy 0.70"
+        assert list(lines("photo", said))[2] == "      " + ", ".join([opinion] * 5), "to a file: one line"
+        with monkeypatch.context() as patch:
+            patch.setattr(sys.stdout, "isatty", lambda: True)
+            shown = list(lines("photo", said))[2:]
+        assert all(len(line) <= 80 for line in shown)
+        assert sum(line.count(opinion) for line in shown) == 5
 
 
 def test_whoever_looks_sees_how_far_it_is(address: str, photo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
