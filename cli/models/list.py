@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from serving.repository.repository import ModelRepository
 
 
+_WIDE = 100
+"""Columns from which on a table has room for all it says."""
+
+
 def list_models(models_dir: ModelsOption = MODELS_DIR, as_json: JsonOption = False) -> None:
     """Show every version in the repository, its size, and whether its digests hold; with --json, how it was judged."""
     from serving.repository.repository import InvalidModelError, ModelRepository
@@ -47,16 +51,23 @@ def list_models(models_dir: ModelsOption = MODELS_DIR, as_json: JsonOption = Fal
     if not rows:
         answers.print(f"there are no models in {models_dir}; name another place with --models-dir", soft_wrap=True)
         return
-    # What does not fit in a narrow terminal goes on in the next line: nothing is cut off.
-    folds = {"architecture", "digest", "state"}
-    names = ("model", "version", "task", "architecture", "input", "MB", "digest", "state")
-    columns = (Column(name, no_wrap=name not in {*folds, "input"}, overflow="fold") for name in names)
-    table = Table(*columns, box=SIMPLE_HEAD)
+    # In a narrow terminal the task, which the architecture tells, gives way, and then the ends of long architectures go
+    # on in the next line: nothing is cut off, and what other commands are given stays whole.
+    names = ["model", "version", "task", "architecture", "input", "MB", "digest", "state"]
+    if answers.width < _WIDE:
+        names.remove("task")
+    folds = {"architecture", "state"}
+    columns = (Column(name, no_wrap=name not in folds, overflow="fold") for name in names)
+    table = Table(*columns, box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
     for row in rows:
-        size = f"{row['bytes'] / 1e6:.1f}" if "bytes" in row else ""
-        cells = [row.get(key, "") for key in ("model", "version", "task", "architecture", "input")]
-        cells[1] += " stable" * row["stable"]
-        table.add_row(*cells, size, row.get("digest", "")[:12], row.get("problem", row["state"]))
+        shown = {
+            **row,
+            "version": row["version"] + " stable" * row["stable"],
+            "MB": f"{row['bytes'] / 1e6:.1f}" if "bytes" in row else "",
+            "digest": row.get("digest", "")[:12],
+            "state": row.get("problem", row["state"]),
+        }
+        table.add_row(*(shown.get(name, "") for name in names))
     answers.print(table)
 
 
