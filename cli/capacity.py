@@ -25,11 +25,25 @@ def capacity(
     faces: Annotated[float, typer.Option(min=0, max=256, help="Mean faces of an image.")] = 1.2,
     image_bytes: Annotated[float | None, typer.Option(min=1, help="Mean size of an image; as measured.")] = None,
     ttl_seconds: Annotated[float, typer.Option(min=1, help="How long an answer is kept.")] = 3600.0,
-    spare: Annotated[int, typer.Option(min=0, max=1000, help="Pods of each service beyond what is needed.")] = 1,
+    spare: Annotated[
+        int, typer.Option(metavar="N", min=0, max=1000, help="Pods of each service beyond what is needed.")
+    ] = 1,
     manifests: Annotated[
-        Path, typer.Option(help="Folder with the manifests, or with what `kubectl kustomize` printed.")
+        Path,
+        typer.Option(
+            metavar="DIR",
+            show_default="deploy/k8s/base",
+            help="Folder with the manifests, or with what `kubectl kustomize` printed.",
+        ),
     ] = BASE,
-    costs: Annotated[Path, typer.Option(help="Measured costs; `ferry bench autoscaling --measure`.")] = (MEASURED),
+    costs: Annotated[
+        Path,
+        typer.Option(
+            metavar="FILE",
+            show_default="as measured, deploy/capacity",
+            help="Measured costs; `ferry bench autoscaling --measure`.",
+        ),
+    ] = MEASURED,
     plot: Annotated[Path | None, typer.Option(help="PNG of the needs from 0 up to this load.")] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -38,7 +52,10 @@ def capacity(
     try:
         known, deployed = read_costs(costs), read_manifests(manifests)
         result = plan(load, known, deployed)
-    except (CostsError, ManifestsError, ValueError) as error:
+    except (CostsError, ManifestsError) as error:
+        where = "--costs" if isinstance(error, CostsError) else "--manifests"
+        raise typer.BadParameter(str(error), param_hint=where) from error
+    except ValueError as error:
         raise typer.BadParameter(str(error)) from error
     if plot is not None:
         steps = (replace(load, images_per_second=images_per_second * n / _STEPS) for n in range(_STEPS + 1))

@@ -12,7 +12,7 @@ import yaml
 from deploy.capacity.autoscaler import Autoscaler, parse
 from deploy.capacity.quantity import quantity
 
-BASE = Path("deploy/k8s/base")
+BASE = Path(__file__).parents[1] / "k8s" / "base"
 
 
 class ManifestsError(ValueError):

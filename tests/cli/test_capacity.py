@@ -25,7 +25,14 @@ def test_it_says_where_the_maximum_must_be_raised() -> None:
     assert "Redis" in run.stdout
 
 
-def test_outside_a_checkout_it_says_what_to_name(tmp_path) -> None:
+def test_in_another_folder_the_manifests_are_found_as_the_costs_are(tmp_path) -> None:
     run = ferry_command("capacity", "--images-per-second", "10", cwd=tmp_path)
+    assert run.returncode == 0, run.stderr
+    assert "Redis" in run.stdout
+
+
+def test_a_folder_without_manifests_is_said_with_its_option(tmp_path) -> None:
+    run = ferry_command("capacity", "--images-per-second", "10", "--manifests", str(tmp_path), cwd=ROOT)
     assert run.returncode == 2
+    assert "--manifests" in run.stderr
     assert "deploy/k8s/base" in run.stderr
