@@ -71,9 +71,16 @@ def serve(
             dir_okay=False,
         ),
     ] = None,
-    batch_size: Annotated[int | None, typer.Option(min=1, max=64, help="Most rows of one model run.")] = None,
-    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads of one model run.")] = None,
-    runs: Annotated[int | None, typer.Option(min=1, help="Runs of one model at once.")] = None,
+    batch_size: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=1, max=64, show_default="16; detector: 4", help="Most rows of one model run."),
+    ] = None,
+    threads: Annotated[
+        int | None, typer.Option(metavar="N", min=1, show_default="as measured", help="CPU threads of one model run.")
+    ] = None,
+    runs: Annotated[
+        int | None, typer.Option(metavar="N", min=1, show_default="as measured", help="Runs of one model at once.")
+    ] = None,
     processes: Annotated[
         int | None,
         typer.Option(
