@@ -54,7 +54,10 @@ def predict(
     detail: Annotated[
         int,
         typer.Option(
-            min=1, max=4, help="Look for faces so many times smaller: with 4, up to 17 runs of the detector a photo."
+            metavar="N",
+            min=1,
+            max=4,
+            help="Look for faces so many times smaller: with 4, up to 17 runs of the detector a photo.",
         ),
     ] = 1,
     address: AddressOption = DEFAULT_ADDRESS,

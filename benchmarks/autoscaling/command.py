@@ -29,7 +29,10 @@ _DEFAULT = Conditions()
 
 
 def autoscaling(
-    scenario: Annotated[list[Name] | None, typer.Option(help="Repeatable; all by default.")] = None,
+    scenario: Annotated[
+        list[Name] | None,
+        typer.Option(metavar="SCENARIO", show_default="all", help=f"{', '.join(SCENARIOS)}; repeatable."),
+    ] = None,
     peak: Annotated[float, typer.Option(min=1, max=1000, help="Images per second at the peak.")] = _DEFAULT.peak,
     hit_rate: Annotated[float, typer.Option(min=0, max=0.99, help="Share answered from the cache.")] = (
         _DEFAULT.hit_rate
@@ -38,9 +41,13 @@ def autoscaling(
     start_seconds: Annotated[float, typer.Option(min=0, max=600, help="From the wish for a pod to its load.")] = (
         _DEFAULT.start_seconds
     ),
-    seed: Annotated[int, typer.Option(min=0, help="Of all chance.")] = _DEFAULT.seed,
-    manifests: Annotated[Path, typer.Option(help="Folder with the manifests.")] = BASE,
-    costs: Annotated[Path, typer.Option(help="Measured costs.")] = MEASURED,
+    seed: Annotated[int, typer.Option(metavar="N", min=0, help="Of all chance.")] = _DEFAULT.seed,
+    manifests: Annotated[
+        Path, typer.Option(metavar="DIR", show_default="deploy/k8s/base", help="Folder with the manifests.")
+    ] = BASE,
+    costs: Annotated[
+        Path, typer.Option(metavar="FILE", show_default="as measured, deploy/capacity", help="Measured costs.")
+    ] = MEASURED,
     measure: Annotated[bool, typer.Option("--measure", help="Measure the costs on this machine, write, end.")] = False,
     models_dir: Annotated[Path, typer.Option(envvar="FERRY_MODELS_DIR", help="The model repository.")] = Path("models"),
     out: Annotated[Path, typer.Option(help="Folder for the plot.")] = Path("out"),

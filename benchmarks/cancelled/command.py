@@ -15,7 +15,9 @@ from benchmarks.cancelled.measure import Growth, measure_bare, measure_gateway
 
 
 def cancelled(
-    calls: Annotated[int, typer.Option(min=400, max=1_000_000, help="Calls to give up, of each server.")] = 20_000,
+    calls: Annotated[
+        int, typer.Option(metavar="N", min=400, max=1_000_000, help="Calls to give up, of each server.")
+    ] = 20_000,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Give up many calls, and say what each leaves in the memory of grpc.aio alone and of Ferry's gateway.

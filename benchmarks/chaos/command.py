@@ -22,14 +22,16 @@ from serving.cpu import available_cpus, cpu_name
 
 def chaos(
     only: Annotated[list[str] | None, typer.Option(help="Only faults with this in their name.")] = None,
-    replicas: Annotated[int | None, typer.Option(min=1, max=8, help="In place of 3, and of 1 where all die.")] = None,
+    replicas: Annotated[
+        int | None, typer.Option(metavar="N", min=1, max=8, help="In place of 3, and of 1 where all die.")
+    ] = None,
     capacity: Annotated[float | None, typer.Option(min=0.1, help="Images a second, in place of measuring.")] = None,
     deadline: Annotated[
         float | None,
         typer.Option(min=1, max=60, help="Seconds callers wait at least, on a busy machine."),
     ] = None,
     seed: Annotated[int, typer.Option(help="Of hostile inputs.")] = SEED,
-    inputs: Annotated[int, typer.Option(min=1, help="Hostile inputs.")] = HOSTILE,
+    inputs: Annotated[int, typer.Option(metavar="N", min=1, help="Hostile inputs.")] = HOSTILE,
     models_dir: Annotated[Path, typer.Option(envvar="FERRY_MODELS_DIR", help="The model repository.")] = Path("models"),
     out: Annotated[Path, typer.Option(help="Folder for chaos.json, chaos.md and chaos.svg.")] = Path("out"),
     list_them: Annotated[bool, typer.Option("--list", help="Name the faults, and do nothing.")] = False,

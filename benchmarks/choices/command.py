@@ -21,14 +21,16 @@ if TYPE_CHECKING:
 
 def choices_command(
     models_dir: Annotated[Path, typer.Option(envvar="FERRY_MODELS_DIR", help="The model repository.")] = Path("models"),
-    callers: Annotated[int, typer.Option(min=1, max=256, help="At once.")] = 16,
+    callers: Annotated[int, typer.Option(metavar="N", min=1, max=256, help="At once.")] = 16,
     seconds: Annotated[float, typer.Option(min=1, max=600, help="Of each measurement.")] = 8.0,
-    rounds: Annotated[int, typer.Option(min=1, max=50, help="In turn through all choices.")] = 3,
+    rounds: Annotated[int, typer.Option(metavar="N", min=1, max=50, help="In turn through all choices.")] = 3,
     data: Annotated[
         Path | None,
         typer.Option(help="Labelled faces as `ferry models evaluate` takes them: say also what each choice brings."),
     ] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Faces to judge, evenly spread; none: all.")] = None,
+    limit: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Faces to judge, evenly spread; none: all.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Say what one classifier, a cascade, the vote of all, and several views cost on this machine, and bring.

@@ -27,7 +27,9 @@ def gains(
     ] = None,
     models_dir: Annotated[Path, typer.Option(envvar="FERRY_MODELS_DIR", help="The model repository.")] = Path("models"),
     seconds: Annotated[float, typer.Option(min=0.1, max=600, help="Length of each loop.")] = 5.0,
-    limit: Annotated[int | None, typer.Option(min=1, help="Crops to judge accuracy on; all by default.")] = None,
+    limit: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Crops to judge accuracy on; all by default.")
+    ] = None,
     only: Annotated[list[str] | None, typer.Option(help="Rows to measure; repeatable. All by default.")] = None,
     out: Annotated[Path, typer.Option(help="Folder for gains.md, gains.json and gains.png.")] = Path("out"),
     as_json: JsonOption = False,

@@ -25,7 +25,7 @@ FILE = "gpu-cluster.json"
 
 def measure_cluster(
     device: Annotated[list[str] | None, typer.Option(help="cuda or cpu; repeatable. Both by default.")] = None,
-    batch_size: Annotated[int, typer.Option(min=1, max=1024, help="Most rows of a run on the GPU.")] = 32,
+    batch_size: Annotated[int, typer.Option(metavar="N", min=1, max=1024, help="Most rows of a run on the GPU.")] = 32,
     callers: Annotated[list[int] | None, typer.Option(min=1, max=1024, help="At the same time; repeatable.")] = None,
     seconds: Annotated[float, typer.Option(min=0.1, max=600, help="Length of each loop.")] = 5.0,
     models_dir: Annotated[Path, typer.Option(envvar="FERRY_MODELS_DIR", help="The model repository.")] = Path("models"),

@@ -27,7 +27,7 @@ def measure_models(
     data: Annotated[
         Path | None, typer.Option(help="Folder with the Parquet data to compare answers on; else a sample photo.")
     ] = None,
-    pictures: Annotated[int, typer.Option(min=1, help="To compare answers on; of photos a tenth.")] = 1000,
+    pictures: Annotated[int, typer.Option(metavar="N", min=1, help="To compare answers on; of photos a tenth.")] = 1000,
     batch: Annotated[list[int] | None, typer.Option(min=1, max=1024, help="Rows of a run; repeatable.")] = None,
     seconds: Annotated[float, typer.Option(min=0.01, max=60, help="For each measurement.")] = 0.5,
     budget: Annotated[float, typer.Option(min=1, help="Seconds for all; each model gets a like share.")] = 1800.0,

@@ -38,7 +38,7 @@ def load(
     faces: Annotated[list[str] | None, typer.Option(metavar="N[=SHARE]", help="Faces of a picture; 1.")] = None,
     cached: Annotated[float, typer.Option(min=0, max=1, help="Share of requests that repeat one of a few.")] = 0.0,
     tta: Annotated[float, typer.Option(min=0, max=1, help="Share with test-time augmentation.")] = 0.0,
-    processes: Annotated[int, typer.Option(min=1, max=64, help="Processes that send.")] = 2,
+    processes: Annotated[int, typer.Option(metavar="N", min=1, max=64, help="Processes that send.")] = 2,
     timeout: Annotated[float, typer.Option(min=0.01, max=300, help="Deadline of a call, seconds.")] = 10.0,
     seed: Annotated[int, typer.Option(help="Of all chance.")] = 16,
     out: Annotated[Path, typer.Option(help="Folder for load.json and load.svg.")] = Path("out"),

@@ -26,7 +26,7 @@ from serving.cpu import available_cpus, cpu_name
 def peers(
     part: Annotated[list[str] | None, typer.Argument(help=f"What to measure: {', '.join(PARTS)}; all.")] = None,
     seconds: Annotated[float, typer.Option(min=1, max=120, help="Length of each round.")] = 4.0,
-    rounds: Annotated[int, typer.Option(min=1, max=20, help="Rounds of each server's best way.")] = 2,
+    rounds: Annotated[int, typer.Option(metavar="N", min=1, max=20, help="Rounds of each server's best way.")] = 2,
     only: Annotated[
         list[str] | None, typer.Option(help="Only these servers or ways, such as `mosec 2x1`; bare processes always.")
     ] = None,

@@ -17,7 +17,9 @@ from cli.output import JsonOption
 
 def recording(
     seconds: Annotated[float, typer.Option(min=6, max=600, help="Of each kind of load, with and without each.")] = 30.0,
-    labels_per_call: Annotated[int, typer.Option(min=1, max=1000, help="1: each label a call of its own.")] = 100,
+    labels_per_call: Annotated[
+        int, typer.Option(metavar="N", min=1, max=1000, help="1: each label a call of its own.")
+    ] = 100,
     models_dir: Annotated[Path, typer.Option(envvar="FERRY_MODELS_DIR", help="The model repository.")] = Path("models"),
     as_json: JsonOption = False,
 ) -> None:

@@ -27,8 +27,17 @@ class Which(StrEnum):
     ALL = "all"
 
 
+def _which(text: str) -> Which:
+    try:
+        return Which(text)
+    except ValueError:
+        raise typer.BadParameter(f"must be one of {', '.join(Which)}, not {text!r}") from None
+
+
 def speed(
-    which: Annotated[Which, typer.Argument(help="What to measure.")] = Which.ALL,
+    which: Annotated[
+        str, typer.Argument(callback=_which, metavar="WHAT", help=f"What to measure: {', '.join(Which)}.")
+    ] = "all",
     seconds: Annotated[float, typer.Option(min=1, max=600, help="Length of each loop.")] = 10.0,
     models_dir: Annotated[Path, typer.Option(envvar="FERRY_MODELS_DIR", help="The model repository.")] = Path("models"),
     out: Annotated[Path, typer.Option(help="Folder for the plots.")] = Path("out"),

@@ -31,7 +31,9 @@ FLUSH_SECONDS = 7.0
 
 
 def where(
-    images: Annotated[int, typer.Option(min=10, max=10000, help="Images of one caller, one after another.")] = 200,
+    images: Annotated[
+        int, typer.Option(metavar="N", min=10, max=10000, help="Images of one caller, one after another.")
+    ] = 200,
     optimized: Annotated[bool, typer.Option("--optimized", help="As `ferry serve --optimized`.")] = False,
     models_dir: Annotated[Path, typer.Option(envvar="FERRY_MODELS_DIR", help="The model repository.")] = Path("models"),
     out: Annotated[Path, typer.Option(help="Folder for where.json and where.svg.")] = Path("out"),

@@ -24,7 +24,8 @@ def build_engine(
         Literal["fp16", "int8"], typer.Option(help="int8 needs a variant that passed its gate on TensorRT.")
     ] = "fp16",
     batch: Annotated[
-        int, typer.Option(min=1, max=1024, help="Most rows of a run: what services are told with --max-batch.")
+        int,
+        typer.Option(metavar="N", min=1, max=1024, help="Most rows of a run: what services are told with --max-batch."),
     ] = 16,
     engine_cache: Annotated[
         Path | None,

@@ -39,20 +39,21 @@ InitOption = Annotated[
         "MobileNet's .json; detector also: .pt.",
     ),
 ]
-EpochsOption = Annotated[int | None, typer.Option(min=1, help="Instead of the recipe's.")]
-RateOption = Annotated[float | None, typer.Option(min=0, help="Peak, instead of the recipe's.")]
+EpochsOption = Annotated[int | None, typer.Option(metavar="N", min=1, help="Instead of the recipe's.")]
+RateOption = Annotated[float | None, typer.Option(metavar="X", min=0, help="Peak, instead of the recipe's.")]
 SeedOption = Annotated[int | None, typer.Option(help="Instead of the recipe's.")]
 RefineOption = Annotated[
     bool,
     typer.Option(
+        "--refine",
         help="Classifiers: go on from the version that is served by the recipe's refinement; unless --teacher names "
-        "others, every published classifier softens the labels."
+        "others, every published classifier softens the labels.",
     ),
 ]
 BaseOption = Annotated[
     str, typer.Option("--from", help="With --refine: the version to go on from; a number, stable or latest.")
 ]
-ThreadsOption = Annotated[int, typer.Option(min=1, help="CPU threads.")]
+ThreadsOption = Annotated[int, typer.Option(metavar="N", min=1, help="CPU threads.")]
 
 
 def classifier_run(

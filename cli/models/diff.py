@@ -22,7 +22,7 @@ def diff(
     *,
     data: DataOption,
     split: Annotated[str, typer.Option(help="Split of the expression crops.")] = "public_test",
-    limit: Annotated[int | None, typer.Option(min=1, help="Crops to judge on; all by default.")] = None,
+    limit: Annotated[int | None, typer.Option(metavar="N", min=1, help="Crops to judge on; all by default.")] = None,
     models_dir: ModelsOption = MODELS_DIR,
     threads: ThreadsOption = 1,
     as_json: JsonOption = False,

@@ -46,7 +46,7 @@ def evaluate(
         typer.Option(help="Who says what a picture shows: more than half of a crowd, the picture's label, or both."),
     ] = "both",
     limit: Annotated[
-        int | None, typer.Option(min=1, help="Judge on so many pictures, evenly spread over all of them.")
+        int | None, typer.Option(metavar="N", min=1, help="Judge on so many pictures, evenly spread over all of them.")
     ] = None,
     whole: Annotated[
         bool,

@@ -28,6 +28,7 @@ from cli.models_dir import MODELS_DIR
 ShareOption = Annotated[
     float | None,
     typer.Option(
+        metavar="X",
         min=0,
         max=1,
         help="Where two heads are joined: how much the labels' head counts, or of the log-prior is taken away "
@@ -47,7 +48,9 @@ def export(
     epochs: EpochsOption = None,
     learning_rate: RateOption = None,
     seed: SeedOption = None,
-    allow_unfinished: Annotated[bool, typer.Option(help="Export the last checkpoint of an unfinished run.")] = False,
+    allow_unfinished: Annotated[
+        bool, typer.Option("--allow-unfinished", help="Export the last checkpoint of an unfinished run.")
+    ] = False,
     label_share: ShareOption = None,
     prior_share: ShareOption = None,
     models_dir: ModelsOption = MODELS_DIR,

@@ -25,8 +25,22 @@ class Kind(StrEnum):
     ARCFACE = "arcface"
 
 
+def _kind(text: str) -> Kind:
+    try:
+        return Kind(text)
+    except ValueError:
+        raise typer.BadParameter(f"must be one of {', '.join(Kind)}, not {text!r}") from None
+
+
 def import_model(
-    kind: Annotated[Kind, typer.Argument(help="What the checkpoint is; `efficientnet` stands for any timm model.")],
+    kind: Annotated[
+        str,
+        typer.Argument(
+            callback=_kind,
+            metavar="KIND",
+            help="What the checkpoint is: detector, arcface, or efficientnet, which stands for any timm model.",
+        ),
+    ],
     file: Annotated[Path, typer.Argument(help="safetensors, a state dict, or Ultralytics' best.pt.")],
     *,
     name: Annotated[str | None, typer.Option(help="In the repository; by default the kind.")] = None,
@@ -42,7 +56,7 @@ def import_model(
         list[str] | None,
         typer.Option(metavar="EXPRESSION", help="It has no class for this one of the seven; repeatable, or commas."),
     ] = None,
-    size: Annotated[int | None, typer.Option(min=32, max=2048, help="Side of the input, pixels.")] = None,
+    size: Annotated[int | None, typer.Option(metavar="N", min=32, max=2048, help="Side of the input, pixels.")] = None,
     mean: Annotated[str | None, typer.Option(help="Per channel of pixels in [0, 1], with commas.")] = None,
     std: Annotated[str | None, typer.Option(help="Likewise.")] = None,
     scale: Annotated[float, typer.Option(min=0.1, max=1000, help="arcface: of the cosine head.")] = 16.0,

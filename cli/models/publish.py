@@ -30,7 +30,9 @@ def publish(
     models_dir: ModelsOption = MODELS_DIR,
     refine: RefineOption = False,
     base: BaseOption = "stable",
-    below_gate: Annotated[bool, typer.Option(help="Publish even if it is worse than its gate allows.")] = False,
+    below_gate: Annotated[
+        bool, typer.Option("--below-gate", help="Publish even if it is worse than its gate allows.")
+    ] = False,
     note: Annotated[str, typer.Option(help="Classifiers: what users of the weights should know.")] = "",
 ) -> None:
     """Judge the exported model and put it into the repository as its next version."""

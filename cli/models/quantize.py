@@ -16,10 +16,11 @@ if TYPE_CHECKING:
     from serving.repository.repository import StoredModel
 
 GateOption = Annotated[float, typer.Option(min=0, max=1, help="Largest loss of accuracy allowed; 0.01 is a point.")]
-LimitOption = Annotated[int | None, typer.Option(min=1, help="Pictures to judge by; all by default.")]
-SamplesOption = Annotated[int, typer.Option(min=2, max=4096, help="Faces or photos to calibrate by.")]
+LimitOption = Annotated[int | None, typer.Option(metavar="N", min=1, help="Pictures to judge by; all by default.")]
+SamplesOption = Annotated[int, typer.Option(metavar="N", min=2, max=4096, help="Faces or photos to calibrate by.")]
 CalibrationOption = Annotated[
-    Literal["minmax", "entropy", "percentile"], typer.Option(help="How ranges of static quantization are found.")
+    Literal["minmax", "entropy", "percentile"],
+    typer.Option(metavar="WAY", help="How ranges of static quantization are found: minmax, entropy or percentile."),
 ]
 VersionOption = Annotated[str, typer.Option("--version", help="Of the model: a number, stable or latest.")]
 TOP_COSTS = 8
@@ -39,8 +40,9 @@ def quantize(
     method: Annotated[
         Literal["static", "dynamic", "qat", "fp16"],
         typer.Option(
-            help="dynamic covers linear layers only; qat fine-tunes a classifier to be quantized, then does as static; "
-            "fp16 is for GPUs."
+            metavar="METHOD",
+            help="static, dynamic, qat or fp16. dynamic covers linear layers only; qat fine-tunes a classifier to be "
+            "quantized, then does as static; fp16 is for GPUs.",
         ),
     ] = "static",
     calibration: CalibrationOption = "minmax",
@@ -49,17 +51,24 @@ def quantize(
     ] = "uint8",
     samples: SamplesOption = 512,
     steps: Annotated[
-        int, typer.Option(min=1, max=1_000_000, help="qat: of 32 pictures each; goes on where it was stopped.")
+        int,
+        typer.Option(metavar="N", min=1, max=1_000_000, help="qat: of 32 pictures each; goes on where it was stopped."),
     ] = 300,
     weight_bits: Annotated[
         int | None,
         typer.Option(
-            min=7, max=8, help="7 for processors without VNNI, which saturate; by default, as this one needs."
+            metavar="N",
+            min=7,
+            max=8,
+            help="7 for processors without VNNI, which saturate; by default, as this one needs.",
         ),
     ] = None,
     gate: GateOption = 0.01,
     keep: Annotated[
-        int | None, typer.Option(min=0, help="Blocks of layers to keep in float, dearest first; by default, as needed.")
+        int | None,
+        typer.Option(
+            metavar="N", min=0, help="Blocks of layers to keep in float, dearest first; by default, as needed."
+        ),
     ] = None,
     keep_float: Annotated[list[str] | None, typer.Option(help="A node to keep in float; repeatable.")] = None,
     limit: LimitOption = None,

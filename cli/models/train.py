@@ -37,13 +37,17 @@ def train(
     refine: RefineOption = False,
     base: BaseOption = "stable",
     epochs: EpochsOption = None,
-    steps: Annotated[int | None, typer.Option(min=1, help="Detector: instead of the recipe's.")] = None,
-    minutes: Annotated[float | None, typer.Option(min=0.1, help="Detector: by the clock, not by steps.")] = None,
+    steps: Annotated[int | None, typer.Option(metavar="N", min=1, help="Detector: instead of the recipe's.")] = None,
+    minutes: Annotated[
+        float | None, typer.Option(metavar="X", min=0.1, help="Detector: by the clock, not by steps.")
+    ] = None,
     workers: Annotated[
-        int | None, typer.Option(min=0, help="Detector: processes that make pictures; by default some for a GPU.")
+        int | None,
+        typer.Option(metavar="N", min=0, help="Detector: processes that make pictures; by default some for a GPU."),
     ] = None,
     mosaic: Annotated[
-        float | None, typer.Option(min=0, max=1, help="Detector: share of pictures made of four; 0 for a last run.")
+        float | None,
+        typer.Option(metavar="X", min=0, max=1, help="Detector: share of pictures made of four; 0 for a last run."),
     ] = None,
     learning_rate: RateOption = None,
     seed: SeedOption = None,
@@ -72,7 +76,10 @@ def train(
         typer.Option(help="Detector: YuNet's ONNX file, which fills in faces that the photos' labels leave out."),
     ] = None,
     pseudo_labels: Annotated[
-        bool, typer.Option(help="Detector: let the published classifiers label photographed faces and soften crops.")
+        bool,
+        typer.Option(
+            "--pseudo-labels", help="Detector: let the published classifiers label photographed faces and soften crops."
+        ),
     ] = True,
     models_dir: ModelsOption = MODELS_DIR,
     threads: ThreadsOption = 1,
