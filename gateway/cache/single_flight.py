@@ -63,6 +63,8 @@ class SingleFlight(Generic[T]):
                 if deadline <= flight.deadline:
                     raise
                 latest = flight.latest
+                # Whoever comes in the turn in which it ends finds it still here, would hear the same, and so for ever.
+                self._forget(key, flight)
             finally:
                 flight.waiters -= 1
                 if not flight.waiters and not flight.task.done():

@@ -1,6 +1,7 @@
 """One computation for all who ask at the same time."""
 
 import asyncio
+import random
 import time
 
 import pytest
@@ -29,6 +30,21 @@ class Work:
         if self.error:
             raise self.error
         return len(self.contexts)
+
+
+class Patient(dict):
+    """Ends whoever looks again and again without letting others go first."""
+
+    looks = 0
+
+    def get(self, key, default=None):
+        self.looks += 1
+        assert self.looks < 1000, "looks for ever"
+        return super().get(key, default)
+
+
+async def good():
+    return "good"
 
 
 @pytest.fixture
@@ -122,7 +138,47 @@ async def test_when_the_firsts_time_is_up_it_goes_on_once_for_the_others(flights
     assert work.cancelled == 1
 
 
+async def test_whoever_comes_in_the_turn_in_which_its_time_is_up_begins_anew(flights, work):
+    work.error = DeadlineError("late")
+    first = call(flights, work, seconds=10)
+    await settle()
+    work.gate.set()
+    flights._flights = Patient(flights._flights)
+    second = call(flights, good, seconds=20)
+    with pytest.raises(DeadlineError):
+        await first
+    assert await second == ("good", False)
+
+
 async def test_nobody_is_left_behind(flights, work):
     work.gate.set()
     await call(flights, work)
     assert not flights._flights
+
+
+@pytest.mark.parametrize("seed", range(5))
+async def test_nobody_is_left_behind_by_many_who_come_and_leave_in_any_turn(flights, seed):
+    chance = random.Random(seed)
+    flights._flights = Patient()
+
+    async def compute():
+        for _ in range(chance.randrange(4)):
+            await asyncio.sleep(0)
+        if chance.random() < 0.3:
+            raise DeadlineError("late")
+        return "good"
+
+    calls = []
+    for _ in range(200):
+        calls += [call(flights, compute, seconds=chance.randint(10, 20)) for _ in range(chance.randrange(3))]
+        for one in calls:
+            if chance.random() < 0.1:
+                one.cancel()
+        for _ in range(chance.randrange(3)):
+            await asyncio.sleep(0)
+        flights._flights.looks = 0
+    for outcome in await asyncio.gather(*calls, return_exceptions=True):
+        assert isinstance(outcome, tuple | DeadlineError | asyncio.CancelledError), outcome
+    await settle()
+    assert not flights._flights
+    assert await call(flights, good) == ("good", False)
