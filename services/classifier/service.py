@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 import grpc
@@ -96,15 +95,14 @@ class ClassifierService(ModelService, classifier_pb2_grpc.ClassifierServicer):
         _check(crops)
         with self._host.use(name, version) as model:
             manifest = model.manifest
-            async with self._held.hold(crops.nbytes * (len(VIEWS) if augment else 1)):
+            async with self._held.hold(crops.nbytes * (len(VIEWS) if augment else 1)) as lease:
                 deadline = deadline_after(self._settings.max_timeout)
                 apart = is_suspect()
                 rows: Rows = crops
                 in_run = not apart and model.around and max(crops.shape[1:3]) <= _SMALL_SIDE
                 if augment or not in_run:
-                    loop = asyncio.get_running_loop()
                     spec = None if in_run else manifest.input
-                    rows = await loop.run_in_executor(self._pool, _rows, crops, spec, augment)
+                    rows = await lease.run(self._pool, _rows, crops, spec, augment)
                 run = await model.run(rows, deadline, apart=apart)
             worked(run.row_seconds)
             found = run.outputs[PROBABILITIES] if PROBABILITIES in run.outputs else probabilities(run.outputs, manifest)

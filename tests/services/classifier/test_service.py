@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import numpy.typing as npt
 import pytest
 
 from ferry.v1 import classifier_pb2, classifier_pb2_grpc, types_pb2
+from services.classifier import service as service_module
 from services.classifier.service import ClassifierService
 from services.classifier.settings import ClassifierSettings
 from services.classifier.views import VIEWS, make_views
@@ -197,3 +199,31 @@ def test_a_setting_that_names_no_model_is_refused_by_flag(models: str, capsys: p
         load(ClassifierSettings, ["--models", models])
     assert ended.value.code == 2
     assert "--models (or FERRY_MODELS)" in capsys.readouterr().err
+
+
+async def test_crops_that_a_thread_still_prepares_are_held_when_their_caller_has_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish(tmp_path, classifier_manifest("happy", "1"), classifier_graph(HAPPY))
+    chosen = settings(tmp_path, models="happy", crop_budget=1)
+    service = ClassifierService(chosen)
+    prepare, began, go_on = service_module._rows, asyncio.Event(), threading.Event()
+    loop = asyncio.get_running_loop()
+
+    def slow(*arguments: Any) -> Any:
+        loop.call_soon_threadsafe(began.set)
+        assert go_on.wait(30)
+        return prepare(*arguments)
+
+    async with serve(service, chosen) as channel:
+        stub = classifier_pb2_grpc.ClassifierStub(channel)
+        monkeypatch.setattr(service_module, "_rows", slow)
+        leaving = asyncio.ensure_future(classify(stub, crops(0, side=512)))
+        await began.wait()
+        monkeypatch.setattr(service_module, "_rows", prepare)
+        leaving.cancel()
+        next_one = asyncio.create_task(classify(stub, crops(255, side=512)))
+        done, _ = await asyncio.wait({next_one}, timeout=0.3)
+        assert not done, "both do not fit"
+        go_on.set()
+        np.testing.assert_allclose(probabilities(await next_one), expected(255), atol=1e-5)
