@@ -136,7 +136,7 @@ class MicroBatcher:
                 is let go of when the caller gives up. Its errors are the caller's alone.
 
         Raises:
-            OverloadedError: the queue is full.
+            OverloadedError: the queue is full, or there is no thread for a run.
             DeadlineError: the deadline passed before the run.
             RefusedError: the batcher is closing.
             ServiceError: the run failed for these rows.
@@ -202,22 +202,22 @@ class MicroBatcher:
             finish,
         )
         self._in_flight.inc()
-        with self._lock:
-            if not self._queue:
-                self._hurried = self._under_way < self._policy.concurrency
-            self._queue.append(item)
-            self._turns.wake()
         try:
+            with self._lock:
+                if not self._queue:
+                    self._hurried = self._under_way < self._policy.concurrency
+                self._queue.append(item)
+                self._turns.wake()
             return await item.future
         finally:
             self._in_flight.dec()
-            if item.future.cancelled():
+            if item.future.cancelled() or not item.future.done():
                 item.finish = None
                 self._forget(item)
             del item  # an error's traceback holds this frame, and the item the error
 
     def _forget(self, item: _Item) -> None:
-        """A cancelled request leaves the queue at once, so that it takes nobody's place."""
+        """A request that nobody waits for leaves the queue at once, so that it takes nobody's place."""
         with self._lock, suppress(ValueError):  # already in a run: its rows are computed and dropped
             self._queue.remove(item)
         if not self.pending:
@@ -362,7 +362,8 @@ class MicroBatcher:
         """Takes nothing new, finishes what is queued, then asks for no more turns."""
         with self._lock:
             self._closed = True
-            self._turns.wake()
+            if self._queue:
+                self._turns.wake()
         while self.pending:
             self._finished.clear()
             await self._finished.wait()

@@ -19,6 +19,8 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Protocol
 
+from serving.errors import OverloadedError
+
 log = logging.getLogger(__name__)
 
 PATIENCE_SHARE = 0.25
@@ -92,13 +94,24 @@ class Turns:
         return max(1, (self._free + self._held[runs] * cost) // cost)
 
     def wake(self) -> None:
-        """Something waits that did not before. The lock is held."""
+        """Something waits that did not before. The lock is held.
+
+        Raises:
+            OverloadedError: there is no thread, and the system has none to give.
+        """
         if self._idle:
             self._waiting.notify()
         elif self._threads < self._cpus:
-            self._threads += 1
             # A run that never ends is not to keep the process from ending.
-            threading.Thread(target=self._work, name=f"run-{self._threads}", daemon=True).start()
+            thread = threading.Thread(target=self._work, name=f"run-{self._threads + 1}", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError as error:
+                if not self._threads:
+                    raise OverloadedError("no thread can be started; try again shortly", retry_after=1.0) from error
+                log.warning("no further thread can be started, and those there are run all: %s", error)
+                return
+            self._threads += 1
 
     def _work(self) -> None:
         while self._make_run():

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import random
+import threading
+import time
+from collections.abc import Callable
 
 import pytest
 
-from serving.errors import ServiceError
-from tests.serving.models.batching.asking import Make, answer, ask, queued, settle, until
+from serving.errors import OverloadedError, ServiceError
+from serving.models.backends.base import Rows
+from serving.models.batching.result import BatchResult
+from tests.serving.models.batching.asking import Make, answer, ask, in_flight, queued, rows, settle, until
 from tests.serving.models.batching.gated import POISON, GatedModel
 
 
@@ -55,3 +61,73 @@ async def test_a_row_that_breaks_its_part_fails_the_whole_request_once(model: Ga
     with pytest.raises(ServiceError, match="could not process"):
         await settle(task)
     await until(lambda: batcher.pending == 0)
+
+
+@pytest.fixture
+def spare_threads(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Says how many threads for runs the system has still to give."""
+    start, left = threading.Thread.start, [0]
+
+    def start_if_there_is_one(thread: threading.Thread) -> None:
+        if thread.name.startswith("run-"):
+            if not left[0]:
+                raise RuntimeError("can't start new thread")
+            left[0] -= 1
+        start(thread)
+
+    def spare(threads: int) -> None:
+        left[0] = threads
+
+    monkeypatch.setattr(threading.Thread, "start", start_if_there_is_one)
+    return spare
+
+
+async def test_a_system_without_a_thread_for_a_moment_costs_that_request_alone(
+    model: GatedModel, make: Make, spare_threads: Callable[[int], None]
+) -> None:
+    batcher = make(max_batch=8)
+    with pytest.raises(OverloadedError, match="no thread"):
+        await settle(ask(batcher, 1))
+    assert (batcher.pending, in_flight()) == (0, 0)
+    spare_threads(1)
+    model.finish(1)
+    assert answer(await settle(ask(batcher, 2))) == [4]
+
+
+async def test_where_no_further_thread_can_be_started_those_there_run_all(
+    model: GatedModel, make: Make, spare_threads: Callable[[int], None]
+) -> None:
+    batcher = make(max_batch=1, concurrency=2)
+    spare_threads(1)
+    tasks = [ask(batcher, value) for value in range(3)]
+    await model.started()
+    model.finish(3)
+    assert [answer(await settle(task)) for task in tasks] == [[0], [2], [4]]
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_nobody_is_left_behind_by_many_who_come_and_leave_in_any_turn(make: Make, seed: int) -> None:
+    chance = random.Random(seed)
+
+    def run(values: Rows) -> dict[str, Rows]:
+        time.sleep(chance.random() / 2000)
+        if (values == POISON).any():
+            raise RuntimeError("a row that the model cannot digest")
+        return {"y": values * 2}
+
+    batcher = make(run, max_batch=4, concurrency=2, max_queue=20)
+    tasks: list[asyncio.Task[BatchResult]] = []
+    for _ in range(200):
+        for _ in range(chance.randrange(3)):
+            values = [chance.choice((1.0, 2.0, POISON)) for _ in range(chance.randint(1, 6))]
+            late = time.monotonic() + chance.choice((0.001, 60))
+            tasks.append(asyncio.create_task(batcher.submit(rows(*values), late)))
+        for task in tasks:
+            if chance.random() < 0.1:
+                task.cancel()
+        await asyncio.sleep(chance.choice((0, 0, 0.001)))
+    for outcome in await asyncio.gather(*tasks, return_exceptions=True):
+        assert isinstance(outcome, BatchResult | ServiceError | asyncio.CancelledError), outcome
+    await until(lambda: batcher.pending == 0)
+    assert in_flight() == 0
+    assert answer(await settle(ask(batcher, 3))) == [6]
