@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -201,3 +203,44 @@ async def test_units_of_a_cancelled_task_are_held_until_its_thread_is_done() -> 
         async with asyncio.timeout(5):
             await other.holding.wait()
         await other.let_go()
+
+
+@pytest.mark.parametrize("seed", range(5))
+async def test_nothing_stays_held_after_many_who_come_and_leave_in_any_turn(seed: int) -> None:
+    chance = random.Random(seed)
+    budget = Budget(100, max_waiting=10, what="images", max_burden=100)
+    held = 0
+
+    async def one() -> None:
+        nonlocal held
+        units = chance.randint(1, 60)
+        async with budget.hold(units, chance.randint(0, 20), again=chance.random() < 0.2) as lease:
+            held += units
+            try:
+                assert held <= 100
+                for _ in range(chance.randrange(3)):
+                    await asyncio.sleep(0)
+            finally:
+                held -= units
+            if chance.random() < 0.3:
+                lease.shrink(chance.randint(0, 30))
+            if chance.random() < 0.3:
+                await lease.run(pool, time.sleep, chance.random() / 2000)
+
+    tasks: list[asyncio.Task[None]] = []
+    with ThreadPoolExecutor(2) as pool:
+        for _ in range(200):
+            tasks += [asyncio.create_task(one()) for _ in range(chance.randrange(3))]
+            for task in tasks:
+                if chance.random() < 0.1:
+                    task.cancel()
+            await asyncio.sleep(chance.choice((0, 0, 0.0005)))
+        async with asyncio.timeout(30):
+            outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+        for outcome in outcomes:
+            assert outcome is None or isinstance(outcome, OverloadedError | asyncio.CancelledError), outcome
+    await settle()
+    last = Holder(budget, 100)
+    await settle()
+    assert last.holding.is_set()
+    await last.let_go()
