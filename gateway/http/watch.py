@@ -45,25 +45,31 @@ class Watch:
         """
         self._endpoints = tuple(endpoints)
         self._looks: list[_Look] = []
-        self._looking = asyncio.Lock()
+        self._looking: asyncio.Task[None] | None = None
 
     async def figures(self) -> dict[str, Any]:
         """Of the last seconds, or since the last look where that is longer ago; where nobody has looked before, since
         the start of each process, without rates."""
-        async with self._looking:
-            if not self._looks or time.monotonic() - self._looks[-1].when >= LEAST_SECONDS:
-                scrapes = await asyncio.to_thread(self._look)
-                # One look over a long silence is told once: better than nothing, and worse than a few seconds.
-                if self._looks and self._looks[-1].when - self._looks[0].when > 3 * SPAN_SECONDS:
-                    del self._looks[0]
-                self._looks.append(_Look(time.monotonic(), scrapes))
-                oldest = self._looks[-1].when - SPAN_SECONDS
-                recent = [look for look in self._looks if look.when >= oldest]
-                # The newest of those that are older is kept: the span is never shorter than it could be.
-                self._looks = [*self._looks[: len(self._looks) - len(recent)][-1:], *recent]
-            first, last = self._looks[0], self._looks[-1]
+        if self._looking is None or self._looking.done():
+            self._looking = asyncio.create_task(self._look_again())
+        # Whoever leaves ends no look: its thread would go on beside that of the next one.
+        await asyncio.shield(self._looking)
+        first, last = self._looks[0], self._looks[-1]
         before = [] if first is last else first.scrapes
         return await asyncio.to_thread(_document, figures(last.scrapes, before), last.scrapes, before)
+
+    async def _look_again(self) -> None:
+        if self._looks and time.monotonic() - self._looks[-1].when < LEAST_SECONDS:
+            return
+        scrapes = await asyncio.to_thread(self._look)
+        # One look over a long silence is told once: better than nothing, and worse than a few seconds.
+        if self._looks and self._looks[-1].when - self._looks[0].when > 3 * SPAN_SECONDS:
+            del self._looks[0]
+        self._looks.append(_Look(time.monotonic(), scrapes))
+        oldest = self._looks[-1].when - SPAN_SECONDS
+        recent = [look for look in self._looks if look.when >= oldest]
+        # The newest of those that are older is kept: the span is never shorter than it could be.
+        self._looks = [*self._looks[: len(self._looks) - len(recent)][-1:], *recent]
 
     def _look(self) -> list[Scrape]:
         own = parse(_OWN, generate_latest().decode())
