@@ -17,6 +17,8 @@ LARGE = bytes(100_000)
 OPTIONS = ensembler_pb2.RecognizeOptions(
     max_faces=9, min_detection_score=0.5, min_face_size=20, test_time_augmentation=True, vote=1, detail=1
 )
+SPARE, TEXT = "65,536 bytes that nobody reads", "65,536 bytes of text in one field"
+IMAGE = b"\x0a" + b"\xa0\x8d\x06" + LARGE
 FIELDS, NUMBERS = "8,192 fields", "4,194,304 numbers"
 
 
@@ -63,7 +65,16 @@ def varint(value: int) -> bytes:
         (contents(b"\x1a" + varint(5_000_000) + b"\x01" * 5_000_000), pb.ModelInferRequest, NUMBERS),
         (contents(b"\x22" + varint(4_000_000) + b"\x01" * 4_000_000), pb.ModelInferRequest, ""),
         (contents(b"\x22" + varint(8_000_000) + b"\xff\x01" * 4_000_000), pb.ModelInferRequest, ""),
-        (b"\x09" + bytes(8) + b"\x0d" + bytes(4) + b"\x0a\xa0\x8d\x06" + LARGE, pb.ModelInferRequest, ""),
+        (b"\x09" + bytes(8) + b"\x0d" + bytes(4) + b"\x3a\xa0\x8d\x06" + LARGE, pb.ModelInferRequest, ""),
+        # A later image takes the place of an earlier one, which is held all the same.
+        (IMAGE, gateway_pb2.RecognizeRequest, ""),
+        (IMAGE * 2, gateway_pb2.RecognizeRequest, SPARE),
+        (b"\x0a" + varint(len(IMAGE)) + IMAGE, gateway_pb2.SubmitJobRequest, ""),
+        ((b"\x0a" + varint(len(IMAGE)) + IMAGE) * 2, gateway_pb2.SubmitJobRequest, SPARE),
+        ((b"\x0a" + varint(len(IMAGE)) + IMAGE) * 2, gateway_pb2.RecognizeBatchRequest, ""),
+        (b"\x0a\x01x\x7a\xa0\x8d\x06" + LARGE, gateway_pb2.RecognizeRequest, SPARE),
+        (b"\x12" + varint(100_004) + b"\x7a\xa0\x8d\x06" + LARGE, gateway_pb2.RecognizeRequest, SPARE),
+        (b"\x0a\xa0\x8d\x06" + LARGE, pb.ModelInferRequest, TEXT),
         (batch(MOST_FIELDS // 2), gateway_pb2.RecognizeBatchRequest, ""),
         (batch(MOST_FIELDS // 2 + 1), gateway_pb2.RecognizeBatchRequest, FIELDS),
         (
