@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
+from ipaddress import IPv4Address, ip_address, ip_network
+from urllib.parse import unquote
 
 from serving.rpc.identity import Identity
 
@@ -14,13 +16,23 @@ MOST_FAULTS = 64
 
 
 def owner_of(caller: Identity | None, peer: str) -> str:
-    """The caller; of one that nobody knows, the address of its machine.
+    """The caller; of one that nobody knows, the address of its machine: of IPv6 the network of 64 bits, of which one
+    machine may have every address.
 
     Args:
         caller: as far as it is known.
-        peer: names the connection, such as `ipv4:10.0.0.7:4711`.
+        peer: names the connection, such as `ipv4:10.0.0.7:4711`, or without the kind of address.
     """
-    return str(caller) if caller is not None and caller.name else peer.rpartition(":")[0]
+    if caller is not None and caller.name:
+        return str(caller)
+    place = unquote(peer).removeprefix("ipv4:").removeprefix("ipv6:").rpartition(":")[0]
+    try:
+        address = ip_address(place.strip("[]").partition("%")[0])
+    except ValueError:
+        return place
+    if isinstance(address, IPv4Address):
+        return str(address)
+    return str(address.ipv4_mapped or ip_network((address, 64), strict=False))
 
 
 @dataclass(slots=True, eq=False)
