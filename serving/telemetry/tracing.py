@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import random
 import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from opentelemetry import propagate, trace
+from opentelemetry import trace
 from opentelemetry.context import Context
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 import ferry
 
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
 Metadata = Sequence[tuple[str, str | bytes]]
 
 _TRACEPARENT = "traceparent"
+_propagator = TraceContextTextMapPropagator()
+"""And not baggage, which nobody here reads: what it takes to parse it grows with the square of its length."""
 _UNSAMPLED = re.compile(r"00-([0-9a-f]{32})-([0-9a-f]{16})-0[02468ace]")
 _LOW_64 = (1 << 64) - 1
 _provider: TracerProvider | None = None
@@ -38,6 +42,8 @@ def configure(service: str, endpoint: str | None, sample_ratio: float, processor
     global _provider, tracer, _bound
     if endpoint is None and processor is None:
         return
+    # It warns of what callers send, in their words.
+    logging.getLogger("opentelemetry.trace").setLevel(logging.ERROR)
     # A tenth of the time that a service needs to start, so only where traces are sent.
     from opentelemetry.sdk.resources import SERVICE_NAME, SERVICE_VERSION, Resource
     from opentelemetry.sdk.trace import TracerProvider
@@ -92,14 +98,14 @@ def recording() -> bool:
 
 def extract(metadata: dict[str, str]) -> Context:
     """The caller's trace context from a call's metadata."""
-    return propagate.extract(metadata)
+    return _propagator.extract(metadata)
 
 
 def inject() -> dict[str, str]:
     """The current trace context as metadata for an outgoing call; empty while tracing is off."""
     carrier: dict[str, str] = {}
     if _provider is not None:
-        propagate.inject(carrier)
+        _propagator.inject(carrier)
     return carrier
 
 
