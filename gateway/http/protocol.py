@@ -24,7 +24,7 @@ SEND_SECONDS: Final = 30.0
 _HEADER_BYTES: Final = 16 << 10
 """Where the server says nothing else."""
 FREE_CHUNKS: Final = 1024
-LEAST_CHUNK_BYTES: Final = 64
+LEAST_CHUNK_BYTES: Final = 1024
 """What chunks of a body must have on average, after the first so many: each costs as much time as some kilobytes do."""
 _WHY: Final = {
     431: "the headers are too large",
