@@ -8,7 +8,8 @@ from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Executor, Future
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import ParamSpec, TypeVar
+from functools import partial
+from typing import Generic, ParamSpec, TypeVar
 
 from serving.errors import OverloadedError
 
@@ -104,6 +105,26 @@ class Budget:
             entry.turn.set_result(None)
 
 
+class _Piece(Generic[T]):
+    """Work for a pool, which can be called off although the pool may have kept it."""
+
+    def __init__(self, work: Callable[[], T]) -> None:
+        self.done: Future[T] = Future()
+        self._work = work
+
+    def run(self) -> None:
+        if not self.done.set_running_or_notify_cancel():
+            return
+        try:
+            result = self._work()
+        except BaseException as error:
+            self.done.set_exception(error)
+            # The error's traceback holds this frame and those below: a circle would keep the picture.
+            del self.done
+        else:
+            self.done.set_result(result)
+
+
 class Lease:
     """Units that are held."""
 
@@ -120,8 +141,20 @@ class Lease:
 
     async def run(self, pool: Executor, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Runs `work` on a thread. A thread cannot be stopped: where the task is cancelled meanwhile, the units are
-        held until the thread is done, since it needs them until then."""
-        future = pool.submit(work, *args, **kwargs)
+        held until the thread is done, since it needs them until then.
+
+        Raises:
+            OverloadedError: the pool takes no work, such as where the system starts no thread; `work` never runs.
+        """
+        piece = _Piece(partial(work, *args, **kwargs))
+        future = piece.done
+        try:
+            pool.submit(piece.run)
+        except RuntimeError as error:
+            # The pool may have queued it before no thread could be started: it is not to run with nothing held for it.
+            if future.cancel():
+                raise OverloadedError("no thread is free", retry_after=1.0) from error
+        del piece
         self._work = future  # type: ignore[assignment]
         try:
             return await asyncio.wrap_future(future)

@@ -7,6 +7,7 @@ import random
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 
@@ -203,6 +204,49 @@ async def test_units_of_a_cancelled_task_are_held_until_its_thread_is_done() -> 
         async with asyncio.timeout(5):
             await other.holding.wait()
         await other.let_go()
+
+
+async def test_work_that_no_thread_could_be_started_for_never_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    budget = Budget(100, max_waiting=1, what="images")
+    ran: list[str] = []
+    go_on = threading.Event()
+
+    def no_thread(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    async def look(pool: ThreadPoolExecutor) -> None:
+        async with budget.hold(40) as lease:
+            assert await lease.run(pool, go_on.wait, 10)
+
+    with ThreadPoolExecutor(2) as pool:
+        first = asyncio.create_task(look(pool))
+        await settle()
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "start", no_thread)
+            with pytest.raises(OverloadedError):
+                async with budget.hold(60) as lease:
+                    await lease.run(pool, ran.append, "refused")
+        other = Holder(budget, 60)
+        await settle()
+        assert other.holding.is_set()
+        go_on.set()
+        await first
+        await other.let_go()
+        async with budget.hold(100) as lease:
+            await lease.run(pool, ran.append, "next")
+    assert ran == ["next"]
+
+
+async def test_work_that_a_thread_took_though_no_further_one_could_be_started_is_waited_for() -> None:
+    class Taken(ThreadPoolExecutor):
+        def submit(self, work: Any, /, *args: Any, **kwargs: Any) -> Any:
+            super().submit(work, *args, **kwargs).result()
+            raise RuntimeError("can't start new thread")
+
+    budget = Budget(100, max_waiting=1, what="images")
+    with Taken(1) as pool:
+        async with budget.hold(100) as lease:
+            assert await lease.run(pool, str, 7) == "7"
 
 
 @pytest.mark.parametrize("seed", range(5))
