@@ -45,7 +45,9 @@ class Budget:
         self._waiting: deque[_Waiting] = deque()
 
     @asynccontextmanager
-    async def hold(self, units: int, burden: int = 0, *, again: bool = False) -> AsyncIterator[Lease]:
+    async def hold(
+        self, units: int, burden: int = 0, *, again: bool = False, turn: Lease | None = None
+    ) -> AsyncIterator[Lease]:
         """Waits until `units` more fit, and holds them for as long as the context lasts.
 
         A wait ends with its task: a caller that goes or whose time is up leaves the queue at once.
@@ -54,6 +56,7 @@ class Budget:
             units: how much.
             burden: what the request holds by itself while it waits.
             again: the request held units before and let go of them all: it is next, and is not refused.
+            turn: held already, and to be held until no thread needs these units any more.
 
         Raises:
             OverloadedError: too many requests wait already.
@@ -70,6 +73,8 @@ class Budget:
             yield lease
         finally:
             lease._end()
+            if turn is not None:
+                turn._work = lease._work
 
     def _check_room(self, burden: int) -> None:
         full = self._max_burden is not None and self._waiting and self._burden + burden > self._max_burden

@@ -5,6 +5,7 @@ from __future__ import annotations
 from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import Protocol
 
+from serving.budget import Budget
 from serving.images.apart.helper import Helper
 from serving.images.cost import Outline, outline, plain_outline
 from serving.images.decode import Picture, decode_reduced
@@ -72,7 +73,16 @@ class EyesApart:
 
     copies = 2
 
-    def __init__(self, helper: Helper, max_megapixels: float) -> None:
+    def __init__(self, helper: Helper, max_megapixels: float, max_waiting: int, max_waiting_bytes: int) -> None:
+        """
+        Args:
+            helper: what looks.
+            max_megapixels: as of `outline`.
+            max_waiting: callers that may wait for their turn.
+            max_waiting_bytes: of the pictures of all who wait.
+        """
+        self.turns = Budget(1, max_waiting, "images", max_waiting_bytes)
+        """One for whoever is looked at. Taken before room to decode is, so that nobody holds room for others' turns."""
         self.pool = self.headers = ThreadPoolExecutor(1, thread_name_prefix="apart")
         self._helper = helper
         self._max_megapixels = max_megapixels

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import NamedTuple
@@ -23,7 +24,7 @@ from services.detector.options import Options, check_options
 from services.detector.reduction import crops_lose_nothing, reduction_for_crops, reduction_for_search
 from services.detector.settings import DetectorSettings
 from services.detector.views import useful_detail, windows
-from serving.budget import Budget
+from serving.budget import Budget, Lease
 from serving.errors import DeadlineError, InvalidArgumentError
 from serving.images.apart.helper import Helper
 from serving.images.cost import Outline, check_cost
@@ -72,9 +73,10 @@ class DetectorService(ModelService, detector_pb2_grpc.DetectorServicer):
         self._settings = settings
         self._budget = Budget(settings.decode_budget, settings.max_queue, "images", settings.max_waiting_bytes)
         self._eyes = OwnEyes(self._pool, settings.max_megapixels, settings.heif)
-        self._eyes_apart = EyesApart(helper or Helper(), settings.max_megapixels)
+        bounds = settings.max_megapixels, settings.max_queue, settings.max_waiting_bytes
+        self._eyes_apart = EyesApart(helper or Helper(), *bounds)
         # Of their own, so that suspects hold nobody up who is none.
-        self._eyes_for_dear = EyesApart(Helper(), settings.max_megapixels)
+        self._eyes_for_dear = EyesApart(Helper(), *bounds)
 
     def register(self, server: grpc.aio.Server) -> None:
         detector_pb2_grpc.add_DetectorServicer_to_server(self, server)
@@ -122,12 +124,22 @@ class DetectorService(ModelService, detector_pb2_grpc.DetectorServicer):
         if len(image) > self._settings.max_image_bytes:
             limit = self._settings.max_image_bytes
             raise InvalidArgumentError("image", f"has {len(image)} bytes, more than {limit}")
+        if not is_suspect():
+            return await self._look(image, name, version, options, self._eyes)
         eyes: Eyes = self._eyes
-        if is_suspect() and EyesApart.take(image):
+        if EyesApart.take(image):
             eyes = self._eyes_apart
             starts = self._eyes_apart.start_seconds + self._host.describe(name, version).apart.start_seconds
             if deadline_after(self._settings.max_timeout) - time.monotonic() < starts:
                 raise DeadlineError("too little time is left to start the processes that look at it apart")
+        # Whatever looks at it: the model's run is apart too.
+        async with self._eyes_apart.turns.hold(1, len(image)) as turn:
+            return await self._look(image, name, version, options, eyes, turn=turn)
+
+    async def _look(
+        self, image: bytes, name: str, version: str, options: Options, eyes: Eyes, *, turn: Lease | None = None
+    ) -> Detected:
+        """As `detect`; turn: a suspect's."""
         seen = eyes.at_once(image)
         if seen is None:
             seen = await asyncio.get_running_loop().run_in_executor(eyes.headers, eyes.outline, image)
@@ -135,22 +147,36 @@ class DetectorService(ModelService, detector_pb2_grpc.DetectorServicer):
         if seen.apart and eyes is self._eyes:
             eyes = self._eyes_for_dear
         with self._host.use(name, version) as model:
-            found = await self._find(image, seen, model, options, eyes)
+            async with self._turn(eyes, turn, image) as now:
+                found = await self._find(image, seen, model, options, eyes, turn=now)
             if found.crops is None and options.crop_size:
-                found = await self._cut_again(image, seen, found, options, eyes)
+                async with self._turn(eyes, turn, image, again=True) as now:
+                    found = await self._cut_again(image, seen, found, options, eyes, turn=now)
             return found
 
-    async def _find(self, data: bytes, image: Outline, model: LoadedModel, options: Options, eyes: Eyes) -> Detected:
+    def _turn(
+        self, eyes: Eyes, turn: Lease | None, image: bytes, *, again: bool = False
+    ) -> AbstractAsyncContextManager[Lease | None]:
+        """A turn with the eyes for lossless pictures; with others, what turn there is."""
+        if eyes is self._eyes_for_dear:
+            return self._eyes_for_dear.turns.hold(1, len(image), again=again)
+        return nullcontext(turn)
+
+    async def _find(
+        self, data: bytes, image: Outline, model: LoadedModel, options: Options, eyes: Eyes, *, turn: Lease | None
+    ) -> Detected:
         """Finds faces in as small a copy as will do, and cuts their crops where it will do for them too."""
         spec = model.manifest.input
         detail = useful_detail(image.width, image.height, max(spec.width, spec.height), options.detail)
         reduction = reduction_for_search(image, model.manifest, detail)
         cost, crops = image.costs[reduction], options.crop_bytes
         peak = cost.peak + (eyes.copies - 1) * cost.held
-        async with self._budget.hold(max(peak, cost.held + crops), burden=len(data)) as lease:
+        async with self._budget.hold(max(peak, cost.held + crops), burden=len(data), turn=turn) as lease:
             look = partial(eyes.decode, data, reduction, cost.peak)
             prepared = await lease.run(eyes.pool, _prepare, look, model.manifest, detail)
             lease.shrink(cost.held + crops)
+            if eyes is self._eyes_for_dear and turn is not None:
+                turn.shrink(0)  # its run is with all others
             finish = partial(_finish, prepared, model.manifest, options)
             deadline = deadline_after(self._settings.max_timeout)
             # A run waits for what comes after it: that is to be short, and the picture, which a caller who gives up
@@ -164,13 +190,15 @@ class DetectorService(ModelService, detector_pb2_grpc.DetectorServicer):
         size = types_pb2.ImageSize(width=picture.width, height=picture.height)
         return Detected(faces, cut, size, model.version(), prepared.seconds, run.queue_seconds, run.compute_seconds)
 
-    async def _cut_again(self, data: bytes, image: Outline, found: Detected, options: Options, eyes: Eyes) -> Detected:
-        """Cuts the crops from a larger copy of the picture. Nothing is held while it waits for room."""
+    async def _cut_again(
+        self, data: bytes, image: Outline, found: Detected, options: Options, eyes: Eyes, *, turn: Lease | None
+    ) -> Detected:
+        """Cuts the crops from a larger copy of the picture. Only its turn is held while it waits for room."""
         sides = [crop_side(face.box, options.crop_margin) for face in found.faces]
         reduction = reduction_for_crops(image, sides, options.crop_size)
         cost = image.costs[reduction]
         peak = cost.peak + (eyes.copies - 1) * cost.held
-        async with self._budget.hold(max(peak, cost.held + options.crop_bytes), again=True) as lease:
+        async with self._budget.hold(max(peak, cost.held + options.crop_bytes), again=True, turn=turn) as lease:
             look = partial(eyes.decode, data, reduction, cost.peak)
             crops, seconds = await lease.run(eyes.pool, _decode_and_cut, look, found.faces, options)
         return replace(found, crops=crops, decode_seconds=found.decode_seconds + seconds)
