@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -15,6 +16,10 @@ MAX_FIELD_BYTES = 4 << 10
 """Of a part that is no file."""
 MAX_FIELDS = 32
 _MAX_HEADERS = 8
+_PIECE_BYTES = 16 << 10
+"""Parsed at once; in between, others have their turn."""
+_MAX_BOUNDARIES = 1 << 12
+"""Starts of one in a form, real or in a file: each takes the parser many times what another byte does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +103,27 @@ class _Parts:
         self.ended = True
 
 
+class _Boundaries:
+    """Counts the boundaries of a form."""
+
+    def __init__(self, boundary: bytes) -> None:
+        self._mark = b"\r\n--" + boundary
+        self._found = 0
+        self._last = b""
+
+    def count(self, piece: bytes) -> None:
+        """
+        Raises:
+            BodyError: there are too many.
+        """
+        data = self._last + piece
+        self._found += data.count(self._mark)
+        if self._found > _MAX_BOUNDARIES:
+            raise BodyError(400, f"the form holds its boundary more than {_MAX_BOUNDARIES} times")
+        # Shorter than a boundary, so that none is counted twice.
+        self._last = data[1 - len(self._mark) :]
+
+
 async def parts(content_type: str, chunks: AsyncIterator[bytes], max_file_bytes: int) -> AsyncIterator[Part]:
     """The parts of a form; the next one is received when it is asked for.
 
@@ -113,15 +139,19 @@ async def parts(content_type: str, chunks: AsyncIterator[bytes], max_file_bytes:
     boundary = options.get(b"boundary", b"")
     if not 1 <= len(boundary) <= 70:
         raise BodyError(400, "the boundary of multipart/form-data is missing", "content-type")
-    taken = _Parts(max_file_bytes)
+    taken, boundaries = _Parts(max_file_bytes), _Boundaries(boundary)
     names = ("on_part_begin", "on_header_field", "on_header_value", "on_header_end", "on_headers_finished")
     callbacks = {name: getattr(taken, name) for name in (*names, "on_part_data", "on_part_end", "on_end")}
     try:
         parser = MultipartParser(boundary, callbacks)  # type: ignore[arg-type]
         async for chunk in chunks:
-            parser.write(chunk)
-            while taken.found:
-                yield taken.found.popleft()
+            for start in range(0, len(chunk), _PIECE_BYTES):
+                piece = chunk[start : start + _PIECE_BYTES]
+                boundaries.count(piece)
+                parser.write(piece)
+                await asyncio.sleep(0)
+                while taken.found:
+                    yield taken.found.popleft()
         parser.finalize()
     except (FormParserError, UnicodeDecodeError) as error:
         raise BodyError(400, "is no valid multipart/form-data") from error
