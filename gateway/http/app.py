@@ -55,7 +55,7 @@ def create_app(settings: GatewaySettings, calls: LocalCalls, able: Callable[[], 
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
     door = Door(calls)
     for router in (
-        predict.router(door, settings.max_image_bytes),
+        predict.router(door, settings.max_image_bytes, settings.max_timeout),
         jobs.router(door, settings.max_image_bytes),
         feedback.router(door),
         status.router(door, able),

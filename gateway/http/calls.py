@@ -13,6 +13,7 @@ from starlette.requests import HTTPConnection
 
 from gateway.http.body import Body, SenderGoneError
 from gateway.http.problems import BodyError, Problem, ProblemError, of_status
+from gateway.http.waiting import Room, Waiting
 from gateway.routing.hints import CALLER_KEY, VARIANT_KEY
 from serving.rpc.context import REQUEST_ID_KEY, request_id_from
 from serving.rpc.local import LocalCalls, LocalContext
@@ -42,6 +43,7 @@ class HttpContext(LocalContext):
         certificate: Mapping[str, Iterable[bytes]] | None = None,
         peer: str = "",
         closing: Callable[[], bool] | None = None,
+        write: Callable[[Any], None] | None = None,
     ) -> None:
         """
         Args:
@@ -52,16 +54,17 @@ class HttpContext(LocalContext):
             certificate: names of the caller's.
             peer: names the connection.
             closing: whether it is about to end, or has.
+            write: takes each of several answers.
         """
         self.request_id = request_id_from(headers.get(REQUEST_ID_KEY))
         metadata = [(name, headers[name]) for name in _METADATA if name in headers]
         super().__init__(
             [(REQUEST_ID_KEY, self.request_id), *metadata], timeout=timeout, certificate=certificate, peer=peer
         )
-        self.answers: asyncio.Queue[Any] = asyncio.Queue()
         self._messages = messages
         self._body = body
         self._closing = closing
+        self._write = write
         self._refusal: BodyError | None = None
         self._slow = False
 
@@ -84,9 +87,9 @@ class HttpContext(LocalContext):
         self._slow = True
 
     async def write(self, message: Any) -> None:
-        # A batch is bounded in length; its answers wait here while its caller still sends, so that neither waits for
-        # the other.
-        self.answers.put_nowait(message)
+        # Answers wait while their caller still sends, so that neither waits for the other.
+        assert self._write is not None
+        self._write(message)
 
     def problem(self, status: status_pb2.Status) -> Problem:
         """Why the call failed, as HTTP says it."""
@@ -113,6 +116,7 @@ class Door:
         """
         self.calls = calls
         self._service = service
+        self._room = Room()
 
     async def ask(
         self,
@@ -150,23 +154,35 @@ class Door:
         request: HTTPConnection,
         messages: AsyncIterator[Message],
         body: Body,
+        *,
+        encode: Callable[[Any], bytes],
         timeout: float | None = None,
-    ) -> AsyncGenerator[Any, None]:
+    ) -> AsyncGenerator[bytes, None]:
         """The answers of a method that has many, as each is ready.
+
+        Args:
+            method: such as `RecognizeMany`.
+            request: over HTTP.
+            messages: of its body.
+            body: where they come from.
+            encode: makes bytes of an answer: these wait for the caller, and are counted.
+            timeout: seconds that the caller allows.
 
         Raises:
             ProblemError: there are no more, for a reason.
         """
-        context = _context(request, messages, body, timeout, None)
+        answers = Waiting(self._room)
+        context = _context(request, messages, body, timeout, None, write=lambda message: answers.put(encode(message)))
         calling = asyncio.create_task(self.calls.call(f"/{self._service}/{method}", context))
-        calling.add_done_callback(lambda task: context.answers.put_nowait(None))
+        calling.add_done_callback(lambda task: answers.end())
         watching = asyncio.create_task(_until_done(calling, body))
         try:
-            while (answer := await context.answers.get()) is not None:
+            while (answer := await answers.get()) is not None:
                 yield answer
             await watching
         finally:
             watching.cancel()
+            answers.close()
             await asyncio.gather(watching, return_exceptions=True)
         if context.failure is not None:
             raise ProblemError(context.problem(context.failure))
@@ -198,6 +214,8 @@ def _context(
     body: Body | None,
     timeout: float | None,
     headers: Mapping[str, str] | None,
+    *,
+    write: Callable[[Any], None] | None = None,
 ) -> HttpContext:
     certificate = getattr(request.state, "certificate", None)
     peer = "" if request.client is None else f"{request.client.host}:{request.client.port}"
@@ -209,6 +227,7 @@ def _context(
         certificate=certificate,
         peer=peer,
         closing=getattr(request.state, "closing", None),
+        write=write,
     )
 
 

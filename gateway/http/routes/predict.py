@@ -25,11 +25,12 @@ from gateway.http.stream import Stream
 NDJSON = "application/x-ndjson"
 
 
-def router(door: Door, max_image_bytes: int) -> APIRouter:
+def router(door: Door, max_image_bytes: int, max_seconds: float) -> APIRouter:
     """
     Args:
         door: makes the calls.
         max_image_bytes: of an encoded image.
+        max_seconds: for a caller to take in an answer.
     """
     routes = APIRouter(tags=["recognition"])
     pictures = Pictures()
@@ -65,7 +66,8 @@ def router(door: Door, max_image_bytes: int) -> APIRouter:
             return recognition_response(answer)
         left = None if options.timeout is None else options.timeout - (time.monotonic() - started)
         drawn = await while_wanted(pictures.draw(taken.pop(), answer), body, left)
-        return Stream(pieces(drawn), PNG, {"content-length": str(len(drawn)), "x-request-id": answer.request_id})
+        headers = {"content-length": str(len(drawn)), "x-request-id": answer.request_id}
+        return Stream(pieces(drawn), PNG, max_seconds, headers)
 
     @routes.post(
         "/api/predict-batch",
@@ -85,19 +87,19 @@ def router(door: Door, max_image_bytes: int) -> APIRouter:
     async def predict_batch(request: Request, options: Annotated[QueryOptions, Query()]) -> Response:
         body = Body(request.scope, request.receive)
         messages = many_images(body, options, max_image_bytes)
-        answers = door.ask_many("RecognizeMany", request, messages, body, timeout=options.timeout)
+        answers = door.ask_many("RecognizeMany", request, messages, body, encode=line, timeout=options.timeout)
         # The first one decides the status: what is wrong from the start is an error, and not a line.
         first = await anext(answers)
-        return Stream(_lines(first, answers), NDJSON)
+        return Stream(_lines(first, answers), NDJSON, max_seconds)
 
     return routes
 
 
-async def _lines(first: gateway_pb2.RecognizeManyResponse, others: Any) -> AsyncGenerator[bytes, None]:
-    yield line(first)
+async def _lines(first: bytes, others: Any) -> AsyncGenerator[bytes, None]:
     async with aclosing(others):
+        yield first
         try:
             async for answer in others:
-                yield line(answer)
+                yield answer
         except ProblemError as error:
             yield problem_line(error.problem)
