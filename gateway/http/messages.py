@@ -14,6 +14,7 @@ from gateway.http.body import Body
 from gateway.http.forms import parts
 from gateway.http.options import Options, body_error
 from gateway.http.problems import BodyError
+from serving.inference_v2.http_question import MAX_DIGITS
 
 BESIDE_THE_IMAGE: Final = 64 << 10
 """Bytes of a body that are not the image."""
@@ -25,6 +26,8 @@ LARGE_JSON: Final = 256 << 10
 _MOST_PARTS: Final = 1 << 14
 """Lists, objects, quotes and commas in one JSON: twice what 256 images with all their options have. To read millions
 would take seconds, and the list of their faults gigabytes."""
+_ALIKE: Final = bytes.maketrans(b"123456789", b"000000000")
+_LONG_NUMBER: Final = b"0" * (MAX_DIGITS + 1)
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
 
@@ -109,10 +112,24 @@ async def _json(body: Body, model: type[ModelT], max_image_bytes: int) -> ModelT
         raise BodyError(400, "is JSON of too many parts")
     try:
         if len(data) < LARGE_JSON:
-            return model.model_validate_json(data)
-        return await asyncio.to_thread(model.model_validate_json, data)
+            return _validated(model, data)
+        return await asyncio.to_thread(_validated, model, data)
     except ValidationError as error:
         raise body_error(error) from error
+
+
+def _validated(model: type[ModelT], data: bytes) -> ModelT:
+    """
+    Raises:
+        BodyError: it holds a number of too many digits.
+        ValidationError: it is no such model.
+    """
+    pieces = data.split(b'"')
+    # Every second one is text, which may be base64 of digits alone; but a quote may stand in text, too.
+    outside = pieces if b"\\" in data else pieces[::2]
+    if any(_LONG_NUMBER in piece.translate(_ALIKE) for piece in outside):
+        raise BodyError(400, f"a number in it has more than {MAX_DIGITS} digits")
+    return model.model_validate_json(data)
 
 
 async def _decoded(found: JsonImage, options: Options) -> gateway_pb2.RecognizeRequest:

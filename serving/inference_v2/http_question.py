@@ -28,6 +28,8 @@ _MAX_PARTS: Final = 1 << 16
 """Lists, objects, quotes and commas in one JSON: what they stand for takes many times their one or two characters, and
 while JSON is read nothing else runs. The inputs are encoded images, hundreds at the most."""
 _SURROGATE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
+MAX_DIGITS: Final = 400
+"""Of a whole number in JSON: more than any FP64 has. To read one takes the square of its digits."""
 _MAX_AXIS: Final = (1 << 63) - 1
 
 
@@ -83,7 +85,7 @@ def _document(data: bytes) -> dict[str, Any]:
     if sum(map(data.count, (b"[", b"{", b'"', b","))) > _MAX_PARTS:
         raise InvalidArgumentError("body", "is JSON of too many parts; send tensors as raw bytes")
     try:
-        document = json.loads(data)
+        document = json.loads(data, parse_int=_whole_number)
         if _SURROGATE.search(data):
             # Half a character: no text that could be passed on, or named in an error.
             json.dumps(document, ensure_ascii=False).encode()
@@ -92,6 +94,12 @@ def _document(data: bytes) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise InvalidArgumentError("body", "must be a JSON object")
     return document
+
+
+def _whole_number(text: str) -> int:
+    if len(text.lstrip("-")) > MAX_DIGITS:
+        raise ValueError
+    return int(text)
 
 
 def _why(error: Exception) -> str:

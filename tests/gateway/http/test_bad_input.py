@@ -98,6 +98,20 @@ async def test_a_number_of_thousands_of_digits_in_the_query(http):
     assert (found["field"], found["detail"]) == ("max_faces", "must be a whole number of fewer digits")
 
 
+@pytest.mark.parametrize("before", [b"", b'"y": "\\"", '])
+@pytest.mark.parametrize("size", [1, 100])
+async def test_json_with_numbers_of_thousands_of_digits_is_refused_unread(http, before, size):
+    body = b'{"image": "AA==", ' + before + b'"x": [' + b",".join([b"9" * 4300] * size) + b"]}"
+    found = problem(await http.client.post(URL, content=body, headers={"content-type": JSON}), 400)
+    assert (found["field"], found["detail"]) == ("body", "a number in it has more than 400 digits")
+
+
+async def test_base64_of_digits_alone_is_no_number(http):
+    body = json.dumps({"image": "0" * 4000})
+    found = problem(await http.client.post(URL, content=body, headers={"content-type": JSON}), 400)
+    assert (found["field"], "digits" in found["detail"]) == ("image", False)
+
+
 async def test_a_type_that_lies_does_no_harm(http):
     assert (await http.client.post(URL, content=jpeg(), headers={"content-type": "image/webp"})).status_code == 200
 

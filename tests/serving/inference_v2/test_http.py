@@ -78,12 +78,17 @@ def test_values_after_the_json_and_what_else_a_question_says() -> None:
     assert question.binary == {"q"}
 
 
+def test_whole_numbers_may_have_400_digits() -> None:
+    assert http_question.read(b'{"id": "seven", "x": [' + b"9" * 400 + b", -" + b"9" * 400 + b"]}", None).message.id
+
+
 BAD: dict[str, tuple[bytes, int | None, str, str]] = {
     "nothing": (b"", None, "body", "no JSON"),
     "no JSON": (b"\xff\xd8\xff", None, "body", "no JSON"),
     "a list": (b"[]", None, "body", "must be a JSON object"),
     "deep": (b"[" * 60_000, None, "body", "no JSON"),
     "many parts": (b"[" + b"{}," * 70_000 + b"{}]", None, "body", "too many parts"),
+    "a number of 401 digits": (b'{"x": [1, -' + b"9" * 401 + b"]}", None, "body", "too many digits"),
     "inputs of another kind": (b'{"inputs": {}}', None, "inputs", "must be a list"),
     "an input of another kind": (b'{"inputs": [1]}', None, "inputs[0]", "must be an object"),
     "a name of another kind": (body(tensor(name=3)), None, "inputs[0].name", "must be text"),
