@@ -1,4 +1,4 @@
-"""Answers as JSON: the plain data that Ferry's Python client gives, too."""
+"""Answers over HTTP, as JSON."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from starlette.responses import Response
 
 from ferry.client import convert
-from ferry.client.results import ClusterStatus, Recognition
+from ferry.client.results import ClusterStatus
 from ferry.v1 import gateway_pb2
 from gateway.http.problems import Problem, of_item
+from gateway.plain import recognition_json
 
 JSON: Final = "application/json"
-_RECOGNITION: Final = TypeAdapter(Recognition)
 _STATUS: Final = TypeAdapter(ClusterStatus)
 
 
@@ -30,11 +30,6 @@ class ProblemDetails(BaseModel):
     code: str | None = Field(default=None, description="The gRPC status, such as INVALID_ARGUMENT.")
     field: str | None = Field(default=None, description="What is wrong in the request, such as max_faces.")
     request_id: str | None = Field(default=None, description="Names the request in the logs.")
-
-
-def recognition_json(message: gateway_pb2.RecognizeResponse) -> bytes:
-    """One answer."""
-    return _RECOGNITION.dump_json(convert.recognition(message), fallback=dict, warnings=False)
 
 
 def recognition_response(message: gateway_pb2.RecognizeResponse) -> Response:

@@ -77,4 +77,4 @@ class GatewayModels(Models):
         with self._admission.admit(Call(len(images), sum(map(len, images)), caller())):
             answers = await each(IMAGE, images, ask)
         said = {"degraded": any(answer.degraded for answer in answers)}
-        return Reply(NAME, VERSION, outputs(answers, frozenset(query.outputs)), said)
+        return Reply(NAME, VERSION, await outputs(answers, frozenset(query.outputs)), said)

@@ -14,13 +14,14 @@ from starlette.responses import Response
 
 from ferry.v1 import gateway_pb2
 from gateway.http import examples
-from gateway.http.answers import JSON, recognition_json
+from gateway.http.answers import JSON
 from gateway.http.body import Body
 from gateway.http.calls import Door
 from gateway.http.documents import body_schema, problems
 from gateway.http.messages import JsonImage, one_image
 from gateway.http.options import JobOptions
 from gateway.http.problems import of_item
+from gateway.plain import recognition_json
 
 _FORM = "[0-9a-f]{32}"
 

@@ -19,12 +19,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.websockets import WebSocketDisconnect, WebSocketState
 
 from ferry.v1 import gateway_pb2
-from gateway.http.answers import recognition_json
 from gateway.http.calls import Door
 from gateway.http.options import Options, first_fault
 from gateway.http.origin import same
 from gateway.http.problems import Problem, ProblemError, of_status
 from gateway.newest import Newest
+from gateway.plain import recognition_json
 from serving.errors import OverloadedError
 from serving.rpc.identity import of_certificate
 from serving.rpc.seats import Holder, Seats
