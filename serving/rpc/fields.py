@@ -19,6 +19,7 @@ MOST_TEXT: Final = 64 << 10
 _SMALL: Final = 8 << 10
 """Bytes in which there is no room for harm."""
 _FEW: Final = 256
+"""Bytes of a packed field that count as so many numbers, uncounted."""
 _FIXED: Final = {1: 8, 5: 4, 3: 0, 4: 0}
 """Bytes by wire type. Groups only begin and end: what is in one counts as if it were not."""
 _VARINTS: Final = frozenset(
