@@ -99,6 +99,22 @@ class FakeEnsembler(ensembler_pb2_grpc.EnsemblerServicer):
         return ensembler_pb2.GetPipelineResponse(entries=[entry], fingerprint=self.fingerprint)
 
 
+async def turns_of_others(work: Awaitable[object]) -> int:
+    """How often another task has its turn of the event loop until `work` is done."""
+    turns = 0
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    counting = asyncio.create_task(others())
+    await work
+    counting.cancel()
+    return turns
+
+
 async def refuse(context: Any, error: ServiceError) -> None:
     """Ends the call as services of Ferry do: with details, by which a caller knows that somebody answered."""
     details = ("grpc-status-details-bin", error.to_status().SerializeToString())

@@ -1,10 +1,10 @@
-import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
 
 from gateway.http.forms import Part, parts
 from gateway.http.problems import BodyError
+from tests.gateway.fakes import turns_of_others
 
 TYPE = "multipart/form-data; boundary=B"
 HEAD = b'--B\r\nContent-Disposition: form-data; name="image"; filename="a"\r\n\r\n'
@@ -29,15 +29,4 @@ async def test_a_form_may_hold_its_boundary_4096_times(chunk_bytes: int) -> None
 
 
 async def test_others_have_their_turn_while_a_large_form_is_parsed() -> None:
-    turns = 0
-
-    async def others() -> None:
-        nonlocal turns
-        while True:
-            turns += 1
-            await asyncio.sleep(0)
-
-    counting = asyncio.create_task(others())
-    await read(HEAD + bytes(1 << 20) + END, 2 << 20)
-    counting.cancel()
-    assert turns >= 64
+    assert await turns_of_others(read(HEAD + bytes(1 << 20) + END, 2 << 20)) >= 64

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 
 from ferry.client.convert import recognition
 from ferry.v1 import gateway_pb2, types_pb2
 from gateway.inference_v2.outputs import ANSWER, outputs
+from tests.gateway.fakes import turns_of_others
 
 
 def answer() -> gateway_pb2.RecognizeResponse:
@@ -23,15 +23,4 @@ async def test_documents_say_what_the_client_says() -> None:
 
 
 async def test_others_have_their_turn_between_images() -> None:
-    turns = 0
-
-    async def others() -> None:
-        nonlocal turns
-        while True:
-            turns += 1
-            await asyncio.sleep(0)
-
-    counting = asyncio.create_task(others())
-    await outputs([answer()] * 16, frozenset({ANSWER}))
-    counting.cancel()
-    assert turns >= 16
+    assert await turns_of_others(outputs([answer()] * 16, frozenset({ANSWER}))) >= 16
