@@ -23,8 +23,11 @@ from serving.repository.repository import ModelRepository
 _ROUNDS = 500
 _SETTLED = 1e-6
 
-BALANCE = 0.5
-"""How much of the fit goes by expression and not by picture: accuracy asks for none of it, mean recall for all."""
+BALANCE = 0.2
+"""How much of the fit goes by expression and not by picture: accuracy asks for none of it, mean recall for all.
+
+Of 1,213 held-back pictures 2 show disgust and 9 fear: with one half they would count for a seventh of everything.
+"""
 
 
 @dataclass(frozen=True)
@@ -107,7 +110,7 @@ def fit_vote(models_dir: Path, data: Path, cache: Path, threads: int = 1) -> Fit
     """Fits the default recipe's weights to its published models, on the pictures held back from training.
 
     What is made likely is what most of the crowd saw, on the pictures that it decides, or each label where nobody
-    voted; half of it counts by picture and half by expression. The crowd's whole distribution would favour whoever is
+    voted; `BALANCE` of it counts by expression, the rest by picture. The crowd's whole distribution would favour whoever is
     least sure: a model's probabilities say how likely it is that most people agree.
 
     Args:

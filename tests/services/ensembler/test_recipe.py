@@ -23,7 +23,7 @@ classifiers = [{name = "a", address = "localhost:2"}, {name = "b", address = "lo
 def test_default_recipe_is_what_the_documents_say() -> None:
     recipe = read_recipe(DEFAULT_RECIPE)
     assert [entry.name for entry in recipe.classifiers] == ["efficientnet", "arcface"]
-    assert recipe.weights == (0.15, 0.85, 0)
+    assert recipe.weights == (0.3, 0.7, 0)
     assert recipe.vote == "soft"
 
 
