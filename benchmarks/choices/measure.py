@@ -19,7 +19,7 @@ from cli.cluster.settings import DEFAULT_CLASSIFIERS, DEFAULT_PROCESSES
 from ferry.v1 import ensembler_pb2, gateway_pb2, gateway_pb2_grpc
 
 TIMEOUT = 30.0
-SURE = 0.5
+SURE = 0.57
 """Confidence below which a face goes further in the cascade that is measured."""
 
 
