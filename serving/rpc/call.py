@@ -58,6 +58,11 @@ class Method:
         self.service, _, self.name = path[1:].partition("/")
         self._seconds: dict[grpc.StatusCode, Histogram] = {}
 
+    def begin(self) -> None:
+        """A call has begun; `observe` follows."""
+        if self.load is not None:
+            self.load.begin()
+
     def observe(self, status: grpc.StatusCode, seconds: float, work: float) -> None:
         """Counts a call that has ended.
 
@@ -72,7 +77,7 @@ class Method:
             self._seconds[status] = histogram
         histogram.observe(seconds)
         if self.load is not None:
-            self.load.learn(status, work or seconds)
+            self.load.end(status, work or seconds)
 
 
 class Call:
@@ -117,6 +122,7 @@ class Call:
             self._attached = trace_context.attach(trace.set_span_in_context(self._span))
         self._timer = asyncio.timeout(timeout)
         await self._timer.__aenter__()
+        self._method.begin()
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
