@@ -13,7 +13,7 @@ _FEW = 2
 """Images under way that are always let in: by them the pace is measured anew when everything has become faster."""
 _DISTURBED_SECONDS = 2.0
 """After the last sign of it."""
-_SHARE = 0.6
+_SHARE = 0.5
 """Of a caller's time that may be foreseen to pass: calls take longer than their mean, too."""
 
 

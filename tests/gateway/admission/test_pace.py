@@ -99,4 +99,4 @@ def test_nothing_is_foreseen_by_a_few_calls_or_by_callers_in_a_hurry() -> None:
     for _ in range(100):
         pace.learn(10, 1, answered=True)
         pace.learn(10, 0.001, answered=False)
-    assert pace.excess(10, 1.2) == pytest.approx(1 - 0.6 * 1.2)
+    assert pace.excess(10, 1.2) == pytest.approx(1 - 0.5 * 1.2)
