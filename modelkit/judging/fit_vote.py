@@ -110,8 +110,8 @@ def fit_vote(models_dir: Path, data: Path, cache: Path, threads: int = 1) -> Fit
     """Fits the default recipe's weights to its published models, on the pictures held back from training.
 
     What is made likely is what most of the crowd saw, on the pictures that it decides, or each label where nobody
-    voted; `BALANCE` of it counts by expression, the rest by picture. The crowd's whole distribution would favour whoever is
-    least sure: a model's probabilities say how likely it is that most people agree.
+    voted; `BALANCE` of it counts by expression, the rest by picture. The crowd's whole distribution would favour
+    whoever is least sure: a model's probabilities say how likely it is that most people agree.
 
     Args:
         models_dir: the model repository.
