@@ -40,10 +40,31 @@ def prepare(crops: npt.NDArray[np.uint8], spec: InputSpec) -> Rows:
     """
     pixels = to_grey(crops) if spec.color is Color.GREY else crops
     if pixels.shape[1:3] != (spec.height, spec.width):
-        filter_ = RESAMPLING[spec.resize]
-        resized = [np.asarray(Image.fromarray(p).resize((spec.width, spec.height), filter_)) for p in pixels]
-        pixels = np.stack(resized) if resized else np.empty((0, spec.height, spec.width, *pixels.shape[3:]), np.uint8)
+        pixels = _resize(pixels, spec)
     return encode(pixels[..., None] if spec.color is Color.GREY else pixels, spec)
+
+
+def _resize(pixels: npt.NDArray[np.uint8], spec: InputSpec) -> npt.NDArray[np.uint8]:
+    """Each picture of [N, height, width, ...] to the model's size, as Pillow resizes it alone."""
+    n, height, width, *channels = pixels.shape
+    how = RESAMPLING[spec.resize]
+    if n > 1 and height == width and spec.height == spec.width:
+        return _resize_squares(pixels, spec.width, how)
+    resized = [np.asarray(Image.fromarray(p).resize((spec.width, spec.height), how)) for p in pixels]
+    return np.stack(resized) if resized else np.empty((0, spec.height, spec.width, *channels), np.uint8)
+
+
+def _resize_squares(pixels: npt.NDArray[np.uint8], side: int, how: Image.Resampling) -> npt.NDArray[np.uint8]:
+    """All pictures in two calls of Pillow: each lets go of the interpreter's lock and may have to wait for it again.
+
+    Pillow resizes a square along its rows, rounds, and resizes it along its columns. Here it does the first for all
+    pictures below one another, and the second for all side by side. What is no square it may begin with the columns.
+    """
+    n, old, _, *channels = pixels.shape
+    below = Image.fromarray(pixels.reshape(n * old, old, *channels)).resize((side, n * old), how)
+    beside = np.asarray(below).reshape(n, old, side, *channels).swapaxes(0, 1)
+    resized = Image.fromarray(beside.reshape(old, n * side, *channels)).resize((n * side, side), how)
+    return np.asarray(resized).reshape(side, n, side, *channels).swapaxes(0, 1)
 
 
 def encode(pixels: npt.NDArray[np.uint8], spec: InputSpec) -> Rows:

@@ -73,6 +73,24 @@ def test_resizing_follows_the_manifest(resize: str, color: Color) -> None:
         np.testing.assert_array_equal(np.rint(row * 255), expected)
 
 
+@pytest.mark.parametrize("resize", ["bilinear", "bicubic", "box", "nearest"])
+@pytest.mark.parametrize("color", list(Color))
+@pytest.mark.parametrize(("height", "width"), [(20, 20), (5, 5), (20, 8), (33, 6)])
+def test_crops_side_by_side_have_nothing_of_each_other(height: int, width: int, color: Color, resize: str) -> None:
+    crops = np.zeros((4, height, width, 3), np.uint8)
+    crops[1::2] = 255
+    rows = prepare(crops, spec(color, resize=resize))
+    assert rows.flags.c_contiguous
+    np.testing.assert_array_equal(rows[::2], 0)
+    np.testing.assert_array_equal(rows[1::2], 1)
+    crops = noise(4, max(height, width))[:, :height, :width]
+    together = prepare(crops, spec(color, resize=resize))
+    for row, crop in zip(together, crops, strict=True):
+        image = Image.fromarray(to_grey(crop) if color is Color.GREY else crop)
+        expected = np.asarray(image.resize((8, 8), Image.Resampling[resize.upper()])).reshape(8, 8, -1)
+        np.testing.assert_array_equal(np.rint(row * 255), expected.transpose(2, 0, 1))
+
+
 def test_no_crops_give_no_rows() -> None:
     assert prepare(np.zeros((0, 20, 20, 3), np.uint8), spec()).shape == (0, 1, 8, 8)
 

@@ -316,7 +316,7 @@ class MicroBatcher:
 
     def _run_rows(self, parts: list[Rows]) -> tuple[int, Outputs]:
         """On a worker thread: one run over all parts; its number of rows and its outputs."""
-        rows = parts[0] if len(parts) == 1 else cast(Rows, np.concatenate(parts))
+        rows = parts[0] if len(parts) == 1 else _joined(parts)
         with under_way():
             outputs = self._run(rows)
         if any(len(values) != len(rows) for values in outputs.values()):
@@ -368,6 +368,13 @@ class MicroBatcher:
             self._finished.clear()
             await self._finished.wait()
         self._turns.remove(self)
+
+
+def _joined(parts: list[Rows]) -> Rows:
+    """One array of all rows. NumPy lets go of the interpreter's lock for each part, and then waits to have it again."""
+    kind = np.result_type(*parts)
+    joined = bytearray().join(np.ascontiguousarray(part, kind).data for part in parts)
+    return cast(Rows, np.frombuffer(joined, kind).reshape(sum(map(len, parts)), *parts[0].shape[1:]))
 
 
 def _finished(result: BatchResult, finish: Finish | None) -> BatchResult | Exception:

@@ -40,6 +40,21 @@ async def test_what_arrives_during_a_run_forms_one_batch_in_order(model: GatedMo
     assert answer(await first) == [2]
 
 
+async def test_rows_that_do_not_lie_in_order_or_are_of_another_type_keep_their_values(
+    model: GatedModel, make: Make
+) -> None:
+    batcher = make(max_batch=8)
+    first = ask(batcher, 0)
+    await model.started()
+    columns = np.arange(6, dtype=np.float32).reshape(3, 2).T
+    bytes_ = np.full((1, 3), 200, np.uint8)
+    others = [asyncio.create_task(batcher.submit(given, LATER)) for given in (columns, bytes_, columns[::-1])]
+    await queued(batcher, 4)
+    model.finish(2)
+    await asyncio.gather(first, *others)
+    assert model.runs[1].tolist() == [[0, 2, 4], [1, 3, 5], [200, 200, 200], [1, 3, 5], [0, 2, 4]]
+
+
 async def test_max_batch_counts_rows_and_requests_stay_whole(model: GatedModel, make: Make) -> None:
     batcher = make(max_batch=4)
     tasks = [ask(batcher, 0)]
