@@ -177,12 +177,12 @@ class GatewayService(Service, gateway_pb2_grpc.ExpressionRecognitionServicer):
     ) -> gateway_pb2.RecognizeResponse:
         hints = self._hints(context)
         image = request.image  # each look at a field of bytes copies it
-        with self._admission.admit(Call(1, len(image), caller())):
-            if isinstance(cast(object, context), LocalContext):
-                return await self._recognizer.recognize(request, hints)
-            # The interceptor sends bytes as they are.
-            answer = await self._recognizer.recognize_bytes(image, request, hints)
-            return cast(gateway_pb2.RecognizeResponse, answer)
+        admit = partial(self._admission.admit, Call(1, len(image), caller()))
+        if isinstance(cast(object, context), LocalContext):
+            return await self._recognizer.recognize(request, hints, admit)
+        # The interceptor sends bytes as they are.
+        answer = await self._recognizer.recognize_bytes(image, request, hints, admit)
+        return cast(gateway_pb2.RecognizeResponse, answer)
 
     async def RecognizeBatch(  # noqa: N802
         self, request: gateway_pb2.RecognizeBatchRequest, context: Context
@@ -228,8 +228,8 @@ class GatewayService(Service, gateway_pb2_grpc.ExpressionRecognitionServicer):
         hints = self._hints(context)
 
         async def recognize(request: gateway_pb2.RecognizeRequest) -> gateway_pb2.RecognizeResponse:
-            with self._admission.admit(Call(1, len(request.image), caller())):
-                return await self._recognizer.recognize(request, hints)
+            admit = partial(self._admission.admit, Call(1, len(request.image), caller()))
+            return await self._recognizer.recognize(request, hints, admit)
 
         return recognize
 

@@ -105,7 +105,7 @@ class InFlight:
         return self.images - len(self._held)
 
     def give_back(self, call: Call, under_way: int, outcome: Outcome) -> None:
-        """Frees the room of a call that was taken, and learns how long its answer took.
+        """Frees the room of a call that was taken, and learns how long its answer took, unless that was kept.
 
         Args:
             call: as it was taken.
@@ -114,6 +114,8 @@ class InFlight:
         """
         self.images -= call.images
         self._bytes -= call.size
+        if outcome.found:
+            return
         # A batch holds its room for many images, one after the other.
         if call.images == 1 and outcome.code in {grpc.StatusCode.OK, grpc.StatusCode.DEADLINE_EXCEEDED}:
             self._pace.learn(under_way, outcome.seconds, answered=outcome.code is grpc.StatusCode.OK)

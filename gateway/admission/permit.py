@@ -37,10 +37,12 @@ class Outcome:
     Attributes:
         code: its status; CANCELLED where the caller left.
         seconds: from admission to the end.
+        found: the answer was kept; nothing was worked on.
     """
 
     code: grpc.StatusCode
     seconds: float
+    found: bool = False
 
 
 class Permit:
@@ -55,6 +57,11 @@ class Permit:
         self.call = call
         self._ended = ended
         self._since = time.monotonic()
+        self._found = False
+
+    def found(self) -> None:
+        """The answer is one that was kept: how long the call took says nothing of how long work takes."""
+        self._found = True
 
     def __enter__(self) -> Self:
         return self
@@ -62,7 +69,7 @@ class Permit:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._ended(self.call, Outcome(_code(error), time.monotonic() - self._since))
+        self._ended(self.call, Outcome(_code(error), time.monotonic() - self._since, self._found))
 
 
 def _code(error: BaseException | None) -> grpc.StatusCode:

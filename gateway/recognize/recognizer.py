@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
+from contextlib import ExitStack, nullcontext
+from dataclasses import dataclass, replace
 from functools import partial
 
 import grpc
 
 from ferry.v1 import ensembler_pb2, gateway_pb2, types_pb2
 from gateway.admission.checks import Checks
+from gateway.admission.permit import Permit
 from gateway.cache.entry import Entry, Faces, count_faces
 from gateway.cache.result_cache import ResultCache
 from gateway.cache.single_flight import SingleFlight
@@ -35,6 +37,10 @@ _ALONE_SECONDS = 0.008
 """For Redis to answer, before the models are asked too; it takes a tenth of that."""
 _BRIEFLY_SECONDS = 1.0
 """How long a variant that `stable` can stand in for may have been away: as long as it takes to connect anew."""
+
+
+Admit = Callable[[], Permit]
+"""Gives permission to work, to be used as a context at once, or raises an OverloadedError."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +70,7 @@ class _Asked:
         started: when it came, time.monotonic() seconds.
         key: what it fell to its variant by.
         recorded: who is asking, where the answer may be kept to judge variants by.
+        permit: under which the call is worked on, where it has one of its own.
         failure: name of the status with which the variant that it fell to failed before.
     """
 
@@ -72,6 +79,7 @@ class _Asked:
     started: float
     key: bytes
     recorded: Asked | None
+    permit: Permit | None
     failure: str = ""
 
 
@@ -108,14 +116,18 @@ class Recognizer:
         self._coalesced = metrics.CACHE_REQUESTS.labels("memory", "coalesced")
 
     async def recognize(
-        self, request: gateway_pb2.RecognizeRequest, hints: Hints = NO_HINTS
+        self, request: gateway_pb2.RecognizeRequest, hints: Hints = NO_HINTS, admit: Admit | None = None
     ) -> gateway_pb2.RecognizeResponse:
         """As `recognize_bytes`, as a message."""
-        answer = await self.recognize_bytes(request.image, request, hints)
+        answer = await self.recognize_bytes(request.image, request, hints, admit)
         return gateway_pb2.RecognizeResponse.FromString(answer)
 
     async def recognize_bytes(
-        self, image: bytes, request: gateway_pb2.RecognizeRequest, hints: Hints = NO_HINTS
+        self,
+        image: bytes,
+        request: gateway_pb2.RecognizeRequest,
+        hints: Hints = NO_HINTS,
+        admit: Admit | None = None,
     ) -> bytes:
         """The answer to one image: of the variant that the caller falls to, or of `stable` where that one fails.
 
@@ -123,6 +135,8 @@ class Recognizer:
             image: the request's.
             request: what is asked about it.
             hints: what decides the variant.
+            admit: gives permission for what is not kept in memory: that is answered however much there is to do. None:
+                there is permission for all.
 
         Returns:
             A serialised RecognizeResponse: a kept answer is neither read nor written anew.
@@ -130,36 +144,54 @@ class Recognizer:
         Raises:
             InvalidArgumentError: the image or an option; the field says which.
             NotFoundError: the variant asked for by name.
+            OverloadedError: of `admit`.
             ServiceError: what the pipeline said.
         """
         started = time.monotonic()
         options = request.options
         self._checks.check(image, options)
         question = Question(image, options)
-        recorded = self._asked(hints)
-        try:
-            with self._router.choose(hints) as variant:
-                alone = variant.name == STABLE or hints.assigned == FORCED
+        with ExitStack() as held:
+            choice = self._router.choose(hints)
+            variant = held.enter_context(choice.variant)
+            kept = self._kept(variant, question, bypass_cache=request.bypass_cache)
+            with nullcontext() if admit is None or kept is not None else admit() as permit:
+                choice.given.inc()
+                asked = _Asked(question, request.bypass_cache, started, hints.key, self._asked(hints), permit)
                 try:
-                    patience = self._patience if alone else _BRIEFLY_SECONDS
-                    answer = _Asked(question, request.bypass_cache, started, hints.key, recorded)
-                    return await self._answer_of(variant, answer, patience)
-                except ServiceError as error:
-                    self._failed(variant.name, error)
-                    if alone or error.code in _OTHERS_WOULD_FAIL or error.suspect:
-                        raise
-                    failure = error.code.name
-            metrics.VARIANT_FALLBACKS.labels(variant.name).inc()
-            with self._router.stable as stable:
-                try:
-                    answer = _Asked(question, request.bypass_cache, started, hints.key, recorded, failure)
-                    return await self._answer_of(stable, answer, self._patience)
-                except ServiceError as error:
-                    self._failed(STABLE, error)
+                    if kept is not None:
+                        return self._answer(kept, variant, HIT, asked)
+                    if variant.name == STABLE or hints.assigned == FORCED:
+                        return await self._ask_alone(variant, asked)
+                    return await self._ask_or_fall_back(variant, held, asked)
+                except BaseException as error:
+                    self._unanswered(asked.recorded, started, error)
                     raise
-        except BaseException as error:
-            self._unanswered(recorded, started, error)
+
+    async def _ask_alone(self, variant: Variant, asked: _Asked) -> bytes:
+        """Nobody stands in for it."""
+        try:
+            return await self._answer_of(variant, asked, self._patience)
+        except ServiceError as error:
+            self._failed(variant.name, error)
             raise
+
+    async def _ask_or_fall_back(self, variant: Variant, held: ExitStack, asked: _Asked) -> bytes:
+        """`stable` stands in for it; `held` is what keeps the variant until then."""
+        try:
+            return await self._answer_of(variant, asked, _BRIEFLY_SECONDS)
+        except ServiceError as error:
+            self._failed(variant.name, error)
+            if error.code in _OTHERS_WOULD_FAIL or error.suspect:
+                raise
+            asked = replace(asked, failure=error.code.name)
+        held.close()
+        metrics.VARIANT_FALLBACKS.labels(variant.name).inc()
+        with self._router.stable as stable:
+            kept = self._kept(stable, asked.question, bypass_cache=asked.bypass_cache)
+            if kept is not None:
+                return self._answer(kept, stable, HIT, asked)
+            return await self._ask_alone(stable, asked)
 
     def _failed(self, variant: str, error: ServiceError) -> None:
         metrics.VARIANT_ERRORS.labels(variant, error.code.name).inc()
@@ -182,22 +214,28 @@ class Recognizer:
         else:
             self._recorder.unused()
 
+    def _kept(self, variant: Variant, question: Question, *, bypass_cache: bool) -> _Outcome | None:
+        """The answer of `variant` that lies in memory."""
+        if self._cache is None or bypass_cache or not variant.fingerprint:
+            return None
+        entry = self._cache.get_local(question.key(variant.fingerprint))
+        return None if entry is None else _found(entry)
+
     async def _answer_of(self, variant: Variant, asked: _Asked, patience: float) -> bytes:
+        """What is not kept in memory."""
         if self._cache is None or asked.bypass_cache or not variant.fingerprint:
             cache = None if asked.bypass_cache else self._cache
             outcome, took_part = await self._ask_and_keep(cache, variant, asked, patience), BYPASS
         else:
             key = asked.question.key(variant.fingerprint)
-            entry = self._cache.get_local(key)
-            if entry is not None:
-                outcome, took_part = _Outcome(entry.payload, entry.faces, None), HIT
-            else:
-                find = partial(self._find_or_ask, self._cache, key, variant, asked, patience)
-                # Of each variant its own, though two may run one pipeline: what fails one is not to fail the other.
-                outcome, joined = await self._flights.run(variant.name.encode() + key, find)
-                took_part = HIT if outcome.timings is None else COALESCED if joined else MISS
-                if joined:
-                    self._coalesced.inc()
+            find = partial(self._find_or_ask, self._cache, key, variant, asked, patience)
+            # Of each variant its own, though two may run one pipeline: what fails one is not to fail the other.
+            outcome, joined = await self._flights.run(variant.name.encode() + key, find)
+            took_part = HIT if outcome.timings is None else COALESCED if joined else MISS
+            if joined:
+                self._coalesced.inc()
+            if asked.permit is not None and outcome.timings is None:
+                asked.permit.found()
         return self._answer(outcome, variant, took_part, asked)
 
     async def _find_or_ask(
@@ -213,7 +251,7 @@ class Recognizer:
             entry = looking.result()
         finally:
             looking.cancel()
-        return await ask() if entry is None else _kept(entry)
+        return await ask() if entry is None else _found(entry)
 
     async def _ask_and_keep(
         self, cache: ResultCache | None, variant: Variant, asked: _Asked, patience: float
@@ -263,14 +301,14 @@ async def _first(looking: asyncio.Task[Entry | None], ask: Callable[[], Coroutin
     try:
         await asyncio.wait({looking, asking}, return_when=asyncio.FIRST_COMPLETED)
         entry = looking.result() if looking.done() else None
-        return await asking if entry is None else _kept(entry)
+        return await asking if entry is None else _found(entry)
     finally:
         if not asking.cancel() and not asking.cancelled():
             asking.exception()  # looked at: whoever has found an answer does not want to hear of it
         del asking  # an error's traceback holds this frame, and the task the error
 
 
-def _kept(entry: Entry) -> _Outcome:
+def _found(entry: Entry) -> _Outcome:
     return _Outcome(entry.payload, entry.faces, None)
 
 

@@ -7,6 +7,9 @@ import logging
 import random
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
+
+from prometheus_client import Counter
 
 from gateway.routing.assignment import Assignment
 from gateway.routing.copied import Original
@@ -21,6 +24,19 @@ log = logging.getLogger(__name__)
 
 Connect = Callable[[str, float, str], Variant]
 """Makes a variant from its name, share and address."""
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Who answers an image.
+
+    Attributes:
+        variant: that one.
+        given: to be counted when the image is given to it.
+    """
+
+    variant: Variant
+    given: Counter
 
 
 class Router:
@@ -60,7 +76,7 @@ class Router:
         await asyncio.gather(*self._retiring, return_exceptions=True)
         await asyncio.gather(*(variant.stop() for variant in self._variants.values()))
 
-    def choose(self, hints: Hints) -> Variant:
+    def choose(self, hints: Hints) -> Choice:
         """The variant to ask for an image; hold it (`with variant:`) before anything else is awaited.
 
         Where the one that it falls to is known not to answer, and `stable` is not, it is `stable`; a variant that is
@@ -73,15 +89,14 @@ class Router:
             named = self._variants.get(hints.variant)
             if named is None:
                 raise NotFoundError(f"{VARIANT_KEY}: there is no such variant; there are {', '.join(self._variants)}")
-            self._exposed[named.name, FORCED].inc()
-            return named
+            return Choice(named, self._exposed[named.name, FORCED])
         name = self._assignment.of_key(hints.key) if hints.key else self._assignment.at(random.random())
-        self._exposed[name, hints.assigned].inc()
+        given = self._exposed[name, hints.assigned]
         variant = self._variants[name]
         if variant.lost and name != STABLE and not self.stable.lost:
             metrics.VARIANT_FALLBACKS.labels(name).inc()
-            return self.stable
-        return variant
+            return Choice(self.stable, given)
+        return Choice(variant, given)
 
     def assigned(self, hints: Hints) -> str:
         """The name of the variant that a caller with a key falls to, whoever answers; empty without a key."""

@@ -166,3 +166,25 @@ def test_callers_whose_time_is_up_are_learnt_from_and_those_who_leave_are_not(cl
                 assert (gate.images < 90) == refused
     finally:
         current.reset(token)
+
+
+def test_how_long_a_kept_answer_takes_says_nothing_of_the_next_call(clock: list[float]) -> None:
+    gate = admission(images=100)
+
+    def answer(seconds: float, *, found: bool) -> None:
+        with gate.admit(Call(1, 1)), gate.admit(Call(1, 1)) as permit:
+            if found:
+                permit.found()
+            clock[0] += seconds
+
+    for _ in range(60):
+        answer(1, found=False)
+    for _ in range(60):
+        answer(0.001, found=True)
+    request = RequestContext("r", time.monotonic() + 5)
+    token = current.set(request)
+    try:
+        with gate.admit(Call(1, 1)), gate.admit(Call(1, 1)), pytest.raises(OverloadedError, match="in time"):
+            gate.admit(Call(9, 1))
+    finally:
+        current.reset(token)

@@ -242,6 +242,22 @@ async def test_too_much_at_once_is_shed_at_once(ensembler, start_gateway):
     assert len((await gateway.recognize(jpeg(2))).faces) == 1
 
 
+async def test_what_is_kept_is_answered_however_much_there_is_to_do(ensembler, start_gateway):
+    gateway = await start_gateway(max_concurrency=1)
+    given = Counted("ferry_exposures_total", {"variant": "stable", "assigned": "random"})
+    await gateway.recognize(jpeg(1))
+    ensembler.gate.clear()
+    asking = asyncio.create_task(gateway.recognize(jpeg(2)))
+    await eventually(lambda: len(ensembler.requests) == 2)
+    assert (await gateway.recognize(jpeg(1))).cached
+    for image, fields in ((jpeg(3), {}), (jpeg(1), {"bypass_cache": True})):
+        with pytest.raises(grpc.aio.AioRpcError, match="too many images"):
+            await gateway.recognize(image, **fields)
+    ensembler.gate.set()
+    await asking
+    assert given() == 3, "whoever is refused is given to nobody"
+
+
 async def test_the_header_of_an_image_that_a_replica_was_lost_with_is_left_to_the_detector(ensembler, gateway):
     with pytest.raises(grpc.aio.AioRpcError, match="not a readable"):
         await gateway.recognize(b"x" * 99)
