@@ -243,8 +243,8 @@ INNER = {
         Code.NOT_FOUND,
         says="detector 1",
     ),
-    "detector: a version of a million digits": Case(
-        "detector", "Detect", detector_pb2.DetectRequest(image=SMALL, model_version="9" * MB), Code.NOT_FOUND
+    "detector: a version of sixty thousand digits": Case(
+        "detector", "Detect", detector_pb2.DetectRequest(image=SMALL, model_version="9" * 60_000), Code.NOT_FOUND
     ),
     "classifier: no crops": classify("crops.data_type", types_pb2.Tensor()),
     "classifier: unknown type": classify("crops.data_type", types_pb2.Tensor(data_type=42, shape=[1], data=b"x")),  # type: ignore[arg-type]

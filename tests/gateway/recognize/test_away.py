@@ -10,6 +10,7 @@ import pytest
 from ferry.v1 import gateway_pb2
 from gateway.recognize.recognizer import Recognizer
 from gateway.routing.hints import FORCED, NO_HINTS
+from gateway.routing.router import Choice
 from serving.errors import InvalidArgumentError, ServiceError, UnavailableError
 
 
@@ -26,7 +27,7 @@ async def test_who_is_away_is_told_by_stable(name: str, error: ServiceError, tol
     variant.name = name
     variant.__enter__.return_value = variant
     variant.__exit__.return_value = False
-    router = Mock(choose=Mock(return_value=variant))
+    router = Mock(choose=Mock(return_value=Choice(variant, Mock())))
     away = Mock()
     recognizer = Recognizer(Mock(check_header=AsyncMock()), router, None, 1.0, away=away)
     with pytest.raises(type(error)):
