@@ -22,6 +22,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
+from typing import cast
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
@@ -36,6 +37,7 @@ from serving.rpc import context, upstream
 from serving.rpc.call_log import calls
 from serving.rpc.certificates import server_credentials
 from serving.rpc.connections import IDLE_SECONDS, Connections
+from serving.rpc.generic import GenericMethods
 from serving.rpc.identity import Identity
 from serving.rpc.interceptor import MAX_METADATA_BYTES, CallInterceptor
 from serving.rpc.lanes import Lanes
@@ -161,8 +163,9 @@ class Server:
         self._server = grpc.aio.server(
             interceptors=(self._interceptor,), options=self._options(self.service.max_request_bytes)
         )
-        self.service.register(self._server)
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        methods = cast(grpc.aio.Server, GenericMethods(self._server))
+        self.service.register(methods)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, methods)
         reflection.enable_server_reflection(
             (*self.service.grpc_services, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server
         )
