@@ -295,7 +295,8 @@ class GatewayService(Service, gateway_pb2_grpc.ExpressionRecognitionServicer):
         self, request: gateway_pb2.SubmitJobRequest, context: Context
     ) -> gateway_pb2.SubmitJobResponse:
         jobs, hints = self._jobs, self._hints(context)
-        with self._admission.admit(Call(1, request.ByteSize(), caller())):
+        with self._admission.admit(Call(1, request.ByteSize(), caller())) as permit:
+            permit.found()
             return gateway_pb2.SubmitJobResponse(job_id=await jobs.submit(request, hints, caller()))
 
     async def GetJob(  # noqa: N802

@@ -44,12 +44,18 @@ def prepare(crops: npt.NDArray[np.uint8], spec: InputSpec) -> Rows:
     return encode(pixels[..., None] if spec.color is Color.GREY else pixels, spec)
 
 
+_TOGETHER_BYTES = 4 << 20
+"""Of crops that are resized together, as Pillow holds them: four bytes for a pixel of colour."""
+
+
 def _resize(pixels: npt.NDArray[np.uint8], spec: InputSpec) -> npt.NDArray[np.uint8]:
     """Each picture of [N, height, width, ...] to the model's size, as Pillow resizes it alone."""
     n, height, width, *channels = pixels.shape
     how = RESAMPLING[spec.resize]
-    if n > 1 and height == width and spec.height == spec.width:
-        return _resize_squares(pixels, spec.width, how)
+    together = min(n, _TOGETHER_BYTES // (4 * max(height, spec.height) * max(width, spec.width)))
+    if together > 1 and height == width and spec.height == spec.width:
+        groups = [pixels[at : at + together] for at in range(0, n, together)]
+        return np.concatenate([_resize_squares(group, spec.width, how) for group in groups])
     resized = [np.asarray(Image.fromarray(p).resize((spec.width, spec.height), how)) for p in pixels]
     return np.stack(resized) if resized else np.empty((0, spec.height, spec.width, *channels), np.uint8)
 

@@ -163,6 +163,7 @@ class Server:
         self._server = grpc.aio.server(
             interceptors=(self._interceptor,), options=self._options(self.service.max_request_bytes)
         )
+        # Reflection asks of what class the server is.
         methods = cast(grpc.aio.Server, GenericMethods(self._server))
         self.service.register(methods)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, methods)

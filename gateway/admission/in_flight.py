@@ -105,7 +105,7 @@ class InFlight:
         return self.images - len(self._held)
 
     def give_back(self, call: Call, under_way: int, outcome: Outcome) -> None:
-        """Frees the room of a call that was taken, and learns how long its answer took, unless that was kept.
+        """Frees the room of a call that was taken, and learns how long its answer took, if models were asked for it.
 
         Args:
             call: as it was taken.

@@ -37,7 +37,7 @@ class Outcome:
     Attributes:
         code: its status; CANCELLED where the caller left.
         seconds: from admission to the end.
-        found: the answer was kept; nothing was worked on.
+        found: it says nothing of how long models take: the answer was kept, or none was asked.
     """
 
     code: grpc.StatusCode
@@ -60,7 +60,7 @@ class Permit:
         self._found = False
 
     def found(self) -> None:
-        """The answer is one that was kept: how long the call took says nothing of how long work takes."""
+        """No model's answer was waited for: how long the call took says nothing of how long their work takes."""
         self._found = True
 
     def __enter__(self) -> Self:

@@ -74,7 +74,9 @@ class GatewayModels(Models):
             with naming_parameters():
                 return await self._recognize(request, hints)
 
-        with self._admission.admit(Call(len(images), sum(map(len, images)), caller())):
+        with self._admission.admit(Call(len(images), sum(map(len, images)), caller())) as permit:
             answers = await each(IMAGE, images, ask)
+            if all(answer.cached for answer in answers):
+                permit.found()
         said = {"degraded": any(answer.degraded for answer in answers)}
         return Reply(NAME, VERSION, await outputs(answers, frozenset(query.outputs)), said)

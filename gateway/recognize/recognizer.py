@@ -135,8 +135,8 @@ class Recognizer:
             image: the request's.
             request: what is asked about it.
             hints: what decides the variant.
-            admit: gives permission for what is not kept in memory: that is answered however much there is to do. None:
-                there is permission for all.
+            admit: gives permission for what is not kept in memory: what is costs no more than the image's digest, and
+                is answered however much there is to do (unless answers are recorded). None: there is permission.
 
         Returns:
             A serialised RecognizeResponse: a kept answer is neither read nor written anew.
@@ -155,12 +155,14 @@ class Recognizer:
             choice = self._router.choose(hints)
             variant = held.enter_context(choice.variant)
             kept = self._kept(variant, question, bypass_cache=request.bypass_cache)
-            with nullcontext() if admit is None or kept is not None else admit() as permit:
-                choice.given.inc()
+            # Where answers are judged, who is refused must not depend on what is kept of whose variant.
+            free = kept is not None and self._recorder is None
+            with nullcontext() if admit is None or free else admit() as permit:
+                choice.count()
                 asked = _Asked(question, request.bypass_cache, started, hints.key, self._asked(hints), permit)
                 try:
                     if kept is not None:
-                        return self._answer(kept, variant, HIT, asked)
+                        return self._answer_kept(kept, variant, asked)
                     if variant.name == STABLE or hints.assigned == FORCED:
                         return await self._ask_alone(variant, asked)
                     return await self._ask_or_fall_back(variant, held, asked)
@@ -190,7 +192,7 @@ class Recognizer:
         with self._router.stable as stable:
             kept = self._kept(stable, asked.question, bypass_cache=asked.bypass_cache)
             if kept is not None:
-                return self._answer(kept, stable, HIT, asked)
+                return self._answer_kept(kept, stable, asked)
             return await self._ask_alone(stable, asked)
 
     def _failed(self, variant: str, error: ServiceError) -> None:
@@ -220,6 +222,11 @@ class Recognizer:
             return None
         entry = self._cache.get_local(question.key(variant.fingerprint))
         return None if entry is None else _found(entry)
+
+    def _answer_kept(self, kept: _Outcome, variant: Variant, asked: _Asked) -> bytes:
+        if asked.permit is not None:
+            asked.permit.found()
+        return self._answer(kept, variant, HIT, asked)
 
     async def _answer_of(self, variant: Variant, asked: _Asked, patience: float) -> bytes:
         """What is not kept in memory."""

@@ -32,11 +32,16 @@ class Choice:
 
     Attributes:
         variant: that one.
-        given: to be counted when the image is given to it.
+        counters: of images given to a variant, and of those for which it stands in for another one.
     """
 
     variant: Variant
-    given: Counter
+    counters: tuple[Counter, ...]
+
+    def count(self) -> None:
+        """The image is given to it."""
+        for counter in self.counters:
+            counter.inc()
 
 
 class Router:
@@ -77,7 +82,8 @@ class Router:
         await asyncio.gather(*(variant.stop() for variant in self._variants.values()))
 
     def choose(self, hints: Hints) -> Choice:
-        """The variant to ask for an image; hold it (`with variant:`) before anything else is awaited.
+        """The variant to ask for an image; hold it (`with variant:`) before anything else is awaited, and count the
+        choice when the image is given to it.
 
         Where the one that it falls to is known not to answer, and `stable` is not, it is `stable`; a variant that is
         asked for by name is never replaced.
@@ -89,14 +95,13 @@ class Router:
             named = self._variants.get(hints.variant)
             if named is None:
                 raise NotFoundError(f"{VARIANT_KEY}: there is no such variant; there are {', '.join(self._variants)}")
-            return Choice(named, self._exposed[named.name, FORCED])
+            return Choice(named, (self._exposed[named.name, FORCED],))
         name = self._assignment.of_key(hints.key) if hints.key else self._assignment.at(random.random())
         given = self._exposed[name, hints.assigned]
         variant = self._variants[name]
         if variant.lost and name != STABLE and not self.stable.lost:
-            metrics.VARIANT_FALLBACKS.labels(name).inc()
-            return Choice(self.stable, given)
-        return Choice(variant, given)
+            return Choice(self.stable, (given, metrics.VARIANT_FALLBACKS.labels(name)))
+        return Choice(variant, (given,))
 
     def assigned(self, hints: Hints) -> str:
         """The name of the variant that a caller with a key falls to, whoever answers; empty without a key."""

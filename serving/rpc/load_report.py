@@ -22,8 +22,9 @@ _MEMORY_SECONDS = 3.0
 _UNDER_WAY_SECONDS = 0.3
 """Likewise, of how many calls were under way."""
 _BACKLOG_SECONDS = 0.1
-"""Of work before a replica, for which it is asked half as much. Callers heed what they are told some tenths of a
-second later. So less is let be: it is gone by then, and all would be asked and left in turn."""
+"""Of work before a replica, for which it is asked half as much; for a tenth of that nearly as much as with none.
+Callers heed what they are told some tenths of a second later: work of a moment is gone by then, and replicas would be
+asked and left in turn for it."""
 _CALLS = 20
 """What came before counts no less than so many calls."""
 _POWER = 3
@@ -52,6 +53,8 @@ _SAY_NOTHING = frozenset(
 class LoadReport:
     """The mean time that calls are worked on, their waits left out where they are known, and how much of such work is
     before the replica. The latest counts most.
+
+    A service that runs no model itself knows only how long its calls take, what they wait for included.
 
     By the time of work alone, calls would gather at one of several replicas that share CPUs: whoever always works while
     the others rest now and then has more of the CPUs in that time, and looks the fastest.

@@ -243,6 +243,14 @@ INNER = {
         Code.NOT_FOUND,
         says="detector 1",
     ),
+    "detector: a version of a million digits": Case(
+        "detector",
+        "Detect",
+        detector_pb2.DetectRequest(image=SMALL, model_version="9" * MB),
+        Code.INVALID_ARGUMENT,
+        field="request",
+        says="bytes of text",
+    ),
     "detector: a version of sixty thousand digits": Case(
         "detector", "Detect", detector_pb2.DetectRequest(image=SMALL, model_version="9" * 60_000), Code.NOT_FOUND
     ),

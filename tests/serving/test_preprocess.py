@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from PIL import Image
 
+from serving import preprocess
 from serving.preprocess import floats, prepare, to_grey
 from serving.repository.manifest import Color, Encoding, InputSpec
 
@@ -110,3 +113,19 @@ def test_a_graph_that_takes_bytes_is_given_the_pixels_themselves(color: Color) -
     assert pixels.dtype == np.uint8
     assert pixels.shape == (2, 8, 8, taken.channels)
     np.testing.assert_array_equal(floats(pixels, taken), prepare(noise(2, 20), wanted))
+
+
+def test_what_is_resized_together_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+    squares = preprocess._resize_squares
+
+    def counted(pixels: Any, *how: Any) -> Any:
+        sizes.append(pixels.nbytes)
+        return squares(pixels, *how)
+
+    monkeypatch.setattr(preprocess, "_resize_squares", counted)
+    crops = noise(100, 256)
+    together = prepare(crops, spec(Color.RGB))
+    assert max(sizes) <= 4 << 20
+    assert sum(sizes) == crops.nbytes
+    np.testing.assert_array_equal(together, np.concatenate([prepare(crop[None], spec(Color.RGB)) for crop in crops]))

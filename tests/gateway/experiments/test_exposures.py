@@ -243,3 +243,16 @@ def test_recording_without_a_redis_is_refused_at_the_start(capsys):
     with pytest.raises(SystemExit):
         load(GatewaySettings, ["--record-exposures"])
     assert "--record-exposures (or FERRY_RECORD_EXPOSURES)" in capsys.readouterr().err
+
+
+async def test_who_is_refused_does_not_depend_on_what_is_kept_of_a_variant(start, ensembler):
+    gateway = await start(max_concurrency=1)
+    await gateway.recognize(jpeg(1), metadata=KEY)
+    ensembler.gate.clear()
+    asking = asyncio.create_task(gateway.recognize(jpeg(2), metadata=KEY))
+    await eventually(lambda: len(ensembler.requests) == 2)
+    with pytest.raises(grpc.aio.AioRpcError, match="too many images"):
+        await gateway.recognize(jpeg(1), metadata=KEY)
+    ensembler.gate.set()
+    await asking
+    assert (await gateway.recognize(jpeg(1), metadata=KEY)).cached

@@ -192,6 +192,19 @@ async def test_its_images_count_as_all_others(start_gateway: StartGateway, ensem
     assert refusals() == 1
 
 
+async def test_a_kept_answer_says_nothing_of_how_long_the_next_will_take(start_gateway: StartGateway) -> None:
+    gateway = await start_gateway()
+    in_flight = gateway.service._admission._in_flight
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{gateway.port}") as channel:
+        stub: Any = pb_grpc.GRPCInferenceServiceStub(channel)
+        await stub.ModelInfer(question(jpeg(1)))
+        learnt = in_flight._mean_seconds
+        await stub.ModelInfer(question(jpeg(1)))
+        assert in_flight._mean_seconds == learnt
+        await stub.ModelInfer(question(jpeg(1), jpeg(2)))
+        assert in_flight._mean_seconds != learnt
+
+
 async def test_a_key_is_asked_for_except_by_probes(start_gateway: StartGateway, tmp_path: Path) -> None:
     keys = tmp_path / "keys"
     keys.write_text(f"shop {hashlib.sha256(b's3cret').hexdigest()}\n")

@@ -27,7 +27,7 @@ async def test_who_is_away_is_told_by_stable(name: str, error: ServiceError, tol
     variant.name = name
     variant.__enter__.return_value = variant
     variant.__exit__.return_value = False
-    router = Mock(choose=Mock(return_value=Choice(variant, Mock())))
+    router = Mock(choose=Mock(return_value=Choice(variant, ())))
     away = Mock()
     recognizer = Recognizer(Mock(check_header=AsyncMock()), router, None, 1.0, away=away)
     with pytest.raises(type(error)):

@@ -207,3 +207,20 @@ async def test_a_copy_has_its_own_time_and_not_the_caller_s(tracks):
     assert tracks.canary.remaining[0] > 5
     tracks.canary.gate.set()
     await eventually(lambda: copies() == 1)
+
+
+async def test_whoever_is_refused_is_given_to_nobody_and_nobody_stands_in(tracks):
+    tracks.addresses["canary"] = GONE
+    tracks.write(stable=0, canary=1)
+    gateway = await tracks.gateway(max_concurrency=1)
+    await gateway.recognize(jpeg(1))
+    given = Counted("ferry_exposures_total", {"variant": "canary", "assigned": "random"})
+    fallbacks = Counted("ferry_variant_fallbacks_total", {"variant": "canary"})
+    tracks.stable.gate.clear()
+    asking = asyncio.create_task(gateway.recognize(jpeg(2)))
+    await eventually(lambda: len(tracks.stable.requests) == 2)
+    with pytest.raises(grpc.aio.AioRpcError, match="too many images"):
+        await gateway.recognize(jpeg(3))
+    tracks.stable.gate.set()
+    await asking
+    assert (given(), fallbacks()) == (1, 1)

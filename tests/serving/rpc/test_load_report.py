@@ -12,6 +12,7 @@ import pytest
 
 from benchmarks.chaos.dns import Names
 from ferry.v1 import classifier_pb2, classifier_pb2_grpc
+from serving.errors import InvalidArgumentError
 from serving.rpc import load_report
 from serving.rpc.context import worked
 from serving.rpc.limits import Kind
@@ -35,13 +36,18 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 def load(report: LoadReport) -> float:
     """What is reported, in seconds."""
+    return float(utilization(report) ** (1 / 3))
+
+
+def utilization(report: LoadReport) -> float:
+    """What is reported: callers share calls out in inverse proportion to it."""
     trailer = report.trailer()
     assert trailer is not None
     key, value = trailer
     assert key == load_report.KEY
-    _, rate, _, utilization = struct.unpack("<BdBd", value)
+    _, rate, _, reported = struct.unpack("<BdBd", value)
     assert rate == 1
-    return float(utilization ** (1 / 3))
+    return float(reported)
 
 
 def call(report: LoadReport, status: grpc.StatusCode, seconds: float) -> None:
@@ -97,25 +103,59 @@ def test_a_replica_that_fails_quickly_is_no_fast_one(clock: list[float]) -> None
 def test_a_replica_at_which_calls_gather_is_asked_less_until_they_are_done(clock: list[float]) -> None:
     report = warm()
     call(report, Status.OK, 0.1)
-    alone = load(report)
+    alone = utilization(report)
     for _ in range(10):
         report.begin()
     clock[0] += 1
-    assert load(report) > 2 * alone
+    assert utilization(report) > 8 * alone
     for _ in range(10):
         report.end(Status.CANCELLED, 1)
     clock[0] += 3
-    assert load(report) == pytest.approx(alone, rel=0.01)
+    assert utilization(report) == pytest.approx(alone, rel=0.01)
 
 
 def test_calls_that_are_done_in_a_moment_are_no_crowd(clock: list[float]) -> None:
     report = warm()
     call(report, Status.OK, 0.001)
-    alone = load(report)
+    alone = utilization(report)
     for _ in range(10):
         report.begin()
     clock[0] += 1
-    assert load(report) < 1.1 * alone
+    assert utilization(report) < 1.2 * alone
+
+
+async def test_no_call_stays_under_way_however_it_ends() -> None:
+    arrived, ends = asyncio.Event(), iter(("answered", "refused", "failed", "late", "cancelled"))
+
+    async def answer(request: Any, context: Any) -> classifier_pb2.ClassifyResponse:
+        end = next(ends)
+        if end == "refused":
+            raise InvalidArgumentError("crops", "are none")
+        if end == "failed":
+            raise RuntimeError
+        if end != "answered":
+            arrived.set()
+            await asyncio.Event().wait()
+        return classifier_pb2.ClassifyResponse()
+
+    service = FakeService(answer)
+    service.compared = "/ferry.v1.Classifier/Classify"
+    async with running(service) as (server, channel):
+        stub = classifier_pb2_grpc.ClassifierStub(channel)
+        await stub.Classify(REQUEST, timeout=30)
+        for timeout in (30, 30, 0.2):
+            with pytest.raises(grpc.aio.AioRpcError):
+                await stub.Classify(REQUEST, timeout=timeout)
+        arrived.clear()
+        leaving = stub.Classify(REQUEST, timeout=30)
+        await arrived.wait()
+        load = server._interceptor._methods[service.compared, Kind.UNARY].load
+        assert load is not None
+        assert load._under_way >= 1
+        leaving.cancel()
+        async with asyncio.timeout(30):
+            while load._under_way:
+                await asyncio.sleep(0.01)
 
 
 async def test_how_long_a_call_waited_says_nothing_of_its_replica() -> None:
