@@ -59,7 +59,6 @@ Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 _BESIDE_THE_IMAGE = 64 << 10
 """Bytes of a message that are not the image: options, and the framing of a batch."""
 
-
 _LOOK_SECONDS = 0.2
 """Between two looks whether a variant can answer, at what is known without asking."""
 
