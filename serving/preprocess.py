@@ -52,8 +52,8 @@ def _resize(pixels: npt.NDArray[np.uint8], spec: InputSpec) -> npt.NDArray[np.ui
     """Each picture of [N, height, width, ...] to the model's size, as Pillow resizes it alone."""
     n, height, width, *channels = pixels.shape
     how = RESAMPLING[spec.resize]
-    together = min(n, _TOGETHER_BYTES // (4 * max(height, spec.height) * max(width, spec.width)))
-    if together > 1 and height == width and spec.height == spec.width:
+    if n > 1 and height == width and spec.height == spec.width:
+        together = max(1, _TOGETHER_BYTES // (4 * max(height, spec.height) ** 2))
         groups = [pixels[at : at + together] for at in range(0, n, together)]
         return np.concatenate([_resize_squares(group, spec.width, how) for group in groups])
     resized = [np.asarray(Image.fromarray(p).resize((spec.width, spec.height), how)) for p in pixels]
