@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import os
-from collections.abc import Iterator
-from contextlib import AsyncExitStack, contextmanager, suppress
+from contextlib import AsyncExitStack, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
@@ -15,6 +13,7 @@ import grpc
 import psutil
 
 from benchmarks.closed_loop import LoadResult, closed_loop
+from benchmarks.environment import environment
 from benchmarks.photo import one_face
 from cli.cluster import Cluster, ClusterSettings
 from ferry.transport import channel_options, target
@@ -22,6 +21,7 @@ from ferry.v1 import gateway_pb2, gateway_pb2_grpc, types_pb2
 
 CALLERS = 16
 COMPUTING = 4
+RECORDING = "FERRY_RECORD_EXPOSURES"
 TURNS = 6
 LABELS_PER_SECOND = 1000
 FEEDERS = 8
@@ -77,22 +77,8 @@ class Cost:
 def measure(models_dir: Path, seconds: float, labels_per_call: int) -> list[Cost]:
     """Each turn takes `seconds` / TURNS; labels come `labels_per_call` at a time."""
     settings = ClusterSettings(port=0, models_dir=models_dir, log_level="warning")
-    with Cluster(settings) as plain, _recording(), Cluster(settings) as recording:
+    with Cluster(settings) as plain, environment(RECORDING, "true"), Cluster(settings) as recording:
         return asyncio.run(_measure([plain, recording], seconds / TURNS, labels_per_call))
-
-
-@contextmanager
-def _recording() -> Iterator[None]:
-    """Gateways started meanwhile keep exposures, as many as by default."""
-    name = "FERRY_RECORD_EXPOSURES"
-    before = os.environ.get(name)
-    os.environ[name] = "true"
-    try:
-        yield
-    finally:
-        del os.environ[name]
-        if before is not None:
-            os.environ[name] = before
 
 
 async def _measure(clusters: list[Cluster], seconds: float, labels_per_call: int) -> list[Cost]:

@@ -15,6 +15,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.environment import environment
 from benchmarks.load.mix import Mix
 from benchmarks.load.run import ANSWERED, Load, send, sending
 from benchmarks.peers.machine import memory_mb
@@ -31,6 +32,8 @@ MIX = Mix(
 OVERLOAD = 80.0
 WARM = 1 / 5
 """Share of the time before readings count: caches fill, allocators settle."""
+KEPT = 1 / 30
+"""Share of the time for which an answer is kept: in an hour a cache would still be filling."""
 
 
 def soak(
@@ -45,7 +48,8 @@ def soak(
     The slope of each is given with its standard error. Exits with 1 where one grows, or where a request failed.
     """
     console = Console(width=None if sys.stdout.isatty() else 100)
-    with Cluster(ClusterSettings(port=0, models_dir=models_dir, log_level="warning")) as cluster:
+    settings = ClusterSettings(port=0, models_dir=models_dir, log_level="warning")
+    with environment("FERRY_CACHE_TTL", f"{KEPT * minutes * 60:g}"), Cluster(settings) as cluster:
         peak = Load(cluster.address, MIX, seconds=8, processes=1, timeout=5)
         send(peak, 5)
         rate = share * send(peak, OVERLOAD).per_second
