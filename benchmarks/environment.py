@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 
 @contextmanager
-def environment(name: str, value: str) -> Iterator[None]:
-    """Processes that are started meanwhile have this environment variable."""
-    before = os.environ.get(name)
-    os.environ[name] = value
+def environment(variables: Mapping[str, str]) -> Iterator[None]:
+    """Processes that are started meanwhile have these environment variables."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
     try:
         yield
     finally:
-        del os.environ[name]
-        if before is not None:
-            os.environ[name] = before
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value

@@ -6,11 +6,8 @@ Both clusters run side by side and are loaded in turns, so that whatever else th
 from __future__ import annotations
 
 import asyncio
-import os
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
@@ -18,6 +15,7 @@ from statistics import median
 import grpc
 
 from benchmarks.closed_loop import closed_loop
+from benchmarks.environment import environment
 from benchmarks.photo import one_face
 from cli.cluster import Cluster, ClusterSettings
 from cli.cluster.ports import free
@@ -59,9 +57,10 @@ def measure(models_dir: Path, seconds: float) -> list[Cost]:
     """Each turn of each kind and cluster takes `seconds` / TURNS."""
     settings = ClusterSettings(port=0, models_dir=models_dir, log_level="warning")
     (port,) = free(1)
+    exporting = {"FERRY_OTLP_ENDPOINT": f"http://127.0.0.1:{port}", "FERRY_TRACE_SAMPLE_RATIO": str(SAMPLE_RATIO)}
     sink = subprocess.Popen([sys.executable, "-m", "benchmarks.otlp_sink", str(port)])
     try:
-        with Cluster(settings) as off, _traced(port), Cluster(settings) as traced:
+        with Cluster(settings) as off, environment(exporting), Cluster(settings) as traced:
             return [
                 asyncio.run(_compare(what, off.address, traced.address, bypass, seconds / TURNS))
                 for what, bypass in (("from the cache", False), ("computed", True))
@@ -69,22 +68,6 @@ def measure(models_dir: Path, seconds: float) -> list[Cost]:
     finally:
         sink.terminate()
         sink.wait(10)
-
-
-@contextmanager
-def _traced(port: int) -> Iterator[None]:
-    """Services started meanwhile export their traces there."""
-    variables = {"FERRY_OTLP_ENDPOINT": f"http://127.0.0.1:{port}", "FERRY_TRACE_SAMPLE_RATIO": str(SAMPLE_RATIO)}
-    before = {name: os.environ.get(name) for name in variables}
-    os.environ.update(variables)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
 
 
 async def _compare(what: str, off: str, traced: str, bypass: bool, seconds: float) -> Cost:

@@ -10,6 +10,9 @@ from serving.images.crop import RESAMPLING
 from serving.models.backends.base import Rows
 from serving.repository.manifest import Color, Encoding, InputSpec
 
+_TOGETHER_BYTES = 4 << 20
+"""Of crops that are resized together, as Pillow holds them: four bytes for a pixel of colour."""
+
 
 def to_grey(rgb: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     """Luma of ITU-R BT.601 in 16-bit fixed point, rounded; grey pixels stay exactly what they are.
@@ -42,10 +45,6 @@ def prepare(crops: npt.NDArray[np.uint8], spec: InputSpec) -> Rows:
     if pixels.shape[1:3] != (spec.height, spec.width):
         pixels = _resize(pixels, spec)
     return encode(pixels[..., None] if spec.color is Color.GREY else pixels, spec)
-
-
-_TOGETHER_BYTES = 4 << 20
-"""Of crops that are resized together, as Pillow holds them: four bytes for a pixel of colour."""
 
 
 def _resize(pixels: npt.NDArray[np.uint8], spec: InputSpec) -> npt.NDArray[np.uint8]:

@@ -21,7 +21,7 @@ from ferry.v1 import gateway_pb2, gateway_pb2_grpc, types_pb2
 
 CALLERS = 16
 COMPUTING = 4
-RECORDING = "FERRY_RECORD_EXPOSURES"
+RECORDING = {"FERRY_RECORD_EXPOSURES": "true"}
 TURNS = 6
 LABELS_PER_SECOND = 1000
 FEEDERS = 8
@@ -77,7 +77,7 @@ class Cost:
 def measure(models_dir: Path, seconds: float, labels_per_call: int) -> list[Cost]:
     """Each turn takes `seconds` / TURNS; labels come `labels_per_call` at a time."""
     settings = ClusterSettings(port=0, models_dir=models_dir, log_level="warning")
-    with Cluster(settings) as plain, environment(RECORDING, "true"), Cluster(settings) as recording:
+    with Cluster(settings) as plain, environment(RECORDING), Cluster(settings) as recording:
         return asyncio.run(_measure([plain, recording], seconds / TURNS, labels_per_call))
 
 

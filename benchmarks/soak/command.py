@@ -33,7 +33,7 @@ OVERLOAD = 80.0
 WARM = 1 / 5
 """Share of the time before readings count: caches fill, allocators settle."""
 KEPT = 1 / 30
-"""Share of the time for which an answer is kept: in an hour a cache would still be filling."""
+"""Share of the time for which an answer is kept: caches are as full as they will be long before readings count."""
 
 
 def soak(
@@ -49,7 +49,7 @@ def soak(
     """
     console = Console(width=None if sys.stdout.isatty() else 100)
     settings = ClusterSettings(port=0, models_dir=models_dir, log_level="warning")
-    with environment("FERRY_CACHE_TTL", f"{KEPT * minutes * 60:g}"), Cluster(settings) as cluster:
+    with environment({"FERRY_CACHE_TTL": f"{KEPT * minutes * 60:g}"}), Cluster(settings) as cluster:
         peak = Load(cluster.address, MIX, seconds=8, processes=1, timeout=5)
         send(peak, 5)
         rate = share * send(peak, OVERLOAD).per_second

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 import time
 from collections.abc import Mapping
@@ -16,6 +15,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.environment import environment
 from benchmarks.peers.bodies import numbered
 from benchmarks.peers.machine import cpu_seconds
 from benchmarks.photo import one_face
@@ -83,7 +83,7 @@ def _times(settings: ClusterSettings) -> dict[str, float]:
     with ExitStack() as stack:
         collector, port = stack.enter_context(collecting())
         stack.enter_context(
-            _environment({"FERRY_OTLP_ENDPOINT": f"http://127.0.0.1:{port}", "FERRY_TRACE_SAMPLE_RATIO": "1"})
+            environment({"FERRY_OTLP_ENDPOINT": f"http://127.0.0.1:{port}", "FERRY_TRACE_SAMPLE_RATIO": "1"})
         )
         cluster = stack.enter_context(Cluster(settings))
         _recognize(cluster.address, 20)
@@ -105,24 +105,6 @@ def _recognize(address: str, images: int) -> float:
         for i in range(images):
             stub.Recognize(gateway_pb2.RecognizeRequest(image=numbered(photo, base + i)), timeout=60)
         return (time.perf_counter() - started) * 1000 / images
-
-
-class _environment:  # noqa: N801
-    """Variables for processes that are started meanwhile."""
-
-    def __init__(self, variables: Mapping[str, str]) -> None:
-        self._variables = variables
-
-    def __enter__(self) -> None:
-        self._before = {name: os.environ.get(name) for name in self._variables}
-        os.environ.update(self._variables)
-
-    def __exit__(self, *_: object) -> None:
-        for name, value in self._before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
 
 
 def _draw(bars: Mapping[str, Mapping[str, float]], title: str, path: Path) -> bool:

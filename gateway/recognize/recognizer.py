@@ -162,7 +162,7 @@ class Recognizer:
                 asked = _Asked(question, request.bypass_cache, started, hints.key, self._asked(hints), permit)
                 try:
                     if kept is not None:
-                        return self._answer_kept(kept, variant, asked)
+                        return self._answer(kept, variant, HIT, asked)
                     if variant.name == STABLE or hints.assigned == FORCED:
                         return await self._ask_alone(variant, asked)
                     return await self._ask_or_fall_back(variant, held, asked)
@@ -192,7 +192,7 @@ class Recognizer:
         with self._router.stable as stable:
             kept = self._kept(stable, asked.question, bypass_cache=asked.bypass_cache)
             if kept is not None:
-                return self._answer_kept(kept, stable, asked)
+                return self._answer(kept, stable, HIT, asked)
             return await self._ask_alone(stable, asked)
 
     def _failed(self, variant: str, error: ServiceError) -> None:
@@ -223,11 +223,6 @@ class Recognizer:
         entry = self._cache.get_local(question.key(variant.fingerprint))
         return None if entry is None else _found(entry)
 
-    def _answer_kept(self, kept: _Outcome, variant: Variant, asked: _Asked) -> bytes:
-        if asked.permit is not None:
-            asked.permit.found()
-        return self._answer(kept, variant, HIT, asked)
-
     async def _answer_of(self, variant: Variant, asked: _Asked, patience: float) -> bytes:
         """What is not kept in memory."""
         if self._cache is None or asked.bypass_cache or not variant.fingerprint:
@@ -241,8 +236,6 @@ class Recognizer:
             took_part = HIT if outcome.timings is None else COALESCED if joined else MISS
             if joined:
                 self._coalesced.inc()
-            if asked.permit is not None and outcome.timings is None:
-                asked.permit.found()
         return self._answer(outcome, variant, took_part, asked)
 
     async def _find_or_ask(
@@ -282,7 +275,9 @@ class Recognizer:
 
     def _answer(self, outcome: _Outcome, variant: Variant, took_part: str, asked: _Asked) -> bytes:
         """What is kept and what belongs to this request, one after the other: so protobuf merges messages."""
-        seconds = time.monotonic() - asked.started
+        seconds, cached = time.monotonic() - asked.started, outcome.timings is None
+        if cached and asked.permit is not None:
+            asked.permit.found()
         timings = types_pb2.Timings()
         if outcome.timings is not None:
             timings.CopyFrom(outcome.timings)
@@ -290,12 +285,11 @@ class Recognizer:
         own = gateway_pb2.RecognizeResponse(
             variant=variant.name,
             request_id=request_id(),
-            cached=outcome.timings is None,
+            cached=cached,
             timings=timings,
         )
         variant.predictions.count(outcome.faces, took_part, seconds, degraded=outcome.degraded)
         if self._recorder is not None and asked.recorded is not None:
-            cached = outcome.timings is None
             self._recorder.answered(
                 asked.recorded, variant.name, outcome.payload, cached=cached, seconds=seconds, error=asked.failure
             )

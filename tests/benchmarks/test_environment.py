@@ -15,6 +15,6 @@ def test_a_variable_is_set_for_a_while(before: str | None, monkeypatch: pytest.M
     monkeypatch.delenv(name, raising=False)
     if before is not None:
         monkeypatch.setenv(name, before)
-    with environment(name, "2"):
+    with environment({name: "2"}):
         assert os.environ[name] == "2"
     assert os.environ.get(name) == before

@@ -56,6 +56,14 @@ def call(report: LoadReport, status: grpc.StatusCode, seconds: float) -> None:
     report.end(status, seconds)
 
 
+def crowded(report: LoadReport, clock: list[float]) -> float:
+    """What is reported a second after ten calls have begun."""
+    for _ in range(10):
+        report.begin()
+    clock[0] += 1
+    return utilization(report)
+
+
 def warm() -> LoadReport:
     """Of a process whose first calls, which are slow, are over."""
     report = LoadReport()
@@ -104,10 +112,7 @@ def test_a_replica_at_which_calls_gather_is_asked_less_until_they_are_done(clock
     report = warm()
     call(report, Status.OK, 0.1)
     alone = utilization(report)
-    for _ in range(10):
-        report.begin()
-    clock[0] += 1
-    assert utilization(report) > 8 * alone
+    assert crowded(report, clock) > 8 * alone
     for _ in range(10):
         report.end(Status.CANCELLED, 1)
     clock[0] += 3
@@ -118,10 +123,7 @@ def test_calls_that_are_done_in_a_moment_are_no_crowd(clock: list[float]) -> Non
     report = warm()
     call(report, Status.OK, 0.001)
     alone = utilization(report)
-    for _ in range(10):
-        report.begin()
-    clock[0] += 1
-    assert utilization(report) < 1.2 * alone
+    assert crowded(report, clock) < 1.2 * alone
 
 
 async def test_no_call_stays_under_way_however_it_ends() -> None:
