@@ -11,10 +11,14 @@ from serving.models.kept import VARIANTS
 from serving.models.ways import FULL_PRECISION, Candidate, Measurement
 from serving.repository.manifest import Task
 
-ROW_ALONE = {Task.CLASSIFY: 1.05, Task.DETECT: 0.85}
+ROW_ALONE = {Task.CLASSIFY: 1.05, Task.DETECT: 0.8}
 """What a row that runs alone counts as, of its cost. Where there is nothing in it classifiers take more rows, since
 what is done around each run is done less often. A detector's runs are long: with more rows the first would wait for the
 last, classifiers for a CPU, and a large run's data leave the caches, so more rows have to save a good part."""
+MANY_THREADS = 1.25
+"""What a run of several threads counts as under load, of its cost. They do the arithmetic of one thread, and wait for
+each other besides: where it was measured, that is 5 to 60 % more CPU. Where it seems less, the measurement is likelier
+to be wrong: a disturbed figure was a third too high. So it has to be a fifth less."""
 LARGE = 1.15
 """What OpenVINO counts as for a detector in float32, of its cost: it holds buffers for each shape and number of rows,
 twice ONNX Runtime's memory in all, and where both were measured the CPU time they take is within 6 % of each other."""
@@ -41,8 +45,9 @@ def best_way(measurements: Iterable[Measurement], *, reduced: bool, task: Task =
     """By throughput under load and by latency at rest, of those allowed; None where nothing was measured.
 
     Of all arithmetics that one whose CPU time a row under load times its milliseconds for one row at rest is least. Of
-    its ways that one with the least CPU a row: services share the cores of a machine. `rest` is set where all CPUs on
-    one row save enough to be worth a second copy of the model.
+    its ways that one with the least CPU a row, since services share the cores of a machine; several threads of a run,
+    or a detector's several rows, have to be clearly cheaper. `rest` is set where all CPUs on one row save enough to be
+    worth a second copy of the model.
     """
     kinds: dict[tuple[str, str, str], list[Measurement]] = {}
     for m in measurements:
@@ -73,8 +78,9 @@ def _of_kind(own: list[Measurement], task: Task) -> tuple[float, Candidate]:
 
 
 def _cost(m: Measurement, task: Task) -> float:
-    """Milliseconds that a row takes of the whole machine; see `ROW_ALONE`."""
+    """Milliseconds that a row takes of the whole machine; see `ROW_ALONE` and `MANY_THREADS`."""
     how = m.candidate
     wall = 1000 / m.rows_per_second
     alone = how.device != "cpu" or not m.cpu_ms
-    return (wall if alone else m.cpu_ms / available_cpus()) * (ROW_ALONE[task] if how.batch == 1 else 1.0)
+    threads = MANY_THREADS if how.device == "cpu" and how.threads > 1 else 1.0
+    return (wall if alone else m.cpu_ms / available_cpus()) * (ROW_ALONE[task] if how.batch == 1 else 1.0) * threads
