@@ -291,17 +291,10 @@ class ModelHost:
         batcher.start()
         self._models[manifest.name, manifest.version] = model
         metrics.MODEL_INFO.labels(*model.labels()).set(1)
-        log.info(
-            "loaded %s %s",
-            manifest.name,
-            manifest.version,
-            extra={
-                "digest": manifest.digest[:12],
-                "backend": backend.name,
-                "precision": backend.precision,
-                "seconds": round(time.monotonic() - started, 3),
-            },
-        )
+        what = {"digest": manifest.digest[:12], "backend": backend.name, "precision": backend.precision}
+        way = {"runs": how.runs, "threads": how.threads, "threads_at_rest": how.rest or how.threads, "rows": most}
+        seconds = round(time.monotonic() - started, 3)
+        log.info("loaded %s %s", manifest.name, manifest.version, extra={**what, **way, "seconds": seconds})
         return model
 
     def _open(self, name: str, version: str, like: Candidate | None) -> tuple[StoredModel, Candidate, Backend]:

@@ -269,7 +269,6 @@ async def test_a_stable_version_that_is_gone_is_served_on_and_nothing_takes_its_
 async def test_a_swap_measures_nothing_beside_live_load_and_runs_as_the_version_before(
     tmp_path: Path, host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tuning, "cpu_share", lambda cpus: 1.0)
     monkeypatch.setattr(tuning, "quiet_share", lambda cpus, patience: 1.0)
     publish(tmp_path, classifier_manifest(version="1"), classifier_graph(OLD))
     first = ModelRepository(tmp_path).open("tiny", "1")
@@ -330,6 +329,19 @@ async def test_what_tuning_found_fastest_is_used(tmp_path: Path, host: Host) -> 
         assert model.backend.name == "onnxruntime"
 
 
+async def test_a_start_says_how_its_model_is_run(
+    tmp_path: Path, host: Host, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    publish(tmp_path, classifier_manifest(), classifier_graph())
+    how = Candidate("onnxruntime", "fp32", threads=1, batch=4, runs=2, rest=2)
+    monkeypatch.setattr(tuning, "choose", lambda *_, **__: how)
+    with caplog.at_level("INFO", "serving.models.host"):
+        await host("tiny")
+    (said,) = [record.__dict__ for record in caplog.records if record.message == "loaded tiny 1"]
+    names = ("backend", "precision", "runs", "threads", "threads_at_rest", "rows")
+    assert [said[name] for name in names] == ["onnxruntime", "fp32", 2, 1, 2, 4]
+
+
 async def test_a_gpu_that_is_wanted_and_missing_ends_the_start(
     tmp_path: Path, host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -359,7 +371,6 @@ async def test_the_quantized_variant_answers_only_where_reduced_precision_is_all
 async def test_an_untuned_model_is_measured_once_and_the_result_kept(
     tmp_path: Path, host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tuning, "cpu_share", lambda cpus: 1.0)
     monkeypatch.setattr(tuning, "quiet_share", lambda cpus, patience: 1.0)
     version = publish(tmp_path, classifier_manifest(), classifier_graph())
     await host("tiny", backend="auto")
@@ -373,7 +384,6 @@ async def test_an_untuned_model_is_measured_once_and_the_result_kept(
 async def test_measurements_for_other_thread_counts_are_kept_beside_new_ones(
     tmp_path: Path, host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tuning, "cpu_share", lambda cpus: 1.0)
     monkeypatch.setattr(tuning, "quiet_share", lambda cpus, patience: 1.0)
     publish(tmp_path, classifier_manifest(), classifier_graph())
     stored = ModelRepository(tmp_path).open("tiny", "1")
