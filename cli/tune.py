@@ -20,7 +20,7 @@ from serving.cpu import available_cpus, cpu_name
 from serving.errors import NotFoundError
 from serving.models import delivered, tuning
 from serving.models.backends.gpu import GpuSettings, find_gpu
-from serving.models.measuring import LEAST_SHARE, cpu_share
+from serving.models.measuring import LEAST_SHARE, quiet_share
 from serving.models.ways import splits
 from serving.repository.manifest import Task
 from serving.repository.repository import InvalidModelError, ModelRepository, StoredModel
@@ -29,6 +29,8 @@ WAITING = (1, 8, 32)
 """Rows that wait at once."""
 MOST_ROWS = {Task.CLASSIFY: 16, Task.DETECT: 4}
 """Of one run, as services allow by default."""
+_PATIENCE_SECONDS = 1.0
+"""What disturbs the machine for less than that disturbs no measurement."""
 
 
 def tune(
@@ -71,13 +73,13 @@ def tune(
         task = progress.add_task("measuring", total=len(stored) * len(shares))
         for model in stored:
             measurements: list[tuning.Measurement] = []
-            got, most = cpu_share(available_cpus()), MOST_ROWS[model.manifest.task]
+            got, most = quiet_share(available_cpus(), _PATIENCE_SECONDS), MOST_ROWS[model.manifest.task]
             for threads, runs in shares:
                 progress.update(task, description=f"{model.manifest.name}, {runs} run(s) of {threads} thread(s)")
                 sizes = sorted({min(most, -(-waiting // runs)) for waiting in WAITING})
                 tried = tuning.candidates(threads, sizes, reduced=True, manifest=model.manifest, runs=runs)
                 measurements += tuning.measure(model, tried, seconds, GpuSettings(most, engine_cache))
-                got = min(got, cpu_share(available_cpus()))
+                got = min(got, quiet_share(available_cpus(), _PATIENCE_SECONDS))
                 progress.advance(task)
             worth = got >= LEAST_SHARE or keep_anyway
             kept = tuning.write(model, measurements) if worth else None

@@ -1,4 +1,7 @@
-"""How fast a way of running a model is, one run or several at once, and whether the machine was quiet meanwhile."""
+"""How fast a way of running a model is, one run or several at once, and whether the machine was quiet meanwhile.
+
+A disturbance only ever adds time. So everything is looked at twice or more, some time apart, and the least counts.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ import hashlib
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,21 +23,43 @@ from serving.repository.manifest import Encoding, InputSpec
 
 LEAST_SHARE = 0.85
 """Of the CPUs that were asked for; with less, others were at work, and what was measured is not the model's."""
+MOST_LOOKS = 3
+"""At one way of running a model, while the least two of them do not agree."""
+_AGREED = 1.1
+"""The least two looks agree, if they are no further apart: on a quiet machine two looks at the same differ by 5 %."""
 _LOOK_SECONDS = 0.02
 _SPIN = bytes(1 << 20)
 
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """Rows a second of all runs together, median milliseconds of a run, milliseconds of CPU a row."""
+    """Rows a second of all runs together, least milliseconds of a run, milliseconds of CPU a row."""
 
     rows_per_second: float
     run_ms: float
     cpu_ms: float
 
 
+def least(looks: Sequence[Timing]) -> Timing:
+    """The best of each figure; `looks` is not empty."""
+    return Timing(
+        max(look.rows_per_second for look in looks),
+        min(look.run_ms for look in looks),
+        min(look.cpu_ms for look in looks),
+    )
+
+
+def agreed(looks: Sequence[Timing]) -> bool:
+    """Whether two looks at least found the same, and none found less: then nothing disturbed them."""
+    for figure in ("run_ms", "cpu_ms"):
+        best, *others = sorted(getattr(look, figure) for look in looks)
+        if not others or others[0] > _AGREED * best:
+            return False
+    return True
+
+
 def timed(run: Callable[[Rows], object], rows: Rows, runs: int, seconds: float) -> Timing:
-    """Runs back to back for `seconds`, after one that does not count; each caller makes three at least.
+    """Runs back to back for `seconds`, after one that does not count; each caller makes one at least.
 
     Args:
         run: safe to call from `runs` threads.
@@ -47,7 +72,7 @@ def timed(run: Callable[[Rows], object], rows: Rows, runs: int, seconds: float) 
     end = time.perf_counter() + seconds
 
     def work(own: list[float]) -> None:
-        while len(own) < 3 or time.perf_counter() < end:
+        while not own or time.perf_counter() < end:
             started = time.perf_counter()
             run(rows)
             own.append(time.perf_counter() - started)
@@ -62,8 +87,7 @@ def timed(run: Callable[[Rows], object], rows: Rows, runs: int, seconds: float) 
     cpu = time.process_time() - cpu
     rate = sum(len(rows) / float(np.median(own)) for own in durations)
     done = sum(len(own) for own in durations)
-    median = float(np.median(np.concatenate(durations)))
-    return Timing(rate, median * 1000, cpu * 1000 / (done * len(rows)))
+    return Timing(rate, min(map(min, durations)) * 1000, cpu * 1000 / (done * len(rows)))
 
 
 def cpu_share(cpus: int) -> float:

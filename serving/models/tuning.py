@@ -6,9 +6,10 @@ A measurement holds for one kind of machine and one set of library versions; els
 from __future__ import annotations
 
 import logging
-from collections.abc import Container, Iterable
-from dataclasses import replace
+from collections.abc import Callable, Container, Iterable
+from dataclasses import dataclass, replace
 from functools import partial
+from itertools import groupby
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +22,17 @@ from serving.models.backends.elastic import ElasticBackend
 from serving.models.backends.gpu import GpuSettings, lacks, require
 from serving.models.best import MAX_REDUCED_DIFFERENCE, best_way, is_allowed
 from serving.models.kept import QUANTIZED_VARIANTS, VARIANTS, machine_id, read, write
-from serving.models.measuring import LEAST_SHARE, alone, cpu_share, probe, quiet_share, timed
+from serving.models.measuring import (
+    LEAST_SHARE,
+    MOST_LOOKS,
+    Timing,
+    agreed,
+    alone,
+    least,
+    probe,
+    quiet_share,
+    timed,
+)
 from serving.models.ways import DEFAULT_VARIANT, FULL_PRECISION, Candidate, Measurement, splits
 from serving.repository.manifest import Manifest, Task
 from serving.repository.repository import StoredModel
@@ -54,6 +65,8 @@ MANY_ROWS = {Task.CLASSIFY: 8, Task.DETECT: 2}
 _PATIENCE_SECONDS = 60.0
 _QUIET_SECONDS = 3.0
 """Services that start together disturb each other for about that long."""
+_CALM_SECONDS = 1.0
+"""A machine that is not quiet for so long after measuring was not quiet meanwhile either."""
 
 
 def candidates(
@@ -108,28 +121,63 @@ def measure(
 ) -> list[Measurement]:
     """Runs each candidate for about `seconds`; one that cannot be loaded is left out, with a line in the log.
 
+    Half of that when it has been loaded, and half when the next one has been, so that what disturbs the machine for a
+    moment is not all that is seen of a candidate. Where the two differ it is looked at again. At most two are held.
     What is already known of a candidate's accuracy is kept.
+
+    Args:
+        stored: the model.
+        tried: what is loaded together stands together.
+        seconds: for each; 0: it is run for its scores, and its speed does not count.
+        gpu: how models are run there.
     """
     verdicts = {m.candidate.arithmetic: m.passed for m in read(stored)}
     results: list[Measurement] = []
     reference: dict[int, Outputs] = {}
-    loaded: tuple[tuple[tuple[str, str, str], int, int], Backend] | None = None
-    for candidate in tried:
-        key = candidate.arithmetic, candidate.threads, candidate.runs
+    before: list[_Trial] = []
+    most = MOST_LOOKS if seconds else 1
+    for _, together in groupby(tried, lambda c: (c.arithmetic, c.threads, c.runs)):
+        ways = list(together)
         try:
-            if loaded is None or loaded[0] != key:
-                loaded = key, load(stored, candidate, gpu)
+            backend = load(stored, ways[0], gpu)
         except (ModelLoadError, engines.EngineError) as error:
             log.warning("%s", error)
             continue
-        rows = probe(stored.manifest.input, candidate.batch)
-        outputs = loaded[1].warm(rows)
-        reference.setdefault(candidate.batch, outputs)
-        name = stored.manifest.output.scores
-        difference = _difference(outputs[name], reference[candidate.batch][name], stored)
-        took = timed(loaded[1].run, rows, candidate.runs, seconds)
-        passed = verdicts.get(candidate.arithmetic)
-        results.append(Measurement(candidate, took.rows_per_second, took.run_ms, difference, passed, took.cpu_ms))
+        now: list[_Trial] = []
+        for candidate in ways:
+            rows = probe(stored.manifest.input, candidate.batch)
+            outputs = backend.warm(rows)
+            reference.setdefault(candidate.batch, outputs)
+            name = stored.manifest.output.scores
+            difference = _difference(outputs[name], reference[candidate.batch][name], stored)
+            look = partial(timed, backend.run, rows, candidate.runs, seconds / 2)
+            now.append(_Trial(candidate, difference, verdicts.get(candidate.arithmetic), look, [look()]))
+        results += _finished(before, most)
+        before = now
+    return results + _finished(before, most)
+
+
+@dataclass(frozen=True, slots=True)
+class _Trial:
+    """A candidate that is loaded, and what was seen of it so far; `look` sees more."""
+
+    candidate: Candidate
+    difference: float
+    passed: bool | None
+    look: Callable[[], Timing]
+    looks: list[Timing]
+
+
+def _finished(trials: list[_Trial], most: int) -> list[Measurement]:
+    """Looks at all of them in turns, until each has been seen alike twice, or `most` times."""
+    while left := [trial for trial in trials if len(trial.looks) < most and not agreed(trial.looks)]:
+        for trial in left:
+            trial.looks.append(trial.look())
+    results: list[Measurement] = []
+    for trial in trials:
+        best = least(trial.looks)
+        figures = best.rows_per_second, best.run_ms, trial.difference, trial.passed, best.cpu_ms
+        results.append(Measurement(trial.candidate, *figures))
     return results
 
 
@@ -281,7 +329,7 @@ def _measure_and_keep(
         )
         return []
     usable = measure(stored, tried, seconds=0.1, gpu=gpu)
-    share = min(share, cpu_share(cpus))
+    share = quiet_share(cpus, _CALM_SECONDS)
     if share < LEAST_SHARE:
         log.warning(
             "%s was measured on a busy machine (it got %d %% of its CPUs): not kept; `ferry tune` measures anew",

@@ -49,7 +49,7 @@ class Measurement:
 
     Attributes:
         rows_per_second: throughput of back-to-back runs, of all that are made at once together.
-        run_ms: median duration of a run in milliseconds.
+        run_ms: least duration of a run in milliseconds.
         difference: largest absolute difference of any output score from float32 on ONNX Runtime.
         passed: whether its accuracy on labelled pictures passed a gate; None where nobody has looked.
         cpu_ms: milliseconds of CPU for a row; 0 where nobody has looked.

@@ -159,8 +159,8 @@ def test_an_arithmetic_is_judged_by_load_and_rest_together() -> None:
 def test_what_was_disturbed_is_used_and_not_kept(
     stored: StoredModel, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, share: float, kept: bool
 ) -> None:
-    monkeypatch.setattr(tuning, "quiet_share", lambda cpus, patience: 1.0)
-    monkeypatch.setattr(tuning, "cpu_share", lambda cpus: share)
+    shares = iter([1.0, share])
+    monkeypatch.setattr(tuning, "quiet_share", lambda cpus, patience: next(shares))
     assert tuning.choose(stored).backend in {"onnxruntime", "openvino"}
     assert bool(tuning.read(stored)) is kept
     assert ("busy machine" in caplog.text) is not kept
@@ -168,7 +168,6 @@ def test_what_was_disturbed_is_used_and_not_kept(
 
 def test_processes_that_start_together_measure_once(stored: StoredModel, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tuning, "quiet_share", lambda cpus, patience: 1.0)
-    monkeypatch.setattr(tuning, "cpu_share", lambda cpus: 1.0)
 
     @contextmanager
     def behind_another(patience: float) -> Iterator[None]:
@@ -215,7 +214,6 @@ def test_a_start_measures_runs_side_by_side_and_the_next_one_does_not(
     stored: StoredModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tuning, "available_cpus", lambda: 2)
-    monkeypatch.setattr(tuning, "cpu_share", lambda cpus: 1.0)
     monkeypatch.setattr(tuning, "quiet_share", lambda cpus, patience: 1.0)
     first = tuning.choose(stored)
     assert {(m.candidate.threads, m.candidate.runs) for m in tuning.read(stored)} == {(2, 1), (1, 2)}
