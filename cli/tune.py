@@ -184,7 +184,8 @@ def _mark(
     """Says of the ways that were chosen what for."""
     own = [m for m in measurements if m.candidate.arithmetic == how.arithmetic]
     same = [m for m in own if (m.candidate.threads, m.candidate.runs) == (how.threads, how.runs)]
-    marks.setdefault(min(same, key=lambda m: m.cpu_ms).candidate, []).append(name)
+    rows = [m for m in same if m.candidate.batch == how.batch] or same
+    marks.setdefault(min(rows, key=lambda m: m.cpu_ms).candidate, []).append(name)
     if how.rest:
         rest = next(m for m in own if (m.candidate.threads, m.candidate.runs, m.candidate.batch) == (how.rest, 1, 1))
         marks.setdefault(rest.candidate, []).append(f"{name} at rest")
