@@ -42,7 +42,7 @@ def measure(models_dir: Path) -> list[Startup]:
     """Starts each service alone, first without and then with measurements kept; then the cluster, for memory."""
     with tempfile.TemporaryDirectory() as folder:
         fresh = Path(folder) / "models"
-        shutil.copytree(models_dir, fresh, ignore=shutil.ignore_patterns("tuning-*"))
+        shutil.copytree(models_dir, fresh, ignore=shutil.ignore_patterns("tuning-*", "tuned-*"))
         return _measure(fresh)
 
 
