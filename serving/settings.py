@@ -18,6 +18,7 @@ from pydantic_settings import BaseSettings, CliApp, NoDecode, SettingsConfigDict
 
 from ferry.tls import Tls
 from serving.faults import words
+from serving.repository.manifest import Manifest
 
 Port = Annotated[int, Field(ge=0, le=65535)]
 Seconds = Annotated[float, Field(gt=0, le=86400, allow_inf_nan=False)]
@@ -186,6 +187,10 @@ class ModelServiceSettings(ServiceSettings):
     reload_interval: Annotated[float, Field(ge=0, le=3600)] = Field(
         default=10.0, description="seconds between looks for new model versions; 0: never"
     )
+
+    def frames(self, manifest: Manifest) -> tuple[tuple[int, int], ...]:
+        """Every width and height in which this service runs a model, the full ones first."""
+        return manifest.input.frames
 
     @field_validator("device")
     @classmethod

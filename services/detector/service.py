@@ -4,55 +4,39 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
-from typing import NamedTuple
 
 import grpc
-import numpy as np
-import numpy.typing as npt
 
 from ferry.v1 import detector_pb2, detector_pb2_grpc, types_pb2
+from services.detector.coarse import coarse_spec
 from services.detector.detected import Detected
-from services.detector.engine import DetectedFace, find_faces_in_views, prepare_images
+from services.detector.engine import DetectedFace
 from services.detector.eyes import Eyes, EyesApart, OwnEyes
 from services.detector.inference_v2 import DetectorModels
-from services.detector.letterbox import Geometry
 from services.detector.options import Options, check_options
-from services.detector.reduction import crops_lose_nothing, reduction_for_crops, reduction_for_search
+from services.detector.reduction import reduction_for_crops, reduction_for_search
+from services.detector.search import Found, Search, decode_and_cut
 from services.detector.settings import DetectorSettings
-from services.detector.views import useful_detail, windows
+from services.detector.views import useful_detail
 from serving.budget import Budget, Lease
 from serving.errors import DeadlineError, InvalidArgumentError
 from serving.images.apart.helper import Helper
 from serving.images.cost import Outline, check_cost
-from serving.images.crop import crop_side, cut_crops
-from serving.images.decode import Picture
+from serving.images.crop import crop_side
 from serving.inference_v2 import servicer as inference_v2
-from serving.models.backends.base import Outputs, Rows
+from serving.models.backends.base import Rows
+from serving.models.batching.result import BatchResult
 from serving.models.batching.turns import Turns
 from serving.models.host import LoadedModel
 from serving.models.service import ModelService
-from serving.repository.manifest import Manifest, Task
+from serving.repository.manifest import CoarseSpec, Task
 from serving.repository.policy import parse_policies
 from serving.rpc.context import deadline_after, is_suspect, worked
+from serving.telemetry import metrics
 from serving.tensors import to_tensor
-
-_SOON_CROP_BYTES, _SOON_PICTURE_BYTES = 3 << 20, 16 << 20
-"""Most of all crops as `Options.crop_bytes` counts them, and of the pixels that they are cut from, for which that is
-done on the thread of the run. 64 faces of 64 pixels, which a request that says nothing asks for, are below."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Prepared:
-    """A decoded picture and the model's input made of it, a row for each view; seconds: what decoding took."""
-
-    picture: Picture
-    rows: Rows
-    geometries: list[Geometry]
-    seconds: float
 
 
 class DetectorService(ModelService, detector_pb2_grpc.DetectorServicer):
@@ -174,22 +158,45 @@ class DetectorService(ModelService, detector_pb2_grpc.DetectorServicer):
         peak = cost.peak + (eyes.copies - 1) * cost.held
         async with self._budget.hold(max(peak, cost.held + crops), burden=len(data), turn=turn) as lease:
             look = partial(eyes.decode, data, reduction, cost.peak)
-            prepared = await lease.run(eyes.pool, _prepare, look, model.manifest, detail)
+            coarse = self._coarse(model, options, detail)
+            search = Search(look, model.manifest, options, detail, coarse)
+            rows = await lease.run(eyes.pool, search.prepare)
             lease.shrink(cost.held + crops)
             if eyes is self._eyes_for_dear and turn is not None:
                 turn.shrink(0)  # its run is with all others
-            finish = partial(_finish, prepared, model.manifest, options)
-            deadline = deadline_after(self._settings.max_timeout)
-            # A run waits for what comes after it: that is to be short, and the picture, which a caller who gives up
-            # just then cannot take from it, small.
-            soon = crops <= _SOON_CROP_BYTES and prepared.picture.pixels.nbytes <= _SOON_PICTURE_BYTES
-            run = await model.run(prepared.rows, deadline, finish if soon else None, apart=is_suspect())
-            worked(run.row_seconds)
-            done = run.finished
-            faces, cut = done if isinstance(done, _Found) else await lease.run(self._pool, finish, run.outputs)
-        picture = prepared.picture
-        size = types_pb2.ImageSize(width=picture.width, height=picture.height)
-        return Detected(faces, cut, size, model.version(), prepared.seconds, run.queue_seconds, run.compute_seconds)
+            found, run = await self._run(model, rows, search, lease)
+            runs = [run]
+            if coarse is not None:
+                metrics.COARSE_PICTURES.labels(model.manifest.name, "clear" if found.enough else "unclear").inc()
+            if not found.enough:
+                search.look_closely()
+                found, run = await self._run(model, await lease.run(self._pool, search.rows), search, lease)
+                runs.append(run)
+            worked(sum(run.row_seconds for run in runs))
+        picture = search.picture
+        return Detected(
+            found.faces,
+            found.crops,
+            types_pb2.ImageSize(width=picture.width, height=picture.height),
+            model.version(),
+            search.seconds,
+            sum(run.queue_seconds for run in runs),
+            sum(run.compute_seconds for run in runs),
+        )
+
+    def _coarse(self, model: LoadedModel, options: Options, detail: int) -> CoarseSpec | None:
+        """When a first look at a smaller copy is enough; None: the picture is looked at closely at once."""
+        # A GPU is not held up by pixels, but by the way to it and back.
+        if not self._settings.looks_coarsely or model.how.device != "cpu" or is_suspect():
+            return None
+        return coarse_spec(model.manifest, options, detail)
+
+    async def _run(self, model: LoadedModel, rows: Rows, search: Search, lease: Lease) -> tuple[Found, BatchResult]:
+        """A run of the model, and what was found by it."""
+        deadline = deadline_after(self._settings.max_timeout)
+        run = await model.run(rows, deadline, search.finish if search.ends_soon else None, apart=is_suspect())
+        done = run.finished
+        return done if isinstance(done, Found) else await lease.run(self._pool, search.finish, run.outputs), run
 
     async def _cut_again(
         self, data: bytes, image: Outline, found: Detected, options: Options, eyes: Eyes, *, turn: Lease | None
@@ -201,55 +208,8 @@ class DetectorService(ModelService, detector_pb2_grpc.DetectorServicer):
         peak = cost.peak + (eyes.copies - 1) * cost.held
         async with self._budget.hold(max(peak, cost.held + options.crop_bytes), again=True, turn=turn) as lease:
             look = partial(eyes.decode, data, reduction, cost.peak)
-            crops, seconds = await lease.run(eyes.pool, _decode_and_cut, look, found.faces, options)
+            crops, seconds = await lease.run(eyes.pool, decode_and_cut, look, found.faces, options)
         return replace(found, crops=crops, decode_seconds=found.decode_seconds + seconds)
-
-
-def _prepare(look: Callable[[], Picture], manifest: Manifest, detail: int) -> _Prepared:
-    started = time.monotonic()
-    picture = look()
-    decoded = time.monotonic()
-    height, width = picture.pixels.shape[:2]
-    views = windows(width, height, detail)
-    rows, geometries = prepare_images([picture.pixels[y1:y2, x1:x2] for x1, y1, x2, y2 in views], manifest)
-    whole = [
-        geometry.within(picture.width, picture.height, picture.reduction, x, y)
-        for geometry, (x, y, _, _) in zip(geometries, views, strict=True)
-    ]
-    return _Prepared(picture, rows, whole, decoded - started)
-
-
-def _decode_and_cut(
-    look: Callable[[], Picture], faces: list[DetectedFace], options: Options
-) -> tuple[npt.NDArray[np.uint8], float]:
-    """Crops of faces that are known, and the seconds that decoding took."""
-    started = time.monotonic()
-    picture = look()
-    decoded = time.monotonic()
-    return _cut(picture, faces, options), decoded - started
-
-
-class _Found(NamedTuple):
-    """Faces that satisfy the options, and their crops where some were asked for and lose nothing by the reduction."""
-
-    faces: list[DetectedFace]
-    crops: npt.NDArray[np.uint8] | None
-
-
-def _finish(prepared: _Prepared, manifest: Manifest, options: Options, outputs: Outputs) -> _Found:
-    raw = outputs[manifest.output.scores]
-    faces = find_faces_in_views(
-        raw, prepared.geometries, manifest, options.max_faces, options.min_score, min_face_size=options.min_face_size
-    )
-    sides = [crop_side(face.box, options.crop_margin) for face in faces]
-    if not options.crop_size or not crops_lose_nothing(prepared.picture.reduction, sides, options.crop_size):
-        return _Found(faces, None)
-    return _Found(faces, _cut(prepared.picture, faces, options))
-
-
-def _cut(picture: Picture, faces: list[DetectedFace], options: Options) -> npt.NDArray[np.uint8]:
-    boxes = np.array([face.box for face in faces], np.float32).reshape(-1, 4) / np.float32(picture.reduction)
-    return cut_crops(picture.pixels, boxes, options.crop_size, options.crop_margin)
 
 
 def to_message(face: DetectedFace) -> detector_pb2.Detection:

@@ -8,6 +8,7 @@ from pydantic import Field, ValidationInfo, field_validator
 
 from serving.images.cost import PHOTO_BYTES
 from serving.images.header import MAX_IMAGE_BYTES, MAX_MEGAPIXELS
+from serving.repository.manifest import Manifest
 from serving.repository.policy import parse_policies
 from serving.settings import ModelServiceSettings, Port
 
@@ -33,7 +34,21 @@ class DetectorSettings(ModelServiceSettings):
     heif: bool = Field(
         default=False, description="also decode HEIC and AVIF, each in a process of its own (docs/pictures.md)"
     )
+    coarse_first: str = Field(
+        default="auto",
+        pattern="^(auto|on|off)$",
+        description="look at a smaller copy of a picture first, where the model's manifest says when that is enough; "
+        "never on a GPU; auto: with optimized",
+    )
     pixel_budget: str | None = Field(default=None, description="gone: see decode_budget")
+
+    @property
+    def looks_coarsely(self) -> bool:
+        """Whether a smaller copy may be enough."""
+        return self.coarse_first == "on" or (self.coarse_first == "auto" and self.optimized)
+
+    def frames(self, manifest: Manifest) -> tuple[tuple[int, int], ...]:
+        return super().frames(manifest) + (manifest.coarse_frames if self.looks_coarsely else ())
 
     @field_validator("decode_budget")
     @classmethod

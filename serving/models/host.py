@@ -326,7 +326,7 @@ class ModelHost:
             rest = 0.0 if like is None else _REST
             for size, frame in [
                 *((s, None) for s in warm_sizes(_most_rows(settings, how, self._task))),
-                *((1, f) for f in spec.frames[1:]),
+                *((1, f) for f in settings.frames(stored.manifest)[1:]),
             ]:
                 began = time.monotonic()
                 check_outputs(stored.manifest, backend.warm(tuning.probe(spec, size, frame)), size)

@@ -167,6 +167,11 @@ CASCADE_FACES = Counter(
     "Faces that a later classifier of a recipe was asked about, or spared since those before it were sure.",
     ("model", "result"),
 )
+COARSE_PICTURES = Counter(
+    "ferry_coarse_pictures_total",
+    "Pictures that the detector looked at in a smaller copy first: clear, which was enough, or unclear.",
+    ("model", "result"),
+)
 REJECTED = Counter("ferry_rejected_total", "Requests refused before any work was done.", ("reason",))
 SUSPECTS = Counter(
     "ferry_suspect_requests_total",
