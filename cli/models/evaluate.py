@@ -71,6 +71,15 @@ def evaluate(
             "photos with small faces, faces that fill the frame, darkness, and turned ones.",
         ),
     ] = False,
+    first_looks: Annotated[
+        int,
+        typer.Option(
+            metavar="N",
+            min=0,
+            help="Judge also what a detector's first look at a smaller copy does to answers: N pictures, put into "
+            "photos without faces.",
+        ),
+    ] = 0,
     corrections: Annotated[
         str,
         typer.Option(
@@ -116,6 +125,7 @@ def evaluate(
             cache=work_dir,
             yunet=yunet,
             harder=harder,
+            first_looks=first_looks,
             corrections=listed,
         )
         reports = run_evaluation(request)

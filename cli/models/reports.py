@@ -37,24 +37,7 @@ def print_reports(reports: list[dict[str, Any]]) -> None:
     if labelled:
         answers.print(_table("each picture's label" if voted else "", labelled))
     for report in reports:
-        if "recall" in report:
-            answers.print(
-                f"{report['model']} {report['version']}: recall {report['recall']:.3f}, "
-                f"precision {report['precision']:.3f}, average precision {report['average_precision']:.3f} "
-                f"at IoU {report['iou']} on {report['n_faces']} faces"
-            )
-            sizes = ", ".join(f"{_share(recall)} {group}" for group, recall in report["recall_by_size"].items())
-            answers.print(f"recall by size of face: {sizes}")
-            if report["corrected"]:
-                answers.print(f"labels of {report['corrected']} photos corrected; --corrections none takes them as is")
-        if "yunet" in report:
-            theirs = report["yunet"]
-            answers.print(
-                f"YuNet on the same photos: recall {theirs['recall']:.3f} at precision {theirs['precision']:.3f}, "
-                f"average precision {theirs['average_precision']:.3f}"
-            )
-        if "harder_photos" in report:
-            answers.print(_photos_table(report))
+        _print_photos(report)
     harder = [report for report in reports if "harder" in report]
     if harder:
         answers.print(_harder_table(harder))
@@ -73,6 +56,51 @@ def _harder_table(judged: list[Any]) -> Table:
         told = [report["harder"][name] for report in judged]
         table.add_row(name, *(f"{_share(each['accuracy'])}, {_share(each['mean_recall'])}" for each in told))
     return table
+
+
+def _print_photos(report: Report) -> None:
+    """What a detector finds in photos."""
+    if "recall" in report:
+        answers.print(
+            f"{report['model']} {report['version']}: recall {report['recall']:.3f}, "
+            f"precision {report['precision']:.3f}, average precision {report['average_precision']:.3f} "
+            f"at IoU {report['iou']} on {report['n_faces']} faces"
+        )
+        sizes = ", ".join(f"{_share(recall)} {group}" for group, recall in report["recall_by_size"].items())
+        answers.print(f"recall by size of face: {sizes}")
+        if report["corrected"]:
+            answers.print(f"labels of {report['corrected']} photos corrected; --corrections none takes them as is")
+    if "coarse" in report:
+        first = report["coarse"]
+        answers.print(
+            f"first looks at a smaller copy: recall {first['recall']:.3f}, precision {first['precision']:.3f}; "
+            f"enough for {first['clear']:.0%} of the photos, {first['pixels']:.0%} of the pixels"
+        )
+    if report.get("first_looks"):
+        _print_first_looks(report["first_looks"])
+    if "yunet" in report:
+        theirs = report["yunet"]
+        answers.print(
+            f"YuNet on the same photos: recall {theirs['recall']:.3f} at precision {theirs['precision']:.3f}, "
+            f"average precision {theirs['average_precision']:.3f}"
+        )
+    if "harder_photos" in report:
+        answers.print(_photos_table(report))
+
+
+def _print_first_looks(report: Report) -> None:
+    table = Table(
+        "looked at",
+        "faces found",
+        "IoU",
+        "accuracy, vote",
+        "accuracy, detector",
+        title=f"{report['n']} pictures of one face; a first look is enough for {report['clear']:.0%}",
+    )
+    for name, key in (("closely", "closely"), ("first in a smaller copy", "first")):
+        figures = ("found", "iou", "accuracy", "detector_accuracy")
+        table.add_row(name, *(_share(report[key][figure]) for figure in figures))
+    answers.print(table)
 
 
 def _photos_table(report: Report) -> Table:

@@ -19,8 +19,9 @@ from modelkit.detector.yunet import YuNet
 from modelkit.judging.figures import by_size
 from modelkit.judging.metrics import expression_metrics
 from modelkit.judging.pictures import spread
+from services.detector.coarse import clear_faces
 from services.detector.engine import DetectedFace, find_faces, prepare_images
-from services.detector.letterbox import PAD_VALUE
+from services.detector.letterbox import PAD_VALUE, smallest_frame
 from services.detector.nms import iou
 from serving.expressions import EXPRESSIONS
 from serving.faces import DEFAULT_MAX_FACES
@@ -66,6 +67,16 @@ class Detector:
             rows, (geometry,) = prepare_images([image], self.manifest)
             (raw,) = self.backend.run(rows)[self.manifest.output.scores]
             yield find_faces(raw, geometry, self.manifest, max_faces, score_threshold)
+
+    def look_first(self, image: npt.NDArray[np.uint8]) -> list[DetectedFace] | None:
+        """Faces of an image (uint8 [H, W, 3], RGB) by a first look alone; None where that is not enough."""
+        spec = self.manifest.coarse
+        if spec is None:
+            return None
+        frame = smallest_frame([(image.shape[1], image.shape[0])], self.manifest.input)
+        rows, (geometry,) = prepare_images([image], self.manifest, spec.frame_of(frame))
+        (raw,) = self.backend.run(rows)[self.manifest.output.scores]
+        return clear_faces(raw, geometry, self.manifest, spec)
 
 
 @dataclass(frozen=True)
@@ -194,6 +205,30 @@ def match_yunet(file: Path, photos: Sequence[Photo], threads: int = 1) -> Matche
     return _together(parts)
 
 
+def match_coarsely(detector: Detector, photos: Sequence[Photo], score_threshold: float) -> tuple[Matches, float, float]:
+    """As `match_all`, where a first look at a smaller copy is enough if the manifest says so.
+
+    Returns:
+        The matches, the share of photos whose first look was enough, and the pixels that the model saw, as a share of
+        those that it sees without first looks.
+    """
+    parts, clear, seen, usual = [], 0, 0, 0
+    for photo in photos:
+        image = np.asarray(photo.image())
+        frame = smallest_frame([(image.shape[1], image.shape[0])], detector.manifest.input)
+        usual += frame[0] * frame[1]
+        if detector.manifest.coarse is not None:
+            width, height = detector.manifest.coarse.frame_of(frame)
+            seen += width * height
+        faces = detector.look_first(image)
+        clear += faces is not None
+        if faces is None:
+            seen += frame[0] * frame[1]
+            (faces,) = detector.detect([image], score_threshold=score_threshold)
+        parts.append(match(faces, photo.boxes, photo.unclear))
+    return _together(parts), clear / max(len(photos), 1), seen / max(usual, 1)
+
+
 def _together(parts: Sequence[Matches]) -> Matches:
     empty = np.empty(0)
     return Matches(
@@ -231,10 +266,11 @@ def evaluate_detector(
 
     Returns:
         model, version; with photos n (photos), n_faces, recall, precision, average_precision (over all scores from
-        `LEAST_SCORE`), recall_by_size, iou, min_face, corrected (photos that the list corrects), harder_photos
-        where they were asked for, and yunet (its recall, precision and average_precision, at the lowest score where it
-        is no less precise than the detector); with crops accuracy, macro_f1, ece, per_class (recall by expression),
-        n_crops and found (share of crops with a face).
+        `LEAST_SCORE`), recall_by_size, iou, min_face, corrected (photos that the list corrects), coarse where the
+        manifest has it (recall and precision with first looks at a smaller copy, clear and pixels as shares, see
+        `match_coarsely`), harder_photos where they were asked for, and yunet (its recall, precision and
+        average_precision, at the lowest score where it is no less precise than the detector); with crops accuracy,
+        macro_f1, ece, per_class (recall by expression), n_crops and found (share of crops with a face).
 
     Raises:
         DataError: photos or corrections cannot be read, or do not fit each other.
@@ -259,6 +295,9 @@ def evaluate_detector(
             "min_face": MIN_FACE,
             "n_faces": matches.n_faces,
         }
+        if detector.manifest.coarse is not None:
+            found, clear, pixels = match_coarsely(detector, photos, spec.score_threshold)
+            report["coarse"] = {"recall": found.recall, "precision": found.precision, "clear": clear, "pixels": pixels}
         if yunet is not None:
             theirs = match_yunet(yunet, photos, threads)
             alike = theirs.at_precision(matches.precision)

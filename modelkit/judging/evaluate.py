@@ -12,11 +12,13 @@ import numpy.typing as npt
 
 from modelkit.data.corrections import CORRECTIONS
 from modelkit.data.expressions import REPORTED, DataError, find_parquet
+from modelkit.data.photos import read_photos
 from modelkit.data.selection import select
 from modelkit.data.votes import read_votes, votes_for
 from modelkit.judging.copies import LEARNT, copy_free
 from modelkit.judging.detection import Detector, evaluate_detector
 from modelkit.judging.figures import NO_MAJORITY, Labels, Truth
+from modelkit.judging.first_looks import Vote, judge_first_looks
 from modelkit.judging.harder import HarderCrops, conditions
 from modelkit.judging.opinions import classifies, judge_pictures, vote, vote_weights
 from modelkit.judging.pictures import Pictures, spread
@@ -50,6 +52,7 @@ class Request:
             in photos stand beside a detector's figures; None: neither.
         harder: judge as well on the same pictures made harder, see `modelkit.judging.harder` and `harder_photos`.
         corrections: see `modelkit.judging.detection.evaluate_detector`.
+        first_looks: pictures on which a detector's first looks are judged, see `modelkit.judging.first_looks`.
     """
 
     models_dir: Path
@@ -65,6 +68,7 @@ class Request:
     yunet: Path | None = None
     harder: bool = False
     corrections: Path | None = CORRECTIONS
+    first_looks: int = 0
 
 
 def evaluate(request: Request) -> list[dict[str, Any]]:
@@ -111,6 +115,15 @@ def evaluate(request: Request) -> list[dict[str, Any]]:
                 limit=request.limit,
                 yunet=_yunet(request),
             )
+            if request.first_looks and photos is not None and exam is not None and "coarse" in report:
+                report["first_looks"] = judge_first_looks(
+                    Detector.load(model.directory, request.threads),
+                    recipe,
+                    _vote_of(repository, weights, request.threads),
+                    photos=read_photos([photos]),
+                    crops=HarderCrops.of(exam.truth.pictures, exam.truth.labels),
+                    count=request.first_looks,
+                )
         if exam is not None and (classifies(model) or model.manifest.has_expressions):
             opinions[name] = exam.opinions(model, tta=request.tta, threads=request.threads)
             report |= exam.report(opinions[name])
@@ -128,6 +141,17 @@ def evaluate(request: Request) -> list[dict[str, Any]]:
     if request.harder and exam is not None and exam.whole is None:
         _judge_harder(reports, request, exam, {name: stored[name] for name in opinions}, weights)
     return reports
+
+
+def _vote_of(repository: ModelRepository, weights: Mapping[str, float], threads: int) -> Vote:
+    """The soft vote of the classifiers that are served."""
+    voters = [model for name, weight in weights.items() if weight and classifies(model := repository.find(name))]
+
+    def fused(crops: Sequence[npt.NDArray[np.uint8]]) -> npt.NDArray[np.float32]:
+        told = [judge_pictures(model, crops, threads=threads) for model in voters]
+        return vote(told, [weights[model.manifest.name] for model in voters])
+
+    return fused
 
 
 def _judge_harder(
