@@ -16,7 +16,7 @@ from benchmarks.peers.environments import NotInstalledError, python_of
 from benchmarks.peers.kernels import Plan
 from benchmarks.peers.loops import Loop
 from benchmarks.peers.machine import OTHERS, SLOWER, spin, until_idle
-from benchmarks.peers.record import BARE, FERRY, Reading, Record
+from benchmarks.peers.record import BARE, FERRY, FERRY_ALL, Reading, Record
 from benchmarks.peers.running import Bare, Server
 from cli.cluster.ports import free
 from serving.cpu import available_cpus
@@ -110,15 +110,27 @@ class Bench:
 
         return Contender(peer.name, way.name, plan.precision, start)
 
-    def ferry(self, precision: str, *flags: str, body: bytes | None = None, same: bool = False) -> Contender:
-        """`ferry serve`, optimized where the precision is less than float32, with more flags."""
+    def ferry(
+        self, precision: str, *flags: str, body: bytes | None = None, same: bool = False, everything: bool = False
+    ) -> Contender:
+        """`ferry serve`, optimized where the precision is less than float32, with more flags.
+
+        Args:
+            precision: `fp32` or `bf16`.
+            flags: of `ferry serve`.
+            body: what is sent; None: the photo.
+            same: send the same bytes each time.
+            everything: also look at a smaller copy first, which others' kernels do not.
+        """
         reduced = () if precision == "fp32" else ("--optimized",)
+        variables = {**self._own_cache, "FERRY_COARSE_FIRST": "auto" if everything else "off"}
 
         def start() -> Server:
             port, command = serve("--models-dir", str(self.models_dir), *flags, *reduced)
-            return Server(command, self._own_cache, "ferry", port, body or self.photo, same=same)
+            return Server(command, variables, "ferry", port, body or self.photo, same=same)
 
-        return Contender(FERRY, " ".join(flag.removeprefix("--") for flag in flags) or "serve", precision, start)
+        way = " ".join(flag.removeprefix("--") for flag in flags) or "serve"
+        return Contender(FERRY_ALL if everything else FERRY, way, precision, start)
 
     def ferry_classifier(self, precision: str, model: str, body: bytes) -> Contender:
         """One of Ferry's classifiers, without gateway and ensembler."""

@@ -16,7 +16,7 @@ from benchmarks.peers.bench import MANY, Bench, Contender
 from benchmarks.peers.catalogue import PEERS, bare_ways, ways
 from benchmarks.peers.environments import python_of
 from benchmarks.peers.pictures import faces_in_a_grid
-from benchmarks.peers.record import BARE, ECHO, FERRY, per_second, value
+from benchmarks.peers.record import BARE, ECHO, FERRY, FERRY_ALL, per_second, value
 from benchmarks.peers.redis import valkey
 from benchmarks.peers.running import Server
 from cli.cluster.ports import free
@@ -36,18 +36,21 @@ def images(bench: Bench, precision: str, seconds: float, rounds: int, wanted: Wa
     ours = [bench.ferry(precision, *flags) for flags in ferry_ways(bench.cpus)]
     contenders += [contender for contender in ours if wanted(contender.name)]
     if precision != "fp32":
+        everything = bench.ferry(precision, everything=True)
+        contenders += [everything] if wanted(everything.name) else []
         # What is best in float32 is tried alone: the ways differ by threads and processes, not by arithmetic.
         known = {server: bench.record.best("images", server, "fp32", callers=MANY) for server in _names(contenders)}
-        contenders = [c for c in contenders if c.server in {BARE, FERRY} or known[c.server] in {None, c.way}]
+        own = {BARE, FERRY, FERRY_ALL}
+        contenders = [c for c in contenders if c.server in own or known[c.server] in {None, c.way}]
     expected = _expected(bench, contenders[0])
     loads = [(MANY, seconds), (1, seconds / 2)]
     for contender in contenders:
-        bench.visit("images", contender, loads, expected)
+        bench.visit("images", contender, loads, _answer_of(contender, expected))
     for turn in range(rounds - 1):
         best = [contender for contender in contenders if _is_best(bench, "images", contender)]
         # Who goes first changes, so that nobody always runs on what another has heated.
         for contender in best if turn % 2 else best[::-1]:
-            bench.visit("images", contender, loads, expected)
+            bench.visit("images", contender, loads, _answer_of(contender, expected))
 
 
 def ferry_ways(cpus: int) -> list[tuple[str, ...]]:
@@ -173,6 +176,11 @@ def _names(contenders: Iterable[Contender]) -> set[str]:
 def _expected(bench: Bench, contender: Contender) -> object:
     with contender.open() as server:
         return server.answer
+
+
+def _answer_of(contender: Contender, expected: object) -> object:
+    """What it is to answer; None: what it finds is judged with all photos (`ferry models evaluate detector`)."""
+    return None if contender.server == FERRY_ALL else expected
 
 
 def _is_best(bench: Bench, part: str, contender: Contender) -> bool:

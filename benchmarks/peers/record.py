@@ -9,6 +9,8 @@ from pathlib import Path
 from statistics import median
 
 FERRY, BARE, ECHO = "Ferry", "bare", "bare echo"
+FERRY_ALL = "Ferry, all"
+"""With all that `--optimized` does by itself. As FERRY it computes what the others' kernels compute, and no less."""
 
 
 @dataclass(frozen=True, slots=True)
