@@ -38,8 +38,10 @@ Run = Callable[[Rows], Outputs]
 Finish = Callable[[Outputs], object]
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class _Item:
+    """Without a repr: a deque that does not hold one names it in an error, and would print all of its rows for that."""
+
     rows: Rows
     deadline: float
     future: asyncio.Future[BatchResult]

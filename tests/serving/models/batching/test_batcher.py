@@ -343,3 +343,16 @@ async def test_the_run_is_linked_to_the_trace_of_every_request_in_it(model: Gate
         assert all(run.status.status_code is not trace.StatusCode.ERROR for run in runs)
     finally:
         tracing.shutdown()
+
+
+async def test_rows_of_who_gives_up_in_a_run_are_not_printed(model: GatedModel, make: Make) -> None:
+    class Unspeakable(np.ndarray):  # type: ignore[type-arg]
+        def __repr__(self) -> str:
+            raise AssertionError("printed")
+
+    batcher = make()
+    task = asyncio.create_task(batcher.submit(rows(1).view(Unspeakable), LATER))
+    await model.started()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
