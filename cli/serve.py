@@ -41,7 +41,11 @@ def serve(
         int, typer.Option(min=0, max=65535, help="The gateway's HTTP port. 0: a free one, as with --port 0.")
     ] = 8080,
     optimized: Annotated[
-        bool, typer.Option("--optimized", help="Allow reduced precision where `ferry tune` found it faster.")
+        bool,
+        typer.Option(
+            "--optimized",
+            help="Allow reduced precision where `ferry tune` found it faster, and a first look at a smaller copy.",
+        ),
     ] = False,
     device: Annotated[
         Literal["auto", "cpu", "cuda"] | None,

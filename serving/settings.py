@@ -18,7 +18,6 @@ from pydantic_settings import BaseSettings, CliApp, NoDecode, SettingsConfigDict
 
 from ferry.tls import Tls
 from serving.faults import words
-from serving.repository.manifest import Manifest
 
 Port = Annotated[int, Field(ge=0, le=65535)]
 Seconds = Annotated[float, Field(gt=0, le=86400, allow_inf_nan=False)]
@@ -174,7 +173,9 @@ class ModelServiceSettings(ServiceSettings):
         default=None, description="folder of TensorRT's engines, trusted like the program; none: the user's cache"
     )
     optimized: bool = Field(
-        default=False, validate_default=True, description="allow reduced precision where tuning found it faster"
+        default=False,
+        validate_default=True,
+        description="allow less than float32 where tuning found it faster, and first looks",
     )
     cpus: Cpus = 0
     threads: int = Field(default=0, ge=0, le=1024, description="threads of one model run; 0: as measured")
@@ -187,10 +188,6 @@ class ModelServiceSettings(ServiceSettings):
     reload_interval: Annotated[float, Field(ge=0, le=3600)] = Field(
         default=10.0, description="seconds between looks for new model versions; 0: never"
     )
-
-    def frames(self, manifest: Manifest) -> tuple[tuple[int, int], ...]:
-        """Every width and height in which this service runs a model, the full ones first."""
-        return manifest.input.frames
 
     @field_validator("device")
     @classmethod

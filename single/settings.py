@@ -32,7 +32,9 @@ class SingleSettings(GatewaySettings):
     backend: str | None = Field(default=None, description="as for the detector and the classifier")
     device: str | None = Field(default=None, description="as for the detector and the classifier")
     engine_cache: Path | None = Field(default=None, description="as for the detector and the classifier")
-    optimized: bool = Field(default=False, description="allow reduced precision where tuning found it faster")
+    optimized: bool = Field(
+        default=False, description="allow less than float32 where tuning found it faster, and first looks"
+    )
     cpus: Cpus = 0
     threads: int | None = Field(default=None, description="threads of one model run; 0: as measured")
     runs: int | None = Field(default=None, description="runs of one model at once; 0: as measured")

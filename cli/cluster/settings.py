@@ -36,7 +36,7 @@ class ClusterSettings:
             to it, in (0, 1]; the others are asked about every face.
         vote: `soft` or `hard`.
         replicas: processes by service: `ensembler`, `detector`, `classifier` (all of them) or one model's name.
-        optimized: allow reduced precision where tuning found it faster.
+        optimized: allow reduced precision where tuning found it faster, and first looks at a smaller copy.
         device: `auto`, `cpu` or `cuda`: where models run; None: the services' own default.
         engine_cache: folder of TensorRT's engines; None: the services' own default.
         cache: whether answers are cached.

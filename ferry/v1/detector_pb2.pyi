@@ -129,9 +129,9 @@ class DetectResponse(_message.Message):
     decode_ms: _builtins.float
     """Decoding, milliseconds, 0 or more."""
     queue_ms: _builtins.float
-    """Wait in the micro-batcher's queue, milliseconds, 0 or more."""
+    """Wait in the micro-batcher's queue, milliseconds, 0 or more; of two looks at the image together."""
     compute_ms: _builtins.float
-    """The model run this image took part in, milliseconds, 0 or more."""
+    """The model run this image took part in, milliseconds, 0 or more; of two looks at the image together."""
     @_builtins.property
     def detections(self) -> _containers.RepeatedCompositeFieldContainer[Global___Detection]:
         """By descending score; empty when there is no face."""

@@ -422,9 +422,9 @@ class Timings(_message.Message):
     decode_ms: _builtins.float
     """Decoding of the image in the detector, milliseconds."""
     queue_ms: _builtins.float
-    """Longest wait of the request in the queue of a micro-batcher, milliseconds."""
+    """Longest wait of the request in the queue of one model's micro-batcher, milliseconds."""
     compute_ms: _builtins.float
-    """Longest model run that this request took part in, milliseconds."""
+    """Longest time in runs of one model that this request took part in, milliseconds."""
     def __init__(
         self,
         *,

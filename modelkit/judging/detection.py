@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,7 @@ from modelkit.detector.yunet import YuNet
 from modelkit.judging.figures import by_size
 from modelkit.judging.metrics import expression_metrics
 from modelkit.judging.pictures import spread
-from services.detector.coarse import clear_faces
+from services.detector.coarse import CoarseSpec, clear_faces, read_coarse
 from services.detector.engine import DetectedFace, find_faces, prepare_images
 from services.detector.letterbox import PAD_VALUE, smallest_frame
 from services.detector.nms import iou
@@ -45,16 +46,18 @@ Crops = Sequence[npt.NDArray[np.uint8]] | npt.NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Detector:
-    """A loaded detector: backend and manifest."""
+    """A loaded detector: backend, manifest, and when a first look is enough (None: never)."""
 
     backend: Backend
     manifest: Manifest
+    coarse: CoarseSpec | None = None
 
     @classmethod
     def load(cls, directory: Path, threads: int = 1) -> Detector:
         """Loads the default variant of a model directory."""
         manifest = Manifest.read(directory)
-        return cls(load_backend(directory / manifest.variants["default"], threads=threads), manifest)
+        backend = load_backend(directory / manifest.variants["default"], threads=threads)
+        return cls(backend, manifest, read_coarse(directory, manifest))
 
     def detect(
         self,
@@ -70,13 +73,12 @@ class Detector:
 
     def look_first(self, image: npt.NDArray[np.uint8]) -> list[DetectedFace] | None:
         """Faces of an image (uint8 [H, W, 3], RGB) by a first look alone; None where that is not enough."""
-        spec = self.manifest.coarse
-        if spec is None:
+        if self.coarse is None:
             return None
-        frame = smallest_frame([(image.shape[1], image.shape[0])], self.manifest.input)
-        rows, (geometry,) = prepare_images([image], self.manifest, spec.frame_of(frame))
+        frame = self.coarse.frame_of(image.shape[1], image.shape[0], self.manifest.input)
+        rows, (geometry,) = prepare_images([image], self.manifest, frame)
         (raw,) = self.backend.run(rows)[self.manifest.output.scores]
-        return clear_faces(raw, geometry, self.manifest, spec)
+        return clear_faces(raw, geometry, self.manifest, self.coarse)
 
 
 @dataclass(frozen=True)
@@ -206,7 +208,7 @@ def match_yunet(file: Path, photos: Sequence[Photo], threads: int = 1) -> Matche
 
 
 def match_coarsely(detector: Detector, photos: Sequence[Photo], score_threshold: float) -> tuple[Matches, float, float]:
-    """As `match_all`, where a first look at a smaller copy is enough if the manifest says so.
+    """As `match_all`, where a first look at a smaller copy may be enough (`services.detector.coarse`).
 
     Returns:
         The matches, the share of photos whose first look was enough, and the pixels that the model saw, as a share of
@@ -215,15 +217,14 @@ def match_coarsely(detector: Detector, photos: Sequence[Photo], score_threshold:
     parts, clear, seen, usual = [], 0, 0, 0
     for photo in photos:
         image = np.asarray(photo.image())
-        frame = smallest_frame([(image.shape[1], image.shape[0])], detector.manifest.input)
-        usual += frame[0] * frame[1]
-        if detector.manifest.coarse is not None:
-            width, height = detector.manifest.coarse.frame_of(frame)
-            seen += width * height
+        whole = math.prod(smallest_frame([(image.shape[1], image.shape[0])], detector.manifest.input))
+        usual += whole
+        if detector.coarse is not None:
+            seen += math.prod(detector.coarse.frame_of(image.shape[1], image.shape[0], detector.manifest.input))
         faces = detector.look_first(image)
         clear += faces is not None
         if faces is None:
-            seen += frame[0] * frame[1]
+            seen += whole
             (faces,) = detector.detect([image], score_threshold=score_threshold)
         parts.append(match(faces, photo.boxes, photo.unclear))
     return _together(parts), clear / max(len(photos), 1), seen / max(usual, 1)
@@ -266,8 +267,8 @@ def evaluate_detector(
 
     Returns:
         model, version; with photos n (photos), n_faces, recall, precision, average_precision (over all scores from
-        `LEAST_SCORE`), recall_by_size, iou, min_face, corrected (photos that the list corrects), coarse where the
-        manifest has it (recall and precision with first looks at a smaller copy, clear and pixels as shares, see
+        `LEAST_SCORE`), recall_by_size, iou, min_face, corrected (photos that the list corrects), coarse where it has
+        first looks (recall and precision with first looks at a smaller copy, clear and pixels as shares, see
         `match_coarsely`), harder_photos where they were asked for, and yunet (its recall, precision and
         average_precision, at the lowest score where it is no less precise than the detector); with crops accuracy,
         macro_f1, ece, per_class (recall by expression), n_crops and found (share of crops with a face).
@@ -295,7 +296,7 @@ def evaluate_detector(
             "min_face": MIN_FACE,
             "n_faces": matches.n_faces,
         }
-        if detector.manifest.coarse is not None:
+        if detector.coarse is not None:
             found, clear, pixels = match_coarsely(detector, photos, spec.score_threshold)
             report["coarse"] = {"recall": found.recall, "precision": found.precision, "clear": clear, "pixels": pixels}
         if yunet is not None:

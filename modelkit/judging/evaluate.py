@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from modelkit.data.corrections import CORRECTIONS
+from modelkit.data.corrections import CORRECTIONS, corrected
 from modelkit.data.expressions import REPORTED, DataError, find_parquet
 from modelkit.data.photos import read_photos
 from modelkit.data.selection import select
@@ -25,6 +25,7 @@ from modelkit.judging.pictures import Pictures, spread
 from modelkit.judging.sources import judged, read_pictures
 from modelkit.judging.turned import turns
 from modelkit.judging.whole import Whole, has_faces, read_whole
+from services.detector.coarse import FILE as COARSE_FILE
 from services.ensembler.recipe import DEFAULT_RECIPE, Recipe, read_recipe
 from serving.repository.repository import ModelRepository, StoredModel
 
@@ -115,12 +116,18 @@ def evaluate(request: Request) -> list[dict[str, Any]]:
                 limit=request.limit,
                 yunet=_yunet(request),
             )
-            if request.first_looks and photos is not None and exam is not None and "coarse" in report:
+            if request.first_looks:
+                if photos is None or exam is None or "coarse" not in report:
+                    raise DataError(
+                        f"first looks of {name} cannot be judged: that takes photos with boxes, labelled faces, and a "
+                        f"{COARSE_FILE} beside the model"
+                    )
+                labelled = read_photos([photos])
                 report["first_looks"] = judge_first_looks(
                     Detector.load(model.directory, request.threads),
                     recipe,
                     _vote_of(repository, weights, request.threads),
-                    photos=read_photos([photos]),
+                    photos=labelled if request.corrections is None else corrected(labelled, request.corrections),
                     crops=HarderCrops.of(exam.truth.pictures, exam.truth.labels),
                     count=request.first_looks,
                 )

@@ -78,7 +78,7 @@ def judge_first_looks(
     Each picture is a photo without faces, into which a labelled crop is put, of any size and at any place.
 
     Args:
-        detector: whose manifest has `coarse`.
+        detector: one that has first looks.
         recipe: how crops are cut.
         vote: what the classifiers say of crops, float32 [N, 7].
         photos: those with faces are left out.
@@ -88,7 +88,7 @@ def judge_first_looks(
     Returns:
         `n`, `clear` (the share for which the first look was enough), and for `closely` and `first`: `found` and `iou`
         of the face, `accuracy` of the vote and `detector_accuracy`, a face that is not found being wrong. Empty where
-        every photo has faces.
+        every photo has faces, or is too small for one.
     """
     rows = spread(len(crops.truth), count)
     truth = crops.truth[rows]
@@ -97,14 +97,16 @@ def judge_first_looks(
         for way in ("closely", "first")
     }
     clear = 0
-    for row, scene in enumerate(_scenes(photos, [crops.crops[i] for i in rows])):
+    empty = [photo for photo in photos if not len(photo.boxes) and not len(photo.unclear)]
+    empty = [photo for photo in empty if min(photo.image().size) * LARGEST > SMALLEST]
+    if not empty or not rows:
+        return {}
+    for row, scene in enumerate(_scenes(empty, [crops.crops[i] for i in rows])):
         (close,) = detector.detect([scene.image])
         first = detector.look_first(scene.image)
         clear += first is not None
         for told, faces in zip(ways.values(), (close, close if first is None else first), strict=True):
             told.add(row, scene, faces, recipe)
-    if not any(told.rows for told in ways.values()):
-        return {}
     return {"n": len(truth), "clear": clear / len(truth)} | {
         way: told.figures(vote, truth) for way, told in ways.items()
     }
@@ -112,11 +114,9 @@ def judge_first_looks(
 
 def _scenes(photos: Sequence[Photo], crops: Sequence[npt.NDArray[np.uint8]]) -> Iterator[_Scene]:
     """The same ones each time."""
-    empty = [photo for photo in photos if not len(photo.boxes) and not len(photo.unclear)]
-    empty = [photo for photo in empty if min(photo.image().size) * LARGEST > SMALLEST]
     rng = np.random.default_rng(7)
-    for index, crop in enumerate(crops if empty else ()):
-        image = np.array(empty[index % len(empty)].image())
+    for index, crop in enumerate(crops):
+        image = np.array(photos[index % len(photos)].image())
         height, width = image.shape[:2]
         side = int(rng.uniform(SMALLEST, LARGEST * min(height, width)))
         square = int(rng.integers(0, width - side + 1)), int(rng.integers(0, height - side + 1)), side

@@ -9,9 +9,9 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from services.detector.coarse import clear_faces
+from services.detector.coarse import CoarseSpec, clear_faces
 from services.detector.engine import DetectedFace, find_faces_in_views, prepare_images
-from services.detector.letterbox import Geometry, smallest_frame
+from services.detector.letterbox import Geometry
 from services.detector.options import Options
 from services.detector.reduction import crops_lose_nothing
 from services.detector.views import windows
@@ -19,7 +19,7 @@ from serving.images.crop import crop_side, cut_crops
 from serving.images.decode import Picture
 from serving.models.backends.base import Rows
 from serving.models.batching.result import Outputs
-from serving.repository.manifest import CoarseSpec, Manifest
+from serving.repository.manifest import Manifest
 
 Look = Callable[[], Picture]
 """Decodes a picture, perhaps in a smaller copy."""
@@ -91,8 +91,7 @@ class Search:
         height, width = picture.pixels.shape[:2]
         views = windows(width, height, self._detail)
         parts = [picture.pixels[y1:y2, x1:x2] for x1, y1, x2, y2 in views]
-        whole = smallest_frame([(width, height)], self._manifest.input)
-        frame = None if coarse is None else coarse.frame_of(whole)
+        frame = None if coarse is None else coarse.frame_of(width, height, self._manifest.input)
         rows, geometries = prepare_images(parts, self._manifest, frame)
         self._geometries = [
             geometry.within(picture.width, picture.height, picture.reduction, x, y)

@@ -7,11 +7,12 @@ import time
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import grpc
 
 from ferry.v1 import detector_pb2, detector_pb2_grpc, types_pb2
-from services.detector.coarse import coarse_spec
+from services.detector.coarse import CoarseSpec, may_look_coarsely, read_coarse
 from services.detector.detected import Detected
 from services.detector.engine import DetectedFace
 from services.detector.eyes import Eyes, EyesApart, OwnEyes
@@ -32,8 +33,10 @@ from serving.models.batching.result import BatchResult
 from serving.models.batching.turns import Turns
 from serving.models.host import LoadedModel
 from serving.models.service import ModelService
-from serving.repository.manifest import CoarseSpec, Task
+from serving.models.tuning import Candidate
+from serving.repository.manifest import Task
 from serving.repository.policy import parse_policies
+from serving.repository.repository import StoredModel
 from serving.rpc.context import deadline_after, is_suspect, worked
 from serving.telemetry import metrics
 from serving.tensors import to_tensor
@@ -54,8 +57,9 @@ class DetectorService(ModelService, detector_pb2_grpc.DetectorServicer):
             helper: looks at suspect pictures; None: one of its own.
             turns: shared with other services of this process.
         """
-        super().__init__(settings, parse_policies(settings.model), Task.DETECT, turns)
+        super().__init__(settings, parse_policies(settings.model), Task.DETECT, turns, frames=self._coarse_frames)
         self._settings = settings
+        self._coarse_specs: dict[Path, CoarseSpec | None] = {}
         self._budget = Budget(settings.decode_budget, settings.max_queue, "images", settings.max_waiting_bytes)
         self._eyes = OwnEyes(self._pool, settings.max_megapixels, settings.heif)
         bounds = settings.max_megapixels, settings.max_queue, settings.max_waiting_bytes
@@ -158,21 +162,22 @@ class DetectorService(ModelService, detector_pb2_grpc.DetectorServicer):
         peak = cost.peak + (eyes.copies - 1) * cost.held
         async with self._budget.hold(max(peak, cost.held + crops), burden=len(data), turn=turn) as lease:
             look = partial(eyes.decode, data, reduction, cost.peak)
-            coarse = self._coarse(model, options, detail)
+            coarse = self._coarse(model, options)
             search = Search(look, model.manifest, options, detail, coarse)
             rows = await lease.run(eyes.pool, search.prepare)
             lease.shrink(cost.held + crops)
             if eyes is self._eyes_for_dear and turn is not None:
                 turn.shrink(0)  # its run is with all others
             found, run = await self._run(model, rows, search, lease)
-            runs = [run]
+            queued, computed = run.queue_seconds, run.compute_seconds
             if coarse is not None:
                 metrics.COARSE_PICTURES.labels(model.manifest.name, "clear" if found.enough else "unclear").inc()
             if not found.enough:
+                first = run.row_seconds
                 search.look_closely()
                 found, run = await self._run(model, await lease.run(self._pool, search.rows), search, lease)
-                runs.append(run)
-            worked(sum(run.row_seconds for run in runs))
+                worked(first + run.row_seconds)
+                queued, computed = queued + run.queue_seconds, computed + run.compute_seconds
         picture = search.picture
         return Detected(
             found.faces,
@@ -180,21 +185,29 @@ class DetectorService(ModelService, detector_pb2_grpc.DetectorServicer):
             types_pb2.ImageSize(width=picture.width, height=picture.height),
             model.version(),
             search.seconds,
-            sum(run.queue_seconds for run in runs),
-            sum(run.compute_seconds for run in runs),
+            queued,
+            computed,
         )
 
-    def _coarse(self, model: LoadedModel, options: Options, detail: int) -> CoarseSpec | None:
-        """When a first look at a smaller copy is enough; None: the picture is looked at closely at once."""
+    def _coarse_frames(self, stored: StoredModel, how: Candidate) -> tuple[tuple[int, int], ...]:
+        """Of a model that is being loaded: in which frames it is run for first looks."""
+        spec = None
         # A GPU is not held up by pixels, but by the way to it and back.
-        if not self._settings.looks_coarsely or model.how.device != "cpu" or is_suspect():
-            return None
-        return coarse_spec(model.manifest, options, detail)
+        if self._settings.looks_coarsely and how.device == "cpu":
+            spec = read_coarse(stored.directory, stored.manifest)
+        self._coarse_specs[stored.directory] = spec
+        return () if spec is None else spec.frames(stored.manifest.input)
+
+    def _coarse(self, model: LoadedModel, options: Options) -> CoarseSpec | None:
+        """When a first look at a smaller copy is enough; None: the picture is looked at closely at once."""
+        spec = self._coarse_specs.get(model.stored.directory)
+        return spec if spec is not None and may_look_coarsely(spec, options) and not is_suspect() else None
 
     async def _run(self, model: LoadedModel, rows: Rows, search: Search, lease: Lease) -> tuple[Found, BatchResult]:
         """A run of the model, and what was found by it."""
         deadline = deadline_after(self._settings.max_timeout)
         run = await model.run(rows, deadline, search.finish if search.ends_soon else None, apart=is_suspect())
+        worked(run.row_seconds)
         done = run.finished
         return done if isinstance(done, Found) else await lease.run(self._pool, search.finish, run.outputs), run
 

@@ -8,7 +8,6 @@ from pydantic import Field, ValidationInfo, field_validator
 
 from serving.images.cost import PHOTO_BYTES
 from serving.images.header import MAX_IMAGE_BYTES, MAX_MEGAPIXELS
-from serving.repository.manifest import Manifest
 from serving.repository.policy import parse_policies
 from serving.settings import ModelServiceSettings, Port
 
@@ -37,8 +36,8 @@ class DetectorSettings(ModelServiceSettings):
     coarse_first: str = Field(
         default="auto",
         pattern="^(auto|on|off)$",
-        description="look at a smaller copy of a picture first, where the model's manifest says when that is enough; "
-        "never on a GPU; auto: with optimized",
+        description="look at a smaller copy of a picture first, where a model's coarse.json says when that is enough; "
+        "auto: with optimized; never on a GPU",
     )
     pixel_budget: str | None = Field(default=None, description="gone: see decode_budget")
 
@@ -46,9 +45,6 @@ class DetectorSettings(ModelServiceSettings):
     def looks_coarsely(self) -> bool:
         """Whether a smaller copy may be enough."""
         return self.coarse_first == "on" or (self.coarse_first == "auto" and self.optimized)
-
-    def frames(self, manifest: Manifest) -> tuple[tuple[int, int], ...]:
-        return super().frames(manifest) + (manifest.coarse_frames if self.looks_coarsely else ())
 
     @field_validator("decode_budget")
     @classmethod

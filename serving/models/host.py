@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,6 +37,7 @@ from serving.watched_file import Signature, signature
 log = logging.getLogger(__name__)
 
 Around = Callable[[Manifest, Run], Run]
+Frames = Callable[[StoredModel, Candidate], Iterable[tuple[int, int]]]
 _TURN_SECONDS = 60.0
 """How long a new version waits at most for those that other services of this machine load."""
 _REST = 1.0
@@ -113,6 +114,7 @@ class ModelHost:
         turns: Turns | None = None,
         *,
         around: Around | None = None,
+        frames: Frames | None = None,
     ) -> None:
         """
         Args:
@@ -123,9 +125,11 @@ class ModelHost:
             turns: shared with other hosts; None: these models have the CPUs to themselves.
             around: makes of a model's run another one, with more before and after it on the same thread; None, and
                 where a GPU would wait for that: the run is the model's own.
+            frames: widths and heights in which a model is run, as loaded, besides those of its manifest.
         """
         self._turns = turns or Turns(available_cpus())
         self._around = around
+        self._frames = frames
         self._repository = repository
         self._policies = policies
         self._task = task
@@ -324,9 +328,10 @@ class ModelHost:
             )
             spec = stored.manifest.input
             rest = 0.0 if like is None else _REST
+            more = () if self._frames is None else self._frames(stored, how)
             for size, frame in [
                 *((s, None) for s in warm_sizes(_most_rows(settings, how, self._task))),
-                *((1, f) for f in settings.frames(stored.manifest)[1:]),
+                *((1, f) for f in (*spec.frames[1:], *more)),
             ]:
                 began = time.monotonic()
                 check_outputs(stored.manifest, backend.warm(tuning.probe(spec, size, frame)), size)

@@ -150,7 +150,7 @@ def probe(spec: InputSpec, batch: int, frame: tuple[int, int] | None = None) -> 
     Args:
         spec: of the model; says whether these are float32 [batch, C, H, W] or uint8 [batch, H, W, C].
         batch: rows.
-        frame: width and height, one of `spec.frames`; None: the full ones.
+        frame: width and height; None: the full ones.
     """
     width, height = frame or spec.frames[0]
     generator = np.random.default_rng(0)

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from serving.cpu import available_cpus
 from serving.models.batching.turns import Turns
-from serving.models.host import Around, ModelHost
+from serving.models.host import Around, Frames, ModelHost
 from serving.repository.manifest import Task
 from serving.repository.policy import VersionPolicy
 from serving.repository.repository import ModelRepository
@@ -31,6 +31,7 @@ class ModelService(Service):
         turns: Turns | None = None,
         *,
         around: Around | None = None,
+        frames: Frames | None = None,
     ) -> None:
         """
         Args:
@@ -38,9 +39,10 @@ class ModelService(Service):
             policies: which models and versions.
             task: that they must be made for.
             turns: shared with other services of this process.
-            around: as for ModelHost.
+            around, frames: as for ModelHost.
         """
-        self._host = ModelHost(ModelRepository(settings.models_dir), policies, task, settings, turns, around=around)
+        repository = ModelRepository(settings.models_dir)
+        self._host = ModelHost(repository, policies, task, settings, turns, around=around, frames=frames)
         self._pool = ThreadPoolExecutor(available_cpus(), thread_name_prefix="data")
 
     async def start(self) -> None:

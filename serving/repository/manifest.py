@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import re
 from enum import StrEnum
 from pathlib import Path
@@ -110,12 +109,9 @@ class InputSpec(Frozen):
     @property
     def row_shapes(self) -> tuple[tuple[int, ...], ...]:
         """Shapes of one row of the tensor, in the order of `frames`."""
-        return tuple(map(self.row_shape, self.frames))
-
-    def row_shape(self, frame: tuple[int, int]) -> tuple[int, ...]:
-        """Shape of one row of the tensor in a frame of that width and height."""
-        width, height = frame
-        return (height, width, self.channels) if self.encoding is Encoding.BYTES else (self.channels, height, width)
+        if self.encoding is Encoding.BYTES:
+            return tuple((height, width, self.channels) for width, height in self.frames)
+        return tuple((self.channels, height, width) for width, height in self.frames)
 
     @model_validator(mode="after")
     def _channels_agree(self) -> Self:
@@ -156,35 +152,6 @@ class DetectionSpec(Frozen):
     iou_threshold: Annotated[Finite, Field(gt=0, le=1)] = 0.5
 
 
-STRIDE = 32
-"""Input pixels of a cell of YOLO's coarsest grid: a frame's sides are multiples of it."""
-
-
-class CoarseSpec(Frozen):
-    """When a detector's look at a smaller copy of a picture is enough: where it is sure of all that it sees there.
-
-    It belongs to the weights, as it was measured with them (`ferry models evaluate`).
-    """
-
-    scale: Annotated[Finite, Field(ge=0.1, le=0.9)] = Field(description="sides of that copy, as a share of the frame's")
-    unsure: Annotated[Finite, Field(gt=0, lt=1)] = Field(description="from this score on something may be a face")
-    sure: Annotated[Finite, Field(gt=0, le=1)] = Field(
-        description="from this score on it is one; there is one at least"
-    )
-    least_face: Annotated[Finite, Field(ge=1)] = Field(description="longer side of the smallest, pixels of the copy")
-
-    @model_validator(mode="after")
-    def _in_order(self) -> Self:
-        if self.unsure >= self.sure:
-            raise ValueError("unsure must be less than sure")
-        return self
-
-    def frame_of(self, frame: tuple[int, int]) -> tuple[int, int]:
-        """Width and height of the copy's frame, for a picture that belongs into this one."""
-        width, height = (STRIDE * math.ceil(side * self.scale / STRIDE) for side in frame)
-        return width, height
-
-
 class Manifest(Frozen):
     """One immutable version of one model."""
 
@@ -199,11 +166,6 @@ class Manifest(Frozen):
     labels: tuple[Label, ...] = Field(min_length=1, max_length=1024)
     output: OutputSpec
     detection: DetectionSpec | None = None
-    coarse: CoarseSpec | None = Field(
-        default=None,
-        description="detectors with `sides`: a cheaper look that services may take first, as they may compute in less "
-        "than float32",
-    )
     precision: str = Field(default="fp32", max_length=64, description="of the stored weights")
     variants: dict[str, str] = Field(
         default_factory=lambda: {"default": "model.onnx"},
@@ -241,8 +203,6 @@ class Manifest(Frozen):
             raise ValueError("`detection` belongs to detectors, and to every detector")
         if self.input.sides and self.task is not Task.DETECT:
             raise ValueError("input.sides belongs to detectors: a classifier's crops are square")
-        if self.coarse is not None and not self.input.sides:
-            raise ValueError("`coarse` belongs to detectors with input.sides: others have one size")
         names = [label.name for label in self.labels]
         if len(set(names)) != len(names):
             raise ValueError("two labels have the same name")
@@ -253,7 +213,7 @@ class Manifest(Frozen):
     @property
     def digest(self) -> str:
         """SHA-256 of all that decides an answer: preprocessing, labels, outputs and file digests."""
-        records = {"description", "license", "training", "evaluation", "variant_backends", "coarse"}
+        records = {"description", "license", "training", "evaluation", "variant_backends"}
         decisive = self.model_dump(mode="json", exclude=records)
         # Versions from before these fields keep their digests.
         for name in ("encoding", "sides"):
@@ -261,13 +221,6 @@ class Manifest(Frozen):
                 del decisive["input"][name]
         canonical = json.dumps(decisive, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()
-
-    @property
-    def coarse_frames(self) -> tuple[tuple[int, int], ...]:
-        """Every width and height of a first look; none where there is no such look."""
-        if self.coarse is None:
-            return ()
-        return tuple(dict.fromkeys(self.coarse.frame_of(frame) for frame in self.input.frames))
 
     @property
     def has_expressions(self) -> bool:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,18 +14,21 @@ import pytest
 from PIL import Image
 from prometheus_client import REGISTRY
 
+from ferry.transport import LOST_KEY
 from ferry.v1 import detector_pb2, detector_pb2_grpc
-from services.detector.coarse import clear_faces
+from services.detector.coarse import CoarseSpec, clear_faces, read_coarse
 from services.detector.letterbox import Geometry
 from services.detector.service import DetectorService
 from services.detector.settings import DetectorSettings
-from serving.repository.manifest import CoarseSpec, Encoding, Manifest
+from serving.models.tuning import Candidate
+from serving.repository.manifest import Encoding, Manifest
+from serving.repository.repository import ModelRepository
 from serving.tensors import from_tensor
 from tests.services.running import serve
 from tests.serving.images.files import encode
 from tests.tiny_models import DETECTOR_SIDE, FACE, bytes_graph, detector_graph, detector_manifest, publish
 
-SPEC = CoarseSpec(scale=0.5, unsure=0.3, sure=0.8, least_face=10)
+NUMBERS = {"scale": 0.5, "unsure": 0.3, "sure": 0.8, "least_face": 10}
 CLOSELY, COARSELY = list(FACE), [32.0, 16.0, 64.0, 64.0]
 """The tiny model finds its face at one place of whatever frame it is given: in half of one it is twice as large."""
 
@@ -31,7 +36,16 @@ CLOSELY, COARSELY = list(FACE), [32.0, 16.0, 64.0, 64.0]
 def manifest_of(**changes: Any) -> Manifest:
     plain = detector_manifest()
     spec = plain.input.model_copy(update={"encoding": Encoding.BYTES, "sides": (32, 48)})
-    return detector_manifest(**{"input": spec, "coarse": SPEC} | changes)
+    return detector_manifest(**{"input": spec} | changes)
+
+
+def published(root: Path, manifest: Manifest | None = None, **numbers: Any) -> Path:
+    """A version with its coarse.json."""
+    graph = bytes_graph(detector_graph(), (0,) * 3, (1,) * 3, free=True)
+    directory = publish(root, manifest or manifest_of(), graph)
+    text = json.dumps({"digest": Manifest.read(directory).digest, **NUMBERS, **numbers})
+    (directory / "coarse.json").write_text(text)
+    return directory
 
 
 def picture(grey: int, kind: str = "PNG", side: int = DETECTOR_SIDE) -> bytes:
@@ -40,9 +54,7 @@ def picture(grey: int, kind: str = "PNG", side: int = DETECTOR_SIDE) -> bytes:
 
 
 @asynccontextmanager
-async def detector(root: Path, manifest: Manifest, **changes: Any) -> AsyncIterator[Any]:
-    if not root.joinpath(manifest.name).exists():
-        publish(root, manifest, bytes_graph(detector_graph(), (0,) * 3, (1,) * 3, free=True))
+async def detector(root: Path, **changes: Any) -> AsyncIterator[Any]:
     options = {"models_dir": root, "port": 0, "backend": "onnxruntime", "threads": 1, "reload_interval": 0}
     settings = DetectorSettings(**options | {"coarse_first": "on"} | changes)
     async with serve(DetectorService(settings), settings) as channel:
@@ -67,8 +79,9 @@ def counted(result: str) -> float:
 async def test_a_first_look_is_enough_where_the_model_is_sure_of_all(
     tmp_path: Path, grey: int, expected: list[list[float]], result: str, kind: str
 ) -> None:
+    published(tmp_path)
     before = counted(result)
-    async with detector(tmp_path, manifest_of()) as stub:
+    async with detector(tmp_path) as stub:
         answer = await stub.Detect(detector_pb2.DetectRequest(image=picture(grey, kind), crop_size=16))
     assert boxes(answer) == expected
     assert from_tensor(answer.crops, "crops").shape == (len(expected), 16, 16, 3)
@@ -78,23 +91,30 @@ async def test_a_first_look_is_enough_where_the_model_is_sure_of_all(
 @pytest.mark.parametrize(
     "options",
     [{"detail": 2}, {"min_score": 0.2}],
-    ids=["closer looks are asked for", "what is hardly a face is asked for"],
+    ids=["closer-looks", "hardly-a-face"],
 )
-async def test_who_asks_for_more_gets_no_first_look(tmp_path: Path, options: dict[str, Any]) -> None:
+@pytest.mark.parametrize("side", [DETECTOR_SIDE, 128])
+async def test_who_asks_for_more_gets_no_first_look(tmp_path: Path, options: dict[str, Any], side: int) -> None:
+    published(tmp_path)
     before = counted("clear") + counted("unclear")
-    async with detector(tmp_path, manifest_of()) as stub:
-        answer = await stub.Detect(detector_pb2.DetectRequest(image=picture(240, side=128), **options))
+    async with detector(tmp_path) as stub:
+        answer = await stub.Detect(detector_pb2.DetectRequest(image=picture(240, side=side), **options))
     assert len(boxes(answer)) >= 1
     assert counted("clear") + counted("unclear") == before
 
 
 @pytest.mark.parametrize(
     ("options", "found"),
-    [({"min_score": 0.95}, 0), ({"min_face_size": 60}, 0), ({"min_face_size": 40, "min_score": 0.9}, 1)],
+    [
+        ({"min_score": 0.95}, 0),
+        ({"min_face_size": 60}, 0),
+        ({"min_face_size": 40, "min_score": 0.9, "max_faces": 1}, 1),
+    ],
 )
 async def test_options_hold_after_a_first_look(tmp_path: Path, options: dict[str, Any], found: int) -> None:
+    published(tmp_path)
     before = counted("clear")
-    async with detector(tmp_path, manifest_of()) as stub:
+    async with detector(tmp_path) as stub:
         answer = await stub.Detect(detector_pb2.DetectRequest(image=picture(240), **options))
     assert len(answer.detections) == found
     assert counted("clear") == before + 1
@@ -109,15 +129,79 @@ async def test_options_hold_after_a_first_look(tmp_path: Path, options: dict[str
     ],
 )
 async def test_it_belongs_to_what_is_optimized(tmp_path: Path, changes: dict[str, Any], expected: list[float]) -> None:
-    async with detector(tmp_path, manifest_of(), **changes) as stub:
+    published(tmp_path)
+    async with detector(tmp_path, **changes) as stub:
         answer = await stub.Detect(detector_pb2.DetectRequest(image=picture(240)))
     assert boxes(answer) == [expected]
 
 
-async def test_a_model_that_was_not_measured_so_has_no_first_look(tmp_path: Path) -> None:
-    async with detector(tmp_path, manifest_of(coarse=None)) as stub:
+@pytest.mark.parametrize(
+    ("numbers", "said"),
+    [
+        ({"digest": "0" * 64}, "measured with 000000000000"),
+        ({"sure": 0.5}, "threshold of 0.6"),
+        ({"unsure": 0.7}, "threshold of 0.6"),
+        ({"scale": 0.9}, "no smaller"),
+        ({"scale": 2}, "scale"),
+        ({"least_face": "many"}, "least_face"),
+    ],
+)
+async def test_what_is_not_for_the_model_is_left_out_with_a_line_in_the_log(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, numbers: dict[str, Any], said: str
+) -> None:
+    published(tmp_path, **numbers)
+    async with detector(tmp_path) as stub:
         answer = await stub.Detect(detector_pb2.DetectRequest(image=picture(240)))
     assert boxes(answer) == [CLOSELY]
+    assert said in caplog.text
+
+
+async def test_a_model_without_other_sizes_and_one_without_the_file_have_no_first_look(tmp_path: Path) -> None:
+    spec = manifest_of().input.model_copy(update={"sides": ()})
+    published(tmp_path, manifest_of(input=spec))
+    assert read_coarse(tmp_path / "detector/1", Manifest.read(tmp_path / "detector/1")) is None
+    (tmp_path / "detector/1/coarse.json").unlink()
+    async with detector(tmp_path) as stub:
+        answer = await stub.Detect(detector_pb2.DetectRequest(image=picture(240)))
+    assert boxes(answer) == [CLOSELY]
+
+
+async def test_a_suspect_is_looked_at_closely(tmp_path: Path) -> None:
+    published(tmp_path)
+    before = counted("clear")
+    async with detector(tmp_path) as stub:
+        answer = await stub.Detect(
+            detector_pb2.DetectRequest(image=picture(240)), timeout=60, metadata=[(LOST_KEY, "1")]
+        )
+    assert boxes(answer) == [CLOSELY]
+    assert counted("clear") == before
+
+
+async def test_large_pictures_and_those_that_lie_on_their_side_have_their_boxes_where_they_belong(
+    tmp_path: Path,
+) -> None:
+    """640 pixels become 64, of which the first look sees half, 32: a pixel of that is 20 of the picture."""
+    published(tmp_path)
+    plain = Image.new("RGB", (640, 480), (240,) * 3)
+    exif = plain.getexif()
+    exif[0x0112] = 6  # to be turned by 90 degrees
+    turned = encode(plain, "JPEG", exif=exif)
+    async with detector(tmp_path) as stub:
+        flat = await stub.Detect(detector_pb2.DetectRequest(image=encode(plain, "JPEG"), crop_size=16))
+        upright = await stub.Detect(detector_pb2.DetectRequest(image=turned, crop_size=16))
+    # The frame of 32 x 32 has four grey rows above and below the picture, or four columns beside it.
+    assert boxes(flat) == [[320, 80, 640, 480]]
+    assert boxes(upright) == [[240, 160, 480, 640]]
+    assert from_tensor(flat.crops, "crops").shape == from_tensor(upright.crops, "crops").shape == (1, 16, 16, 3)
+
+
+def test_frames_of_first_looks_are_run_before_the_first_picture_and_on_no_gpu(tmp_path: Path) -> None:
+    published(tmp_path)
+    stored = ModelRepository(tmp_path).open("detector", "1")
+    service = DetectorService(DetectorSettings(models_dir=tmp_path, coarse_first="on"))
+    on_cpu = Candidate("onnxruntime", "fp32", 1, 1)
+    assert service._coarse_frames(stored, on_cpu) == ((32, 32),)
+    assert service._coarse_frames(stored, replace(on_cpu, backend="cuda")) == ()
 
 
 def face(x: float, side: float, score: float) -> list[float]:
@@ -138,23 +222,7 @@ def face(x: float, side: float, score: float) -> list[float]:
 )
 def test_what_is_clear(faces: list[list[float]], clear: bool) -> None:
     raw = np.array(faces, np.float32).reshape(-1, 11).T
-    found = clear_faces(raw, Geometry(128, 128, 0.5, 0.5, 0, 0), manifest_of(), SPEC)
+    spec = CoarseSpec(digest="0" * 64, **NUMBERS)
+    found = clear_faces(raw, Geometry(128, 128, 0.5, 0.5, 0, 0), manifest_of(), spec)
     assert (found is not None) == clear
     assert found is None or [f.score for f in found] == pytest.approx([f[4] for f in faces if f[4] >= 0.8])
-
-
-def test_a_first_look_does_not_change_what_a_version_is() -> None:
-    assert manifest_of().digest == manifest_of(coarse=None).digest
-    assert manifest_of().coarse_frames == ((32, 32),)
-
-
-@pytest.mark.parametrize(
-    ("changes", "named"),
-    [
-        ({"input": detector_manifest().input}, "input.sides"),
-        ({"coarse": {"scale": 0.5, "unsure": 0.8, "sure": 0.5, "least_face": 10}}, "unsure must be less"),
-    ],
-)
-def test_a_manifest_that_makes_no_sense_is_refused(changes: dict[str, Any], named: str) -> None:
-    with pytest.raises(ValueError, match=named):
-        manifest_of(**changes)
