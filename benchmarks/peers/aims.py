@@ -14,6 +14,7 @@ from benchmarks.peers.record import (
     ECHO,
     FERRY,
     FERRY_ALL,
+    OURS,
     Reading,
     Record,
     cpu,
@@ -65,7 +66,7 @@ def best_peer(record: Record, part: str, precision: str) -> tuple[str, str] | No
     found = [
         (server, way)
         for server, way, _ in record.ways(part, precision=precision, callers=MANY)
-        if server not in {FERRY, FERRY_ALL, BARE}
+        if server not in OURS | {BARE}
     ]
     return max(found, key=lambda who: _figure(record, part, who[0], who[1], precision, per_second), default=None)
 

@@ -62,7 +62,8 @@ class Bench:
         """
         Args:
             record: what is measured goes there.
-            models_dir: the model repository; it is copied, so that Ferry tunes itself anew in this run.
+            models_dir: the model repository; it is copied without what was measured here before. Ferry takes what is
+                delivered with a model, and measures the rest anew in this run.
             work: folder for environments and the copy.
             photo: what is sent.
             say: is told who is measured.

@@ -16,7 +16,7 @@ from benchmarks.peers.bench import MANY, Bench, Contender
 from benchmarks.peers.catalogue import PEERS, bare_ways, ways
 from benchmarks.peers.environments import python_of
 from benchmarks.peers.pictures import faces_in_a_grid
-from benchmarks.peers.record import BARE, ECHO, FERRY, FERRY_ALL, per_second, value
+from benchmarks.peers.record import BARE, ECHO, FERRY, FERRY_ALL, OURS, per_second, value
 from benchmarks.peers.redis import valkey
 from benchmarks.peers.running import Server
 from cli.cluster.ports import free
@@ -40,8 +40,7 @@ def images(bench: Bench, precision: str, seconds: float, rounds: int, wanted: Wa
         contenders += [everything] if wanted(everything.name) else []
         # What is best in float32 is tried alone: the ways differ by threads and processes, not by arithmetic.
         known = {server: bench.record.best("images", server, "fp32", callers=MANY) for server in _names(contenders)}
-        own = {BARE, FERRY, FERRY_ALL}
-        contenders = [c for c in contenders if c.server in own or known[c.server] in {None, c.way}]
+        contenders = [c for c in contenders if c.server in OURS | {BARE} or known[c.server] in {None, c.way}]
     expected = _expected(bench, contenders[0])
     loads = [(MANY, seconds), (1, seconds / 2)]
     for contender in contenders:

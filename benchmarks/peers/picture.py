@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from benchmarks.peers.bench import MANY
-from benchmarks.peers.record import BARE, FERRY, FERRY_ALL, Record, cpu, per_second, value
+from benchmarks.peers.record import BARE, FERRY, FERRY_ALL, OURS, Record, cpu, per_second, value
 
 COLOURS = {FERRY: "#c44e52", FERRY_ALL: "#8c2d2d", BARE: "#8c8c8c"}
 
@@ -31,7 +31,7 @@ def draw(record: Record, path: Path) -> bool:
         for row, (get, unit) in enumerate(((per_second, "images/s"), (cpu, "CPU ms an image"))):
             figures = [
                 (value(record.of("images", server=server, way=way, precision=kind, callers=MANY), get),
-                 f"{server} {way}" if server not in {FERRY, FERRY_ALL} else server, server)
+                 f"{server} {way}" if server not in OURS else server, server)
                 for server, way in best
             ]  # fmt: skip
             figures.sort(reverse=row == 1)

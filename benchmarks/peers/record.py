@@ -11,6 +11,7 @@ from statistics import median
 FERRY, BARE, ECHO = "Ferry", "bare", "bare echo"
 FERRY_ALL = "Ferry, all"
 """With all that `--optimized` does by itself. As FERRY it computes what the others' kernels compute, and no less."""
+OURS = frozenset({FERRY, FERRY_ALL})
 
 
 @dataclass(frozen=True, slots=True)

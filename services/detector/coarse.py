@@ -114,5 +114,5 @@ def clear_faces(
     faces = find_faces(raw, geometry, manifest, MAX_FACES, spec.unsure)
     if not faces or faces[-1].score < spec.sure or len(faces) == MAX_FACES:
         return None
-    smallest = min(float((face.box[2:] - face.box[:2]).max()) for face in faces)
+    smallest = min(face.side for face in faces)
     return faces if smallest * min(geometry.scale_x, geometry.scale_y) >= spec.least_face else None

@@ -33,6 +33,11 @@ class DetectedFace:
     score: float
     probabilities: npt.NDArray[np.float32] | None
 
+    @property
+    def side(self) -> float:
+        """The longer one, pixels of the image."""
+        return float((self.box[2:] - self.box[:2]).max())
+
 
 def prepare_images(
     images: Sequence[npt.NDArray[np.uint8]], manifest: Manifest, frame: tuple[int, int] | None = None

@@ -127,9 +127,8 @@ class Search:
         sure = clear_faces(raw[0], self._geometries[0], self._manifest, self._coarse)
         if sure is None:
             return None
-        faces = [face for face in sure if face.score >= (options.min_score or 0)]
-        large = [face for face in faces if float((face.box[2:] - face.box[:2]).max()) >= options.min_face_size]
-        return large[: options.max_faces]
+        least = options.min_score or 0
+        return [f for f in sure if f.score >= least and f.side >= options.min_face_size][: options.max_faces]
 
 
 def decode_and_cut(look: Look, faces: list[DetectedFace], options: Options) -> tuple[npt.NDArray[np.uint8], float]:
