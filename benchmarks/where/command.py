@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import grpc
 import typer
@@ -116,7 +116,8 @@ def _draw(bars: Mapping[str, Mapping[str, float]], title: str, path: Path) -> bo
         return False
     figure = Figure(figsize=(9, 4.2), layout="constrained")
     rows = figure.subplots(len(bars), 1, squeeze=False)[:, 0]
-    colours = colormaps["tab20"].colors  # type: ignore[attr-defined]
+    tab20: Any = colormaps["tab20"]
+    colours = tab20.colors
     for axes, (what, parts) in zip(rows, bars.items(), strict=True):
         left = 0.0
         for i, (name, value) in enumerate(parts.items()):
