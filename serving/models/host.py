@@ -20,9 +20,9 @@ from serving.models.apart.helper import ModelApart
 from serving.models.backends import Backend, ModelLoadError
 from serving.models.backends.base import Outputs, Rows, Run
 from serving.models.backends.gpu import GpuMissingError, GpuSettings
-from serving.models.batching.batcher import Finish, MicroBatcher
+from serving.models.batching.batcher import MicroBatcher
 from serving.models.batching.policy import BatchPolicy
-from serving.models.batching.result import BatchResult
+from serving.models.batching.result import BatchResult, Finish
 from serving.models.batching.turns import Turns
 from serving.models.load_failures import LoadFailures
 from serving.models.measuring import alone
@@ -289,7 +289,8 @@ class ModelHost:
         turns = self._turns if how.device == "cpu" else None
         around = self._around if how.device == "cpu" else None
         run = backend.run if around is None else around(manifest, backend.run)
-        batcher = MicroBatcher(run, policy, model=manifest.name, version=manifest.version, turns=turns)
+        named = {"model": manifest.name, "version": manifest.version}
+        batcher = MicroBatcher(run, policy, **named, turns=turns, overlaps=backend.overlaps)
         model = LoadedModel(stored, how, backend, batcher, around is not None)
         model.idle.set()
         batcher.start()

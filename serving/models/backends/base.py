@@ -30,11 +30,14 @@ class Backend(ABC):
         name: such as `onnxruntime`.
         precision: of the arithmetic, such as `fp32`, `bf16` or `int8`.
         device: such as `cpu` or `cuda`.
+        overlaps: whether a run computes on threads of its own, and does meanwhile what its caller has put off
+            (serving.models.backends.deferred).
     """
 
     name: str
     precision: str
     device: str = "cpu"
+    overlaps: bool = False
 
     @abstractmethod
     def run(self, rows: Rows) -> Outputs:

@@ -35,6 +35,7 @@ class ElasticBackend(Backend):
             busy: runs everything else.
         """
         self.name, self.precision, self.device = busy.name, busy.precision, busy.device
+        self.overlaps = rest.overlaps and busy.overlaps
         self._rest = rest
         self._busy = busy
 

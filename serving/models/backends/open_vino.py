@@ -16,6 +16,7 @@ import openvino as ov
 from openvino import properties
 from openvino.properties import hint
 
+from serving.models.backends import deferred
 from serving.models.backends.base import Backend, ModelLoadError, Outputs, Rows
 
 
@@ -23,6 +24,7 @@ class OpenVinoBackend(Backend):
     """One compiled model with an inference request for each run at a time."""
 
     name = "openvino"
+    overlaps = True
 
     def __init__(self, path: Path, *, threads: int, precision: str = "fp32", concurrency: int = 1) -> None:
         """
@@ -77,5 +79,10 @@ class OpenVinoBackend(Backend):
     def _run(self, request: ov.InferRequest, rows: Rows) -> Outputs:
         # Neither is copied by OpenVINO's own dispatch: rows are read where they lie, outputs below.
         request.set_input_tensor(ov.Tensor(np.require(rows, requirements=("C", "W")), shared_memory=True))
-        request.infer(share_outputs=True)
+        if deferred.waits():
+            request.start_async()
+            deferred.catch_up()
+            request.wait()
+        else:
+            request.infer(share_outputs=True)
         return {name: np.array(request.get_output_tensor(i).data, np.float32) for i, name in enumerate(self._outputs)}

@@ -16,7 +16,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from typing import cast
 
@@ -28,14 +28,13 @@ from serving.errors import DeadlineError, OverloadedError, RefusedError, Service
 from serving.models.backends.base import Rows
 from serving.models.backends.elastic import under_way
 from serving.models.batching.policy import BatchPolicy
-from serving.models.batching.result import BatchResult, Outputs
-from serving.models.batching.turns import Turns
+from serving.models.batching.result import BatchResult, Finish, Outputs, finished
+from serving.models.batching.turns import After, Turns
 from serving.telemetry import metrics, tracing
 
 log = logging.getLogger(__name__)
 
 Run = Callable[[Rows], Outputs]
-Finish = Callable[[Outputs], object]
 
 
 @dataclass(slots=True, eq=False, repr=False)
@@ -57,7 +56,16 @@ class MicroBatcher:
     What waits is looked at by that loop and by the threads that run; the turns' lock is held meanwhile.
     """
 
-    def __init__(self, run: Run, policy: BatchPolicy, *, model: str, version: str, turns: Turns | None = None) -> None:
+    def __init__(
+        self,
+        run: Run,
+        policy: BatchPolicy,
+        *,
+        model: str,
+        version: str,
+        turns: Turns | None = None,
+        overlaps: bool = False,
+    ) -> None:
         """
         Args:
             run: rows [N, ...] to outputs by name, each with N rows; called on a worker thread.
@@ -65,10 +73,12 @@ class MicroBatcher:
             model: name, for metrics and spans.
             version: version, for metrics and spans.
             turns: shared with other models; None: nobody shares its CPUs.
+            overlaps: see `Runs`.
         """
         self._run = run
         self._policy = policy
         self._turns = turns or Turns(policy.concurrency * policy.threads)
+        self.overlaps = overlaps
         self._model = model
         self._version = version
         self._lock = self._turns.lock
@@ -225,7 +235,7 @@ class MicroBatcher:
         if not self.pending:
             self._finished.set()
 
-    def take(self) -> Callable[[], None] | None:
+    def take(self) -> Callable[[], After] | None:
         """The next run, on the thread that makes it; see `Runs`."""
         batch = self._take()
         if not batch:
@@ -237,9 +247,9 @@ class MicroBatcher:
         self._running_rows += rows
         return partial(self._run_batch, batch, rows)
 
-    def _run_batch(self, batch: list[_Item], rows: int) -> None:
+    def _run_batch(self, batch: list[_Item], rows: int) -> After:
         try:
-            self._execute(batch)
+            return self._execute(batch)
         finally:
             with self._lock:
                 self._under_way -= 1
@@ -281,7 +291,8 @@ class MicroBatcher:
     def _too_late(self) -> DeadlineError:
         return DeadlineError(f"the time was up in the queue of {self._model}")
 
-    def _execute(self, batch: list[_Item]) -> None:
+    def _execute(self, batch: list[_Item]) -> After:
+        """Makes a run; what comes after it."""
         started = time.monotonic()
         with self._span(batch) as span:
             try:
@@ -294,17 +305,20 @@ class MicroBatcher:
                 failure = None
         if failure is not None:
             self._recover(batch, failure)
-            return
+            return None
         seconds = time.monotonic() - started
         self._recent_run_seconds = 0.8 * self._recent_run_seconds + 0.2 * seconds
         self._compute_histogram.observe(seconds)
         self._size_histogram.observe(rows)
+        return partial(self._finish, batch, outputs, seconds)
+
+    def _finish(self, batch: list[_Item], outputs: Outputs, seconds: float) -> None:
         answers: list[BatchResult | Exception] = []
-        start = 0
+        start, rows = 0, sum(len(item.rows) for item in batch)
         for item in batch:
             end = start + len(item.rows)
             mine = {name: values[start:end] for name, values in outputs.items()}
-            answers.append(_finished(BatchResult(mine, item.queue_seconds, seconds, seconds / rows), item.finish))
+            answers.append(finished(BatchResult(mine, item.queue_seconds, seconds, seconds / rows), item.finish))
             start = end
         self._tell(self._settle, batch, answers)
 
@@ -335,8 +349,8 @@ class MicroBatcher:
         for item in batch:
             if item.future.done() or item.deadline <= time.monotonic():
                 self._tell(self._settle, [item], [self._too_late()])
-            else:
-                self._execute([item])
+            elif (after := self._execute([item])) is not None:
+                after()
 
     def _tell(self, what: Callable[..., None], *values: object) -> None:
         """From the thread of a run to the event loop."""
@@ -377,16 +391,6 @@ def _joined(parts: list[Rows]) -> Rows:
     kind = np.result_type(*parts)
     joined = bytearray().join(np.ascontiguousarray(part, kind).data for part in parts)
     return cast(Rows, np.frombuffer(joined, kind).reshape(sum(map(len, parts)), *parts[0].shape[1:]))
-
-
-def _finished(result: BatchResult, finish: Finish | None) -> BatchResult | Exception:
-    """The result with what comes after the run, or the error of that."""
-    if finish is None:
-        return result
-    try:
-        return replace(result, finished=finish(result.outputs))
-    except Exception as error:
-        return error
 
 
 def _parent(links: list[trace.Link]) -> Context:

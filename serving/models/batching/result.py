@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
 Outputs = Mapping[str, npt.NDArray[np.float32]]
+Finish = Callable[[Outputs], object]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,3 +29,13 @@ class BatchResult:
     compute_seconds: float
     row_seconds: float = 0.0
     finished: object = None
+
+
+def finished(result: BatchResult, finish: Finish | None) -> BatchResult | Exception:
+    """The result with what `finish` makes of it, or the error of that."""
+    if finish is None:
+        return result
+    try:
+        return replace(result, finished=finish(result.outputs))
+    except Exception as error:
+        return error

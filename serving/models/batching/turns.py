@@ -7,7 +7,7 @@ them, since what it does was begun before. So under load, where all wait anyway,
 never waits.
 
 The threads that run choose for themselves: whoever ends a run takes the next at once. Had they to ask the event loop, a
-CPU would stand still until it came to them.
+CPU would stand still until it came to them. What comes after a run waits until the next one computes, where it can.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from serving.errors import OverloadedError
+from serving.models.backends import deferred
 
 log = logging.getLogger(__name__)
 
@@ -29,12 +30,17 @@ detector for 200 ms bears 50 more; one that has not waited bears nothing."""
 _GATHERING, _READY, _GATHERED = range(3)
 
 
+After = Callable[[], None] | None
+"""What comes after a run and needs no CPU for itself; None: nothing."""
+
+
 class Runs(Protocol):
     """What makes runs of one model. All is called with the lock of the turns held, `take`'s answer without.
 
     Attributes:
         threads: CPUs of one run.
         company: rows up to which each is much cheaper in a run with others; 1: it makes no difference.
+        overlaps: whether a run does meanwhile what its thread has put off (serving.models.backends.deferred).
         rows: that wait.
     """
 
@@ -44,6 +50,8 @@ class Runs(Protocol):
     def company(self) -> int: ...
     @property
     def rows(self) -> int: ...
+    @property
+    def overlaps(self) -> bool: ...
 
     def due(self) -> float | None:
         """From when on a run may be made, time.monotonic() seconds; None: there is nothing to run as things are."""
@@ -51,8 +59,9 @@ class Runs(Protocol):
     def waited(self) -> float:
         """Seconds that its oldest request has waited; 0: there is none."""
 
-    def take(self) -> Callable[[], None] | None:
-        """The next run, to be made on the thread that asks; None: there was nothing to run after all."""
+    def take(self) -> Callable[[], After] | None:
+        """The next run, to be made on the thread that asks, which does afterwards what that returns; None: there was
+        nothing to run after all."""
 
 
 class Turns:
@@ -118,21 +127,32 @@ class Turns:
             pass
 
     def _make_run(self) -> bool:
-        """Waits for a run and makes it; whether there may be more. Afterwards no model is held: it may be replaced."""
+        """Waits for a run and makes it; whether there may be more. Afterwards no model is held: it may be replaced.
+
+        What comes after the run before is done while this one computes, or now, where there is none to make at once.
+        """
         with self.lock:
-            runs = self._next()
-            if runs is None:
+            behind = deferred.waits()
+            runs = self._look()[0] if behind else self._next()
+            if runs is not None:
+                cost = self._cost(runs)
+                self._free -= cost
+                self._held[runs] += 1
+                run = runs.take()
+                if self._free and self._look()[0] is not None:
+                    self.wake()
+            elif not behind:
                 self._threads -= 1
                 return False
-            cost = self._cost(runs)
-            self._free -= cost
-            self._held[runs] += 1
-            run = runs.take()
-            if self._free and self._look()[0] is not None:
-                self.wake()
+        if runs is None:
+            deferred.catch_up()
+            return True
+        after: After = None
         try:
+            if not runs.overlaps:
+                deferred.catch_up()
             if run is not None:
-                run()
+                after = run()
         except Exception as error:  # a thread that ended here would be missed for ever
             log.exception("a run was dropped: %s", error)
         finally:
@@ -141,6 +161,8 @@ class Turns:
                 self._held[runs] -= 1
                 if not self._held[runs]:
                     del self._held[runs]
+        deferred.catch_up()
+        deferred.put_off(after)
         return True
 
     def _next(self) -> Runs | None:

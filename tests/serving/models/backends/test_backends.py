@@ -13,7 +13,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from serving.models import backends
-from serving.models.backends import BACKENDS, Backend, ModelLoadError, load_backend
+from serving.models.backends import BACKENDS, Backend, ModelLoadError, deferred, load_backend
 from tests.tiny_models import SIDE, classifier_graph, detector_graph
 
 SLOPE = (1, 2, 3, -4, 5, 6, 0.5)
@@ -58,6 +58,17 @@ def test_several_threads_may_run_one_backend(tmp_path: Path, name: str) -> None:
     with ThreadPoolExecutor(4) as pool:
         answers = list(pool.map(lambda value: backend.run(bright(value))["logits"][0], values))
     np.testing.assert_allclose(answers, np.outer(values, SLOPE), rtol=1e-5, atol=1e-6)
+
+
+def test_what_its_thread_has_put_off_is_done_beside_a_run_where_it_says_so(tmp_path: Path, name: str) -> None:
+    backend = load(tmp_path, name, classifier_graph(SLOPE))
+    done: list[str] = []
+    deferred.put_off(lambda: done.append("before"))
+    outputs = backend.run(bright(0.5))
+    assert done == (["before"] if backend.overlaps else [])
+    deferred.catch_up()
+    np.testing.assert_array_equal(outputs["logits"], backend.run(bright(0.5))["logits"])
+    assert done == ["before"]
 
 
 def test_the_detector_agrees_across_backends(tmp_path: Path) -> None:

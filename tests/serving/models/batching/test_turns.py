@@ -11,7 +11,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from serving.models.batching.turns import Turns
+import pytest
+
+from serving.models.backends import deferred
+from serving.models.batching.turns import After, Turns
 
 SECONDS = 30
 """Longest wait for anything here."""
@@ -30,6 +33,8 @@ class Model:
     runs: int = 1
     after: float = 0.0
     again: Callable[[], None] = lambda: None
+    overlaps: bool = False
+    finish: After = None
     gate: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
 
     def due(self) -> float | None:
@@ -38,14 +43,17 @@ class Model:
     def waited(self) -> float:
         return self.seconds
 
-    def take(self) -> Callable[[], None] | None:
+    def take(self) -> Callable[[], After] | None:
         self.runs -= 1
         self.order.put(self.name)
         return self._run
 
-    def _run(self) -> None:
+    def _run(self) -> After:
+        if self.overlaps:
+            deferred.catch_up()
         assert self.gate.acquire(timeout=SECONDS)
         self.again()
+        return self.finish
 
 
 class Order:
@@ -177,6 +185,57 @@ def test_a_run_that_raises_costs_nobody_a_turn() -> None:
         given.model("other")
         broken.gate.release()
         assert given.next() == "other"
+
+
+def test_what_comes_after_a_run_is_done_while_the_next_one_computes() -> None:
+    done = threading.Event()
+    with order(1) as given:
+        first = given.model("first", finish=done.set, seconds=1.0)
+        assert given.next() == "first"
+        given.model("next", overlaps=True)
+        first.gate.release()
+        assert given.next() == "next"
+        assert done.wait(SECONDS), "the next run has not ended"
+
+
+def test_what_comes_after_a_run_is_done_before_one_that_computes_on_the_same_thread() -> None:
+    with order(1) as given:
+        first = given.model("first", finish=lambda: given.names.put("finished"), seconds=1.0)
+        assert given.next() == "first"
+        other = given.model("next")
+        first.gate.release()
+        assert [given.next(), given.next()] == ["next", "finished"]
+        assert given.nobody()
+        other.gate.release()
+
+
+def test_what_comes_after_a_run_waits_for_no_run_that_cannot_be_made_yet() -> None:
+    done = threading.Event()
+    with order(2) as given:
+        short, long = given.model("short", finish=done.set), given.model("long")
+        assert {given.next(), given.next()} == {"short", "long"}
+        given.model("wide", threads=2, overlaps=True)
+        short.gate.release()
+        assert done.wait(SECONDS)
+        assert given.nobody()
+        long.gate.release()
+        assert given.next() == "wide"
+
+
+@pytest.mark.parametrize("overlaps", [False, True])
+def test_an_error_after_a_run_costs_nobody_a_turn(overlaps: bool) -> None:
+    def fail() -> None:
+        raise RuntimeError("not the run's own error")
+
+    with order(1) as given:
+        broken = given.model("broken", finish=fail, seconds=1.0)
+        assert given.next() == "broken"
+        others = [given.model(name, overlaps=overlaps) for name in ("one", "two")]
+        broken.gate.release()
+        for other in others:
+            given.next()
+            other.gate.release()
+        assert given.nobody()
 
 
 def test_what_comes_during_a_run_wakes_a_free_cpu() -> None:
