@@ -96,6 +96,9 @@ def channel_options(
         ("grpc.keepalive_timeout_ms", int(ping_patience * 1000)),
         ("grpc.http2.ping_timeout_ms", int(ping_patience * 1000)),
         ("grpc.http2.max_pings_without_data", 0),
+        # gRPC's probes of the bandwidth are pings, too, and each begins the time anew after which one is sent that has
+        # to be answered: every third server that hung was found after 1.4 s, and not within 0.9.
+        ("grpc.http2.bdp_probe", 0),
         ("grpc.dns_min_time_between_resolutions_ms", 1000),
         ("grpc.initial_reconnect_backoff_ms", 100),
         # Despite its name, what a connection has to come about in: TCP, TLS and HTTP/2's first frame.
