@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
@@ -28,7 +28,7 @@ from gateway.experiments.feedback import Feedback
 from gateway.experiments.shadows import ShadowPairs
 from gateway.inference_v2.models import GatewayModels
 from gateway.recognize.batch import Recognize as RecognizeOne
-from gateway.recognize.batch import item_error, recognize_batch
+from gateway.recognize.batch import item_error, one_by_one, recognize_batch
 from gateway.recognize.recognizer import Recognizer
 from gateway.recognize.stream import recognize_stream
 from gateway.routing.distributions import Counts
@@ -58,7 +58,6 @@ Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 
 _BESIDE_THE_IMAGE = 64 << 10
 """Bytes of a message that are not the image: options, and the framing of a batch."""
-
 _LOOK_SECONDS = 0.2
 """Between two looks whether a variant can answer, at what is known without asking."""
 
@@ -95,8 +94,16 @@ class GatewayService(Service, gateway_pb2_grpc.ExpressionRecognitionServicer):
         pairs = ShadowPairs(recorder)
         shadow = Shadow(settings.shadow_concurrency, settings.max_timeout, self._admission, pairs.compared)
         self._router = Router(table, self._connect, shadow)
-        away = self._admission.disturb
-        self._recognizer = Recognizer(self._checks, self._router, self._cache, settings.patience, recorder, away=away)
+        self.foresee = {"/ferry.v1.ExpressionRecognition/Recognize": self._admission.foresee}
+        self._recognizer = Recognizer(
+            self._checks,
+            self._router,
+            self._cache,
+            settings.patience,
+            recorder,
+            away=self._admission.disturb,
+            looked=self._admission.looked,
+        )
 
     @property
     def max_request_bytes(self) -> int:
@@ -191,7 +198,7 @@ class GatewayService(Service, gateway_pb2_grpc.ExpressionRecognitionServicer):
         concurrency = min(images, self._settings.batch_concurrency)
         size = sum(len(item.image) for item in request.requests)
         recognize = partial(self._recognizer.recognize, hints=self._hints(context))
-        answers = recognize_batch(_each(request.requests), recognize, concurrency)
+        answers = recognize_batch(one_by_one(request.requests), recognize, concurrency)
         with self._admission.admit(Call(concurrency, size, caller())):
             async with aclosing(answers):
                 async for answer in answers:
@@ -380,13 +387,6 @@ def _experiments(settings: GatewaySettings, store: StoreClient | None) -> Experi
     if store is None or not settings.record_exposures:
         return None
     return Experiments(settings, store)
-
-
-async def _each(
-    requests: Iterable[gateway_pb2.RecognizeRequest],
-) -> AsyncIterator[gateway_pb2.RecognizeRequest]:
-    for request in requests:
-        yield request
 
 
 def _routing(settings: GatewaySettings, store: StoreClient | None) -> RoutingFile | None:

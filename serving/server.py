@@ -73,6 +73,9 @@ class Service(ABC):
     """Whether models run in its process."""
     kinds: Mapping[str, Kind] = {}
     """Of methods, such as `/ferry.v1.Detector/Detect`, that are not what their streaming says."""
+    foresee: Mapping[str, Callable[[], None]] = {}
+    """Of methods that take one message and give one: asked within each call, before its message is received; raises a
+    ServiceError where the call would be refused with it."""
     has_streams: bool = False
     """Whether it serves methods that live as long as their callers like (`Kind.STREAM`); connections then do, too."""
 
@@ -143,6 +146,7 @@ class Server:
             compared=service.compared,
             lanes=self._lanes,
             identify=self._examine,
+            foresee=service.foresee,
             certificates=settings.tls is not None,
         )
         self._health = Health()

@@ -13,6 +13,9 @@ from gateway.admission.permit import Call, Outcome, Permit
 from gateway.settings import GatewaySettings
 from serving.rpc.context import current
 
+_HARDLY_ANY = 100
+"""Images one after the other of which none was kept in memory. Of a hundred that are received to look whether they are,
+one then spares models less work than receiving the others costs."""
 _NEARLY = 0.9
 """Of the time that a caller had, after which it has not left by its own will."""
 
@@ -22,6 +25,7 @@ class Admission:
 
     def __init__(self, settings: GatewaySettings) -> None:
         self._in_flight = InFlight(settings.max_concurrency, settings.max_in_flight_bytes)
+        self._unkept = 0
 
     @property
     def images(self) -> int:
@@ -39,9 +43,22 @@ class Admission:
         Raises:
             OverloadedError: no room, or too much before it for the time that its caller has; it says when to come back.
         """
-        context = current.get()
-        seconds = math.inf if context is None else context.remaining()
+        seconds = _seconds()
         return Permit(call, partial(self._ended, self._in_flight.take(call, seconds), seconds))
+
+    def foresee(self) -> None:
+        """Refuses a call with one image before that is received, where it would be refused with it: there is no room,
+        and hardly any answer is kept in memory, which needs none.
+
+        Raises:
+            OverloadedError: as `admit`.
+        """
+        if self._unkept >= _HARDLY_ANY:
+            self._in_flight.check(Call(1, 0), _seconds())
+
+    def looked(self, kept: bool) -> None:
+        """An image was looked for in memory; `kept`: its answer lay there, and needs no permission."""
+        self._unkept = 0 if kept else self._unkept + 1
 
     def disturb(self) -> None:
         """Something that calls need is away: how long they take says nothing of how many there are."""
@@ -56,3 +73,9 @@ class Admission:
         if outcome.code is grpc.StatusCode.CANCELLED and outcome.seconds > _NEARLY * seconds:
             outcome = Outcome(grpc.StatusCode.DEADLINE_EXCEEDED, outcome.seconds)
         self._in_flight.give_back(call, under_way, outcome)
+
+
+def _seconds() -> float:
+    """That the caller of the call at hand waits."""
+    context = current.get()
+    return math.inf if context is None else context.remaining()

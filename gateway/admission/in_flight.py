@@ -54,6 +54,13 @@ class InFlight:
         Raises:
             OverloadedError: no room, or no time.
         """
+        self.check(call, seconds)
+        self.images += call.images
+        self._bytes += call.size
+        return self.calls
+
+    def check(self, call: Call, seconds: float) -> None:
+        """Raises as `take`, and holds nothing."""
         while self._full(call) and self._spare:
             self._spare.popitem()[1]()
         if self._full(call) and self.images:
@@ -64,9 +71,6 @@ class InFlight:
             self._late.inc()
             wait = min(max(excess, _LEAST_RETRY_SECONDS), _LONGEST_RETRY_SECONDS) * random.uniform(0.5, 1.5)
             raise OverloadedError("too many images in flight to answer in time; try again shortly", wait)
-        self.images += call.images
-        self._bytes += call.size
-        return self.calls
 
     def spare(self, size: int, drop: Callable[[], None]) -> Callable[[], None] | None:
         """Holds room for an image that nobody waits for, as long as no call needs it: `gateway.routing.shadow.Room`."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import TypedDict
 
@@ -176,3 +176,11 @@ def item_error(error: ServiceError) -> gateway_pb2.ItemError:
         if detail.Unpack(violations) and violations.field_violations:
             field = violations.field_violations[0].field
     return gateway_pb2.ItemError(code=int(error.code.value[0]), message=error.message, field=field)
+
+
+async def one_by_one(
+    requests: Iterable[gateway_pb2.RecognizeRequest],
+) -> AsyncIterator[gateway_pb2.RecognizeRequest]:
+    """The requests of a call that has brought them all, as `recognize_batch` takes them."""
+    for request in requests:
+        yield request

@@ -95,6 +95,7 @@ class Recognizer:
         recorder: Recorder | None = None,
         *,
         away: Callable[[], None] = lambda: None,
+        looked: Callable[[bool], None] = lambda kept: None,
     ) -> None:
         """
         Args:
@@ -105,6 +106,7 @@ class Recognizer:
             recorder: keeps what variants are judged by; None: nothing is kept.
             away: is told where a call to `stable` ended since something that it needs is away. Of other variants it is
                 not: whoever may ask for one by name could say so as often as they like.
+            looked: is told of each image whether its answer lay in memory, to be given without permission.
         """
         self._checks = checks
         self._router = router
@@ -112,6 +114,7 @@ class Recognizer:
         self._patience = patience
         self._recorder = recorder
         self._away = away
+        self._looked = looked
         self._flights: SingleFlight[_Outcome] = SingleFlight()
         self._coalesced = metrics.CACHE_REQUESTS.labels("memory", "coalesced")
 
@@ -157,6 +160,7 @@ class Recognizer:
             kept = self._kept(variant, question, bypass_cache=request.bypass_cache)
             # Where answers are judged, who is refused must not depend on what is kept of whose variant.
             free = kept is not None and self._recorder is None
+            self._looked(free)
             with nullcontext() if admit is None or free else admit() as permit:
                 choice.count()
                 asked = _Asked(question, request.bypass_cache, started, hints.key, self._asked(hints), permit)

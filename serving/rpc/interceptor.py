@@ -57,6 +57,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         compared: str = "",
         lanes: Lanes | None = None,
         identify: Identify | None = None,
+        foresee: Mapping[str, Callable[[], None]] | None = None,
         certificates: bool = False,
     ) -> None:
         """
@@ -70,6 +71,8 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             lanes: bounds on open calls and on messages being received; None: the defaults.
             identify: given the metadata of a call, says who calls, or None where it does not say; raises a
                 ServiceError where it is not to be served. None: nobody is asked.
+            foresee: of methods that take one message and give one: called within the call, before its message is
+                received; raises a ServiceError where the call would be refused with it.
             certificates: whether callers may show one.
         """
         self.ready = False
@@ -80,6 +83,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         self._compared = compared
         self._lanes = lanes or Lanes()
         self._identify = identify
+        self._foresee = foresee or {}
         self._certificates = certificates
         self._wrapped: dict[str, tuple[Handler, Lane]] = {}
         self._methods: dict[tuple[str, Kind], Method] = {}
@@ -150,6 +154,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         }
         lane = self._lanes.streams if kind is Kind.STREAM else self._lanes.own
         requests_of = _requests_of(handler, lane)
+        foresee = self._foresee.get(method)
         if not handler.response_streaming:
             respond: Callable[[Any, Context], Awaitable[Any]] = (
                 handler.stream_unary if handler.request_streaming else handler.unary_unary  # type: ignore[assignment]
@@ -159,6 +164,8 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                 answer = None  # what an error leaves; gRPC sends the status alone
                 lane.calls.begin(context)
                 async with self._call(method, kind, context):
+                    if foresee is not None:
+                        foresee()
                     answer = await respond(await requests_of(context), context)
                 lane.calls.sending()
                 return answer

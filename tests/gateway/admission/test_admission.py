@@ -148,6 +148,20 @@ def test_a_caller_without_the_time_is_refused_at_once(clock: list[float]) -> Non
     assert gate.images == 0
 
 
+def test_a_call_is_refused_before_its_image_comes_only_where_hardly_any_answer_is_kept() -> None:
+    gate = admission(images=1)
+    with gate.admit(Call(1, 1)):
+        for looks, kept in ((99, False), (1, True), (99, False)):
+            for _ in range(looks):
+                gate.looked(kept)
+            gate.foresee()
+        gate.looked(False)
+        with pytest.raises(OverloadedError):
+            gate.foresee()
+    gate.foresee()
+    assert gate.images == 0, "it holds nothing"
+
+
 def test_callers_whose_time_is_up_are_learnt_from_and_those_who_leave_are_not(clock: list[float]) -> None:
     gate = admission(images=100)
     token = current.set(RequestContext("x" * 8, time.monotonic() + 10))

@@ -258,6 +258,28 @@ async def test_what_is_kept_is_answered_however_much_there_is_to_do(ensembler, s
     assert given() == 3, "whoever is refused is given to nobody"
 
 
+async def test_where_hardly_anything_is_kept_too_much_is_refused_before_its_image_comes(ensembler, start_gateway):
+    gateway = await start_gateway(max_concurrency=1)
+    for shade in range(100):
+        await gateway.recognize(jpeg(shade))
+    ensembler.gate.clear()
+    asking = asyncio.create_task(gateway.recognize(jpeg(100)))
+    await eventually(lambda: len(ensembler.requests) == 101)
+    async with connected(gateway.port) as peer:
+        stream = await peer.call("/ferry.v1.ExpressionRecognition/Recognize")
+        status, message = await peer.status(stream)
+    assert (status, message) == (8, "too many images in flight; try again shortly")
+    ensembler.gate.set()
+    await asking
+    assert (await gateway.recognize(jpeg(100))).cached
+    ensembler.gate.clear()
+    asking = asyncio.create_task(gateway.recognize(jpeg(101)))
+    await eventually(lambda: len(ensembler.requests) == 102)
+    assert (await gateway.recognize(jpeg(100))).cached, "one of the last hundred was kept, so all are looked at"
+    ensembler.gate.set()
+    await asking
+
+
 async def test_the_header_of_an_image_that_a_replica_was_lost_with_is_left_to_the_detector(ensembler, gateway):
     with pytest.raises(grpc.aio.AioRpcError, match="not a readable"):
         await gateway.recognize(b"x" * 99)
