@@ -129,11 +129,11 @@ class Turns:
     def _make_run(self) -> bool:
         """Waits for a run and makes it; whether there may be more. Afterwards no model is held: it may be replaced.
 
-        What comes after the run before is done while this one computes, or now, where there is none to make at once.
+        What comes after the run before is done while this one computes, or now, where there is none that lets it.
         """
         with self.lock:
             behind = deferred.waits()
-            runs = self._look()[0] if behind else self._next()
+            runs = self._next_to_overlap() if behind else self._next()
             if runs is not None:
                 cost = self._cost(runs)
                 self._free -= cost
@@ -149,8 +149,6 @@ class Turns:
             return True
         after: After = None
         try:
-            if not runs.overlaps:
-                deferred.catch_up()
             if run is not None:
                 after = run()
         except Exception as error:  # a thread that ended here would be missed for ever
@@ -177,6 +175,11 @@ class Turns:
             finally:
                 self._idle -= 1
         return None
+
+    def _next_to_overlap(self) -> Runs | None:
+        """Whose turn it is now, where a run of theirs leaves this thread time."""
+        runs, _ = self._look()
+        return runs if runs is not None and runs.overlaps else None
 
     def _look(self) -> tuple[Runs | None, float | None]:
         """Whose turn it is, or for how many seconds it is nobody's; None: until something changes.

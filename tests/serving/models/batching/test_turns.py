@@ -204,7 +204,7 @@ def test_what_comes_after_a_run_is_done_before_one_that_computes_on_the_same_thr
         assert given.next() == "first"
         other = given.model("next")
         first.gate.release()
-        assert [given.next(), given.next()] == ["next", "finished"]
+        assert [given.next(), given.next()] == ["finished", "next"]
         assert given.nobody()
         other.gate.release()
 
