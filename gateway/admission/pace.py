@@ -15,6 +15,11 @@ _DISTURBED_SECONDS = 2.0
 """After the last sign of it."""
 _SHARE = 0.5
 """Of a caller's time that may be foreseen to pass: calls take longer than their mean, too."""
+_BURST_SHARE = 0.8
+"""The same shortly after rest: what waits when a replica was lost, say, is soon worked off, and whoever is refused has
+failed for certain."""
+_REST_SECONDS = 1.5
+"""After the last call that was alone."""
 
 
 class Pace:
@@ -27,6 +32,7 @@ class Pace:
         self._images = 0.0
         self._seconds = 0.0
         self._calls = 0
+        self._rested_until = -math.inf
 
     def learn(self, images: int, seconds: float, *, answered: bool) -> None:
         """A call has ended.
@@ -63,6 +69,9 @@ class Pace:
             images: under way, its own included.
             seconds: that its caller has.
         """
+        now = time.monotonic()
+        if images == 1:
+            self._rested_until = now + _REST_SECONDS
         if images <= _FEW or self._is_disturbed or self._calls < _CALLS:
             return 0.0
-        return images * self._each - _SHARE * seconds
+        return images * self._each - (_BURST_SHARE if now < self._rested_until else _SHARE) * seconds
