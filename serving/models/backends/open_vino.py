@@ -77,8 +77,10 @@ class OpenVinoBackend(Backend):
                 self._requests.put(request)
 
     def _run(self, request: ov.InferRequest, rows: Rows) -> Outputs:
-        # Neither is copied by OpenVINO's own dispatch: rows are read where they lie, outputs below.
-        request.set_input_tensor(ov.Tensor(np.require(rows, requirements=("C", "W")), shared_memory=True))
+        # Neither is copied by OpenVINO's own dispatch: rows are read where they lie, outputs below. OpenVINO holds no
+        # array that it shares, so what `require` copies has a name until the run is over.
+        held = np.require(rows, requirements=("C", "W"))
+        request.set_input_tensor(ov.Tensor(held, shared_memory=True))
         if deferred.waits():
             request.start_async()
             deferred.catch_up()

@@ -71,6 +71,18 @@ def test_what_its_thread_has_put_off_is_done_beside_a_run_where_it_says_so(tmp_p
     assert done == ["before"]
 
 
+def test_rows_that_may_not_be_written_are_there_until_the_run_is_over(tmp_path: Path, name: str) -> None:
+    backend = load(tmp_path, name, classifier_graph(SLOPE))
+    rows = bright(*(i / 50 for i in range(50)))
+    expected = backend.run(rows)["logits"]
+    rows.flags.writeable = False
+    kept: list[object] = []
+    for _ in range(20):
+        deferred.put_off(lambda: kept.extend(np.full_like(rows, 9.0) for _ in range(3)))
+        np.testing.assert_array_equal(backend.run(rows)["logits"], expected)
+    deferred.catch_up()
+
+
 def test_the_detector_agrees_across_backends(tmp_path: Path) -> None:
     rows = bright(0.2, 0.8, channels=3, side=64)
     one, other = (load(tmp_path, name, detector_graph()).run(rows)["output0"] for name in BACKENDS)
