@@ -58,6 +58,7 @@ Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 
 _BESIDE_THE_IMAGE = 64 << 10
 """Bytes of a message that are not the image: options, and the framing of a batch."""
+
 _LOOK_SECONDS = 0.2
 """Between two looks whether a variant can answer, at what is known without asking."""
 
@@ -95,15 +96,8 @@ class GatewayService(Service, gateway_pb2_grpc.ExpressionRecognitionServicer):
         shadow = Shadow(settings.shadow_concurrency, settings.max_timeout, self._admission, pairs.compared)
         self._router = Router(table, self._connect, shadow)
         self.foresee = {"/ferry.v1.ExpressionRecognition/Recognize": self._admission.foresee}
-        self._recognizer = Recognizer(
-            self._checks,
-            self._router,
-            self._cache,
-            settings.patience,
-            recorder,
-            away=self._admission.disturb,
-            looked=self._admission.looked,
-        )
+        away = self._admission.disturb
+        self._recognizer = Recognizer(self._checks, self._router, self._cache, settings.patience, recorder, away=away)
 
     @property
     def max_request_bytes(self) -> int:
@@ -187,7 +181,7 @@ class GatewayService(Service, gateway_pb2_grpc.ExpressionRecognitionServicer):
         if isinstance(cast(object, context), LocalContext):
             return await self._recognizer.recognize(request, hints, admit)
         # The interceptor sends bytes as they are.
-        answer = await self._recognizer.recognize_bytes(image, request, hints, admit)
+        answer = await self._recognizer.recognize_bytes(image, request, hints, admit, self._admission.looked)
         return cast(gateway_pb2.RecognizeResponse, answer)
 
     async def RecognizeBatch(  # noqa: N802

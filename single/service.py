@@ -59,6 +59,7 @@ class SingleService(Service):
             self._offer(entry.name, judges, settings)
         self._offer("ensembler", EnsemblerService(EnsemblerSettings(recipe=settings.recipe), here), settings)
         self._gateway = GatewayService(settings)
+        self.foresee = self._gateway.foresee
 
     @property
     def ready(self) -> bool:  # of the gateway, whose methods look at it

@@ -57,7 +57,8 @@ class Admission:
             self._in_flight.check(Call(1, 0), _seconds())
 
     def looked(self, kept: bool) -> None:
-        """An image was looked for in memory; `kept`: its answer lay there, and needs no permission."""
+        """The image of a call that `foresee` is asked about was looked for in memory; `kept`: its answer lay there, and
+        needs no permission."""
         self._unkept = 0 if kept else self._unkept + 1
 
     def disturb(self) -> None:

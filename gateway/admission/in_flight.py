@@ -54,16 +54,16 @@ class InFlight:
         Raises:
             OverloadedError: no room, or no time.
         """
+        while self._full(call) and self._spare:
+            self._spare.popitem()[1]()
         self.check(call, seconds)
         self.images += call.images
         self._bytes += call.size
         return self.calls
 
     def check(self, call: Call, seconds: float) -> None:
-        """Raises as `take`, and holds nothing."""
-        while self._full(call) and self._spare:
-            self._spare.popitem()[1]()
-        if self._full(call) and self.images:
+        """Raises as `take`, and changes nothing."""
+        if self._full(call) and self.images and not self._spare:
             self._refused.inc()
             raise OverloadedError("too many images in flight; try again shortly", self._retry_after())
         excess = self._pace.excess(self.calls + call.images, seconds)

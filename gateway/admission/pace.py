@@ -63,7 +63,7 @@ class Pace:
         return self._seconds / self._images if self._images else 0.0
 
     def excess(self, images: int, seconds: float) -> float:
-        """Seconds by which a call would be late; 0 or less: it is let in.
+        """Seconds by which a call would be late; 0 or less: it is let in. Learns that there is rest, too.
 
         Args:
             images: under way, its own included.

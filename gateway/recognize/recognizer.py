@@ -95,7 +95,6 @@ class Recognizer:
         recorder: Recorder | None = None,
         *,
         away: Callable[[], None] = lambda: None,
-        looked: Callable[[bool], None] = lambda kept: None,
     ) -> None:
         """
         Args:
@@ -106,7 +105,6 @@ class Recognizer:
             recorder: keeps what variants are judged by; None: nothing is kept.
             away: is told where a call to `stable` ended since something that it needs is away. Of other variants it is
                 not: whoever may ask for one by name could say so as often as they like.
-            looked: is told of each image whether its answer lay in memory, to be given without permission.
         """
         self._checks = checks
         self._router = router
@@ -114,7 +112,6 @@ class Recognizer:
         self._patience = patience
         self._recorder = recorder
         self._away = away
-        self._looked = looked
         self._flights: SingleFlight[_Outcome] = SingleFlight()
         self._coalesced = metrics.CACHE_REQUESTS.labels("memory", "coalesced")
 
@@ -131,6 +128,7 @@ class Recognizer:
         request: gateway_pb2.RecognizeRequest,
         hints: Hints = NO_HINTS,
         admit: Admit | None = None,
+        looked: Callable[[bool], None] | None = None,
     ) -> bytes:
         """The answer to one image: of the variant that the caller falls to, or of `stable` where that one fails.
 
@@ -140,6 +138,7 @@ class Recognizer:
             hints: what decides the variant.
             admit: gives permission for what is not kept in memory: what is costs no more than the image's digest, and
                 is answered however much there is to do (unless answers are recorded). None: there is permission.
+            looked: is told whether the answer lay in memory, to be given without permission, if it may lie there.
 
         Returns:
             A serialised RecognizeResponse: a kept answer is neither read nor written anew.
@@ -160,7 +159,8 @@ class Recognizer:
             kept = self._kept(variant, question, bypass_cache=request.bypass_cache)
             # Where answers are judged, who is refused must not depend on what is kept of whose variant.
             free = kept is not None and self._recorder is None
-            self._looked(free)
+            if looked is not None and not request.bypass_cache:
+                looked(free)
             with nullcontext() if admit is None or free else admit() as permit:
                 choice.count()
                 asked = _Asked(question, request.bypass_cache, started, hints.key, self._asked(hints), permit)
