@@ -101,7 +101,7 @@ class Search:
 
     @property
     def ends_soon(self) -> bool:
-        """Whether `finish` is for the thread of a run. That waits for it, so it is to be short, and the picture small,
+        """Whether `finish` is for the thread of a run. Others wait for it, so it is to be short, and the picture small,
         since a caller who gives up just then cannot take it from there."""
         return self._options.crop_bytes <= _SOON_CROP_BYTES and self.picture.pixels.nbytes <= _SOON_PICTURE_BYTES
 

@@ -25,10 +25,11 @@ from opentelemetry import trace
 from opentelemetry.context import Context
 
 from serving.errors import DeadlineError, OverloadedError, RefusedError, ServiceError
+from serving.models.backends import deferred
 from serving.models.backends.base import Rows
 from serving.models.backends.elastic import under_way
 from serving.models.batching.policy import BatchPolicy
-from serving.models.batching.result import BatchResult, Finish, Outputs, finished
+from serving.models.batching.result import BatchResult, Finish, Outputs, completed
 from serving.models.batching.turns import After, Turns
 from serving.telemetry import metrics, tracing
 
@@ -144,8 +145,8 @@ class MicroBatcher:
             rows: float32 or uint8 [n, ...], n >= 1; the caller has checked the shape of a row.
             deadline: time.monotonic() seconds after which the answer is of no use.
             finish: what comes after the run, for milliseconds at most, with the outputs of these rows. It is called on
-                the thread of the run, which saves the way to another one, unless the request was split; what it holds
-                is let go of when the caller gives up. Its errors are the caller's alone.
+                the thread of the run, perhaps beside the next one, unless the request was split; what it holds is let
+                go of when the caller gives up. Its errors are the caller's alone.
 
         Raises:
             OverloadedError: the queue is full, or there is no thread for a run.
@@ -294,15 +295,14 @@ class MicroBatcher:
     def _execute(self, batch: list[_Item]) -> After:
         """Makes a run; what comes after it."""
         started = time.monotonic()
+        failure: Exception | None = None
         with self._span(batch) as span:
             try:
                 rows, outputs = self._run_rows([item.rows for item in batch])
+                span.set_attribute("ferry.batch_size", rows)
             except Exception as error:
                 span.set_status(trace.StatusCode.ERROR, type(error).__name__)
-                failure: Exception | None = error
-            else:
-                span.set_attribute("ferry.batch_size", rows)
-                failure = None
+                failure = error
         if failure is not None:
             self._recover(batch, failure)
             return None
@@ -316,10 +316,9 @@ class MicroBatcher:
         answers: list[BatchResult | Exception] = []
         start, rows = 0, sum(len(item.rows) for item in batch)
         for item in batch:
-            end = start + len(item.rows)
-            mine = {name: values[start:end] for name, values in outputs.items()}
-            answers.append(finished(BatchResult(mine, item.queue_seconds, seconds, seconds / rows), item.finish))
-            start = end
+            mine = {name: values[start : start + len(item.rows)] for name, values in outputs.items()}
+            start += len(item.rows)
+            answers.append(completed(BatchResult(mine, item.queue_seconds, seconds, seconds / rows), item.finish))
         self._tell(self._settle, batch, answers)
 
     def _span(self, batch: list[_Item]) -> AbstractContextManager[trace.Span]:
@@ -341,6 +340,7 @@ class MicroBatcher:
 
     def _recover(self, batch: list[_Item], failure: Exception) -> None:
         """After a failed run: alone, a request fails; in company, each is tried alone."""
+        deferred.catch_up()
         if len(batch) == 1:
             log.error("a run of %s %s failed: %s", self._model, self._version, failure, exc_info=failure)
             self._tell(self._settle, batch, [ServiceError(f"{self._model} could not process this input")])

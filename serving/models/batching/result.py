@@ -19,7 +19,8 @@ class BatchResult:
     Attributes:
         outputs: output name to float32 [n, ...], in the order of the request's rows.
         queue_seconds: wait in the queue, of a split request all its waits together.
-        compute_seconds: duration of the run, or runs.
+        compute_seconds: duration of the run, or runs; what its thread does meanwhile (serving.models.backends.deferred)
+            counts where it takes longer.
         row_seconds: of the longest run for each of its rows.
         finished: what `finish` made of the outputs; None where it was not asked to, or not on the thread of a run.
     """
@@ -31,7 +32,7 @@ class BatchResult:
     finished: object = None
 
 
-def finished(result: BatchResult, finish: Finish | None) -> BatchResult | Exception:
+def completed(result: BatchResult, finish: Finish | None) -> BatchResult | Exception:
     """The result with what `finish` makes of it, or the error of that."""
     if finish is None:
         return result

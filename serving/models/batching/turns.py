@@ -31,7 +31,7 @@ _GATHERING, _READY, _GATHERED = range(3)
 
 
 After = Callable[[], None] | None
-"""What comes after a run and needs no CPU for itself; None: nothing."""
+"""What comes after a run and needs no turn: milliseconds of Python; None: nothing."""
 
 
 class Runs(Protocol):
@@ -127,9 +127,10 @@ class Turns:
             pass
 
     def _make_run(self) -> bool:
-        """Waits for a run and makes it; whether there may be more. Afterwards no model is held: it may be replaced.
+        """Waits for a run and makes it; whether there may be more. No model is held while it waits: it may be replaced.
 
-        What comes after the run before is done while this one computes, or now, where there is none that lets it.
+        What comes after the run before is done while this one computes, when it has been prepared, or now, where there
+        is none that lets it.
         """
         with self.lock:
             behind = deferred.waits()
@@ -144,6 +145,8 @@ class Turns:
             elif not behind:
                 self._threads -= 1
                 return False
+            elif self._idle and self._look()[0] is not None:
+                self.wake()
         if runs is None:
             deferred.catch_up()
             return True
