@@ -35,7 +35,9 @@ class _Frames:
 
 @asynccontextmanager
 async def relay(port: int, frames: _Frames) -> AsyncIterator[int]:
-    """Before the server at `port`; gives its own port."""
+    """Before the server at `port`; gives its own port. All that it has opened is closed before the loop is."""
+    ends: list[asyncio.StreamWriter] = []
+    connections: list[asyncio.Task[None]] = []
 
     async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, seen: _Frames | None) -> None:
         while data := await reader.read(1 << 16):
@@ -45,11 +47,22 @@ async def relay(port: int, frames: _Frames) -> AsyncIterator[int]:
         writer.close()
 
     async def connect(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        ends.append(writer)
         there = await asyncio.open_connection("127.0.0.1", port)
+        ends.append(there[1])
         await asyncio.gather(carry(reader, there[1], frames), carry(there[0], writer, None), return_exceptions=True)
 
-    async with await asyncio.start_server(connect, "127.0.0.1", 0) as server:
+    def begin(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connections.append(asyncio.create_task(connect(reader, writer)))
+
+    async with await asyncio.start_server(begin, "127.0.0.1", 0) as server:
         yield server.sockets[0].getsockname()[1]
+    for connection in connections:
+        connection.cancel()
+    await asyncio.gather(*connections, return_exceptions=True)
+    for end in ends:
+        end.close()
+    await asyncio.gather(*(end.wait_closed() for end in ends), return_exceptions=True)
 
 
 async def test_nothing_pings_but_what_finds_a_gateway_that_hangs() -> None:
