@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 import grpc
+from hyperframe.frame import Frame, PingFrame
 
 from ferry.transport import PING_SECONDS, channel_options
+from tests.serving.relay import relay
 
 _PREFACE, _HEADER = 24, 9
-_PING, _ACK = 6, 1
+"""Bytes."""
 
 
 class _Frames:
@@ -29,40 +28,9 @@ class _Frames:
             self._rest, self._skip = self._rest[self._skip :], 0
             if len(self._rest) < _HEADER:
                 return
-            self.pings += self._rest[3] == _PING and not self._rest[4] & _ACK
-            self._skip = _HEADER + int.from_bytes(self._rest[:3])
-
-
-@asynccontextmanager
-async def relay(port: int, frames: _Frames) -> AsyncIterator[int]:
-    """Before the server at `port`; gives its own port. All that it has opened is closed before the loop is."""
-    ends: list[asyncio.StreamWriter] = []
-    connections: list[asyncio.Task[None]] = []
-
-    async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, seen: _Frames | None) -> None:
-        while data := await reader.read(1 << 16):
-            if seen is not None:
-                seen.feed(data)
-            writer.write(data)
-        writer.close()
-
-    async def connect(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        ends.append(writer)
-        there = await asyncio.open_connection("127.0.0.1", port)
-        ends.append(there[1])
-        await asyncio.gather(carry(reader, there[1], frames), carry(there[0], writer, None), return_exceptions=True)
-
-    def begin(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        connections.append(asyncio.create_task(connect(reader, writer)))
-
-    async with await asyncio.start_server(begin, "127.0.0.1", 0) as server:
-        yield server.sockets[0].getsockname()[1]
-    for connection in connections:
-        connection.cancel()
-    await asyncio.gather(*connections, return_exceptions=True)
-    for end in ends:
-        end.close()
-    await asyncio.gather(*(end.wait_closed() for end in ends), return_exceptions=True)
+            frame, length = Frame.parse_frame_header(memoryview(self._rest[:_HEADER]))
+            self.pings += isinstance(frame, PingFrame) and "ACK" not in frame.flags
+            self._skip = _HEADER + length
 
 
 async def test_nothing_pings_but_what_finds_a_gateway_that_hangs() -> None:
@@ -75,7 +43,7 @@ async def test_nothing_pings_but_what_finds_a_gateway_that_hangs() -> None:
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     async with (
-        relay(port, frames) as before,
+        relay(port, heard=frames.feed) as before,
         grpc.aio.insecure_channel(f"127.0.0.1:{before}", channel_options("test")) as channel,
     ):
         began = time.monotonic()

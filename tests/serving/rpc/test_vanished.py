@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 
 import grpc
@@ -14,41 +12,8 @@ from ferry.v1 import classifier_pb2, classifier_pb2_grpc
 from serving.rpc import context as request_context
 from serving.rpc.context import RequestContext
 from tests.serving.fakes import FakeService, running
+from tests.serving.relay import relay
 from tests.serving.rpc.test_retries import ask, replicas, upstream
-
-
-@asynccontextmanager
-async def relay(port: int, dark: asyncio.Event) -> AsyncIterator[int]:
-    """A port from which connections are passed on until it is dark; then they stay open, and nothing comes through."""
-
-    async def copy(here: asyncio.StreamReader, there: asyncio.StreamWriter) -> None:
-        while data := await here.read(1 << 16):
-            if not dark.is_set():
-                there.write(data)
-
-    passing: set[asyncio.Task[None]] = set()
-
-    async def passed(here: asyncio.StreamReader, there: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        passing.add(task)
-        further, away = await asyncio.open_connection("127.0.0.1", port)
-        try:
-            await asyncio.gather(copy(here, away), copy(further, there))
-        except (OSError, asyncio.CancelledError):
-            pass
-        finally:
-            for writer in (away, there):
-                writer.transport.abort()
-
-    server = await asyncio.start_server(passed, "127.0.0.1", 0)
-    try:
-        yield server.sockets[0].getsockname()[1]
-    finally:
-        server.close()
-        for task in passing:
-            task.cancel()
-        await asyncio.gather(*passing, return_exceptions=True)
 
 
 async def test_a_request_whose_first_replica_was_lost_outlasts_one_that_vanishes_with_its_node() -> None:
