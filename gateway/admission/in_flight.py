@@ -62,7 +62,7 @@ class InFlight:
         return self.calls
 
     def check(self, call: Call, seconds: float) -> None:
-        """Raises as `take`, and changes nothing."""
+        """Raises as `take`, and holds and drops nothing."""
         if self._full(call) and self.images and not self._spare:
             self._refused.inc()
             raise OverloadedError("too many images in flight; try again shortly", self._retry_after())

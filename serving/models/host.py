@@ -289,8 +289,9 @@ class ModelHost:
         turns = self._turns if how.device == "cpu" else None
         around = self._around if how.device == "cpu" else None
         run = backend.run if around is None else around(manifest, backend.run)
-        named = {"model": manifest.name, "version": manifest.version}
-        batcher = MicroBatcher(run, policy, **named, turns=turns, overlaps=backend.overlaps)
+        batcher = MicroBatcher(
+            run, policy, model=manifest.name, version=manifest.version, turns=turns, overlaps=backend.overlaps
+        )
         model = LoadedModel(stored, how, backend, batcher, around is not None)
         model.idle.set()
         batcher.start()
