@@ -58,7 +58,7 @@ class OpenVinoBackend(Backend):
             raise ModelLoadError(path, f"has {len(self._model.inputs)} inputs where Ferry feeds one")
         self._concurrency = concurrency
         self._requests: queue.SimpleQueue[ov.InferRequest] = queue.SimpleQueue()
-        for _ in range(concurrency):
+        for _ in range(concurrency + 1):  # one run may be handed over before there is a CPU for it
             self._requests.put(self._model.create_infer_request())
 
     def run(self, rows: Rows) -> Outputs:

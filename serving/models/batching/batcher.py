@@ -18,7 +18,6 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field
 from functools import partial
-from typing import cast
 
 import numpy as np
 from opentelemetry import trace
@@ -30,6 +29,7 @@ from serving.models.backends.base import Rows
 from serving.models.backends.elastic import under_way
 from serving.models.batching.policy import BatchPolicy
 from serving.models.batching.result import BatchResult, Finish, Outputs, completed
+from serving.models.batching.rows import joined
 from serving.models.batching.turns import After, Turns
 from serving.telemetry import metrics, tracing
 
@@ -108,7 +108,8 @@ class MicroBatcher:
 
     def due(self) -> float | None:
         """From when on the next run may be made: a busy model waits up to `max_wait` for its batch to fill."""
-        if not self._queue or self._under_way >= self._policy.concurrency:
+        ahead = 1 if self.overlaps and self.company == 1 else 0  # `Turns` hands one run more over
+        if not self._queue or self._under_way >= self._policy.concurrency + ahead:
             return None
         oldest = self._queue[0].enqueued
         if self._hurried or self._closed or not self._policy.max_wait or self.rows >= self._policy.max_batch:
@@ -331,7 +332,7 @@ class MicroBatcher:
 
     def _run_rows(self, parts: list[Rows]) -> tuple[int, Outputs]:
         """On a worker thread: one run over all parts; its number of rows and its outputs."""
-        rows = parts[0] if len(parts) == 1 else _joined(parts)
+        rows = parts[0] if len(parts) == 1 else joined(parts)
         with under_way():
             outputs = self._run(rows)
         if any(len(values) != len(rows) for values in outputs.values()):
@@ -384,13 +385,6 @@ class MicroBatcher:
             self._finished.clear()
             await self._finished.wait()
         self._turns.remove(self)
-
-
-def _joined(parts: list[Rows]) -> Rows:
-    """One array of all rows. NumPy lets go of the interpreter's lock for each part, and then waits to have it again."""
-    kind = np.result_type(*parts)
-    joined = bytearray().join(np.ascontiguousarray(part, kind).data for part in parts)
-    return cast(Rows, np.frombuffer(joined, kind).reshape(sum(map(len, parts)), *parts[0].shape[1:]))
 
 
 def _parent(links: list[trace.Link]) -> Context:

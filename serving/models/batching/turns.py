@@ -6,6 +6,10 @@ first, until enough of them are there or they have waited a fair part of what th
 them, since what it does was begun before. So under load, where all wait anyway, its runs become large, and at rest it
 never waits.
 
+One run more is handed over where runs compute on threads of their own, so that the next lies ready when a CPU is free:
+between two runs of a thread there is a millisecond of Python, in which one of the CPUs would have nothing to do. None
+is that gathers.
+
 The threads that run choose for themselves: whoever ends a run takes the next at once. Had they to ask the event loop, a
 CPU would stand still until it came to them. What comes after a run waits until the next one computes, where it can.
 """
@@ -40,7 +44,8 @@ class Runs(Protocol):
     Attributes:
         threads: CPUs of one run.
         company: rows up to which each is much cheaper in a run with others; 1: it makes no difference.
-        overlaps: whether a run does meanwhile what its thread has put off (serving.models.backends.deferred).
+        overlaps: whether a run computes on threads of its own, and does meanwhile what the thread that asks has put
+            off (serving.models.backends.deferred).
         rows: that wait.
     """
 
@@ -80,6 +85,7 @@ class Turns:
         self._waiting = threading.Condition(self.lock)
         self._cpus = cpus
         self._free = cpus
+        """Less than 0 while a run more is handed over."""
         self._held: Counter[Runs] = Counter()
         self._runs: list[Runs] = []
         self._threads = 0
@@ -110,7 +116,7 @@ class Turns:
         """
         if self._idle:
             self._waiting.notify()
-        elif self._threads < self._cpus:
+        elif self._threads <= self._cpus:
             # A run that never ends is not to keep the process from ending.
             thread = threading.Thread(target=self._work, name=f"run-{self._threads + 1}", daemon=True)
             try:
@@ -140,7 +146,7 @@ class Turns:
                 self._free -= cost
                 self._held[runs] += 1
                 run = runs.take()
-                if self._free and self._look()[0] is not None:
+                if self._free >= 0 and self._look()[0] is not None:
                     self.wake()
             elif not behind:
                 self._threads -= 1
@@ -193,19 +199,18 @@ class Turns:
         dues = [(runs, due) for runs in self._runs if (due := runs.due()) is not None]
         ready = [runs for runs, due in dues if due <= now]
         if ready:
-            chosen = _first(ready)
-            return (chosen, None) if self._cost(chosen) <= self._free else (None, None)
+            enough = PATIENCE_SHARE * max(runs.waited() for runs in self._runs)
+            chosen = max(ready, key=lambda runs: (_rank(runs, enough), runs.waited()))
+            return (chosen, None) if self._fits(chosen, enough) else (None, None)
         return None, min((due - now for _, due in dues), default=None)
+
+    def _fits(self, runs: Runs, enough: float) -> bool:
+        cost = self._cost(runs)
+        ahead = cost == 1 and self._free == 0 and runs.overlaps and _rank(runs, enough) > _GATHERING
+        return cost <= self._free or ahead
 
     def _cost(self, runs: Runs) -> int:
         return min(runs.threads, self._cpus)
-
-
-def _first(ready: list[Runs]) -> Runs:
-    if len(ready) == 1:
-        return ready[0]
-    enough = PATIENCE_SHARE * max(runs.waited() for runs in ready)
-    return max(ready, key=lambda runs: (_rank(runs, enough), runs.waited()))
 
 
 def _rank(runs: Runs, enough: float) -> int:

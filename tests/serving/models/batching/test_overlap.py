@@ -74,3 +74,26 @@ async def test_who_closes_waits_for_what_was_put_off(model: OverlappingModel, ba
     model.finish(3)
     await batcher.close()
     assert [answer(await settle(one)) for one in asked] == [[2], [4], [6]]
+
+
+async def test_one_run_more_is_handed_over_than_compute_at_once(model: OverlappingModel, batcher: MicroBatcher) -> None:
+    asked = [ask(batcher, value) for value in (1, 2, 3)]
+    await model.started()
+    await model.started()
+    await queued(batcher, 3)
+    assert batcher.due() is None
+    model.finish(3)
+    assert [answer(await settle(one)) for one in asked] == [[2], [4], [6]]
+
+
+async def test_no_run_more_is_handed_over_of_rows_that_want_company(model: OverlappingModel) -> None:
+    gathers = MicroBatcher(model, BatchPolicy(max_batch=8, company=8), model="gated", version="7", overlaps=True)
+    gathers.start()
+    first = ask(gathers, 1)
+    await model.started()
+    second = ask(gathers, 2)
+    await queued(gathers, 2)
+    assert gathers.due() is None
+    model.finish(2)
+    assert [answer(await settle(one)) for one in (first, second)] == [[2], [4]]
+    await gathers.close()

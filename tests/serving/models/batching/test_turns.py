@@ -104,6 +104,45 @@ def test_no_more_runs_at_once_than_cpus() -> None:
         assert given.next() == "c"
 
 
+def test_one_run_more_is_handed_over_where_runs_compute_on_threads_of_their_own() -> None:
+    with order(2) as given:
+        for name in ("first", "second"):
+            given.model(name)
+            assert given.next() == name
+        given.model("waits", seconds=2.0, overlaps=False)
+        assert given.nobody()
+        given.models[0].gate.release()
+        assert given.next() == "waits"
+        ahead = given.model("ahead", runs=2, seconds=1.0, overlaps=True)
+        assert given.next() == "ahead"
+        assert given.nobody(), "one, and no more"
+        ahead.gate.release()
+        assert given.next() == "ahead"
+
+
+def test_nothing_that_gathers_is_handed_over_before_a_cpu_is_free() -> None:
+    with order(1) as given:
+        detector = given.model("detector", runs=2, seconds=0.4, overlaps=True)
+        assert [given.next(), given.next()] == ["detector", "detector"]
+        few = given.model("few", company=8, rows=7, seconds=0.01, overlaps=True)
+        assert given.nobody()
+        detector.gate.release()
+        assert given.nobody()
+        few.rows = 8
+        assert not given.nobody()
+        assert given.next() == "few"
+
+
+def test_no_run_of_several_threads_is_handed_over_before_its_cpus_are_free() -> None:
+    with order(2) as given:
+        narrow = given.model("narrow")
+        assert given.next() == "narrow"
+        given.model("wide", threads=2, overlaps=True)
+        assert given.nobody()
+        narrow.gate.release()
+        assert given.next() == "wide"
+
+
 def test_whoever_ends_a_run_has_the_next_before_others_if_that_ranks_first() -> None:
     with order(1) as given:
         first = given.model("first", seconds=1.0, runs=2)
