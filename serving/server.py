@@ -43,7 +43,6 @@ from serving.rpc.interceptor import MAX_METADATA_BYTES, CallInterceptor
 from serving.rpc.lanes import Lanes
 from serving.rpc.limits import Kind, limits_by_kind
 from serving.rpc.local import LocalCalls
-from serving.rpc.receiving import FIRST_BYTES
 from serving.settings import ServiceSettings
 from serving.telemetry import gpu, logs, tracing
 from serving.telemetry.exposition import MetricsServer
@@ -290,7 +289,6 @@ class Server:
             # Else gRPC opens the window of every stream up to 8 MiB, read or not, where a connection is fast. A message
             # that is being read gets the window it needs.
             ("grpc.http2.bdp_probe", 0),
-            ("grpc.http2.lookahead_bytes", FIRST_BYTES),
             ("grpc.max_connection_age_ms", age_ms),
             ("grpc.max_connection_age_grace_ms", int(longest * 1000)),
             # Callers ping two to three times a second while a call is open (ferry.transport).

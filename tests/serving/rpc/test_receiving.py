@@ -14,7 +14,6 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from ferry.v1 import classifier_pb2, classifier_pb2_grpc
 from serving.errors import ServiceError, UnauthenticatedError
-from serving.rpc.receiving import FIRST_BYTES
 from serving.telemetry import metrics
 from tests.circles import no_circles
 from tests.serving.fakes import FakeService, at_once, running
@@ -23,6 +22,7 @@ from tests.serving.peer import Peer, connected, framed
 CLASSIFY = "/ferry.v1.Classifier/Classify"
 CHECK, WATCH = "/grpc.health.v1.Health/Check", "/grpc.health.v1.Health/Watch"
 REFLECT = "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"
+WINDOW = 65_535
 INVALID, DEADLINE, EXHAUSTED, UNAUTHENTICATED = 3, 4, 8, 16
 MIB = 1 << 20
 
@@ -95,7 +95,7 @@ async def test_nothing_is_taken_in_of_a_caller_that_is_refused() -> None:
         stream = await peer.call(CLASSIFY)
         sent = await peer.send(stream, framed(bytes(MIB - 5)))
         assert await peer.status(stream) == (UNAUTHENTICATED, "nobody knows you")
-        assert sent <= FIRST_BYTES
+        assert sent <= WINDOW
 
 
 async def stall(peer: Peer, path: str = CLASSIFY) -> int:
@@ -114,7 +114,7 @@ async def test_no_more_is_taken_in_than_the_bound_whatever_is_offered(monkeypatc
         peers = [await stack.enter_async_context(connected(server.port)) for _ in range(4)]
         calls = [[await stall(peer) for _ in range(3)] for peer in peers]
         assert sum(len(streams) for streams in calls) == 12
-        assert sum(peer.sent for peer in peers) <= 3 * MIB + 9 * FIRST_BYTES
+        assert sum(peer.sent for peer in peers) <= 3 * MIB + 9 * WINDOW
 
 
 async def test_a_call_that_finds_no_room_is_told_to_come_back() -> None:
