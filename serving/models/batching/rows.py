@@ -10,7 +10,8 @@ from serving.models.backends.base import Rows
 
 
 def joined(parts: list[Rows]) -> Rows:
-    """One array of all rows. NumPy lets go of the interpreter's lock for each part, and then waits to have it again.
+    """One array of all rows, and not by np.concatenate: that lets go of the interpreter's lock for each part, and then
+    waits to have it again.
 
     Args:
         parts: [n, ...] each, of one shape behind the rows; 1 or more.
