@@ -39,7 +39,9 @@ async def in_daemon_thread(work: Callable[..., T], *arguments: Any, name: str) -
             loop.call_soon_threadsafe(settle, outcome)
 
     surroundings = contextvars.copy_context()
-    threading.Thread(target=surroundings.run, args=(run,), name=_PREFIX + name, daemon=True).start()
+    thread = threading.Thread(target=surroundings.run, args=(run,), name=_PREFIX + name, daemon=True)
+    # Not here: where no memory is left it might wait for ever (serving.thread_pool).
+    await loop.run_in_executor(None, thread.start)
     return await future
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-from concurrent.futures import ThreadPoolExecutor
 
 from ferry.v1 import ensembler_pb2, types_pb2
 from gateway.settings import GatewaySettings
@@ -12,6 +11,7 @@ from serving.errors import InvalidArgumentError
 from serving.faces import MAX_DETAIL
 from serving.images.header import read_header, read_plain_header
 from serving.telemetry import metrics
+from serving.thread_pool import StartedPool
 from serving.units import sizes_text
 
 MAX_FACE_SIZE = 65536.0
@@ -37,7 +37,7 @@ class Checks:
         for reason in ("image_bytes", "options", "image_header", "batch"):
             # A rate misses the first increment of a series that was not there before.
             metrics.REJECTED.labels(reason)
-        self._pool = ThreadPoolExecutor(_HEADER_THREADS, thread_name_prefix="header")
+        self._pool = StartedPool(_HEADER_THREADS, "header")
 
     def check(self, image: bytes, options: ensembler_pb2.RecognizeOptions) -> None:
         """Checks what can be seen without looking into the image.

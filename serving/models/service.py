@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
-
 from serving.cpu import available_cpus
 from serving.models.batching.turns import Turns
 from serving.models.host import Around, Frames, ModelHost
@@ -12,6 +10,7 @@ from serving.repository.policy import VersionPolicy
 from serving.repository.repository import ModelRepository
 from serving.server import Service
 from serving.settings import ModelServiceSettings
+from serving.thread_pool import StartedPool
 
 
 class ModelService(Service):
@@ -43,7 +42,7 @@ class ModelService(Service):
         """
         repository = ModelRepository(settings.models_dir)
         self._host = ModelHost(repository, policies, task, settings, turns, around=around, frames=frames)
-        self._pool = ThreadPoolExecutor(available_cpus(), thread_name_prefix="data")
+        self._pool = StartedPool(available_cpus(), "data")
 
     async def start(self) -> None:
         """Loads and warms the models."""

@@ -109,9 +109,11 @@ class Turns:
         self._idle = 0
 
     def add(self, runs: Runs) -> None:
-        """From now on it has turns."""
+        """From now on it has turns. All threads are started with the first: see serving.thread_pool."""
         with self.lock:
             self._runs.append(runs)
+            while self._threads <= self._cpus and self._start_thread():
+                pass
 
     def remove(self, runs: Runs) -> None:
         """It has no turns any more; the threads end with the last."""
@@ -133,17 +135,19 @@ class Turns:
         """
         if self._idle:
             self._waiting.notify()
-        elif self._threads <= self._cpus:
-            # A run that never ends is not to keep the process from ending.
-            thread = threading.Thread(target=self._work, name=f"run-{self._threads + 1}", daemon=True)
-            try:
-                thread.start()
-            except RuntimeError as error:
-                if not self._threads:
-                    raise OverloadedError("no thread can be started; try again shortly", retry_after=1.0) from error
-                log.warning("no further thread can be started, and those there are run all: %s", error)
-                return
-            self._threads += 1
+        elif self._threads <= self._cpus and not self._start_thread() and not self._threads:
+            raise OverloadedError("no thread can be started; try again shortly", retry_after=1.0)
+
+    def _start_thread(self) -> bool:
+        # A run that never ends is not to keep the process from ending.
+        thread = threading.Thread(target=self._work, name=f"run-{self._threads + 1}", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError as error:
+            log.warning("a thread cannot be started, and those there are (%d) run all: %s", self._threads, error)
+            return False
+        self._threads += 1
+        return True
 
     def _work(self) -> None:
         while self._make_run():

@@ -15,6 +15,7 @@ import pytest
 
 from serving.models.backends import deferred
 from serving.models.batching.turns import After, Turns
+from tests.serving.short_memory import no_memory
 
 SECONDS = 30
 """Longest wait for anything here."""
@@ -282,6 +283,16 @@ def test_an_error_after_a_run_costs_nobody_a_turn(overlaps: bool) -> None:
             given.next()
             other.gate.release()
         assert given.nobody()
+
+
+def test_threads_are_there_before_memory_is_short() -> None:
+    with order(2) as given:
+        model = given.model("model", runs=0)
+        with no_memory():
+            with given.turns.lock:
+                model.runs = 2
+                given.turns.wake()
+            assert [given.next(), given.next()] == ["model", "model"]
 
 
 def test_what_comes_during_a_run_wakes_a_free_cpu() -> None:
