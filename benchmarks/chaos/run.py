@@ -26,6 +26,8 @@ from ferry.v1 import gateway_pb2_grpc
 
 BEFORE = 4.0
 """Seconds of load before a fault."""
+LATE = 5.0
+"""Seconds by which a fault may begin late, while a process does not say what it has counted; its load lasts as long."""
 CALLERS = 12
 """At once, while the capacity is measured: enough to keep everybody busy, and none waits for long."""
 WARM, MEASURED = 4.0, 8.0
@@ -124,7 +126,7 @@ def suffer(cluster: Stage, fault: Fault, capacity: float, before: float = BEFORE
     load = Load(
         cluster.address,
         fault.mix,
-        seconds=before + fault.seconds + fault.after + fault.longest,
+        seconds=before + fault.seconds + fault.after + fault.longest + LATE,
         processes=1,
         timeout=fault.deadline,
         events=True,
