@@ -130,6 +130,7 @@ class GatewayService(Service, gateway_pb2_grpc.ExpressionRecognitionServicer):
             await self._http.stop(grace)
 
     async def start(self) -> None:
+        self._checks.begin()
         if self._store is not None:
             await self._store.start()
         if self._experiments is not None:

@@ -6,12 +6,15 @@ import asyncio
 import contextvars
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, TypeVar
 
 T = TypeVar("T")
 
 _PREFIX = "ferry-left-"
+_starter = ThreadPoolExecutor(1, thread_name_prefix="starter")
+"""Where no memory is left a start may last for ever (serving.thread_pool): not on the event loop."""
 
 
 async def in_daemon_thread(work: Callable[..., T], *arguments: Any, name: str) -> T:
@@ -40,8 +43,7 @@ async def in_daemon_thread(work: Callable[..., T], *arguments: Any, name: str) -
 
     surroundings = contextvars.copy_context()
     thread = threading.Thread(target=surroundings.run, args=(run,), name=_PREFIX + name, daemon=True)
-    # Not here: where no memory is left it might wait for ever (serving.thread_pool).
-    await loop.run_in_executor(None, thread.start)
+    await loop.run_in_executor(_starter, thread.start)
     return await future
 
 

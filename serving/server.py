@@ -46,14 +46,14 @@ from serving.rpc.local import LocalCalls
 from serving.settings import ServiceSettings
 from serving.telemetry import gpu, logs, tracing
 from serving.telemetry.exposition import MetricsServer
-from serving.thread_pool import StartedPool
+from serving.thread_pool import ThreadPool
 
 log = logging.getLogger(__name__)
 
 _MAX_PROBE_BYTES = 4 << 10
 _SETTINGS_MS = 10_000
 _HANDSHAKE_MS = 10_000
-_THREADS = 6
+_THREADS = 8
 """For what would hold up the event loop for a moment (`asyncio.to_thread`)."""
 _AGE_BETWEEN_SERVICES = 4.0
 """Seconds after which connections of other services are renewed: so soon do they find a new replica."""
@@ -326,7 +326,9 @@ def _age() -> float:
 async def _run(service: Service, settings: ServiceSettings) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    loop.set_default_executor(StartedPool(_THREADS, "asyncio"))
+    threads = ThreadPool(_THREADS, "asyncio")
+    threads.begin()
+    loop.set_default_executor(threads)
     for sig in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(sig, stop.set)
     exposition = MetricsServer()

@@ -1,13 +1,16 @@
-"""Pools of threads that are all there from the start."""
+"""Pools of threads that are all there before there is work for them."""
 
 from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
+_SECONDS = 30.0
+"""For all of them to be there."""
 
-class StartedPool(ThreadPoolExecutor):
-    """Starts its threads at once, and not when there is work for them.
+
+class ThreadPool(ThreadPoolExecutor):
+    """Its threads can be started when a service starts, and not when there is work for them.
 
     A thread that begins where no memory is left may end before it has said that it has begun, and whoever starts it
     waits for that for ever (`threading.Thread.start`). That would be the event loop.
@@ -18,12 +21,21 @@ class StartedPool(ThreadPoolExecutor):
         Args:
             threads: 1 or more.
             name: that their names begin with.
-
-        Raises:
-            RuntimeError: the system has no thread to give.
         """
         super().__init__(threads, thread_name_prefix=name)
-        all_there = threading.Barrier(threads + 1)
-        for _ in range(threads):
-            self.submit(all_there.wait)
-        all_there.wait()
+        self._all = threads
+
+    def begin(self) -> None:
+        """Starts all threads. After `serving.memory.release_promptly`, which has to come before any thread.
+
+        Raises:
+            RuntimeError: the system has too few to give.
+        """
+        there = threading.Barrier(self._all + 1)
+        try:
+            for _ in range(self._all):
+                self.submit(there.wait)
+            there.wait(_SECONDS)
+        except BaseException:
+            there.abort()
+            raise

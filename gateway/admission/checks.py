@@ -11,7 +11,7 @@ from serving.errors import InvalidArgumentError
 from serving.faces import MAX_DETAIL
 from serving.images.header import read_header, read_plain_header
 from serving.telemetry import metrics
-from serving.thread_pool import StartedPool
+from serving.thread_pool import ThreadPool
 from serving.units import sizes_text
 
 MAX_FACE_SIZE = 65536.0
@@ -37,7 +37,11 @@ class Checks:
         for reason in ("image_bytes", "options", "image_header", "batch"):
             # A rate misses the first increment of a series that was not there before.
             metrics.REJECTED.labels(reason)
-        self._pool = StartedPool(_HEADER_THREADS, "header")
+        self._pool = ThreadPool(_HEADER_THREADS, "header")
+
+    def begin(self) -> None:
+        """To be called once, when the service starts."""
+        self._pool.begin()
 
     def check(self, image: bytes, options: ensembler_pb2.RecognizeOptions) -> None:
         """Checks what can be seen without looking into the image.

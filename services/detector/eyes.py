@@ -11,7 +11,7 @@ from serving.images.cost import Outline, outline, plain_outline
 from serving.images.decode import Picture, decode_reduced
 from serving.images.heif import KINDS
 from serving.images.names import format_name
-from serving.thread_pool import StartedPool
+from serving.thread_pool import ThreadPool
 
 
 class Eyes(Protocol):
@@ -52,7 +52,7 @@ class OwnEyes:
     def __init__(self, pool: Executor, max_megapixels: float, heif: bool) -> None:
         self.pool = pool
         # One thread: readers of some formats fill a whole screen as soon as they see its size.
-        self.headers = StartedPool(1, "header")
+        self.headers = ThreadPool(1, "header")
         self._max_megapixels = max_megapixels
         self._heif = heif
 
@@ -84,7 +84,7 @@ class EyesApart:
         """
         self.turns = Budget(1, max_waiting, "images", max_waiting_bytes)
         """One for whoever is looked at. Taken before room to decode is, so that nobody holds room for others' turns."""
-        self.pool = self.headers = StartedPool(1, "apart")
+        self.pool = self.headers = ThreadPool(1, "apart")
         self._helper = helper
         self._max_megapixels = max_megapixels
 

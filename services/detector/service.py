@@ -72,6 +72,11 @@ class DetectorService(ModelService, detector_pb2_grpc.DetectorServicer):
         models = DetectorModels(self._host, self.detect)
         inference_v2.register(server, models, self.name, lambda: self.ready)
 
+    async def start(self) -> None:
+        for eyes in (self._eyes, self._eyes_apart, self._eyes_for_dear):
+            eyes.headers.begin()
+        await super().start()
+
     async def stop(self) -> None:
         await super().stop()
         self._eyes.close()

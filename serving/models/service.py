@@ -10,7 +10,7 @@ from serving.repository.policy import VersionPolicy
 from serving.repository.repository import ModelRepository
 from serving.server import Service
 from serving.settings import ModelServiceSettings
-from serving.thread_pool import StartedPool
+from serving.thread_pool import ThreadPool
 
 
 class ModelService(Service):
@@ -42,10 +42,11 @@ class ModelService(Service):
         """
         repository = ModelRepository(settings.models_dir)
         self._host = ModelHost(repository, policies, task, settings, turns, around=around, frames=frames)
-        self._pool = StartedPool(available_cpus(), "data")
+        self._pool = ThreadPool(available_cpus(), "data")
 
     async def start(self) -> None:
         """Loads and warms the models."""
+        self._pool.begin()
         await self._host.start()
 
     async def stop(self) -> None:

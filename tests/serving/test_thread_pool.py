@@ -4,26 +4,49 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
+
+import pytest
 
 from serving.daemon_thread import in_daemon_thread
-from serving.thread_pool import StartedPool
-from tests.serving.short_memory import no_memory
+from serving.thread_pool import ThreadPool
+from tests.serving.short_memory import SECONDS, no_memory
 
 
 async def test_work_is_done_by_threads_that_were_there_before() -> None:
-    pool, loop = StartedPool(2, "there"), asyncio.get_running_loop()
+    pool, loop = ThreadPool(2, "there"), asyncio.get_running_loop()
+    pool.begin()
     meet = threading.Barrier(2)
+    began = time.monotonic()
     with no_memory():
-        async with asyncio.timeout(10):
-            await asyncio.gather(*(loop.run_in_executor(pool, meet.wait, 10) for _ in range(2)))
+        await asyncio.gather(*(loop.run_in_executor(pool, meet.wait, SECONDS) for _ in range(2)))
+    assert time.monotonic() - began < SECONDS
     pool.shutdown()
 
 
+def test_a_pool_that_cannot_begin_says_so_and_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    start, left = threading.Thread.start, [2]
+
+    def start_two(thread: threading.Thread) -> None:
+        if not left[0]:
+            raise RuntimeError("can't start new thread")
+        left[0] -= 1
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", start_two)
+    pool = ThreadPool(3, "there")
+    with pytest.raises(RuntimeError, match="can't start"):
+        pool.begin()
+    pool.shutdown(wait=True)
+
+
 async def test_a_thread_that_never_begins_holds_up_no_event_loop() -> None:
-    asyncio.get_running_loop().set_default_executor(StartedPool(1, "asyncio"))
+    assert await in_daemon_thread(int, "7", name="left") == 7
+    began = time.monotonic()
     with no_memory():
         left = asyncio.create_task(in_daemon_thread(int, "7", name="left"))
         for _ in range(10):
             await asyncio.sleep(0.001)
         assert not left.done()
+        assert time.monotonic() - began < SECONDS
     left.cancel()

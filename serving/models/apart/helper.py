@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,6 @@ from serving.errors import DeadlineError, LostError, ServiceError
 from serving.models.apart.program import SECONDS, Answer, Task
 from serving.models.backends.base import Outputs, Rows
 from serving.models.batching.result import BatchResult
-from serving.thread_pool import StartedPool
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ class ModelApart:
             program: the module that runs it.
         """
         self._companion = Companion(program, str(file), seconds=SECONDS + 10.0, start_seconds=START_SECONDS)
-        self._pool = StartedPool(1, "run-apart")
+        self._pool: ThreadPoolExecutor | None = None
 
     @property
     def start_seconds(self) -> float:
@@ -57,6 +57,8 @@ class ModelApart:
             DeadlineError: the deadline passed, or would before the process had started.
             ServiceError: the run failed.
         """
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(1, thread_name_prefix="run-apart")
         asked = time.monotonic()
         if deadline - asked < self.start_seconds:
             raise DeadlineError("too little time is left to start a process that runs the model for it")
@@ -68,8 +70,9 @@ class ModelApart:
 
     def close(self) -> None:
         """Ends the process, after the run that is under way."""
-        self._pool.submit(self._companion.close)
-        self._pool.shutdown(wait=False)
+        if self._pool is not None:
+            self._pool.submit(self._companion.close)
+            self._pool.shutdown(wait=False)
 
     def _run(self, rows: Rows, asked: float, deadline: float) -> BatchResult:
         began = time.monotonic()

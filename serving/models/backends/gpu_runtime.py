@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,6 @@ from serving.models.backends.base import Backend, ModelLoadError, Outputs, Rows
 from serving.models.backends.buckets import parts
 from serving.models.backends.gpu import PROVIDERS
 from serving.models.backends.providers import GpuPlan, provider_list
-from serving.thread_pool import StartedPool
 
 log = logging.getLogger(__name__)
 
@@ -71,7 +71,7 @@ class GpuBackend(Backend):
         rows = inputs[0].shape[0]
         self._rows = rows if plan.fixed and isinstance(rows, str) else None
         self._outputs = [output.name for output in self._session.get_outputs()]
-        self._thread = StartedPool(1, backend)
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix=backend)
 
     @property
     def graphs(self) -> bool:

@@ -21,7 +21,7 @@ from serving.models.backends.base import Backend, ModelLoadError, Outputs, Rows
 
 
 class OpenVinoBackend(Backend):
-    """One compiled model with an inference request for each run at a time, and one that waits for another to end."""
+    """One compiled model with an inference request for each run at a time."""
 
     name = "openvino"
     overlaps = True
@@ -32,7 +32,7 @@ class OpenVinoBackend(Backend):
             path: the .onnx file.
             threads: threads of one run, 1 or more.
             precision: `fp32`, `bf16`, or `fp16` and `int8` of a file that is stored so.
-            concurrency: runs that compute at the same time, 1 or more.
+            concurrency: runs at the same time, 1 or more.
 
         Raises:
             ModelLoadError: it is no model that OpenVINO can compile.
@@ -56,9 +56,9 @@ class OpenVinoBackend(Backend):
             raise ModelLoadError(path, str(error)) from error
         if len(self._model.inputs) != 1:
             raise ModelLoadError(path, f"has {len(self._model.inputs)} inputs where Ferry feeds one")
-        self._at_most = concurrency + 1
+        self._concurrency = concurrency
         self._requests: queue.SimpleQueue[ov.InferRequest] = queue.SimpleQueue()
-        for _ in range(self._at_most):
+        for _ in range(concurrency):
             self._requests.put(self._model.create_infer_request())
 
     def run(self, rows: Rows) -> Outputs:
@@ -69,7 +69,7 @@ class OpenVinoBackend(Backend):
             self._requests.put(request)
 
     def warm(self, rows: Rows) -> Outputs:
-        requests = [self._requests.get() for _ in range(self._at_most)]
+        requests = [self._requests.get() for _ in range(self._concurrency)]
         try:
             return [self._run(request, rows) for request in requests][-1]
         finally:

@@ -15,27 +15,40 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
+from dataclasses import dataclass, field
 from functools import partial
+from typing import cast
 
 import numpy as np
 from opentelemetry import trace
+from opentelemetry.context import Context
 
 from serving.errors import DeadlineError, OverloadedError, RefusedError, ServiceError
 from serving.models.backends import deferred
 from serving.models.backends.base import Rows
 from serving.models.backends.elastic import under_way
-from serving.models.batching.item import Item
 from serving.models.batching.policy import BatchPolicy
 from serving.models.batching.result import BatchResult, Finish, Outputs, completed
-from serving.models.batching.rows import joined
-from serving.models.batching.span import run_span
-from serving.models.batching.turns import After, Turn, Turns
-from serving.telemetry import metrics
+from serving.models.batching.turns import After, Turns
+from serving.telemetry import metrics, tracing
 
 log = logging.getLogger(__name__)
 
 Run = Callable[[Rows], Outputs]
+
+
+@dataclass(slots=True, eq=False, repr=False)
+class _Item:
+    """Without a repr: a deque that does not hold one names it in an error, and would print all of its rows for that."""
+
+    rows: Rows
+    deadline: float
+    future: asyncio.Future[BatchResult]
+    enqueued: float
+    span: trace.SpanContext
+    finish: Finish | None = None
+    queue_seconds: float = field(default=0.0)
 
 
 class MicroBatcher:
@@ -70,12 +83,10 @@ class MicroBatcher:
         self._model = model
         self._version = version
         self._lock = self._turns.lock
-        self._queue: deque[Item] = deque()
+        self._queue: deque[_Item] = deque()
         self._hurried = True
         self._executing = 0
         self._under_way = 0
-        self._ahead: Turn | None = None
-        """Of the run that waits for another one of this model to end."""
         self._running_rows = 0
         self._closed = False
         self._finished = asyncio.Event()
@@ -97,7 +108,7 @@ class MicroBatcher:
 
     def due(self) -> float | None:
         """From when on the next run may be made: a busy model waits up to `max_wait` for its batch to fill."""
-        if not self._queue:
+        if not self._queue or self._under_way >= self._policy.concurrency:
             return None
         oldest = self._queue[0].enqueued
         if self._hurried or self._closed or not self._policy.max_wait or self.rows >= self._policy.max_batch:
@@ -107,16 +118,6 @@ class MicroBatcher:
     def waited(self) -> float:
         """Seconds that the oldest request has waited; 0: there is none."""
         return time.monotonic() - self._queue[0].enqueued if self._queue else 0.0
-
-    @property
-    def concurrency(self) -> int:
-        """Runs that compute at the same time."""
-        return self._policy.concurrency
-
-    @property
-    def ahead(self) -> bool:
-        """Whether what waits may be handed over before there is a CPU for it: not what might still have company."""
-        return self.overlaps and self.company == 1 and self.rows >= self._policy.max_batch
 
     @property
     def company(self) -> int:
@@ -205,7 +206,7 @@ class MicroBatcher:
     async def _submit(self, rows: Rows, deadline: float, finish: Finish | None = None) -> BatchResult:
         if self._closed:
             raise RefusedError(f"{self._model} {self._version} is being replaced; try again")
-        item = Item(
+        item = _Item(
             rows,
             deadline,
             asyncio.get_running_loop().create_future(),
@@ -228,7 +229,7 @@ class MicroBatcher:
                 self._forget(item)
             del item  # an error's traceback holds this frame, and the item the error
 
-    def _forget(self, item: Item) -> None:
+    def _forget(self, item: _Item) -> None:
         """A request that nobody waits for leaves the queue at once, so that it takes nobody's place."""
         with self._lock, suppress(ValueError):  # already in a run: its rows are computed and dropped
             self._queue.remove(item)
@@ -245,30 +246,24 @@ class MicroBatcher:
         self._executing += len(batch)
         self._under_way += 1
         self._running_rows += rows
-        turn = Turn()
-        if self._under_way > self._policy.concurrency:
-            self._ahead = turn
-        return partial(self._run_batch, batch, rows, turn)
+        return partial(self._run_batch, batch, rows)
 
-    def _run_batch(self, batch: list[Item], rows: int, turn: Turn) -> After:
+    def _run_batch(self, batch: list[_Item], rows: int) -> After:
         try:
-            return self._execute(batch, turn)
+            return self._execute(batch)
         finally:
             with self._lock:
                 self._under_way -= 1
                 self._running_rows -= rows
-                if self._ahead is not None:
-                    self._ahead.began = time.monotonic()
-                    self._ahead = None
 
-    def _take(self) -> list[Item]:
+    def _take(self) -> list[_Item]:
         """The next batch: whole requests in order of arrival, without those that nobody waits for.
 
         All have rows of the shape that the oldest has. The others keep their places: each waits at most for a run of
         every request before it.
         """
-        batch: list[Item] = []
-        other_shapes: list[Item] = []
+        batch: list[_Item] = []
+        other_shapes: list[_Item] = []
         rows = 0
         now = time.monotonic()
         most = self._policy.max_batch
@@ -288,6 +283,7 @@ class MicroBatcher:
                 other_shapes.append(item)
                 continue
             item.queue_seconds = now - item.enqueued
+            self._queue_histogram.observe(item.queue_seconds)
             batch.append(item)
             rows += len(item.rows)
         self._queue.extendleft(reversed(other_shapes))
@@ -296,11 +292,11 @@ class MicroBatcher:
     def _too_late(self) -> DeadlineError:
         return DeadlineError(f"the time was up in the queue of {self._model}")
 
-    def _execute(self, batch: list[Item], turn: Turn) -> After:
+    def _execute(self, batch: list[_Item]) -> After:
         """Makes a run; what comes after it."""
         started = time.monotonic()
         failure: Exception | None = None
-        with run_span(self._model, self._version, [item.span for item in batch]) as span:
+        with self._span(batch) as span:
             try:
                 rows, outputs = self._run_rows([item.rows for item in batch])
                 span.set_attribute("ferry.batch_size", rows)
@@ -310,17 +306,13 @@ class MicroBatcher:
         if failure is not None:
             self._recover(batch, failure)
             return None
-        began = max(started, turn.began)
-        seconds = time.monotonic() - began
-        for item in batch:
-            item.queue_seconds += began - started
-            self._queue_histogram.observe(item.queue_seconds)
+        seconds = time.monotonic() - started
         self._recent_run_seconds = 0.8 * self._recent_run_seconds + 0.2 * seconds
         self._compute_histogram.observe(seconds)
         self._size_histogram.observe(rows)
         return partial(self._finish, batch, outputs, seconds)
 
-    def _finish(self, batch: list[Item], outputs: Outputs, seconds: float) -> None:
+    def _finish(self, batch: list[_Item], outputs: Outputs, seconds: float) -> None:
         answers: list[BatchResult | Exception] = []
         start, rows = 0, sum(len(item.rows) for item in batch)
         for item in batch:
@@ -329,16 +321,24 @@ class MicroBatcher:
             answers.append(completed(BatchResult(mine, item.queue_seconds, seconds, seconds / rows), item.finish))
         self._tell(self._settle, batch, answers)
 
+    def _span(self, batch: list[_Item]) -> AbstractContextManager[trace.Span]:
+        """Of the run; one that records nothing where none of its requests is traced."""
+        if not any(item.span.trace_flags.sampled for item in batch):
+            return nullcontext(trace.INVALID_SPAN)
+        links = [trace.Link(item.span) for item in batch if item.span.is_valid]
+        attributes = {"ferry.model": self._model, "ferry.version": self._version}
+        return tracing.tracer.start_as_current_span("model run", _parent(links), links=links, attributes=attributes)
+
     def _run_rows(self, parts: list[Rows]) -> tuple[int, Outputs]:
         """On a worker thread: one run over all parts; its number of rows and its outputs."""
-        rows = parts[0] if len(parts) == 1 else joined(parts)
+        rows = parts[0] if len(parts) == 1 else _joined(parts)
         with under_way():
             outputs = self._run(rows)
         if any(len(values) != len(rows) for values in outputs.values()):
             raise RuntimeError("the model returned another number of rows than it was given")
         return len(rows), outputs
 
-    def _recover(self, batch: list[Item], failure: Exception) -> None:
+    def _recover(self, batch: list[_Item], failure: Exception) -> None:
         """After a failed run: alone, a request fails; in company, each is tried alone."""
         deferred.catch_up()
         if len(batch) == 1:
@@ -349,7 +349,7 @@ class MicroBatcher:
         for item in batch:
             if item.future.done() or item.deadline <= time.monotonic():
                 self._tell(self._settle, [item], [self._too_late()])
-            elif (after := self._execute([item], Turn())) is not None:
+            elif (after := self._execute([item])) is not None:
                 after()
 
     def _tell(self, what: Callable[..., None], *values: object) -> None:
@@ -357,13 +357,13 @@ class MicroBatcher:
         with suppress(RuntimeError):  # it was closed: nobody waits any more
             self._loop.call_soon_threadsafe(what, *values)
 
-    def _settle(self, batch: list[Item], answers: Sequence[BatchResult | Exception]) -> None:
+    def _settle(self, batch: list[_Item], answers: Sequence[BatchResult | Exception]) -> None:
         with self._lock:
             self._executing -= len(batch)
         for item, answer in zip(batch, answers, strict=True):
             self._give(item, answer)
 
-    def _give(self, item: Item, answer: BatchResult | Exception) -> None:
+    def _give(self, item: _Item, answer: BatchResult | Exception) -> None:
         """On the event loop, where whoever waits is told."""
         if item.future.done():
             pass
@@ -384,3 +384,17 @@ class MicroBatcher:
             self._finished.clear()
             await self._finished.wait()
         self._turns.remove(self)
+
+
+def _joined(parts: list[Rows]) -> Rows:
+    """One array of all rows. NumPy lets go of the interpreter's lock for each part, and then waits to have it again."""
+    kind = np.result_type(*parts)
+    joined = bytearray().join(np.ascontiguousarray(part, kind).data for part in parts)
+    return cast(Rows, np.frombuffer(joined, kind).reshape(sum(map(len, parts)), *parts[0].shape[1:]))
+
+
+def _parent(links: list[trace.Link]) -> Context:
+    """The run belongs to the trace of its first sampled request, so that it is kept where that request is kept."""
+    sampled = [link.context for link in links if link.context.trace_flags.sampled]
+    parents = sampled or [link.context for link in links]
+    return trace.set_span_in_context(trace.NonRecordingSpan(parents[0]), Context()) if parents else Context()

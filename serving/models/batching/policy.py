@@ -13,7 +13,7 @@ class BatchPolicy:
         max_batch: rows in one run.
         max_wait: seconds that a busy model's next batch may wait to fill; an idle model never waits.
         max_queue: requests that may wait; one more is refused.
-        concurrency: runs that compute at the same time; one more may wait in the model for a CPU.
+        concurrency: runs at the same time.
         threads: CPUs of one run.
         company: rows up to which each is much cheaper in a run with others; 1: it makes no difference.
     """

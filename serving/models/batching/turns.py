@@ -6,10 +6,6 @@ first, until enough of them are there or they have waited a fair part of what th
 them, since what it does was begun before. So under load, where all wait anyway, its runs become large, and at rest it
 never waits.
 
-Where all CPUs are taken and a model computes on threads of its own, one run more is handed over to it. It computes as
-soon as another run of that model ends: between two runs of a thread there is a millisecond of Python, in which a CPU
-would stand still.
-
 The threads that run choose for themselves: whoever ends a run takes the next at once. Had they to ask the event loop, a
 CPU would stand still until it came to them. What comes after a run waits until the next one computes, where it can.
 """
@@ -21,7 +17,6 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Protocol
 
 from serving.errors import OverloadedError
@@ -39,26 +34,13 @@ After = Callable[[], None] | None
 """What comes after a run and needs no turn: milliseconds of Python; None: nothing."""
 
 
-@dataclass(slots=True)
-class Turn:
-    """Of one run.
-
-    Attributes:
-        began: when it could compute, time.monotonic() seconds, where that was later than it was handed over; else 0.
-    """
-
-    began: float = 0.0
-
-
 class Runs(Protocol):
     """What makes runs of one model. All is called with the lock of the turns held, `take`'s answer without.
 
     Attributes:
         threads: CPUs of one run.
         company: rows up to which each is much cheaper in a run with others; 1: it makes no difference.
-        concurrency: runs of it that compute at once, 1 or more.
         overlaps: whether a run does meanwhile what its thread has put off (serving.models.backends.deferred).
-        ahead: whether what waits may be handed over before there is a CPU for it, and would then wait in the model.
         rows: that wait.
     """
 
@@ -69,14 +51,10 @@ class Runs(Protocol):
     @property
     def rows(self) -> int: ...
     @property
-    def concurrency(self) -> int: ...
-    @property
     def overlaps(self) -> bool: ...
-    @property
-    def ahead(self) -> bool: ...
 
     def due(self) -> float | None:
-        """From when on a run may be made, time.monotonic() seconds; None: there is nothing to run."""
+        """From when on a run may be made, time.monotonic() seconds; None: there is nothing to run as things are."""
 
     def waited(self) -> float:
         """Seconds that its oldest request has waited; 0: there is none."""
@@ -102,17 +80,16 @@ class Turns:
         self._waiting = threading.Condition(self.lock)
         self._cpus = cpus
         self._free = cpus
-        """CPUs; below 0: all are taken, and a run is handed over that waits for some."""
         self._held: Counter[Runs] = Counter()
         self._runs: list[Runs] = []
         self._threads = 0
         self._idle = 0
 
     def add(self, runs: Runs) -> None:
-        """From now on it has turns. All threads are started with the first: see serving.thread_pool."""
+        """From now on it has turns. Its threads are started now, while there is memory: see serving.thread_pool."""
         with self.lock:
             self._runs.append(runs)
-            while self._threads <= self._cpus and self._start_thread():
+            while self._threads < self._cpus // self._cost(runs) and self._start_thread():
                 pass
 
     def remove(self, runs: Runs) -> None:
@@ -135,10 +112,11 @@ class Turns:
         """
         if self._idle:
             self._waiting.notify()
-        elif self._threads <= self._cpus and not self._start_thread() and not self._threads:
+        elif self._threads < self._cpus and not self._start_thread() and not self._threads:
             raise OverloadedError("no thread can be started; try again shortly", retry_after=1.0)
 
     def _start_thread(self) -> bool:
+        """Starts one more; whether that was possible."""
         # A run that never ends is not to keep the process from ending.
         thread = threading.Thread(target=self._work, name=f"run-{self._threads + 1}", daemon=True)
         try:
@@ -167,7 +145,7 @@ class Turns:
                 self._free -= cost
                 self._held[runs] += 1
                 run = runs.take()
-                if self._free >= 0 and self._look()[0] is not None:
+                if self._free and self._look()[0] is not None:
                     self.wake()
             elif not behind:
                 self._threads -= 1
@@ -217,20 +195,12 @@ class Turns:
         Nobody overtakes a run that is next and needs more CPUs than are free: it would wait for ever.
         """
         now = time.monotonic()
-        dues = [(runs, due) for runs in self._runs if self._may_have_more(runs) and (due := runs.due()) is not None]
+        dues = [(runs, due) for runs in self._runs if (due := runs.due()) is not None]
         ready = [runs for runs, due in dues if due <= now]
         if ready:
             chosen = _first(ready)
-            fits = self._cost(chosen) <= self._free or self._is_ahead(chosen)
-            return (chosen, None) if fits else (None, None)
+            return (chosen, None) if self._cost(chosen) <= self._free else (None, None)
         return None, min((due - now for _, due in dues), default=None)
-
-    def _may_have_more(self, runs: Runs) -> bool:
-        return self._held[runs] < runs.concurrency or self._is_ahead(runs)
-
-    def _is_ahead(self, runs: Runs) -> bool:
-        """Whether its next run may be handed over before there is a CPU for it: one at a time, of all models."""
-        return self._free == 0 and self._held[runs] == runs.concurrency and runs.ahead
 
     def _cost(self, runs: Runs) -> int:
         return min(runs.threads, self._cpus)

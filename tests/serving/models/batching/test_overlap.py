@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 import numpy as np
 import numpy.typing as npt
@@ -34,27 +31,13 @@ def model() -> OverlappingModel:
     return OverlappingModel()
 
 
-@asynccontextmanager
-async def batching(model: OverlappingModel, policy: BatchPolicy) -> AsyncIterator[MicroBatcher]:
-    made = MicroBatcher(model, policy, model="gated", version="7", overlaps=True)
+@pytest.fixture
+async def batcher(model: OverlappingModel) -> AsyncIterator[MicroBatcher]:
+    made = MicroBatcher(model, BatchPolicy(max_batch=1), model="gated", version="7", overlaps=True)
     made.start()
     yield made
     model.finish(100)
     await made.close()
-
-
-@pytest.fixture
-async def batcher(model: OverlappingModel) -> AsyncIterator[MicroBatcher]:
-    """One run at a time, and none handed over before."""
-    async with batching(model, BatchPolicy(max_batch=1, company=2)) as made:
-        yield made
-
-
-@pytest.fixture
-async def ahead(model: OverlappingModel) -> AsyncIterator[MicroBatcher]:
-    """One run at a time, and one that waits in the model."""
-    async with batching(model, BatchPolicy(max_batch=1)) as made:
-        yield made
 
 
 async def test_an_answer_arrives_while_the_next_run_computes(model: OverlappingModel, batcher: MicroBatcher) -> None:
@@ -91,54 +74,3 @@ async def test_who_closes_waits_for_what_was_put_off(model: OverlappingModel, ba
     model.finish(3)
     await batcher.close()
     assert [answer(await settle(one)) for one in asked] == [[2], [4], [6]]
-
-
-async def settled() -> None:
-    """Time enough for a thread to take what it may."""
-    for _ in range(20):
-        await asyncio.sleep(0.001)
-
-
-async def test_one_run_more_is_handed_over_than_compute_at_once(model: OverlappingModel, ahead: MicroBatcher) -> None:
-    asked = [ask(ahead, value) for value in (1, 2, 3)]
-    await model.started()
-    await model.started()
-    await settled()
-    assert len(model.runs) == 2
-    model.finish(3)
-    assert [answer(await settle(one)) for one in asked] == [[2], [4], [6]]
-
-
-async def test_what_waits_in_the_model_counts_as_waiting(model: OverlappingModel, ahead: MicroBatcher) -> None:
-    began = time.monotonic()
-    first = ask(ahead, 1)
-    await model.started()
-    await settled()
-    second = ask(ahead, 2)
-    await model.started()
-    await settled()
-    model.finish()
-    alone = await settle(first)
-    ended = time.monotonic()
-    await settled()
-    model.finish()
-    behind = await settle(second)
-    assert behind.queue_seconds >= 0.02 > alone.queue_seconds
-    assert behind.queue_seconds <= ended - began
-    assert behind.compute_seconds <= time.monotonic() - began - behind.queue_seconds
-
-
-@pytest.mark.parametrize("policy", [BatchPolicy(max_batch=8, company=8), BatchPolicy(max_batch=8)])
-async def test_nothing_is_handed_over_that_might_still_have_company(
-    model: OverlappingModel, policy: BatchPolicy
-) -> None:
-    async with batching(model, policy) as gathers:
-        first = ask(gathers, 1)
-        await model.started()
-        others = [ask(gathers, 2), ask(gathers, 3)]
-        await queued(gathers, 3)
-        await settled()
-        assert len(model.runs) == 1
-        model.finish(2)
-        assert [answer(await settle(one)) for one in (first, *others)] == [[2], [4], [6]]
-    assert [len(run) for run in model.runs] == [1, 2]

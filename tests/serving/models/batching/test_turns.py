@@ -35,8 +35,6 @@ class Model:
     after: float = 0.0
     again: Callable[[], None] = lambda: None
     overlaps: bool = False
-    concurrency: int = 8
-    ahead: bool = False
     finish: After = None
     gate: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
 
@@ -105,50 +103,6 @@ def test_no_more_runs_at_once_than_cpus() -> None:
         assert given.nobody()
         models[0].gate.release()
         assert given.next() == "c"
-
-
-def test_one_run_more_is_handed_over_where_it_waits_in_the_model() -> None:
-    with order(2) as given:
-        detector = given.model("detector", runs=4, concurrency=2, ahead=True)
-        assert [given.next() for _ in range(3)] == ["detector"] * 3
-        assert given.nobody(), "one, and no more"
-        detector.gate.release()
-        assert given.next() == "detector"
-
-
-def test_no_run_is_handed_over_that_would_compute_beside_those_that_have_the_cpus() -> None:
-    with order(2) as given:
-        other = given.model("other")
-        assert given.next() == "other"
-        given.model("detector", runs=2, concurrency=2, ahead=True)
-        assert given.next() == "detector"
-        assert given.nobody(), "the detector computes once, and could compute twice"
-        other.gate.release()
-        assert given.next() == "detector"
-
-
-def test_no_model_makes_more_runs_than_it_may_while_a_cpu_is_free() -> None:
-    with order(3) as given:
-        narrow = given.model("narrow", runs=2, concurrency=1, ahead=True, seconds=2.0)
-        assert given.next() == "narrow"
-        assert given.nobody()
-        given.model("wide", threads=2, concurrency=1, ahead=True)
-        assert given.next() == "wide"
-        assert given.next() == "narrow", "now all are taken"
-        assert given.nobody()
-        narrow.gate.release()
-        assert given.nobody(), "what was handed over computes"
-
-
-def test_who_is_next_takes_the_cpu_before_more_is_handed_over() -> None:
-    with order(2) as given:
-        detector = given.model("detector", runs=9, seconds=0.4, concurrency=2, ahead=True)
-        assert [given.next() for _ in range(3)] == ["detector"] * 3
-        given.model("many", company=8, rows=8, seconds=0.01)
-        detector.gate.release()
-        assert given.nobody(), "two compute"
-        detector.gate.release()
-        assert given.next() == "many"
 
 
 def test_whoever_ends_a_run_has_the_next_before_others_if_that_ranks_first() -> None:
