@@ -14,7 +14,9 @@ T = TypeVar("T")
 
 _PREFIX = "ferry-left-"
 _starter = ThreadPoolExecutor(1, thread_name_prefix="starter")
-"""Where no memory is left a start may last for ever (serving.thread_pool): not on the event loop."""
+"""Where no memory is left a start may last for ever (serving.thread_pool): not on the event loop. Its own thread
+is there from the first model on."""
+_START_SECONDS = 10.0
 
 
 async def in_daemon_thread(work: Callable[..., T], *arguments: Any, name: str) -> T:
@@ -25,6 +27,10 @@ async def in_daemon_thread(work: Callable[..., T], *arguments: Any, name: str) -
         work: what may take minutes and cannot be interrupted, such as to load a model.
         arguments: its arguments.
         name: of the thread.
+
+    Raises:
+        RuntimeError: no thread can be started.
+        Exception: what `work` raises.
     """
     loop = asyncio.get_running_loop()
     future: asyncio.Future[T] = loop.create_future()
@@ -43,7 +49,11 @@ async def in_daemon_thread(work: Callable[..., T], *arguments: Any, name: str) -
 
     surroundings = contextvars.copy_context()
     thread = threading.Thread(target=surroundings.run, args=(run,), name=_PREFIX + name, daemon=True)
-    await loop.run_in_executor(_starter, thread.start)
+    try:
+        async with asyncio.timeout(_START_SECONDS):
+            await loop.run_in_executor(_starter, thread.start)
+    except TimeoutError:
+        raise RuntimeError(f"a thread for {name} did not begin: memory may be short; restart the service") from None
     return await future
 
 

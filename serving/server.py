@@ -30,6 +30,7 @@ from grpc_reflection.v1alpha import reflection
 
 from ferry.transport import MAX_MESSAGE_BYTES
 from serving import descriptors
+from serving.cpu import available_cpus
 from serving.daemon_thread import any_left
 from serving.health import Health
 from serving.memory import release_promptly, release_regularly
@@ -53,8 +54,6 @@ log = logging.getLogger(__name__)
 _MAX_PROBE_BYTES = 4 << 10
 _SETTINGS_MS = 10_000
 _HANDSHAKE_MS = 10_000
-_THREADS = 8
-"""For what would hold up the event loop for a moment (`asyncio.to_thread`)."""
 _AGE_BETWEEN_SERVICES = 4.0
 """Seconds after which connections of other services are renewed: so soon do they find a new replica."""
 
@@ -326,7 +325,7 @@ def _age() -> float:
 async def _run(service: Service, settings: ServiceSettings) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    threads = ThreadPool(_THREADS, "asyncio")
+    threads = ThreadPool(min(32, available_cpus() + 4), "asyncio")  # as many as asyncio's own
     threads.begin()
     loop.set_default_executor(threads)
     for sig in (signal.SIGTERM, signal.SIGINT):

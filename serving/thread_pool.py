@@ -23,7 +23,7 @@ class ThreadPool(ThreadPoolExecutor):
             name: that their names begin with.
         """
         super().__init__(threads, thread_name_prefix=name)
-        self._all = threads
+        self._all, self._name = threads, name
 
     def begin(self) -> None:
         """Starts all threads. After `serving.memory.release_promptly`, which has to come before any thread.
@@ -36,6 +36,8 @@ class ThreadPool(ThreadPoolExecutor):
             for _ in range(self._all):
                 self.submit(there.wait)
             there.wait(_SECONDS)
+        except threading.BrokenBarrierError:
+            raise RuntimeError(f"not all of {self._all} threads for {self._name} have begun") from None
         except BaseException:
             there.abort()
             raise

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import pytest
 
-SECONDS = 20.0
+SECONDS = 10.0
 """How long a thread is waited for that never begins; it is for ever outside of tests."""
 
 

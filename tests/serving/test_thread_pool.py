@@ -40,6 +40,13 @@ def test_a_pool_that_cannot_begin_says_so_and_holds_nobody_up(monkeypatch: pytes
     pool.shutdown(wait=True)
 
 
+async def test_who_needs_a_thread_that_never_begins_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert await in_daemon_thread(int, "7", name="left") == 7
+    monkeypatch.setattr("serving.daemon_thread._START_SECONDS", 0.05)
+    with no_memory(), pytest.raises(RuntimeError, match="did not begin"):
+        await in_daemon_thread(int, "7", name="left")
+
+
 async def test_a_thread_that_never_begins_holds_up_no_event_loop() -> None:
     assert await in_daemon_thread(int, "7", name="left") == 7
     began = time.monotonic()

@@ -83,14 +83,17 @@ class Turns:
         self._held: Counter[Runs] = Counter()
         self._runs: list[Runs] = []
         self._threads = 0
+        self._most = 0
+        """Threads: one for each run that can be made at once."""
         self._idle = 0
 
     def add(self, runs: Runs) -> None:
         """From now on it has turns. Its threads are started now, while there is memory: see serving.thread_pool."""
         with self.lock:
-            self._runs.append(runs)
-            while self._threads < self._cpus // self._cost(runs) and self._start_thread():
+            self._most = max(self._most, self._cpus // self._cost(runs))
+            while self._threads < self._most and self._start_thread():
                 pass
+            self._runs.append(runs)
 
     def remove(self, runs: Runs) -> None:
         """It has no turns any more; the threads end with the last."""
@@ -112,7 +115,7 @@ class Turns:
         """
         if self._idle:
             self._waiting.notify()
-        elif self._threads < self._cpus and not self._start_thread() and not self._threads:
+        elif self._threads < self._most and not self._start_thread() and not self._threads:
             raise OverloadedError("no thread can be started; try again shortly", retry_after=1.0)
 
     def _start_thread(self) -> bool:
@@ -121,7 +124,7 @@ class Turns:
         thread = threading.Thread(target=self._work, name=f"run-{self._threads + 1}", daemon=True)
         try:
             thread.start()
-        except RuntimeError as error:
+        except (RuntimeError, MemoryError) as error:
             log.warning("a thread cannot be started, and those there are (%d) run all: %s", self._threads, error)
             return False
         self._threads += 1

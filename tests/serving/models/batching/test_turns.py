@@ -249,6 +249,18 @@ def test_threads_are_there_before_memory_is_short() -> None:
             assert [given.next(), given.next()] == ["model", "model"]
 
 
+def test_no_thread_is_started_for_runs_that_cannot_be_made_at_once() -> None:
+    with order(2) as given:
+        wide = given.model("wide", threads=2, runs=2)
+        assert given.next() == "wide"
+        began = time.monotonic()
+        with no_memory(), given.turns.lock:
+            given.turns.wake()
+        assert time.monotonic() - began < SECONDS / 2
+        wide.gate.release()
+        assert given.next() == "wide"
+
+
 def test_what_comes_during_a_run_wakes_a_free_cpu() -> None:
     with order(4) as given:
         for name in "abcd":
