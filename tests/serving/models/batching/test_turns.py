@@ -256,7 +256,7 @@ def test_no_thread_is_started_for_runs_that_cannot_be_made_at_once() -> None:
         began = time.monotonic()
         with no_memory(), given.turns.lock:
             given.turns.wake()
-        assert time.monotonic() - began < SECONDS / 2
+        assert time.monotonic() - began < 5
         wide.gate.release()
         assert given.next() == "wide"
 
