@@ -13,6 +13,7 @@ import pytest
 
 from serving.budget import Budget
 from serving.errors import OverloadedError
+from tests.serving.scarce import spare_threads
 
 
 class Holder:
@@ -206,13 +207,10 @@ async def test_units_of_a_cancelled_task_are_held_until_its_thread_is_done() -> 
         await other.let_go()
 
 
-async def test_work_that_no_thread_could_be_started_for_never_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_work_that_no_thread_could_be_started_for_never_runs() -> None:
     budget = Budget(100, max_waiting=1, what="images")
     ran: list[str] = []
     go_on = threading.Event()
-
-    def no_thread(_: threading.Thread) -> None:
-        raise RuntimeError("can't start new thread")
 
     async def look(pool: ThreadPoolExecutor) -> None:
         async with budget.hold(40) as lease:
@@ -221,11 +219,9 @@ async def test_work_that_no_thread_could_be_started_for_never_runs(monkeypatch: 
     with ThreadPoolExecutor(2) as pool:
         first = asyncio.create_task(look(pool))
         await settle()
-        with monkeypatch.context() as patch:
-            patch.setattr(threading.Thread, "start", no_thread)
-            with pytest.raises(OverloadedError):
-                async with budget.hold(60) as lease:
-                    await lease.run(pool, ran.append, "refused")
+        with spare_threads(), pytest.raises(OverloadedError):
+            async with budget.hold(60) as lease:
+                await lease.run(pool, ran.append, "refused")
         other = Holder(budget, 60)
         await settle()
         assert other.holding.is_set()

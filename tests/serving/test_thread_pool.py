@@ -10,7 +10,7 @@ import pytest
 
 from serving.daemon_thread import in_daemon_thread
 from serving.thread_pool import ThreadPool
-from tests.serving.short_memory import SECONDS, no_memory
+from tests.serving.scarce import SECONDS, no_memory, spare_threads
 
 
 async def test_work_is_done_by_threads_that_were_there_before() -> None:
@@ -24,19 +24,12 @@ async def test_work_is_done_by_threads_that_were_there_before() -> None:
     pool.shutdown()
 
 
-def test_a_pool_that_cannot_begin_says_so_and_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    start, left = threading.Thread.start, [2]
-
-    def start_two(thread: threading.Thread) -> None:
-        if not left[0]:
-            raise RuntimeError("can't start new thread")
-        left[0] -= 1
-        start(thread)
-
-    monkeypatch.setattr(threading.Thread, "start", start_two)
+def test_a_pool_that_cannot_begin_says_so_and_holds_nobody_up() -> None:
     pool = ThreadPool(3, "there")
-    with pytest.raises(RuntimeError, match="can't start"):
-        pool.begin()
+    with spare_threads("there") as spare:
+        spare(2)
+        with pytest.raises(RuntimeError, match="can't start"):
+            pool.begin()
     pool.shutdown(wait=True)
 
 

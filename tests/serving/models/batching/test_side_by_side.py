@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import random
-import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 
 from serving.errors import OverloadedError, ServiceError
 from serving.models.backends.base import Rows
 from serving.models.batching.result import BatchResult
+from tests.serving import scarce
 from tests.serving.models.batching.asking import Make, answer, ask, in_flight, queued, rows, settle, until
 from tests.serving.models.batching.gated import POISON, GatedModel
 
@@ -64,22 +64,10 @@ async def test_a_row_that_breaks_its_part_fails_the_whole_request_once(model: Ga
 
 
 @pytest.fixture
-def spare_threads(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+def spare_threads() -> Iterator[Callable[[int], None]]:
     """Says how many threads for runs the system has still to give."""
-    start, left = threading.Thread.start, [0]
-
-    def start_if_there_is_one(thread: threading.Thread) -> None:
-        if thread.name.startswith("run-"):
-            if not left[0]:
-                raise RuntimeError("can't start new thread")
-            left[0] -= 1
-        start(thread)
-
-    def spare(threads: int) -> None:
-        left[0] = threads
-
-    monkeypatch.setattr(threading.Thread, "start", start_if_there_is_one)
-    return spare
+    with scarce.spare_threads("run-") as spare:
+        yield spare
 
 
 async def test_a_system_without_a_thread_for_a_moment_costs_that_request_alone(

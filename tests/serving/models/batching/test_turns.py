@@ -15,7 +15,7 @@ import pytest
 
 from serving.models.backends import deferred
 from serving.models.batching.turns import After, Turns
-from tests.serving.short_memory import no_memory
+from tests.serving.scarce import no_memory
 
 SECONDS = 30
 """Longest wait for anything here."""
