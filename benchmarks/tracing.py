@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
@@ -25,6 +26,7 @@ from ferry.v1 import gateway_pb2, gateway_pb2_grpc
 SAMPLE_RATIO = 0.1
 CALLERS = 4
 TURNS = 5
+CACHED, COMPUTED = KINDS = "from the cache", "computed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +34,7 @@ class Cost:
     """Answers per second of one kind of load, in each turn.
 
     Attributes:
-        what: `from the cache` or `computed`.
+        what: one of KINDS.
         off: without tracing.
         traced: with it.
         errors: calls that failed, of both.
@@ -53,25 +55,29 @@ class Cost:
         return asdict(self) | {"ratio": self.ratio}
 
 
-def measure(models_dir: Path, seconds: float) -> list[Cost]:
-    """Each turn of each kind and cluster takes `seconds` / TURNS."""
+def measure(models_dir: Path, seconds: float, turns: int = TURNS, kinds: Sequence[str] = KINDS) -> list[Cost]:
+    """What tracing costs, of each of `kinds`.
+
+    Args:
+        models_dir: the model repository.
+        seconds: of one turn of each cluster.
+        turns: of each cluster.
+        kinds: of KINDS.
+    """
     settings = ClusterSettings(port=0, models_dir=models_dir, log_level="warning")
     (port,) = free(1)
     exporting = {"FERRY_OTLP_ENDPOINT": f"http://127.0.0.1:{port}", "FERRY_TRACE_SAMPLE_RATIO": str(SAMPLE_RATIO)}
     sink = subprocess.Popen([sys.executable, "-m", "benchmarks.otlp_sink", str(port)])
     try:
         with Cluster(settings) as off, environment(exporting), Cluster(settings) as traced:
-            return [
-                asyncio.run(_compare(what, off.address, traced.address, bypass, seconds / TURNS))
-                for what, bypass in (("from the cache", False), ("computed", True))
-            ]
+            return [asyncio.run(_compare(what, off.address, traced.address, seconds, turns)) for what in kinds]
     finally:
         sink.terminate()
         sink.wait(10)
 
 
-async def _compare(what: str, off: str, traced: str, bypass: bool, seconds: float) -> Cost:
-    request = gateway_pb2.RecognizeRequest(image=one_face(), bypass_cache=bypass)
+async def _compare(what: str, off: str, traced: str, seconds: float, turns: int) -> Cost:
+    request = gateway_pb2.RecognizeRequest(image=one_face(), bypass_cache=what == COMPUTED)
     rates: dict[str, list[float]] = {off: [], traced: []}
     errors = 0
     options = channel_options("benchmark")
@@ -82,7 +88,7 @@ async def _compare(what: str, off: str, traced: str, bypass: bool, seconds: floa
         stubs = {address: gateway_pb2_grpc.ExpressionRecognitionStub(c) for address, c in ((off, one), (traced, other))}
         for stub in stubs.values():
             await stub.Recognize(request, timeout=60)
-        for turn in range(TURNS):
+        for turn in range(turns):
             # Who goes first changes, so that neither always runs on what the other has warmed or heated.
             for address in (off, traced) if turn % 2 == 0 else (traced, off):
 

@@ -60,7 +60,7 @@ def speed(
         record["end_to_end"] = throughput.record()
         console.print(_end_to_end_table(throughput))
     if which in {Which.TRACING, Which.ALL}:
-        costs = tracing.measure(models_dir, seconds)
+        costs = tracing.measure(models_dir, seconds / tracing.TURNS)
         record["tracing"] = [cost.record() for cost in costs]
         console.print(_tracing_table(costs))
     for picture in plots.draw(record, out):
