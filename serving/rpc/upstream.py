@@ -56,7 +56,7 @@ _RESERVE_SHARE, _MAX_RESERVE_SECONDS = 0.1, 0.25
 """What it keeps of it while it waits for a replica, to have time to say that there is none."""
 _LAST_SHARE, _LAST_SECONDS = 0.05, 0.1
 """What must be left of its time for a call that was refused to be sent again: else it ends with why it was refused,
-while its caller still waits."""
+while its caller still waits. So does one that is worked on, where most of its time had gone by before."""
 _MAX_REFUSALS = 5
 _FIRST_PAUSE_SECONDS, _MAX_PAUSE_SECONDS = 0.05, 0.5
 """Between two refusals, doubled each time."""
@@ -107,6 +107,24 @@ class _Asked(Generic[ResponseT]):
         return self.method(
             self.request, timeout=timeout, metadata=_metadata(self.losses), wait_for_ready=self.patience > 0
         )
+
+
+@dataclass(slots=True)
+class _Wasted:
+    """The longest time of a call that brought it nothing.
+
+    Attributes:
+        seconds: of it.
+        refusal: that it ended with; empty: there was no replica.
+    """
+
+    seconds: float = 0.0
+    refusal: str = ""
+
+    def add(self, seconds: float, refusal: str) -> None:
+        """Some more such time went by."""
+        if seconds > self.seconds:
+            self.seconds, self.refusal = seconds, refusal
 
 
 class Upstream:
@@ -199,18 +217,23 @@ class Upstream:
                 raise
 
     async def _ask(self, asked: _Asked[ResponseT]) -> ResponseT:
-        refusals, vanished = 0, False
-        refusal, refusal_seconds = "", 0.0
+        refusals, vanished, wasted = 0, False, _Wasted()
         last = asked.end - min((asked.end - time.monotonic()) * _LAST_SHARE, _LAST_SECONDS)
         while True:
+            came = time.monotonic()
             await self._replica(asked)
             began = time.monotonic()
+            wasted.add(began - came, "")
+            # That the time is up says nothing where most of it went by so: its caller hears why, while it still waits.
+            late = wasted.seconds > asked.end - began
+            if late:
+                asked.end = last
             try:
                 return await self._attempt(asked)
             except DeadlineError as error:
-                # That the time is up says nothing where most of it went by before a replica refused the call.
-                if refusal and refusal_seconds > time.monotonic() - began:
-                    raise UnavailableError(refusal) from error
+                if late or (wasted.refusal and wasted.seconds > time.monotonic() - began):
+                    absence = f"{self._name} was not reachable for {wasted.seconds:.2f} s"
+                    raise UnavailableError(wasted.refusal or absence) from error
                 raise
             except _GoneError as error:
                 if asked.patience == 0:
@@ -227,7 +250,8 @@ class Upstream:
                 if error.reason != REFUSED:
                     raise
                 refusals += 1
-                refusal, refusal_seconds = f"{self._name} is not ready: {error.message}", time.monotonic() - began
+                refusal = f"{self._name} is not ready: {error.message}"
+                wasted.add(time.monotonic() - began, refusal)
                 pause = min(_FIRST_PAUSE_SECONDS * 2**refusals, _MAX_PAUSE_SECONDS) * random.uniform(0.5, 1)
                 if asked.patience == 0 or refusals > _MAX_REFUSALS or last - time.monotonic() <= pause:
                     raise UnavailableError(refusal) from error

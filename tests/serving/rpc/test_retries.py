@@ -302,6 +302,29 @@ async def test_a_deadline_that_comes_first_is_told_as_what_it_is() -> None:
             await ask(where, timeout=0.3)
 
 
+async def test_whose_time_went_by_without_a_replica_is_told_so_before_it_is_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    remaining = []
+
+    async def hang(request: Any, context: Any) -> Any:
+        remaining.append(context.time_remaining())
+        await asyncio.Event().wait()
+
+    service = FakeService()
+    async with running(service) as (server, _), upstream(server.port) as where:
+        await ask(where)
+        service.answer = hang
+        found = where._readiness.wait
+
+        async def late(patience: float, end: float) -> bool:
+            await asyncio.sleep(0.6)
+            return await found(patience, end)
+
+        monkeypatch.setattr(where._readiness, "wait", late)
+        with pytest.raises(UnavailableError, match=r"classifier was not reachable for 0\.[6-9]"):
+            await ask(where, timeout=1.0)
+    assert max(remaining) < 0.38, "a twentieth of its second is left for the word"
+
+
 async def test_an_answer_that_is_no_message_is_an_error_of_its_service() -> None:
     async with running(FakeService()) as (server, _), upstream(server.port) as where:
         method = where.channel.unary_unary(
