@@ -59,7 +59,7 @@ Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 _BESIDE_THE_IMAGE = 64 << 10
 """Bytes of a message that are not the image: options, and the framing of a batch."""
 
-_LOOK_SECONDS = 0.2
+_LOOK_SECONDS = 0.05
 """Between two looks whether a variant can answer, at what is known without asking."""
 
 
@@ -154,7 +154,7 @@ class GatewayService(Service, gateway_pb2_grpc.ExpressionRecognitionServicer):
 
     async def watch_ability(self, tell: Callable[[bool], Awaitable[None]]) -> None:
         while True:
-            if not self._router.stable.healthy:
+            if self._router.stable.disturbed:
                 self._admission.disturb()
             if self._ability.look(any(variant.able for variant in self._router.variants)):
                 await tell(self._ability.able)

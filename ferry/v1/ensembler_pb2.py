@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from ferry.v1 import types_pb2 as ferry_dot_v1_dot_types__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18\x66\x65rry/v1/ensembler.proto\x12\x08\x66\x65rry.v1\x1a\x14\x66\x65rry/v1/types.proto\"\xa7\x01\n\x10RecognizeOptions\x12\x11\n\tmax_faces\x18\x01 \x01(\r\x12\x1b\n\x13min_detection_score\x18\x02 \x01(\x02\x12\x15\n\rmin_face_size\x18\x03 \x01(\x02\x12\x1e\n\x16test_time_augmentation\x18\x04 \x01(\x08\x12\x1c\n\x04vote\x18\x05 \x01(\x0e\x32\x0e.ferry.v1.Vote\x12\x0e\n\x06\x64\x65tail\x18\x06 \x01(\r\"W\n\x19\x45nsemblerRecognizeRequest\x12\r\n\x05image\x18\x01 \x01(\x0c\x12+\n\x07options\x18\x02 \x01(\x0b\x32\x1a.ferry.v1.RecognizeOptions\"\xd7\x01\n\x1a\x45nsemblerRecognizeResponse\x12\x1d\n\x05\x66\x61\x63\x65s\x18\x01 \x03(\x0b\x32\x0e.ferry.v1.Face\x12\'\n\nimage_size\x18\x02 \x01(\x0b\x32\x13.ferry.v1.ImageSize\x12&\n\x06models\x18\x03 \x03(\x0b\x32\x16.ferry.v1.ModelVersion\x12\"\n\x07timings\x18\x04 \x01(\x0b\x32\x11.ferry.v1.Timings\x12\x10\n\x08\x64\x65graded\x18\x05 \x01(\x08\x12\x13\n\x0b\x66ingerprint\x18\x06 \x01(\t\"\x14\n\x12GetPipelineRequest\"\x84\x01\n\x0bRecipeEntry\x12%\n\x05model\x18\x01 \x01(\x0b\x32\x16.ferry.v1.ModelVersion\x12\x0e\n\x06weight\x18\x02 \x01(\x02\x12\x11\n\tavailable\x18\x03 \x01(\x08\x12+\n\x0cload_failure\x18\x04 \x01(\x0b\x32\x15.ferry.v1.LoadFailure\"p\n\x13GetPipelineResponse\x12&\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x15.ferry.v1.RecipeEntry\x12\x13\n\x0b\x66ingerprint\x18\x02 \x01(\t\x12\x1c\n\x04vote\x18\x03 \x01(\x0e\x32\x0e.ferry.v1.Vote2\xaf\x01\n\tEnsembler\x12V\n\tRecognize\x12#.ferry.v1.EnsemblerRecognizeRequest\x1a$.ferry.v1.EnsemblerRecognizeResponse\x12J\n\x0bGetPipeline\x12\x1c.ferry.v1.GetPipelineRequest\x1a\x1d.ferry.v1.GetPipelineResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18\x66\x65rry/v1/ensembler.proto\x12\x08\x66\x65rry.v1\x1a\x14\x66\x65rry/v1/types.proto\"\xa7\x01\n\x10RecognizeOptions\x12\x11\n\tmax_faces\x18\x01 \x01(\r\x12\x1b\n\x13min_detection_score\x18\x02 \x01(\x02\x12\x15\n\rmin_face_size\x18\x03 \x01(\x02\x12\x1e\n\x16test_time_augmentation\x18\x04 \x01(\x08\x12\x1c\n\x04vote\x18\x05 \x01(\x0e\x32\x0e.ferry.v1.Vote\x12\x0e\n\x06\x64\x65tail\x18\x06 \x01(\r\"W\n\x19\x45nsemblerRecognizeRequest\x12\r\n\x05image\x18\x01 \x01(\x0c\x12+\n\x07options\x18\x02 \x01(\x0b\x32\x1a.ferry.v1.RecognizeOptions\"\xd7\x01\n\x1a\x45nsemblerRecognizeResponse\x12\x1d\n\x05\x66\x61\x63\x65s\x18\x01 \x03(\x0b\x32\x0e.ferry.v1.Face\x12\'\n\nimage_size\x18\x02 \x01(\x0b\x32\x13.ferry.v1.ImageSize\x12&\n\x06models\x18\x03 \x03(\x0b\x32\x16.ferry.v1.ModelVersion\x12\"\n\x07timings\x18\x04 \x01(\x0b\x32\x11.ferry.v1.Timings\x12\x10\n\x08\x64\x65graded\x18\x05 \x01(\x08\x12\x13\n\x0b\x66ingerprint\x18\x06 \x01(\t\"\x14\n\x12GetPipelineRequest\"\x84\x01\n\x0bRecipeEntry\x12%\n\x05model\x18\x01 \x01(\x0b\x32\x16.ferry.v1.ModelVersion\x12\x0e\n\x06weight\x18\x02 \x01(\x02\x12\x11\n\tavailable\x18\x03 \x01(\x08\x12+\n\x0cload_failure\x18\x04 \x01(\x0b\x32\x15.ferry.v1.LoadFailure\"\x81\x01\n\x13GetPipelineResponse\x12&\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x15.ferry.v1.RecipeEntry\x12\x13\n\x0b\x66ingerprint\x18\x02 \x01(\t\x12\x1c\n\x04vote\x18\x03 \x01(\x0e\x32\x0e.ferry.v1.Vote\x12\x0f\n\x07waiting\x18\x04 \x01(\x08\x32\xaf\x01\n\tEnsembler\x12V\n\tRecognize\x12#.ferry.v1.EnsemblerRecognizeRequest\x1a$.ferry.v1.EnsemblerRecognizeResponse\x12J\n\x0bGetPipeline\x12\x1c.ferry.v1.GetPipelineRequest\x1a\x1d.ferry.v1.GetPipelineResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -42,8 +42,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETPIPELINEREQUEST']._serialized_end=557
   _globals['_RECIPEENTRY']._serialized_start=560
   _globals['_RECIPEENTRY']._serialized_end=692
-  _globals['_GETPIPELINERESPONSE']._serialized_start=694
-  _globals['_GETPIPELINERESPONSE']._serialized_end=806
-  _globals['_ENSEMBLER']._serialized_start=809
-  _globals['_ENSEMBLER']._serialized_end=984
+  _globals['_GETPIPELINERESPONSE']._serialized_start=695
+  _globals['_GETPIPELINERESPONSE']._serialized_end=824
+  _globals['_ENSEMBLER']._serialized_start=827
+  _globals['_ENSEMBLER']._serialized_end=1002
 # @@protoc_insertion_point(module_scope)

@@ -24,7 +24,12 @@ _MISSES = 3
 _SHOWN_DIGITS = 16
 """Of a fingerprint in metrics: enough to tell pipelines apart."""
 _UNKNOWN_INTERVAL_SECONDS = 0.2
-"""Between two looks at a pipeline that has just not answered, or that is not known yet: nothing is cached before."""
+"""Between two looks at a pipeline that has just not answered, or that is not known yet: nothing is cached before. Or
+that calls wait for: they are not to be refused, and soon are again."""
+_SILENCE_SECONDS, _SILENCE_CALLS = 0.2, 3
+"""So long without a word while so many calls are under way: perhaps they wait for somebody who is away."""
+_WATCH_SECONDS = 0.05
+"""Between two looks whether it is so."""
 
 
 class Variant:
@@ -64,6 +69,8 @@ class Variant:
         self._max_age = max_age
         self._reachable: bool | None = None
         self._misses = 0
+        self._heard_at = 0.0
+        self._waiting = False
         self._shown = ""
         self._polling: asyncio.Task[None] | None = None
         self._holders = 0
@@ -84,6 +91,11 @@ class Variant:
     def lost(self) -> bool:
         """Whether the ensembler did not answer when it was looked for, several times in a row."""
         return self._reachable is False
+
+    @property
+    def disturbed(self) -> bool:
+        """Whether calls wait for something that is away, and not for each other, as far as is known."""
+        return not self.healthy or self._waiting or (self._upstream is not None and self._upstream.away)
 
     @property
     def able(self) -> bool:
@@ -156,6 +168,7 @@ class Variant:
         request = ensembler_pb2.EnsemblerRecognizeRequest(image=image, options=options)
         with self:
             answer = await self._upstream.call(self._stub.Recognize, request, timeout=self._timeout, patience=patience)
+        self._heard_at = time.monotonic()
         self._hear(answer.fingerprint, asked_at)
         return answer
 
@@ -183,12 +196,19 @@ class Variant:
 
     async def _keep_polling(self) -> None:
         while True:
-            known = self.fingerprint and not self._misses
-            await asyncio.sleep(self._interval if known else min(self._interval, _UNKNOWN_INTERVAL_SECONDS))
+            await self._until_due()
             try:
                 await self._poll()
             except Exception as error:
                 log.exception("looking for the pipeline failed, trying again: %s", error)
+
+    async def _until_due(self) -> None:
+        known = self.fingerprint and not self._misses and not self._waiting
+        due = time.monotonic() + (self._interval if known else min(self._interval, _UNKNOWN_INTERVAL_SECONDS))
+        while (now := time.monotonic()) < due:
+            if self._holders >= _SILENCE_CALLS and now - self._heard_at > _SILENCE_SECONDS:
+                return
+            await asyncio.sleep(min(due - now, _WATCH_SECONDS))
 
     async def _poll(self) -> None:
         assert self._upstream is not None
@@ -204,7 +224,9 @@ class Variant:
             self._reachable = True
             self._misses = 0
             self.entries = tuple(pipeline.entries)
+            self._waiting = pipeline.waiting
             self._hear(pipeline.fingerprint, asked_at)
+        self._heard_at = time.monotonic()
         metrics.VARIANT_HEALTHY.labels(self.name).set(self.healthy)
         self.show_pipeline()
 

@@ -63,6 +63,11 @@ class Model:
         """The version that answered last; None before the first answer."""
         return self._newest.value
 
+    @property
+    def away(self) -> bool:
+        """Whether calls wait for it: no replica takes them."""
+        return self._upstream is not None and self._upstream.away
+
     def open(self, health_service: str) -> Upstream:
         """Connects; to be called on the event loop."""
         self._upstream = Upstream(

@@ -290,6 +290,13 @@ class Pipeline:
             self._made_by, self._known = made_by, fingerprint(self.recipe, versions)
         return self._known
 
+    @property
+    def _waiting(self) -> bool:
+        """Whether calls wait for a model that there is no answer without."""
+        if self.detector.away:
+            return True
+        return not self.recipe.detector_weight and all(model.away for model in self.classifiers)
+
     def describe(self) -> ensembler_pb2.GetPipelineResponse:
         """What stands behind the recipe as far as is known."""
         weights = (self.recipe.detector_weight, *(entry.weight for entry in self.recipe.classifiers))
@@ -305,4 +312,5 @@ class Pipeline:
             ],
             fingerprint=self._fingerprint([None] * len(self.classifiers), self.detector.model),
             vote=_TO_CONTRACT[self.recipe.vote],
+            waiting=self._waiting,
         )

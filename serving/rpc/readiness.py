@@ -46,6 +46,13 @@ class Readiness:
             except TimeoutError:
                 return False
 
+    @property
+    def away(self) -> bool:
+        """Whether a call found no replica, there has been none since, and it is not just being connected to."""
+        if self._watching is None or self._watching.done():
+            return False
+        return self._state not in _UNTRIED or time.monotonic() > self._lost_at + _CONNECT_SECONDS
+
     def close(self) -> None:
         """To be called before the channel is closed."""
         if self._watching is not None:

@@ -157,6 +157,11 @@ class Upstream:
             metrics.SUSPECTS.labels(name, result) for result in ("retried", "given_up", "left_out")
         )
 
+    @property
+    def away(self) -> bool:
+        """Whether calls wait for a replica, or fail since there is none."""
+        return self._readiness.away
+
     async def close(self) -> None:
         self._readiness.close()
         await self.channel.close()

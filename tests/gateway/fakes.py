@@ -44,6 +44,7 @@ class FakeEnsembler(ensembler_pb2_grpc.EnsemblerServicer):
         garbage: whether looks are answered with bytes that are no message.
         cancelled: how many were cancelled while they waited.
         looks: how often it was asked for its pipeline.
+        waiting: whether it says that its calls wait for a model.
         answered: the fingerprint in answers, where it is another one than is known when they are asked for.
         box, expression: of each face.
     """
@@ -53,6 +54,7 @@ class FakeEnsembler(ensembler_pb2_grpc.EnsemblerServicer):
         self.faces = 1
         self.degraded = False
         self.available = True
+        self.waiting = False
         self.pipeline_known = True
         self.misses = 0
         self.garbage = False
@@ -96,7 +98,7 @@ class FakeEnsembler(ensembler_pb2_grpc.EnsemblerServicer):
             self.misses = max(0, self.misses - 1)
             await context.abort(grpc.StatusCode.INTERNAL, "no recipe")
         entry = ensembler_pb2.RecipeEntry(model=MODEL, weight=1, available=self.available)
-        return ensembler_pb2.GetPipelineResponse(entries=[entry], fingerprint=self.fingerprint)
+        return ensembler_pb2.GetPipelineResponse(entries=[entry], fingerprint=self.fingerprint, waiting=self.waiting)
 
 
 async def turns_of_others(work: Awaitable[object]) -> int:

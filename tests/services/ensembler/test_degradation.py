@@ -94,8 +94,10 @@ async def test_classifiers_get_the_callers_time_less_a_reserve(models: Models, s
 async def test_a_classifier_whose_server_is_gone_is_left_out(models: Models, start: Start) -> None:
     recipe = models.recipe.model_dump()
     recipe["classifiers"] += ({"name": "gone", "address": f"127.0.0.1:{free_port()}", "weight": 10},)
-    answer = await (await start(recipe)).recognize()
+    caller = await start(recipe)
+    answer = await caller.recognize()
     assert list(answer.faces[0].missing_models) == ["gone"]
+    assert not (await caller.pipeline()).waiting, "there are answers without it"
     assert [p.weight for p in answer.faces[0].predictions] == pytest.approx([0.4, 0.4, 0.2])
     assert answer.fingerprint == ""
 
@@ -115,6 +117,18 @@ async def test_who_has_little_time_does_not_spend_it_on_a_classifier_that_is_awa
     await caller.call(timeout=2)
     assert len(waits) == 4
     assert max(waits[2:]) < 0.7 < min(waits[:2]) == 1.0
+
+
+async def test_whoever_asks_is_told_at_once_that_calls_wait_for_the_detector(models: Models, start: Start) -> None:
+    recipe = models.recipe.model_dump()
+    recipe["detector"]["address"] = f"127.0.0.1:{free_port()}"
+    caller = await start(recipe)
+    call = asyncio.ensure_future(caller.call())
+    async with asyncio.timeout(10):
+        while not (await caller.pipeline()).waiting:
+            await asyncio.sleep(0.01)
+    assert not call.done()
+    call.cancel()
 
 
 async def test_a_detector_that_hangs_ends_at_the_deadline(models: Models, caller: Caller) -> None:

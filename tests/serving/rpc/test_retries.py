@@ -325,6 +325,23 @@ async def test_whose_time_went_by_without_a_replica_is_told_so_before_it_is_up(m
     assert max(remaining) < 0.38, "a twentieth of its second is left for the word"
 
 
+async def test_that_nobody_is_there_is_known_once_somebody_asked() -> None:
+    port = free_port()
+    async with upstream(port) as where:
+        assert not where.away
+        waiting = asyncio.create_task(ask(where))
+        async with asyncio.timeout(10):
+            while not where.away:
+                await asyncio.sleep(0.01)
+        server = Server(FakeService(), ServiceSettings(port=port, grace=1))
+        await server.start()
+        await waiting
+        async with asyncio.timeout(10):
+            while where.away:
+                await asyncio.sleep(0.01)
+        await server.stop()
+
+
 async def test_an_answer_that_is_no_message_is_an_error_of_its_service() -> None:
     async with running(FakeService()) as (server, _), upstream(server.port) as where:
         method = where.channel.unary_unary(
