@@ -7,7 +7,7 @@ import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 
 import psutil
 
@@ -36,6 +36,18 @@ def killed(stage: Stage, service: str) -> Iterator[None]:
     """One replica, by kill -9; it is started again as it always is."""
     stage.kill(service)
     yield
+
+
+@contextmanager
+def repeated(
+    stage: Stage, do: Callable[[Stage], AbstractContextManager[None]], times: int, every: float
+) -> Iterator[None]:
+    """What is over in a moment, so many times, so many seconds apart."""
+    for _ in range(times - 1):
+        with do(stage):
+            time.sleep(every)
+    with do(stage):
+        yield
 
 
 @contextmanager

@@ -19,6 +19,8 @@ MODELS = ("detector", "efficientnet", "arcface")
 KEPT = Mix(cached=0.5)
 """Half of the requests are ones that the cache knows."""
 HOSTILE, SEED = 100_000, 16
+LONG = 12.0
+"""Seconds in which there are two hundred requests: of fifty the 99th percentile is just the slowest."""
 DEADLINE = 1.0
 """Seconds that callers wait, where a fault does not say otherwise."""
 Doing = Callable[[Stage], AbstractContextManager[None]]
@@ -38,6 +40,7 @@ class Fault:
         load: as a share of the cluster's capacity.
         mix: of requests.
         deadline: of callers, seconds.
+        before: seconds of load that it comes after.
         after: seconds of load that follow.
         longest: seconds that entering the context may take; what is sent after the fault ends as much earlier.
         own_clock: whether the processes need a clock that can be set.
@@ -52,6 +55,7 @@ class Fault:
     load: float = 0.6
     mix: Mix = field(default_factory=Mix)
     deadline: float = DEADLINE
+    before: float = 4.0
     after: float = 6.0
     longest: float = 0.0
     own_clock: bool = False
@@ -74,15 +78,26 @@ def faults(inputs: int = HOSTILE, seed: int = SEED) -> list[Fault]:
             Fault(f"hung {service}", partial(a.hung, service=service), j.hung, seconds=5)
             for service in (*SERVICES[:3], "classifier-arcface")
         ),
-        Fault("slow detector", partial(a.slowed, service="detector"), j.slow, seconds=12),
-        Fault("slow classifier", partial(a.slowed, service="classifier-efficientnet"), j.slow, seconds=12),
+        Fault("slow detector", partial(a.slowed, service="detector"), j.slow, seconds=LONG, before=LONG),
+        Fault(
+            "slow classifier", partial(a.slowed, service="classifier-efficientnet"), j.slow, seconds=LONG, before=LONG
+        ),
         Fault("new replica", a.added, j.untouched, seconds=1, longest=45),
-        Fault("redis killed", partial(a.killed, service="valkey"), j.cache, seconds=4, mix=KEPT),
-        Fault("redis cut off", partial(a.redis_is, mode=Mode.CUT), j.cache, seconds=6, mix=KEPT),
-        Fault("redis hangs", partial(a.redis_is, mode=Mode.HANG), j.cache, seconds=6, mix=KEPT),
-        Fault("redis full", a.redis_full, j.cache, seconds=6, mix=KEPT),
-        Fault("redis answers garbage", partial(a.redis_is, mode=Mode.GARBAGE), j.cache, seconds=6, mix=KEPT),
-        Fault("redis replaced by an empty one", a.redis_emptied, j.cache, seconds=4, mix=KEPT),
+        Fault(
+            "redis killed", _thrice(partial(a.killed, service="valkey")), j.cache, seconds=LONG, before=LONG, mix=KEPT
+        ),
+        Fault("redis cut off", partial(a.redis_is, mode=Mode.CUT), j.cache, seconds=LONG, before=LONG, mix=KEPT),
+        Fault("redis hangs", partial(a.redis_is, mode=Mode.HANG), j.cache, seconds=LONG, before=LONG, mix=KEPT),
+        Fault("redis full", a.redis_full, j.cache, seconds=LONG, before=LONG, mix=KEPT),
+        Fault(
+            "redis answers garbage",
+            partial(a.redis_is, mode=Mode.GARBAGE),
+            j.cache,
+            seconds=LONG,
+            before=LONG,
+            mix=KEPT,
+        ),
+        Fault("redis replaced by an empty one", _thrice(a.redis_emptied), j.cache, seconds=LONG, before=LONG, mix=KEPT),
         Fault("network to a detector cut", partial(a.network, mode=Mode.CUT), j.late, seconds=4),
         Fault("network to a detector hangs", partial(a.network, mode=Mode.HANG), j.late, seconds=4),
         Fault("network to a detector 200 ms late", partial(a.network, delay=0.2), j.late, seconds=4),
@@ -118,6 +133,11 @@ def faults(inputs: int = HOSTILE, seed: int = SEED) -> list[Fault]:
         for service in SERVICES
     ]
     return found
+
+
+def _thrice(do: Doing) -> Doing:
+    """What is over in a moment, over and over for as long as is looked at."""
+    return partial(actions.repeated, do=do, times=3, every=LONG / 3)
 
 
 def patient(fault: Fault, deadline: float) -> Fault:

@@ -24,8 +24,6 @@ from benchmarks.load.run import Load, sending
 from ferry.transport import channel_options, target
 from ferry.v1 import gateway_pb2_grpc
 
-BEFORE = 4.0
-"""Seconds of load before a fault."""
 LATE = 5.0
 """Seconds by which a fault may begin late, while a process does not say what it has counted; its load lasts as long."""
 CALLERS = 12
@@ -71,7 +69,6 @@ def run(
     replicas: int | None = None,
     capacity: float | None = None,
     keep: Callable[[Verdict], None] = lambda verdict: None,
-    before: float = BEFORE,
 ) -> list[Verdict]:
     """Every fault on its kind of cluster; a cluster is started for each kind.
 
@@ -82,7 +79,6 @@ def run(
         replicas: in place of each fault's own number.
         capacity: images a second; None: it is measured.
         keep: is given each verdict as soon as there is one.
-        before: seconds of load before each fault.
     """
     verdicts = []
     kinds = dict.fromkeys((replicas or fault.replicas, fault.own_clock) for fault in wanted)
@@ -93,7 +89,7 @@ def run(
             say(f"it answers {bears:.1f} images/s")
             for fault in wanted:
                 if (replicas or fault.replicas, fault.own_clock) == (count, own_clock):
-                    verdicts.append(suffer(cluster, fault, bears, before))
+                    verdicts.append(suffer(cluster, fault, bears))
                     keep(verdicts[-1])
                     for finding in verdicts[-1].findings:
                         say(f"{fault.name}: {finding.claim}: {'yes' if finding.holds else 'NO'} ({finding.seen})")
@@ -117,7 +113,7 @@ async def _measure(address: str) -> float:
         return (await closed_loop(ask, CALLERS, MEASURED)).per_second
 
 
-def suffer(cluster: Stage, fault: Fault, capacity: float, before: float = BEFORE) -> Verdict:
+def suffer(cluster: Stage, fault: Fault, capacity: float) -> Verdict:
     """One fault: load, the fault, load after it, and until the cluster is well again."""
     cluster.settle()
     cluster.notes.clear()
@@ -126,14 +122,14 @@ def suffer(cluster: Stage, fault: Fault, capacity: float, before: float = BEFORE
     load = Load(
         cluster.address,
         fault.mix,
-        seconds=before + fault.seconds + fault.after + fault.longest + LATE,
+        seconds=fault.before + fault.seconds + fault.after + fault.longest + LATE,
         processes=1,
         timeout=fault.deadline,
         events=True,
         client=fault.client,
     )
     with sending(load, rate) as sent:
-        time.sleep(max(0.0, sent.start + before - time.time()))
+        time.sleep(max(0.0, sent.start + fault.before - time.time()))
         counts.append(scrape(cluster.endpoints))
         began = time.time() - sent.start
         with _noting_failure(cluster), fault.do(cluster):

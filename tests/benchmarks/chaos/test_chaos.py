@@ -203,8 +203,12 @@ def test_faults_have_names_of_their_own() -> None:
 def test_callers_notice_nothing_of_some_faults() -> None:
     # Patient callers and little load: a machine that is busy with other tests is no fault of the cluster.
     names = {"kill -9 gateway", "kill -9 detector", "redis full", "redis answers garbage", "hostile inputs"}
-    wanted = [replace(patient(fault, 30.0), after=2.0, seconds=1.0) for fault in faults(500) if fault.name in names]
-    verdicts = run(MODELS, wanted, lambda text: None, replicas=2, capacity=5.0, before=1.0)
+    wanted = [
+        replace(patient(fault, 30.0), before=1.0, after=2.0, seconds=1.0)
+        for fault in faults(500)
+        if fault.name in names
+    ]
+    verdicts = run(MODELS, wanted, lambda text: None, replicas=2, capacity=5.0)
     assert {verdict.fault for verdict in verdicts} == names
     for verdict in verdicts:
         assert verdict.outcome.events
