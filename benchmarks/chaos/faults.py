@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import Any
 
 from benchmarks.chaos import actions, judging
 from benchmarks.chaos.hostile.action import hostile
@@ -19,8 +20,9 @@ MODELS = ("detector", "efficientnet", "arcface")
 KEPT = Mix(cached=0.5)
 """Half of the requests are ones that the cache knows."""
 HOSTILE, SEED = 100_000, 16
-LONG = 12.0
-"""Seconds in which there are two hundred requests: of fifty the 99th percentile is just the slowest."""
+PERIOD = 12.0
+"""Seconds in which there are two hundred requests: of fifty the 99th percentile is just the slowest. While a fault
+lasts, what was sent before is sent again, at the same distances: many callers at once slow more than many a fault."""
 DEADLINE = 1.0
 """Seconds that callers wait, where a fault does not say otherwise."""
 Doing = Callable[[Stage], AbstractContextManager[None]]
@@ -41,6 +43,7 @@ class Fault:
         mix: of requests.
         deadline: of callers, seconds.
         before: seconds of load that it comes after.
+        period: seconds after which the load begins anew, as it was; None: it does not.
         after: seconds of load that follow.
         longest: seconds that entering the context may take; what is sent after the fault ends as much earlier.
         own_clock: whether the processes need a clock that can be set.
@@ -56,6 +59,7 @@ class Fault:
     mix: Mix = field(default_factory=Mix)
     deadline: float = DEADLINE
     before: float = 4.0
+    period: float | None = None
     after: float = 6.0
     longest: float = 0.0
     own_clock: bool = False
@@ -70,6 +74,7 @@ def faults(inputs: int = HOSTILE, seed: int = SEED) -> list[Fault]:
         seed: of theirs.
     """
     a, j = actions, judging
+    compared: dict[str, Any] = {"seconds": PERIOD, "before": 1.5 * PERIOD, "period": PERIOD}
     found = [Fault(f"kill -9 {service}", partial(a.killed, service=service), j.killed) for service in SERVICES]
     found += [
         Fault("rolling restart", partial(a.restarted_in_turn, services=SERVICES), j.restarted, longest=150),
@@ -78,26 +83,21 @@ def faults(inputs: int = HOSTILE, seed: int = SEED) -> list[Fault]:
             Fault(f"hung {service}", partial(a.hung, service=service), j.hung, seconds=5)
             for service in (*SERVICES[:3], "classifier-arcface")
         ),
-        Fault("slow detector", partial(a.slowed, service="detector"), j.slow, seconds=LONG, before=LONG),
-        Fault(
-            "slow classifier", partial(a.slowed, service="classifier-efficientnet"), j.slow, seconds=LONG, before=LONG
-        ),
+        Fault("slow detector", partial(a.slowed, service="detector"), j.slow, **compared),
+        Fault("slow classifier", partial(a.slowed, service="classifier-efficientnet"), j.slow, **compared),
         Fault("new replica", a.added, j.untouched, seconds=1, longest=45),
-        Fault(
-            "redis killed", _thrice(partial(a.killed, service="valkey")), j.cache, seconds=LONG, before=LONG, mix=KEPT
-        ),
-        Fault("redis cut off", partial(a.redis_is, mode=Mode.CUT), j.cache, seconds=LONG, before=LONG, mix=KEPT),
-        Fault("redis hangs", partial(a.redis_is, mode=Mode.HANG), j.cache, seconds=LONG, before=LONG, mix=KEPT),
-        Fault("redis full", a.redis_full, j.cache, seconds=LONG, before=LONG, mix=KEPT),
+        Fault("redis killed", _thrice(partial(a.killed, service="valkey")), j.cache, **compared, mix=KEPT),
+        Fault("redis cut off", partial(a.redis_is, mode=Mode.CUT), j.cache, **compared, mix=KEPT),
+        Fault("redis hangs", partial(a.redis_is, mode=Mode.HANG), j.cache, **compared, mix=KEPT),
+        Fault("redis full", a.redis_full, j.cache, **compared, mix=KEPT),
         Fault(
             "redis answers garbage",
             partial(a.redis_is, mode=Mode.GARBAGE),
             j.cache,
-            seconds=LONG,
-            before=LONG,
+            **compared,
             mix=KEPT,
         ),
-        Fault("redis replaced by an empty one", _thrice(a.redis_emptied), j.cache, seconds=LONG, before=LONG, mix=KEPT),
+        Fault("redis replaced by an empty one", _thrice(a.redis_emptied), j.cache, **compared, mix=KEPT),
         Fault("network to a detector cut", partial(a.network, mode=Mode.CUT), j.late, seconds=4),
         Fault("network to a detector hangs", partial(a.network, mode=Mode.HANG), j.late, seconds=4),
         Fault("network to a detector 200 ms late", partial(a.network, delay=0.2), j.late, seconds=4),
@@ -137,7 +137,7 @@ def faults(inputs: int = HOSTILE, seed: int = SEED) -> list[Fault]:
 
 def _thrice(do: Doing) -> Doing:
     """What is over in a moment, over and over for as long as is looked at."""
-    return partial(actions.repeated, do=do, times=3, every=LONG / 3)
+    return partial(actions.repeated, do=do, times=3, every=PERIOD / 3)
 
 
 def patient(fault: Fault, deadline: float) -> Fault:

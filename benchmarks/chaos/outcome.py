@@ -24,6 +24,7 @@ class Outcome:
         capacity: requests a second that the cluster answers at most.
         counters: of metrics, by name and labels: how much they rose.
         deadline: of the callers, seconds.
+        period: seconds after which the same was sent at the same times again; None: nothing was.
     """
 
     events: tuple[Event, ...]
@@ -33,6 +34,7 @@ class Outcome:
     capacity: float
     counters: dict[str, float]
     deadline: float = 1.0
+    period: float | None = None
 
     def between(self, start: float, end: float = float("inf")) -> list[Event]:
         """Requests that were due in that time."""
@@ -93,9 +95,10 @@ def errors_end_within(outcome: Outcome, seconds: float) -> Finding:
 
 
 def p99_at_most(outcome: Outcome, factor: float = 1.0, extra_ms: float = 0.0, settling: float = 0.0) -> Finding:
-    """p99 while the fault lasts, its first `settling` seconds excepted, against before."""
-    before = p99(outcome.between(1, outcome.began))
-    during = p99(outcome.between(outcome.began + settling, outcome.ended))
+    """p99 while the fault lasts, its first `settling` seconds excepted, against the period before it."""
+    start, end, period = outcome.began + settling, outcome.ended, outcome.period
+    before = p99(outcome.between(1, outcome.began) if period is None else outcome.between(start - period, end - period))
+    during = p99(outcome.between(start, end))
     claim = f"p99 at most {factor:g}x" if factor != 1 else f"p99 rises by at most {extra_ms:g} ms"
     claim += f" after {settling:g} s" if settling else ""
     return Finding(claim, during <= factor * before + extra_ms, f"{before:.0f} ms before, {during:.0f} ms during")

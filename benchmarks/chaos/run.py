@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -125,6 +126,7 @@ def suffer(cluster: Stage, fault: Fault, capacity: float) -> Verdict:
         seconds=fault.before + fault.seconds + fault.after + fault.longest + LATE,
         processes=1,
         timeout=fault.deadline,
+        period=fault.period or math.inf,
         events=True,
         client=fault.client,
     )
@@ -141,7 +143,7 @@ def suffer(cluster: Stage, fault: Fault, capacity: float) -> Verdict:
     counters: dict[str, float] = {}
     for earlier, later in pairwise(counts):
         counters = add(counters, rises(earlier, later))
-    outcome = Outcome(step.events, began, ended, rate, capacity, counters, fault.deadline)
+    outcome = Outcome(step.events, began, ended, rate, capacity, counters, fault.deadline, fault.period)
     found = (*fault.judge(outcome), *cluster.notes)
     return Verdict(fault.name, found, outcome, tuple(alerts(counters)))
 

@@ -72,11 +72,16 @@ class Requests:
             mix: see there.
             seed: decides all choices; another one for each process.
         """
-        self._mix, self._chance = mix, random.Random(seed)
+        self._mix, self._seed = mix, seed
+        self.begin_anew()
         self._number = (seed & 0xFFFF) << 40 | random.SystemRandom().getrandbits(24) << 16
         self._pictures = {
             (size, count): picture(*size, count) for size, _ in mix.sizes for count, _ in mix.faces
         }  # fmt: skip
+
+    def begin_anew(self) -> None:
+        """The choices that follow are those that were made first. What was to be new still is."""
+        self._chance = random.Random(self._seed)
 
     def __next__(self) -> gateway_pb2.RecognizeRequest:
         mix, chance = self._mix, self._chance

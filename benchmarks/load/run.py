@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -39,6 +40,7 @@ class Load:
         processes: that send.
         timeout: deadline of a call, seconds.
         seed: of all chance.
+        period: seconds after which all chance begins anew: what is sent when in one period is so in the next.
         events: keep each request's time, latency and code.
         client: send with Ferry's own client, which tries again where that is right; else each call is sent once.
     """
@@ -50,6 +52,7 @@ class Load:
     processes: int = 2
     timeout: float = 10.0
     seed: int = 16
+    period: float = math.inf
     events: bool = False
     client: bool = False
 
@@ -118,6 +121,7 @@ class Sending:
                 "seconds": load.seconds,
                 "timeout": load.timeout,
                 "seed": load.seed + index,
+                "period": load.period,
                 "start": self.start,
                 "events": load.events,
                 "client": load.client,

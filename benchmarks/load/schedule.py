@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Iterator
 from enum import StrEnum
@@ -14,7 +15,7 @@ class Arrivals(StrEnum):
     CONSTANT = "constant"
 
 
-def due_times(arrivals: Arrivals, rate: float, seconds: float, seed: int) -> Iterator[float]:
+def due_times(arrivals: Arrivals, rate: float, seconds: float, seed: int, period: float = math.inf) -> Iterator[float]:
     """Seconds from the start, ascending, below `seconds`.
 
     Args:
@@ -22,9 +23,13 @@ def due_times(arrivals: Arrivals, rate: float, seconds: float, seed: int) -> Ite
         rate: a second, above 0.
         seconds: length.
         seed: of the chance.
+        period: seconds after which all begins anew, as it was.
     """
-    chance = random.Random(seed)
-    due = chance.random() / rate if arrivals is Arrivals.CONSTANT else chance.expovariate(rate)
-    while due < seconds:
-        yield due
-        due += 1 / rate if arrivals is Arrivals.CONSTANT else chance.expovariate(rate)
+    began = 0.0
+    while began < seconds:
+        chance = random.Random(seed)
+        due = began + (chance.random() / rate if arrivals is Arrivals.CONSTANT else chance.expovariate(rate))
+        while due < min(began + period, seconds):
+            yield due
+            due += 1 / rate if arrivals is Arrivals.CONSTANT else chance.expovariate(rate)
+        began += period

@@ -93,9 +93,9 @@ async def drive(order: dict[str, Any]) -> dict[str, Any]:
     async with (_by_client if order.get("client") else _by_stub)(order["address"], order["timeout"]) as ask:
         open_calls: set[asyncio.Task[None]] = set()
 
-        async def one(due: float) -> None:
+        async def one(due: float, request: gateway_pb2.RecognizeRequest) -> None:
             nonlocal in_time
-            code = await ask(next(requests))
+            code = await ask(request)
             took = time.time() - start - due
             codes[code] += 1
             events.append((due, took, code))
@@ -105,17 +105,22 @@ async def drive(order: dict[str, Any]) -> dict[str, Any]:
 
         start, end = order["start"], _End(order["seconds"])
         asyncio.get_running_loop().add_reader(sys.stdin.fileno(), end.read)
-        for due in due_times(Arrivals(order["arrivals"]), order["rate"], order["seconds"], order["seed"]):
+        arrivals, period, periods = Arrivals(order["arrivals"]), order["period"], 1
+        for due in due_times(arrivals, order["rate"], order["seconds"], order["seed"], period):
             wait = start + due - time.time()
             if wait > 0:
                 await asyncio.sleep(wait)
             if due > end.at:
                 break
             late = max(late, -wait)
+            if due >= periods * period:
+                periods += 1
+                requests.begin_anew()
+            request = next(requests)
             if len(open_calls) >= MAX_OPEN:
                 codes["UNSENT"] += 1
                 continue
-            task = asyncio.create_task(one(due))
+            task = asyncio.create_task(one(due, request))
             open_calls.add(task)
             task.add_done_callback(open_calls.discard)
         await asyncio.gather(*open_calls)

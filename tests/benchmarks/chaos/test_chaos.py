@@ -49,6 +49,9 @@ def test_findings() -> None:
     assert not back_within(outcome(slow_from=4, slow_to=8), 2, 4.0).holds
     assert p99_at_most(outcome(), extra_ms=10).holds
     assert not p99_at_most(outcome(slow_from=4, slow_to=5), 2.0).holds
+    slow_before = outcome(slow_from=1, slow_to=2)
+    assert p99_at_most(replace(slow_before, period=1.0), 2.0).seen.startswith("20 ms before"), "in the period before it"
+    assert p99_at_most(slow_before, 2.0).seen.startswith("500 ms before")
 
 
 def test_a_counter_of_a_process_that_started_again_counts_from_zero() -> None:

@@ -35,6 +35,22 @@ def test_due_times() -> None:
     assert poisson == list(due_times(Arrivals.POISSON, 100, 10, 1))
 
 
+def test_what_is_sent_in_a_period_is_sent_in_the_next() -> None:
+    times = list(due_times(Arrivals.POISSON, 100, 10, 1, period=4))
+    first, second, rest = ([t - start for t in times if 0 <= t - start < 4] for start in (0, 4, 8))
+    assert first == pytest.approx(second)
+    assert rest == pytest.approx([t for t in first if t < 2])
+    requests = Requests(Mix(cached=0.5, augmented=0.5), seed=1)
+    periods = []
+    for _ in range(2):
+        requests.begin_anew()
+        periods.append([next(requests) for _ in range(100)])
+    augmented = [[request.options.test_time_augmentation for request in period] for period in periods]
+    assert augmented[0] == augmented[1]
+    both = {request.image for request in periods[0]} & {request.image for request in periods[1]}
+    assert 20 < len(both) <= 32, "those that a cache may answer, and no other"
+
+
 def test_a_mix_repeats_and_augments_as_often_as_it_says() -> None:
     requests = Requests(Mix(cached=0.5, augmented=0.25), seed=1)
     sent = [next(requests) for _ in range(400)]
