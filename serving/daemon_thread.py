@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
+import _thread
 import asyncio
+import contextlib
 import contextvars
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, TypeVar
 
 T = TypeVar("T")
 
-_PREFIX = "ferry-left-"
-_starter = ThreadPoolExecutor(1, thread_name_prefix="starter")
-"""Where no memory is left a start may last for ever (serving.thread_pool): not on the event loop. Its own thread
-is there from the first model on."""
 _START_SECONDS = 10.0
+"""That a thread may take until it begins."""
+_left: set[threading.Lock] = set()
+"""One for each work under way. Whoever takes it first decides: the thread that begins, or who gives it up."""
 
 
 async def in_daemon_thread(work: Callable[..., T], *arguments: Any, name: str) -> T:
@@ -26,37 +26,53 @@ async def in_daemon_thread(work: Callable[..., T], *arguments: Any, name: str) -
     Args:
         work: what may take minutes and cannot be interrupted, such as to load a model.
         arguments: its arguments.
-        name: of the thread.
+        name: of the work, for whoever is told that it did not begin.
 
     Raises:
-        RuntimeError: no thread can be started.
+        RuntimeError: no thread can be started, or the one that was does not begin.
+        MemoryError: no thread can be started.
         Exception: what `work` raises.
     """
     loop = asyncio.get_running_loop()
     future: asyncio.Future[T] = loop.create_future()
+    decision = threading.Lock()
 
     def settle(set_outcome: Callable[[], None]) -> None:
         if not future.done():
             set_outcome()
 
     def run() -> None:
+        if not decision.acquire(blocking=False):
+            return
         try:
-            outcome = partial(future.set_result, work(*arguments))
-        except Exception as error:
-            outcome = partial(future.set_exception, error)
-        if not loop.is_closed():
-            loop.call_soon_threadsafe(settle, outcome)
+            try:
+                outcome = partial(future.set_result, work(*arguments))
+            except Exception as error:
+                outcome = partial(future.set_exception, error)
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
+                loop.call_soon_threadsafe(settle, outcome)
+        finally:
+            _left.discard(decision)
 
-    surroundings = contextvars.copy_context()
-    thread = threading.Thread(target=surroundings.run, args=(run,), name=_PREFIX + name, daemon=True)
+    def never_began() -> bool:
+        if not decision.acquire(blocking=False):
+            return False
+        _left.discard(decision)
+        return True
+
+    _left.add(decision)
     try:
-        async with asyncio.timeout(_START_SECONDS):
-            await loop.run_in_executor(_starter, thread.start)
-    except TimeoutError:
-        raise RuntimeError(f"a thread for {name} did not begin: memory may be short; restart the service") from None
-    return await future
+        # `threading.Thread` would wait until it has begun; where no memory is left, for ever (serving.thread_pool).
+        _thread.start_new_thread(contextvars.copy_context().run, (run,))
+        done, _ = await asyncio.wait({future}, timeout=_START_SECONDS)
+        if not done and never_began():
+            raise RuntimeError(f"a thread for {name} did not begin: memory may be short")
+        return await future
+    finally:
+        future.cancel()
+        never_began()
 
 
 def any_left() -> bool:
     """Whether such work is still under way."""
-    return any(thread.name.startswith(_PREFIX) for thread in threading.enumerate())
+    return bool(_left)

@@ -8,7 +8,6 @@ import time
 
 import pytest
 
-from serving.daemon_thread import in_daemon_thread
 from serving.thread_pool import ThreadPool
 from tests.serving.scarce import SECONDS, no_memory, spare_threads
 
@@ -31,22 +30,3 @@ def test_a_pool_that_cannot_begin_says_so_and_holds_nobody_up() -> None:
         with pytest.raises(RuntimeError, match="can't start"):
             pool.begin()
     pool.shutdown(wait=True)
-
-
-async def test_who_needs_a_thread_that_never_begins_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert await in_daemon_thread(int, "7", name="left") == 7
-    monkeypatch.setattr("serving.daemon_thread._START_SECONDS", 0.05)
-    with no_memory(), pytest.raises(RuntimeError, match="did not begin"):
-        await in_daemon_thread(int, "7", name="left")
-
-
-async def test_a_thread_that_never_begins_holds_up_no_event_loop() -> None:
-    assert await in_daemon_thread(int, "7", name="left") == 7
-    began = time.monotonic()
-    with no_memory():
-        left = asyncio.create_task(in_daemon_thread(int, "7", name="left"))
-        for _ in range(10):
-            await asyncio.sleep(0.001)
-        assert not left.done()
-        assert time.monotonic() - began < SECONDS
-    left.cancel()
