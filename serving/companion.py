@@ -6,19 +6,22 @@ has asked it for a while, and is started again when it is needed.
 
 from __future__ import annotations
 
+import _thread
+import contextlib
 import json
 import select
 import signal
 import subprocess
 import sys
-import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeAlias, TypeVar
 
 from serving.bare_environment import bare_environment
+from serving.pipe import Pipe
 
 T = TypeVar("T")
-Read: TypeAlias = Callable[[int], bytes]
+Read: TypeAlias = Callable[[int], bytes | bytearray]
 """Reads so many bytes of an answer, or raises EOFError."""
 _MAX_LINE_BYTES = 1 << 16
 _TRIES = 2
@@ -59,17 +62,16 @@ class Companion:
         """
         for _ in range(_TRIES):
             process = self._running()
-            timer = threading.Timer(self._seconds, process.kill)
-            timer.start()
             try:
-                return _exchange(process, question, data, take)
+                return _exchange(process, question, data, take, time.monotonic() + self._seconds)
+            except TimeoutError:
+                process.kill()
+                code = process.wait()
             except (OSError, EOFError, ValueError):
                 code = _end_of(process)
             except BaseException:
                 self.close()  # the rest of this answer would be the beginning of the next one
                 raise
-            finally:
-                timer.cancel()
             if code:
                 raise EndedError(signal.Signals(-code).name if code < 0 else f"exit {code}")
         raise EndedError("without an answer")
@@ -95,11 +97,13 @@ class Companion:
             self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=bare_environment()
         )
         # Nobody may ask for days, and one that has ended stays in the table of processes until somebody waits for it.
-        threading.Thread(target=self._process.wait, name="ferry-companion", daemon=True).start()
+        # `threading.Thread` would wait until it has begun; where no memory is left, for ever (serving.thread_pool).
+        with contextlib.suppress(RuntimeError, MemoryError):  # whoever asks next waits for it, too
+            _thread.start_new_thread(self._process.wait, ())
         return self._process
 
 
-def questions(idle_seconds: float) -> Iterator[tuple[Any, Read]]:
+def questions(idle_seconds: float) -> Iterator[tuple[Any, Callable[[int], bytes]]]:
     """In the process: what it is asked, JSON and a way to the bytes, until there is nobody to ask or for a while nobody
     did."""
     pipe = sys.stdin.buffer
@@ -115,28 +119,19 @@ def _exchange(
     question: Mapping[str, Any],
     data: bytes | memoryview,
     take: Callable[[Any, Read], T],
+    deadline: float,
 ) -> T:
     """
     Raises:
+        TimeoutError: the deadline passed.
         OSError, EOFError, ValueError: the process has ended, or answers nonsense.
     """
     assert process.stdin is not None
     assert process.stdout is not None
-    pipe = process.stdout
-    process.stdin.write(json.dumps(question).encode() + b"\n")
-    process.stdin.write(data)
-    process.stdin.flush()
-    line = pipe.readline(_MAX_LINE_BYTES)
-    if not line:
-        raise EOFError("without an answer")
-
-    def read(size: int) -> bytes:
-        found = pipe.read(size)
-        if len(found) < size:
-            raise EOFError("in the middle of an answer")
-        return found
-
-    return take(json.loads(line), read)
+    there, back = Pipe(process.stdin.fileno(), deadline), Pipe(process.stdout.fileno(), deadline)
+    there.write(json.dumps(question).encode() + b"\n")
+    there.write(data)
+    return take(json.loads(back.line(_MAX_LINE_BYTES)), back.read)
 
 
 def _end_of(process: subprocess.Popen[bytes]) -> int:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ import pytest
 
 from serving.companion import Companion, EndedError, Read, questions
 from tests.processes import until
+from tests.serving.scarce import SECONDS, no_memory, spare_threads
 
 NAME = "tests.serving.test_companion"
 
@@ -90,6 +93,28 @@ def test_one_that_lies_or_takes_too_long_is_ended(companion: Companion) -> None:
     with pytest.raises(EndedError, match="SIGKILL"):
         ask(hasty, kill=19)
     hasty.close()
+
+
+def test_one_that_does_not_read_is_ended() -> None:
+    companion = Companion(NAME, "60", seconds=5)
+    assert ask(companion) == ([3], b"abc")
+    assert companion._process is not None
+    os.kill(companion._process.pid, signal.SIGSTOP)
+    with pytest.raises(EndedError, match="SIGKILL"):
+        ask(companion, bytes(8 << 20))
+    companion.close()
+
+
+def test_a_question_and_a_start_of_the_process_need_no_thread(companion: Companion) -> None:
+    with spare_threads():
+        for _ in range(2):
+            assert ask(companion) == ([3], b"abc")
+            with pytest.raises(EndedError, match="exit 3"):
+                ask(companion, end=3)
+    with no_memory():
+        began = time.monotonic()
+        assert ask(companion) == ([3], b"abc")
+        assert time.monotonic() - began < SECONDS / 2
 
 
 def test_one_that_runs_takes_no_time_to_start() -> None:

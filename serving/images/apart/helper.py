@@ -67,10 +67,10 @@ class Helper:
         """Ends the process."""
         self._companion.close()
 
-    def _ask(self, data: bytes, task: Task) -> tuple[dict[str, Any], bytes]:
+    def _ask(self, data: bytes, task: Task) -> tuple[dict[str, Any], bytes | bytearray]:
         most = task["max_megapixels"] * 1e6 * RGB_BYTES
 
-        def take(answer: Answer, read: Read) -> tuple[Answer, bytes]:
+        def take(answer: Answer, read: Read) -> tuple[Answer, bytes | bytearray]:
             size = answer.get("size", 0)
             if not 0 <= size <= most:
                 raise ValueError("more pixels than there may be")
