@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import threading
+import time
 from pathlib import Path
-from typing import IO
 
 from PIL import Image
 
 from serving.errors import InvalidArgumentError
 from serving.images.heif import child
+from serving.pipe import Pipe
 
 PROGRAM_BYTES = 24 << 20
 """What the process takes of the machine's memory before it reads a picture; 22 MiB were seen."""
@@ -71,31 +71,37 @@ def _run(command: list[str], file: int, pixels: int) -> tuple[Image.Image | None
     with subprocess.Popen(
         command, stdin=file, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd="/", env={}
     ) as process:
-        timer = threading.Timer(WALL_SECONDS, process.kill)
-        timer.start()
+        assert process.stdout is not None
+        deadline = time.monotonic() + WALL_SECONDS
         try:
-            image = _read(process.stdout, pixels) if process.stdout else None
-            return image, process.wait()
+            return _read(Pipe(process.stdout.fileno(), deadline), pixels), process.wait(deadline - time.monotonic())
+        except (TimeoutError, subprocess.TimeoutExpired):
+            process.kill()
+            return None, process.wait()
         except BaseException:
             process.kill()
             raise
-        finally:
-            timer.cancel()
 
 
-def _read(answer: IO[bytes], pixels: int) -> Image.Image | None:
-    """The picture; None where the process ended too early. Nothing that it says is believed unchecked."""
-    head = answer.read(child.HEAD.size)
-    if len(head) < child.HEAD.size:
+def _read(answer: Pipe, pixels: int) -> Image.Image | None:
+    """The picture; None where the process ended too early. Nothing that it says is believed unchecked.
+
+    Raises:
+        TimeoutError: the process took too long.
+        OSError: it answers nonsense.
+    """
+    try:
+        name, width, height, orientation, profile_bytes = child.HEAD.unpack(answer.read(child.HEAD.size))
+        mode = name.decode("ascii", "replace").strip()
+        if mode not in _CHANNELS or not 0 < width * height <= pixels or profile_bytes > child.MAX_PROFILE_BYTES:
+            raise OSError("the decoder answered nonsense")
+        profile = bytes(answer.read(profile_bytes))
+        samples = answer.read(width * height * _CHANNELS[mode])
+        answer.end()  # and the process is about to
+    except EOFError:
         return None
-    name, width, height, orientation, profile_bytes = child.HEAD.unpack(head)
-    mode = name.decode("ascii", "replace").strip()
-    if mode not in _CHANNELS or not 0 < width * height <= pixels or profile_bytes > child.MAX_PROFILE_BYTES:
-        raise OSError("the decoder answered nonsense")
-    profile = answer.read(profile_bytes)
-    samples = answer.read(width * height * _CHANNELS[mode])
-    if len(samples) < width * height * _CHANNELS[mode]:
-        return None
+    except ValueError:
+        raise OSError("the decoder answered nonsense") from None
     image = Image.frombuffer(mode, (width, height), samples, "raw", mode, 0, 1)
     image.info = {"orientation": orientation, "icc_profile": profile or None}
     return image

@@ -20,6 +20,7 @@ from serving.images.heif.boxes import canvas
 from tests.serving.images import icc
 from tests.serving.images.files import encode, photo
 from tests.serving.images.heif.files import TURNED, grid
+from tests.serving.scarce import spare_threads
 
 needs_avif = pytest.mark.skipif(not features.check("avif"), reason="this Pillow reads no AVIF")
 needs_heic = pytest.mark.skipif(importlib.util.find_spec("pi_heif") is None, reason="pip install ferry[heif]")
@@ -157,6 +158,26 @@ def test_a_decoder_that_hangs_is_ended(monkeypatch: pytest.MonkeyPatch, tmp_path
     assert time.monotonic() - started < 60
 
 
+@needs_avif
+def test_a_decoder_that_has_answered_and_stays_is_ended(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    answer = struct.pack(">4sIIII", b"RGB ", 8, 8, 1, 0) + bytes(192)
+    stays = "import os, sys, time\nsys.stdout.buffer.write({!r})\nsys.stdout.flush()\nos.close(1)\ntime.sleep(600)\n"
+    program = tmp_path / "stays.py"
+    program.write_text(stays.format(answer))
+    monkeypatch.setattr(process, "_PROGRAM", program)
+    monkeypatch.setattr(process, "WALL_SECONDS", 0.5)
+    started = time.monotonic()
+    with pytest.raises(InvalidArgumentError, match="broken or truncated AVIF"):
+        decode(avif(), heif=True)
+    assert time.monotonic() - started < 60
+
+
+@needs_avif
+def test_a_picture_needs_no_thread() -> None:
+    with spare_threads():
+        assert difference(decode(avif(), heif=True), photo()) < 2
+
+
 @pytest.mark.parametrize(
     "answer",
     [
@@ -166,6 +187,7 @@ def test_a_decoder_that_hangs_is_ended(monkeypatch: pytest.MonkeyPatch, tmp_path
         struct.pack(">4sIIII", b"RGB ", 8, 8, 1, 1 << 31),
         struct.pack(">4sIIII", b"HSV ", 8, 8, 1, 0) + bytes(192),
         struct.pack(">4sIIII", b"RGB ", 8, 8, 1, 0) + bytes(100),
+        struct.pack(">4sIIII", b"RGB ", 8, 8, 1, 0) + bytes(193),
     ],
 )
 @needs_avif
