@@ -38,6 +38,7 @@ log = logging.getLogger(__name__)
 
 Around = Callable[[Manifest, Run], Run]
 Frames = Callable[[StoredModel, Candidate], Iterable[tuple[int, int]]]
+_Opened = tuple[StoredModel, Candidate, Backend, ModelApart]
 _TURN_SECONDS = 60.0
 """How long a new version waits at most for those that other services of this machine load."""
 _REST = 1.0
@@ -53,18 +54,16 @@ class LoadedModel:
     how: Candidate
     backend: Backend
     batcher: MicroBatcher
+    apart: ModelApart
+    """Where suspects are run."""
     around: bool = False
     users: int = 0
     idle: asyncio.Event = field(default_factory=asyncio.Event)
     digest: str = ""
     """The manifest's, which takes a millisecond to compute; every answer names it."""
 
-    apart: ModelApart = field(init=False)
-    """Where suspects are run."""
-
     def __post_init__(self) -> None:
         self.digest = self.stored.manifest.digest
-        self.apart = ModelApart(self.stored.file())
 
     async def run(self, rows: Rows, deadline: float, finish: Finish | None = None, *, apart: bool) -> BatchResult:
         """As MicroBatcher.submit.
@@ -273,7 +272,7 @@ class ModelHost:
 
     async def _load(self, name: str, version: str, like: Candidate | None = None) -> LoadedModel:
         started = time.monotonic()
-        stored, how, backend = await in_daemon_thread(self._open, name, version, like, name=f"load-{name}")
+        stored, how, backend, apart = await in_daemon_thread(self._open, name, version, like, name=f"load-{name}")
         manifest = stored.manifest
         settings = self._settings
         most = _most_rows(settings, how, self._task)
@@ -292,7 +291,7 @@ class ModelHost:
         batcher = MicroBatcher(
             run, policy, model=manifest.name, version=manifest.version, turns=turns, overlaps=backend.overlaps
         )
-        model = LoadedModel(stored, how, backend, batcher, around is not None)
+        model = LoadedModel(stored, how, backend, batcher, apart, around is not None)
         model.idle.set()
         batcher.start()
         self._models[manifest.name, manifest.version] = model
@@ -303,7 +302,7 @@ class ModelHost:
         log.info("loaded %s %s", manifest.name, manifest.version, extra={**what, **way, "seconds": seconds})
         return model
 
-    def _open(self, name: str, version: str, like: Candidate | None) -> tuple[StoredModel, Candidate, Backend]:
+    def _open(self, name: str, version: str, like: Candidate | None) -> _Opened:
         """On a worker thread: verified, loaded the fastest way, warmed.
 
         A version that takes over from one that serves (`like`) has time, and leaves it to those who serve: replicas on
@@ -312,7 +311,7 @@ class ModelHost:
         with contextlib.nullcontext() if like is None else alone(_TURN_SECONDS):
             return self._open_now(name, version, like)
 
-    def _open_now(self, name: str, version: str, like: Candidate | None) -> tuple[StoredModel, Candidate, Backend]:
+    def _open_now(self, name: str, version: str, like: Candidate | None) -> _Opened:
         stored = self._repository.open(name, version)
         if stored.manifest.task is not self._task:
             raise InvalidModelError(f"{stored.directory} is made to {stored.manifest.task}, not to {self._task}")
@@ -342,7 +341,7 @@ class ModelHost:
             raise
         except Exception as error:
             raise InvalidModelError(f"{stored.directory} does not run as its manifest says: {error}") from error
-        return stored, how, backend
+        return stored, how, backend, ModelApart(stored.file())
 
     async def _drain(self, model: LoadedModel) -> None:
         """Of a model that is not in `_models` any more."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +15,7 @@ from serving.errors import DeadlineError, LostError, ServiceError
 from serving.models.apart.program import SECONDS, Answer, Task
 from serving.models.backends.base import Outputs, Rows
 from serving.models.batching.result import BatchResult
+from serving.thread_pool import ThreadPool
 
 log = logging.getLogger(__name__)
 
@@ -29,16 +29,21 @@ _MAX_OUTPUT_BYTES = 256 << 20
 
 class ModelApart:
     """Runs of one model version, where nothing of this process is at stake: in float32, with one thread, one suspect
-    after the other. Belongs to the event loop that uses it."""
+    after the other. Belongs to the event loop that uses it, but for its making."""
 
     def __init__(self, file: Path, program: str = PROGRAM) -> None:
-        """
+        """Starts its thread, and so may wait long (serving.thread_pool): not on the event loop.
+
         Args:
             file: the .onnx file.
             program: the module that runs it.
+
+        Raises:
+            RuntimeError: the system has no thread to give.
         """
         self._companion = Companion(program, str(file), seconds=SECONDS + 10.0, start_seconds=START_SECONDS)
-        self._pool: ThreadPoolExecutor | None = None
+        self._pool = ThreadPool(1, "run-apart")
+        self._pool.begin()
 
     @property
     def start_seconds(self) -> float:
@@ -57,8 +62,6 @@ class ModelApart:
             DeadlineError: the deadline passed, or would before the process had started.
             ServiceError: the run failed.
         """
-        if self._pool is None:
-            self._pool = ThreadPoolExecutor(1, thread_name_prefix="run-apart")
         asked = time.monotonic()
         if deadline - asked < self.start_seconds:
             raise DeadlineError("too little time is left to start a process that runs the model for it")
@@ -70,9 +73,8 @@ class ModelApart:
 
     def close(self) -> None:
         """Ends the process, after the run that is under way."""
-        if self._pool is not None:
-            self._pool.submit(self._companion.close)
-            self._pool.shutdown(wait=False)
+        self._pool.submit(self._companion.close)
+        self._pool.shutdown(wait=False)
 
     def _run(self, rows: Rows, asked: float, deadline: float) -> BatchResult:
         began = time.monotonic()

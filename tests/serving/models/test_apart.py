@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ from serving.errors import DeadlineError, LostError, ServiceError
 from serving.models.apart.helper import ROWS, START_SECONDS, ModelApart
 from serving.models.backends.onnx_runtime import OnnxRuntimeBackend
 from tests.services.classifier.deadly import DEADLY, NAME
+from tests.serving.scarce import SECONDS, spare_threads
 from tests.tiny_models import SIDE, classifier_graph
 
 LATER = 1e12
@@ -75,3 +77,17 @@ async def test_a_file_that_is_no_model_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(LostError):
         await helper.run(rows(1), LATER)
     helper.close()
+
+
+async def test_a_run_needs_no_thread_that_was_not_there_before(apart: ModelApart) -> None:
+    with spare_threads():
+        assert len((await apart.run(rows(1), LATER)).outputs["logits"]) == 1
+
+
+def test_its_thread_ends_with_it(file: Path) -> None:
+    before = set(threading.enumerate())
+    helper = ModelApart(file, NAME)
+    (own,) = set(threading.enumerate()) - before
+    helper.close()
+    own.join(SECONDS)
+    assert not own.is_alive()
