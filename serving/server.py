@@ -30,6 +30,7 @@ from grpc_reflection.v1alpha import reflection
 
 from ferry.transport import MAX_MESSAGE_BYTES
 from serving import descriptors
+from serving.child_watcher import watch_without_threads
 from serving.cpu import available_cpus
 from serving.daemon_thread import any_left
 from serving.health import Health
@@ -328,6 +329,7 @@ async def _run(service: Service, settings: ServiceSettings) -> None:
     threads = ThreadPool(min(32, available_cpus() + 4), "asyncio")  # as many as asyncio's own
     threads.begin()
     loop.set_default_executor(threads)
+    watch_without_threads()
     for sig in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(sig, stop.set)
     exposition = MetricsServer()

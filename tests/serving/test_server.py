@@ -266,6 +266,28 @@ def test_sigterm_drains_a_real_process(tmp_path: Path) -> None:
     assert answers == [classifier_pb2.ClassifyResponse(queue_ms=1)]
 
 
+def test_a_process_that_a_service_starts_takes_no_thread(tmp_path: Path) -> None:
+    port = free_port()
+    script = """
+import asyncio, sys
+from serving.server import run
+from serving.settings import ServiceSettings, load
+from tests.serving.fakes import FakeService
+from tests.serving.scarce import spare_threads
+async def start():
+    with spare_threads():
+        process = await asyncio.create_subprocess_exec(sys.executable, "-c", "")
+        assert await process.wait() == 0
+service = FakeService()
+service.starting = start
+run(service, load(ServiceSettings, sys.argv[1:]))
+"""
+    with process(["-c", script, "--port", str(port)]) as started:
+        until(lambda: health(port) == SERVING, what="SERVING")
+        started.send_signal(signal.SIGTERM)
+        assert started.wait(30) == 0
+
+
 def test_sigterm_while_loading_ends_the_process_at_once(tmp_path: Path) -> None:
     (tmp_path / "hold").touch()
     port = free_port()
