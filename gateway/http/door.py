@@ -9,6 +9,8 @@ from gateway.http.routes.live import MAX_FRAME_BYTES
 from gateway.http.server import HttpServer
 from gateway.settings import GatewaySettings
 from serving.rpc.local import LocalCalls
+from serving.telemetry.scrape import MOST_AT_ONCE
+from serving.thread_pool import ThreadPool
 
 
 async def open_http(settings: GatewaySettings, calls: LocalCalls, able: Callable[[], bool]) -> HttpServer:
@@ -22,9 +24,13 @@ async def open_http(settings: GatewaySettings, calls: LocalCalls, able: Callable
     Raises:
         OSError: the address is taken or not ours.
         TlsError: certificates are set and do not fit.
+        RuntimeError: the system has too few threads to give.
     """
+    looks = ThreadPool(MOST_AT_ONCE, "figures")
+    if settings.metrics_endpoints:
+        looks.begin()  # they end when nobody has the application any more
     server = HttpServer(
-        create_app(settings, calls, able),
+        create_app(settings, calls, able, looks),
         max_connections=settings.max_connections,
         max_message_bytes=min(settings.max_image_bytes, MAX_FRAME_BYTES),
         tls=settings.tls,

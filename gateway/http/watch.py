@@ -6,6 +6,7 @@ import asyncio
 import math
 import time
 from collections.abc import Sequence
+from concurrent.futures import Executor
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
@@ -38,12 +39,14 @@ class _Look:
 class Watch:
     """Looks at the metrics of this process and of others, at most once a second."""
 
-    def __init__(self, endpoints: Sequence[str]) -> None:
+    def __init__(self, endpoints: Sequence[str], pool: Executor) -> None:
         """
         Args:
             endpoints: `host:port` of the other processes' metrics.
+            pool: where they are asked.
         """
         self._endpoints = tuple(endpoints)
+        self._pool = pool
         self._looks: list[_Look] = []
         self._looking: asyncio.Task[None] | None = None
 
@@ -73,7 +76,7 @@ class Watch:
 
     def _look(self) -> list[Scrape]:
         own = parse(_OWN, generate_latest().decode())
-        return [own, *scrape_all(self._endpoints)]
+        return [own, *scrape_all(self._endpoints, self._pool)]
 
 
 def _document(seen: ClusterFigures, now: Sequence[Scrape], before: Sequence[Scrape]) -> dict[str, Any]:

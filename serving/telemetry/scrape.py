@@ -6,7 +6,7 @@ import socket
 import time
 import urllib.request
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from http.client import HTTPException
 
@@ -16,7 +16,8 @@ Labels = tuple[tuple[str, str], ...]
 _MARKER = "rpc_server_call_duration_seconds"
 _LIMIT = 8 << 20
 _TIMEOUT = 1.0
-_MOST_AT_ONCE = 16
+MOST_AT_ONCE = 16
+"""Endpoints that are asked."""
 _MOST_ADDRESSES = 256
 """Of all names together; more processes than that are not looked at."""
 
@@ -82,17 +83,18 @@ class Scrape:
 
 def scrape(ports: Sequence[int], host: str = "127.0.0.1") -> list[Scrape]:
     """What the Ferry services among `ports` export now; ports where none answers are left out."""
-    return scrape_all([f"{host}:{port}" for port in ports])
-
-
-def scrape_all(endpoints: Sequence[str]) -> list[Scrape]:
-    """As `scrape`, of any `host:port`; of a name, every address that it stands for."""
+    endpoints = [f"{host}:{port}" for port in ports]
     if not endpoints:
         return []
-    with ThreadPoolExecutor(_MOST_AT_ONCE) as pool:
-        known = [address for found in pool.map(addresses, endpoints) for address in found]
-        found = pool.map(fetch, known[:_MOST_ADDRESSES])
-        return [parse(endpoint, text) for endpoint, text in found if _MARKER in text]
+    with ThreadPoolExecutor(MOST_AT_ONCE) as pool:
+        return scrape_all(endpoints, pool)
+
+
+def scrape_all(endpoints: Sequence[str], pool: Executor) -> list[Scrape]:
+    """As `scrape`, of any `host:port`; of a name, every address that it stands for. They are asked in `pool`."""
+    known = [address for found in pool.map(addresses, endpoints) for address in found]
+    found = pool.map(fetch, known[:_MOST_ADDRESSES])
+    return [parse(endpoint, text) for endpoint, text in found if _MARKER in text]
 
 
 def addresses(endpoint: str) -> list[str]:

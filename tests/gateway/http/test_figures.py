@@ -5,6 +5,7 @@ import asyncio
 from gateway.http import watch
 from serving.telemetry.exposition import MetricsServer
 from tests.gateway.fakes import jpeg
+from tests.serving.scarce import spare_threads
 
 
 async def test_figures_of_this_gateway_and_of_other_processes(start_http, monkeypatch):
@@ -54,6 +55,14 @@ async def test_many_who_ask_at_once_cost_one_look(http, monkeypatch):
     monkeypatch.setattr(watch.Watch, "_look", lambda self: looks.append(1) or look(self))
     await asyncio.gather(*(http.client.get("/api/figures") for _ in range(10)))
     assert len(looks) == 1
+
+
+async def test_a_look_needs_no_thread_that_was_not_there_before(start_http):
+    http = await start_http(metrics_endpoints=",".join(f"127.0.0.1:{port}" for port in range(1, 6)))
+    await asyncio.to_thread(int)  # a server's own event loop has its threads from the start
+    with spare_threads():
+        seen = await http.client.get("/api/figures")
+    assert (seen.status_code, seen.json()["processes"]) == (200, 1)
 
 
 async def test_verdicts_of_a_judge_are_shown(start_http, tmp_path):
