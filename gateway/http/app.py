@@ -78,6 +78,7 @@ def create_app(settings: GatewaySettings, calls: LocalCalls, able: Callable[[], 
             return Response(await asyncio.to_thread(document), media_type=JSON)
 
     app.router.default = _nothing_there
+    # Coroutines: each answer of a function would take a thread, which the event loop would start.
     app.add_exception_handler(ProblemError, _problem)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http_error)
@@ -147,12 +148,12 @@ async def _nothing_there(scope: Scope, receive: Receive, send: Send) -> None:
     raise HTTPException(404)
 
 
-def _problem(request: Request, error: Exception) -> Response:
+async def _problem(request: Request, error: Exception) -> Response:
     assert isinstance(error, ProblemError)
     return error.problem.response()
 
 
-def _invalid(request: Request, error: Exception) -> Response:
+async def _invalid(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     where, said = first_fault(error.errors())
     # What it is found in (query, path) comes first.
@@ -160,14 +161,14 @@ def _invalid(request: Request, error: Exception) -> Response:
     return _told(problem, request.url.path)
 
 
-def _http_error(request: Request, error: Exception) -> Response:
+async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     said = {404: "there is nothing at this path", 405: "the path has no such method"}
     detail = said.get(error.status_code) or HTTPStatus(error.status_code).phrase
     return _told(Problem(error.status_code, detail, headers=dict(error.headers or {})), request.url.path)
 
 
-def _unexpected(request: Request, error: Exception) -> Response:
+async def _unexpected(request: Request, error: Exception) -> Response:
     return _told(Problem(500, "internal error; it is in the gateway's log"), request.url.path)
 
 
