@@ -26,11 +26,14 @@ class ThreadPool(ThreadPoolExecutor):
         self._all, self._name = threads, name
 
     def begin(self) -> None:
-        """Starts all threads. After `serving.memory.release_promptly`, which has to come before any thread.
+        """Starts all threads, once, before there is work. After `serving.memory.release_promptly`, which has to come
+        before any thread.
 
         Raises:
-            RuntimeError: the system has too few to give.
+            RuntimeError: the system has too few to give, or there are some already.
         """
+        if self._threads:
+            raise RuntimeError(f"threads for {self._name} have begun before")
         there = threading.Barrier(self._all + 1)
         try:
             for _ in range(self._all):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from collections.abc import Callable
 
 import pytest
 
@@ -30,3 +31,12 @@ def test_a_pool_that_cannot_begin_says_so_and_holds_nobody_up() -> None:
         with pytest.raises(RuntimeError, match="can't start"):
             pool.begin()
     pool.shutdown(wait=True)
+
+
+@pytest.mark.parametrize("use", [ThreadPool.begin, lambda pool: pool.submit(int)])
+def test_a_pool_begins_once_and_before_its_work(use: Callable[[ThreadPool], object]) -> None:
+    pool = ThreadPool(1, "there")
+    use(pool)
+    with pytest.raises(RuntimeError, match="have begun before"):
+        pool.begin()
+    pool.shutdown()
