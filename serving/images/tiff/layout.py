@@ -168,6 +168,8 @@ def _check_blocks(layout: Layout, size: int) -> Layout:
     """The layout with as many blocks as its pixels need, each of them within the file."""
     down = -(-layout.height // layout.block_height)
     needed = layout.across * down * (layout.samples if layout.planar else 1)
+    if len(layout.offsets) < needed:  # known before anything is made of blocks that a file only says it has
+        raise _broken()
     offsets, counts = layout.offsets[:needed], layout.counts[:needed]
     if layout.compression == RAW and layout.ours:
         # Writers are careless about these sizes, and readers do not need them.
@@ -180,14 +182,17 @@ def _check_blocks(layout: Layout, size: int) -> Layout:
     elif layout.ours:
         # The last block may lack what comes after its pixels; where it lacks more, it cannot be unpacked.
         counts = tuple(min(count, size - offset) for count, offset in zip(counts, offsets, strict=False))
-    missing = len(offsets) < needed or len(counts) < needed
-    if missing or any(c < 1 or o < 1 or o + c > size for o, c in zip(offsets, counts, strict=True)):
-        raise InvalidArgumentError("image", "is a broken or truncated TIFF file")
+    if len(counts) < needed or any(c < 1 or o < 1 or o + c > size for o, c in zip(offsets, counts, strict=True)):
+        raise _broken()
     return Layout(
         **{name: getattr(layout, name) for name in Layout.__slots__ if name not in {"offsets", "counts"}},
         offsets=offsets,
         counts=counts,
     )
+
+
+def _broken() -> InvalidArgumentError:
+    return InvalidArgumentError("image", "is a broken or truncated TIFF file")
 
 
 def _refuse(what: str) -> NoReturn:

@@ -23,6 +23,9 @@ pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL")
 MB = 1 << 20
 HUGE = 65_000
 
+TILES = [(322, 4, 1, 16), (323, 4, 1, 16), (324, 4, 1, 8), (325, 4, 1, 1)]
+"""Tags of a TIFF: one tile of 16 x 16 pixels, at byte 8."""
+
 BOMBS: dict[str, tuple[bytes, str]] = {
     "PNG header": (files.png_header(HUGE, HUGE), "65000 x 65000"),
     "JPEG header": (files.jpeg_header(HUGE, HUGE), "65000 x 65000"),
@@ -60,6 +63,14 @@ BOMBS: dict[str, tuple[bytes, str]] = {
     "TIFF strips told in bytes": (
         files.tiff([t for t in files.tiff_tags(32, 32) if t[0] != 273] + [(273, 1, 8 * MB, 200)], bytes(9 * MB)),
         "values in a tag",
+    ),
+    "TIFF of more strips than it names": (
+        files.tiff([t for t in files.tiff_tags(1, 39_000_000) if t[0] != 278] + [(278, 4, 1, 1)]),
+        "broken or truncated",
+    ),
+    "TIFF of more tiles than it names": (
+        files.tiff([t for t in files.tiff_tags(6_000, 6_000) if t[0] not in {273, 278, 279}] + TILES),
+        "broken or truncated",
     ),
     "TIFF of a beginning that Pillow alone knows": (
         b"II\0*" + files.tiff(files.tiff_tags(32, 32) + [(1000 + i, 2, MB, 200) for i in range(60_000)], bytes(MB))[4:],
