@@ -35,6 +35,11 @@ def scrape(endpoints: Mapping[str, str]) -> dict[str, dict[str, float]]:
         return {name: _counters(name, text) for name, text in zip(endpoints, texts, strict=True)}
 
 
+def silent(endpoints: Mapping[str, str]) -> list[str]:
+    """Processes that do not say what they have counted: gone, or they hang."""
+    return [name for name, address in endpoints.items() if not _read(address)]
+
+
 def versions(addresses: Iterable[str], model: str) -> list[set[str]]:
     """The versions of a model that each process serves. To be asked often: all but one metric is left unread."""
     return [of_model(_read(address), model) for address in addresses]

@@ -15,7 +15,7 @@ from typing import Any
 
 import grpc
 
-from benchmarks.chaos.counters import add, alerts, rises, scrape
+from benchmarks.chaos.counters import add, alerts, rises, scrape, silent
 from benchmarks.chaos.faults import Fault
 from benchmarks.chaos.outcome import Finding, Outcome
 from benchmarks.chaos.stage import Stage, stage
@@ -144,8 +144,19 @@ def suffer(cluster: Stage, fault: Fault, capacity: float) -> Verdict:
     for earlier, later in pairwise(counts):
         counters = add(counters, rises(earlier, later))
     outcome = Outcome(step.events, began, ended, rate, capacity, counters, fault.deadline, fault.period)
-    found = (*fault.judge(outcome), *cluster.notes)
+    found = (*fault.judge(outcome), *cluster.notes, _all_well(cluster))
     return Verdict(fault.name, found, outcome, tuple(alerts(counters)))
+
+
+def _all_well(cluster: Stage) -> Finding:
+    """Whether everything takes requests and says what it has counted: one that hangs may still seem to be there."""
+    claim = "every process answers in the end"
+    try:
+        cluster.settle()
+    except TimeoutError as error:
+        return Finding(claim, False, str(error))
+    missing = silent(cluster.endpoints)
+    return Finding(claim, not missing, f"not {', '.join(missing)}" if missing else "all do")
 
 
 @contextmanager

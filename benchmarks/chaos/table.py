@@ -34,20 +34,25 @@ def table(verdicts: Sequence[Verdict]) -> Table:
 
 
 def markdown(verdicts: Sequence[Verdict]) -> str:
-    """A row for each fault."""
-    lines = [f"{title()}", "", "| fault | | seen | what showed it |", "|---|---|---|---|"]
+    """A row for each fault, and one more of what moved."""
+    lines = [title(), "", "| fault | | seen | alerts that watch what rose |", "|---|---|---|---|"]
     for verdict in verdicts:
         said = [f"{'' if f.holds else '**missed:** '}{f.claim}: {f.seen}" for f in verdict.findings]
-        lines.append(
-            f"| {verdict.fault} | {'held' if verdict.holds else '**missed**'} | {'; '.join(said)} | {shown(verdict)} |"
-        )
+        word, watching = "held" if verdict.holds else "**missed**", ", ".join(verdict.alerts) or "none"
+        lines.append(f"| {verdict.fault} | {word} | {'; '.join(said)} | {watching} |")
+    lines += ["", "| fault | metrics that rose |", "|---|---|"]
+    lines += [f"| {verdict.fault} | {', '.join(moved(verdict)) or 'none'} |" for verdict in verdicts]
     return "\n".join(lines) + "\n"
 
 
+def moved(verdict: Verdict) -> list[str]:
+    """What rose that does not rise every day, and by how much."""
+    return [f"`{name}` +{value:.0f}" for name, value in verdict.outcome.counters.items() if _tells(name)]
+
+
 def shown(verdict: Verdict) -> str:
-    """What moved that does not move every day, and the alerts that look at it."""
-    moved = [f"`{name}` +{value:.0f}" for name, value in verdict.outcome.counters.items() if _tells(name)]
-    return "; ".join(filter(None, (", ".join(moved), ", ".join(verdict.alerts))))
+    """What rose, and the alerts that watch it."""
+    return "; ".join(filter(None, (", ".join(moved(verdict)), ", ".join(verdict.alerts))))
 
 
 def _tells(name: str) -> bool:

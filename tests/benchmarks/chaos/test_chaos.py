@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -18,15 +19,16 @@ import pytest
 
 from benchmarks.chaos import disk
 from benchmarks.chaos.clock import Clock
-from benchmarks.chaos.counters import alerts, of_model, rises
+from benchmarks.chaos.counters import alerts, of_model, rises, silent
 from benchmarks.chaos.dns import Names
 from benchmarks.chaos.faults import faults, patient
 from benchmarks.chaos.hostile.inputs import Inputs
-from benchmarks.chaos.judging import unavailable
+from benchmarks.chaos.judging import overload, unavailable
 from benchmarks.chaos.outcome import Outcome, back_within, errors_end_within, none_failed, p99_at_most
 from benchmarks.chaos.proxy import Mode, Proxy
 from benchmarks.chaos.run import Verdict, run
 from benchmarks.chaos.signals import slow
+from tests.processes import free_port
 
 MODELS = Path(__file__).parent.parent.parent.parent / "models"
 
@@ -43,8 +45,11 @@ def outcome(*failed: float, slow_from: float = 99, slow_to: float = 99) -> Outco
 def test_findings() -> None:
     assert none_failed(outcome()).holds
     assert "1 of 100: 1 UNAVAILABLE" in none_failed(outcome(4.5)).seen
-    assert errors_end_within(outcome(4.5), 1).holds
-    assert not errors_end_within(outcome(4.5, 6.0), 1).holds
+    assert errors_end_within(outcome(4.5), 1, 4.0, "its beginning").holds
+    assert not errors_end_within(outcome(4.5, 6.0), 1, 4.0, "its beginning").holds
+    assert errors_end_within(outcome(4.5, 6.0), 1, 5.0, "its end").holds
+    assert "was due 1.0 s after; 2 failed" in errors_end_within(outcome(4.5, 6.0), 1, 5.0, "its end").seen
+    assert "was due before; 1 failed" in errors_end_within(outcome(4.5), 1, 5.0, "its end").seen
     assert back_within(outcome(slow_from=4, slow_to=5.9), 2, 4.0).holds
     assert not back_within(outcome(slow_from=4, slow_to=8), 2, 4.0).holds
     assert p99_at_most(outcome(), extra_ms=10).holds
@@ -52,6 +57,24 @@ def test_findings() -> None:
     slow_before = outcome(slow_from=1, slow_to=2)
     assert p99_at_most(replace(slow_before, period=1.0), 2.0).seen.startswith("20 ms before"), "in the period before it"
     assert p99_at_most(slow_before, 2.0).seen.startswith("500 ms before")
+
+
+def test_of_rejections_those_count_that_come_soon() -> None:
+    def refused(slow: int) -> Outcome:
+        took = [0.2] * slow + [0.01] * (100 - slow)
+        return Outcome(tuple((5.0, one, "RESOURCE_EXHAUSTED") for one in took), 4.0, 8.0, 50.0, 10.0, {})
+
+    soon, late = (overload(refused(slow))[1] for slow in (5, 6))
+    assert soon.holds
+    assert not late.holds
+    assert "94 of 100, median 10 ms" in late.seen
+
+
+def test_a_process_that_says_nothing_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("benchmarks.chaos.counters.TIMEOUT", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as deaf:
+        host, port = deaf.getsockname()
+        assert silent({"detector-1": f"{host}:{port}", "nobody": f"{host}:{free_port()}"}) == ["detector-1", "nobody"]
 
 
 def test_a_counter_of_a_process_that_started_again_counts_from_zero() -> None:
