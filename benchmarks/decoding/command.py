@@ -16,7 +16,7 @@ from serving.images.cost import outline
 
 
 def decoding(
-    megapixels: Annotated[list[float] | None, typer.Option(help="Sizes; several times for several.")] = None,
+    megapixels: Annotated[list[float] | None, typer.Option(min=0.01, max=1000, help="Sizes; repeatable.")] = None,
     only: Annotated[str, typer.Option(help="Only kinds with this in their name.")] = "",
 ) -> None:
     """Measure the memory that decoding takes, each picture in a fresh process, by format, mode and orientation."""

@@ -28,7 +28,7 @@ def experiments(
         int, typer.Option(metavar="N", min=100, max=1_000_000, help="Of experiments without a difference.")
     ] = 20_000,
     effect: Annotated[float, typer.Option(min=0.001, max=0.1, help="The true difference of the others.")] = 0.03,
-    seed: Annotated[int, typer.Option(help="Equal seeds give equal figures.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="Equal seeds give equal figures.")] = 1,
     out: Annotated[Path, typer.Option(help="Folder for the pictures.")] = Path("out"),
     as_json: JsonOption = False,
 ) -> None:

@@ -27,7 +27,8 @@ T = TypeVar("T")
 def load(
     address: Annotated[str, typer.Argument(help="The gateway's host:port.")] = "localhost:50051",
     rate: Annotated[
-        list[float] | None, typer.Option(show_default="10", help="Requests a second; several for several steps.")
+        list[float] | None,
+        typer.Option(min=0.01, max=100_000, show_default="10", help="Requests a second; repeat it for several steps."),
     ] = None,
     find_knee: Annotated[
         bool, typer.Option("--knee", help="Climb from the (first) rate until answers fall off.")

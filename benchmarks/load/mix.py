@@ -45,7 +45,7 @@ class Mix:
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must be a share from 0 to 1")
         for what in (self.sizes, self.faces):
-            if not what or any(share < 0 for _, share in what) or sum(share for _, share in what) <= 0:
+            if not what or any(not 0 <= share < math.inf for _, share in what) or not any(share for _, share in what):
                 raise ValueError("shares must be 0 or more, and not all 0")
         if any(not 0 <= count <= MAX_FACES for count, _ in self.faces):
             raise ValueError(f"faces must be 0 to {MAX_FACES}")
