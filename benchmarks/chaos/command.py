@@ -25,7 +25,9 @@ def chaos(
     replicas: Annotated[
         int | None, typer.Option(metavar="N", min=1, max=8, help="In place of 3, and of 1 where all die.")
     ] = None,
-    capacity: Annotated[float | None, typer.Option(min=0.1, max=100_000, help="Images a second, in place of measuring.")] = None,
+    capacity: Annotated[
+        float | None, typer.Option(min=0.1, max=100_000, help="Images a second, in place of measuring.")
+    ] = None,
     deadline: Annotated[
         float | None,
         typer.Option(min=1, max=60, help="Seconds callers wait at least, on a busy machine."),

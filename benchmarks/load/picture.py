@@ -22,7 +22,7 @@ def draw(steps: list[Step], title: str, path: Path) -> bool:
     over, spectrum = figure.subplots(1, 2)
     rates = [step.rate for step in steps]
     for share, colour in zip(PERCENTILES, COLOURS, strict=True):
-        over.plot(rates, [step.percentiles[share] for step in steps], "o-", color=colour, label=f"p{share:g}", ms=3)
+        over.plot(rates, [step.percentile(share) for step in steps], "o-", color=colour, label=f"p{share:g}", ms=3)
     over.set_yscale("log")
     over.set_xlabel("requests/s sent")
     over.set_ylabel("ms from when a request was due")

@@ -19,7 +19,7 @@ from hdrh.histogram import HdrHistogram
 
 from benchmarks.load.mix import Mix
 from benchmarks.load.schedule import Arrivals
-from benchmarks.load.worker import histogram
+from benchmarks.load.worker import UNSENT, histogram
 
 ROOT = Path(__file__).parent.parent.parent
 START_SECONDS = 1.5
@@ -62,15 +62,17 @@ class Step:
     """What became of a step.
 
     Attributes:
-        rate: that was sent, a second.
+        rate: that was wanted, a second.
+        sent: what was really sent, a second; UNSENT ones do not count.
         per_second: answered while the step lasted, degraded ones included; what waits at its end does not count.
-        percentiles: percent to milliseconds, of what was answered, from when it was due.
+        percentiles: percent to milliseconds, of what was answered, from when it was due; see also `percentile`.
         codes: gRPC's, how often; UNSENT: too many waited already.
         late_ms: by how much the latest request was sent late; large: the senders are the limit.
         events: due (seconds from the start), latency (seconds), code; where they were kept.
     """
 
     rate: float
+    sent: float
     per_second: float
     percentiles: dict[float, float]
     codes: dict[str, int]
@@ -82,11 +84,23 @@ class Step:
     def failed(self) -> float:
         """Share that got no answer."""
         total = sum(self.codes.values())
-        return 1 - sum(self.codes.get(code, 0) for code in ANSWERED) / total if total else 0.0
+        return 1 - self.answered / total if total else 0.0
+
+    @property
+    def answered(self) -> int:
+        """How many got an answer."""
+        return sum(self.codes.get(code, 0) for code in ANSWERED)
+
+    def percentile(self, share: float) -> float:
+        """Milliseconds; NaN where too few were answered to tell it from the slowest one."""
+        enough = round(self.answered * (100 - share), 6) >= 100
+        return self.percentiles[share] if enough else math.nan
 
     def record(self) -> dict[str, Any]:
         """For JSON."""
-        return {name: value for name, value in asdict(self).items() if name != "events"} | {"failed": self.failed}
+        known = {share: None if math.isnan(self.percentile(share)) else ms for share, ms in self.percentiles.items()}
+        fields = {name: value for name, value in asdict(self).items() if name != "events"}
+        return fields | {"percentiles": known, "failed": self.failed}
 
 
 def send(load: Load, rate: float) -> Step:
@@ -157,8 +171,10 @@ class Sending:
             late = max(late, part["late"])
             in_time += part["in_time"]
             events += [(due, took, code) for due, took, code in part["events"]]
+        sent = sum(count for code, count in codes.items() if code != UNSENT)
         return Step(
             self._rate,
+            sent / self._load.seconds,
             in_time / self._load.seconds,
             {share: total.get_value_at_percentile(share) / 1000 for share in PERCENTILES},
             dict(codes),

@@ -28,7 +28,9 @@ DIGITS = 3
 Ask: TypeAlias = Callable[[gateway_pb2.RecognizeRequest], Awaitable[str]]
 """Sends one request; gRPC's code, or DEGRADED."""
 MAX_OPEN = 4096
-"""Calls of one process that wait at once; what is due beyond is counted as UNSENT."""
+"""Calls of one process that wait at once; what is due beyond is not sent."""
+UNSENT = "UNSENT"
+"""The code of that."""
 
 
 def histogram() -> HdrHistogram:
@@ -118,7 +120,7 @@ async def drive(order: dict[str, Any]) -> dict[str, Any]:
                 requests.begin_anew()
             request = next(requests)
             if len(open_calls) >= MAX_OPEN:
-                codes["UNSENT"] += 1
+                codes[UNSENT] += 1
                 continue
             task = asyncio.create_task(one(due, request))
             open_calls.add(task)

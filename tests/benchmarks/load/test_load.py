@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import io
+import math
 import statistics
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -11,9 +13,11 @@ from pathlib import Path
 
 import grpc
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner
 
 from benchmarks.command import app
+from benchmarks.load.command import table
 from benchmarks.load.knee import climb, knee
 from benchmarks.load.mix import Mix, Requests, picture
 from benchmarks.load.run import PERCENTILES, Load, Step, send
@@ -76,7 +80,7 @@ def test_where_nobody_answers_nothing_is_sent(tmp_path: Path) -> None:
 
 def step(rate: float, p99: float, failed: float = 0.0) -> Step:
     codes = {"OK": round(100 * (1 - failed)), "RESOURCE_EXHAUSTED": round(100 * failed)}
-    return Step(rate, rate * (1 - failed), dict.fromkeys(PERCENTILES, p99), codes, 0.0, "")
+    return Step(rate, rate, rate * (1 - failed), dict.fromkeys(PERCENTILES, p99), codes, 0.0, "")
 
 
 def test_the_knee_is_the_last_rate_that_is_answered_as_at_rest() -> None:
@@ -85,6 +89,27 @@ def test_the_knee_is_the_last_rate_that_is_answered_as_at_rest() -> None:
     assert found is not None
     assert 55 < found.rate < 60
     assert knee([step(10, 20), step(20, 25, failed=0.2), step(30, 20)]) == step(10, 20)
+
+
+def test_a_percentile_that_too_few_answers_tell_is_left_out() -> None:
+    few = step(10, 20)
+    assert (few.percentile(90.0), few.percentile(99.0)) == (20, 20)
+    assert math.isnan(few.percentile(99.9))
+    assert math.isnan(step(10, 20, failed=0.1).percentile(99.0)), "90 were answered"
+    assert few.record()["percentiles"] == {50.0: 20, 90.0: 20, 99.0: 20, 99.9: None}
+    many = replace(few, codes={"OK": 999, "DEGRADED": 1})
+    assert many.percentile(99.9) == 20
+
+
+def test_the_table_fits_80_columns_and_says_what_was_sent() -> None:
+    console = Console(width=80, file=io.StringIO())
+    slow = replace(step(1234.5, 10_000.0, failed=0.25), sent=1200.0, codes={"OK": 7500, "UNAVAILABLE": 2500})
+    console.print(table([replace(slow, late_ms=12_345.0), step(10, 20)], "poisson, a machine, 16 CPUs"))
+    assert isinstance(console.file, io.StringIO)
+    shown = console.file.getvalue()
+    assert "…" not in shown
+    assert "1234.5 1200.0      925.9 10000.0 10000.0 10000.0 10000.0   12345  25.0%" in shown
+    assert shown.splitlines()[-2].split() == ["10.0", "10.0", "10.0", "20.0", "20.0", "20.0", "-", "0"]
 
 
 class Stalling(gateway_pb2_grpc.ExpressionRecognitionServicer):
@@ -118,6 +143,7 @@ async def test_what_waits_behind_a_stall_is_charged_with_its_wait(address: str) 
     assert sum(done.codes.values()) == done.codes["OK"] == 60
     assert done.percentiles[50.0] > 300
     assert len(done.events) == 60
+    assert done.sent == 40
     assert done.per_second <= 20, "what was still waiting at the end is no throughput"
     refused = await asyncio.to_thread(send, replace(load, timeout=0.2, seconds=1.0), 40)
     assert refused.codes["DEADLINE_EXCEEDED"] > 5
