@@ -48,6 +48,11 @@ def chaos(
     if deadline is not None:
         known = [patient(fault, deadline) for fault in known]
     wanted = [fault for fault in known if not only or any(text in fault.name for text in only)]
+    names = [fault.name for fault in known]
+    if unknown := [text for text in only or () if not any(text in name for name in names)]:
+        raise typer.BadParameter(
+            f"no fault has {unknown[0]!r} in its name; there are {', '.join(names)}", param_hint="--only"
+        )
     if list_them:
         print("\n".join(fault.name for fault in wanted))
         return

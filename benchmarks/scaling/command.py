@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -51,7 +51,9 @@ class Point:
 
 
 def scaling(
-    only: Annotated[list[str] | None, typer.Option(help="faces, size, callers, replicas; all.")] = None,
+    only: Annotated[
+        list[str] | None, typer.Option(help="What grows: faces, size, callers, replicas; repeatable. All by default.")
+    ] = None,
     seconds: Annotated[float, typer.Option(min=1, max=120, help="Length of each load.")] = 4.0,
     optimized: Annotated[bool, typer.Option("--optimized", help="As `ferry serve --optimized`.")] = False,
     models_dir: Annotated[Path, typer.Option(envvar="FERRY_MODELS_DIR", help="The model repository.")] = Path("models"),
@@ -59,12 +61,16 @@ def scaling(
     as_json: Annotated[bool, typer.Option("--json", help="Print for machines.")] = False,
 ) -> None:
     """Measure throughput, latency and CPU while faces, sizes, callers or replicas grow. Stop other work first."""
-    console = Console(stderr=as_json, width=None if sys.stdout.isatty() else 100)
+    if unknown := sorted(set(only or ()) - set(_GROWING)):
+        raise typer.BadParameter(
+            f"there is no {', '.join(unknown)}; choose from {', '.join(_GROWING)}", param_hint="--only"
+        )
+    console = Console(stderr=as_json, soft_wrap=True)
     flags = ["--models-dir", str(models_dir), *(["--optimized"] if optimized else [])]
     points: list[Point] = []
-    for what in only or ("faces", "size", "callers", "replicas"):
+    for what in only or _GROWING:
         points += _GROWING[what](flags, seconds)
-        console.print(_table([point for point in points if point.what == what], what))
+        console.print(table([point for point in points if point.what == what], what))
     record = {"machine": cpu_name(), "cpus": available_cpus(), "points": [asdict(point) for point in points]}
     out.mkdir(parents=True, exist_ok=True)
     (out / "scaling.json").write_text(json.dumps(record, indent=1) + "\n")
@@ -117,15 +123,16 @@ def _replicas(flags: list[str], seconds: float) -> list[Point]:
 _GROWING = {"faces": _faces, "size": _size, "callers": _callers, "replicas": _replicas}
 
 
-def _table(points: list[Point], what: str) -> Table:
-    table = Table(title=f"more {what}", title_justify="left")
+def table(points: list[Point], what: str) -> Table:
+    """A row for each point, 80 columns wide."""
+    found = Table(title=f"more {what}", title_justify="left", box=SIMPLE_HEAD, padding=(0, 0))
     for column in (what, "faces found", "images/s", "p50 ms", "p99 ms", "CPU ms", "CPU ms a face", "errors"):
-        table.add_column(column, justify="right")
+        found.add_column(column, justify="right", no_wrap=True)
     for p in points:
         a_face = f"{p.cpu_ms / p.faces:.1f}" if p.faces else ""
-        table.add_row(p.value, str(p.faces), f"{p.per_second:.1f}", f"{p.p50_ms:.0f}", f"{p.p99_ms:.0f}",
+        found.add_row(p.value, str(p.faces), f"{p.per_second:.1f}", f"{p.p50_ms:.0f}", f"{p.p99_ms:.0f}",
                       f"{p.cpu_ms:.1f}", a_face, str(p.errors))  # fmt: skip
-    return table
+    return found
 
 
 def _draw(points: list[Point], title: str, path: Path) -> bool:
