@@ -24,6 +24,13 @@ from serving.cpu import available_cpus
 _MAIN = "import sys; from cli.main import main; sys.exit(main())"
 MANY = 32
 """Callers at once."""
+CLASSIFIER = "classifier"
+"""The way of one of Ferry's classifiers alone."""
+
+
+def way_name(*flags: str) -> str:
+    """Of `ferry serve` with such flags."""
+    return " ".join(flag.removeprefix("--") for flag in flags) or "serve"
 
 
 def serve(*flags: str) -> tuple[int, list[str]]:
@@ -130,8 +137,7 @@ class Bench:
             port, command = serve("--models-dir", str(self.models_dir), *flags, *reduced)
             return Server(command, variables, "ferry", port, body or self.photo, same=same)
 
-        way = " ".join(flag.removeprefix("--") for flag in flags) or "serve"
-        return Contender(FERRY_ALL if everything else FERRY, way, precision, start)
+        return Contender(FERRY_ALL if everything else FERRY, way_name(*flags), precision, start)
 
     def ferry_classifier(self, precision: str, model: str, body: bytes) -> Contender:
         """One of Ferry's classifiers, without gateway and ensembler."""
@@ -143,7 +149,7 @@ class Bench:
             command += [] if precision == "fp32" else ["--optimized"]
             return Server(command, self._own_cache, "ferry-classifier", port, body, "classify")
 
-        return Contender(FERRY, "classifier", precision, start)
+        return Contender(FERRY, CLASSIFIER, precision, start)
 
     def visit(
         self, part: str, contender: Contender, loads: list[tuple[int, float]], expected: object = None, faces: int = 1

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import sys
 from dataclasses import asdict
 from datetime import date
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
@@ -17,7 +16,7 @@ from benchmarks.peers.aims import ratios
 from benchmarks.peers.bench import Bench
 from benchmarks.peers.catalogue import PEERS
 from benchmarks.peers.environments import NotInstalledError, python_of
-from benchmarks.peers.parts import BY_PRECISION, PARTS
+from benchmarks.peers.parts import BY_PRECISION, PARTS, names
 from benchmarks.peers.record import Record
 from benchmarks.photo import one_face
 from serving.cpu import available_cpus, cpu_name
@@ -28,9 +27,10 @@ def peers(
     seconds: Annotated[float, typer.Option(min=1, max=120, help="Length of each round.")] = 4.0,
     rounds: Annotated[int, typer.Option(metavar="N", min=1, max=20, help="Rounds of each server's best way.")] = 2,
     only: Annotated[
-        list[str] | None, typer.Option(help="Only these servers or ways, such as `mosec 2x1`; bare processes always.")
+        list[str] | None,
+        typer.Option(help="Only servers and ways with this in their name, such as `mosec 2x1`; bare processes always."),
     ] = None,
-    precision: Annotated[str, typer.Option(help="Of images and classifier: fp32, bf16 or both.")] = "both",
+    precision: Annotated[Literal["fp32", "bf16", "both"], typer.Option(help="Of images and classifier.")] = "both",
     models_dir: Annotated[Path, typer.Option(envvar="FERRY_MODELS_DIR", help="The model repository.")] = Path("models"),
     work: Annotated[Path, typer.Option(help="Folder of the peers' environments.")] = Path(".work/peers"),
     out: Annotated[Path, typer.Option(help="Folder for peers.json and peers.svg.")] = Path("out"),
@@ -44,15 +44,23 @@ def peers(
     where they are missing; who cannot be installed is named. A part that is measured again takes the place of what
     peers.json held of it. Stop other work first.
     """
-    console = Console(stderr=as_json, width=None if sys.stdout.isatty() else 100)
+    console = Console(stderr=as_json, soft_wrap=True)
     if unknown := set(part or ()) - set(PARTS):
         raise typer.BadParameter(f"there is no part {', '.join(sorted(unknown))}; choose from {', '.join(PARTS)}")
+    known = names(available_cpus())
+    if unmatched := [one for one in only or () if not any(_wanted(name, [one]) for name in known)]:
+        raise typer.BadParameter(
+            f"no server or way has {unmatched[0]!r} in its name; there are {'; '.join(known)}", param_hint="--only"
+        )
     work = work.resolve()
     if install:
         _install(work, console)
         return
     file = out / "peers.json"
-    record = _record(file)
+    record = _record(file, show=show)
+    if show and record.empty:
+        console.print(f"nothing measured yet in {file}: run `ferry bench peers`", markup=False)
+        raise typer.Exit(1)
     if not show:
         bench = Bench(
             record, models_dir, work, one_face(), lambda text: console.print(text, style="dim", markup=False),
@@ -83,13 +91,15 @@ def _install(work: Path, console: Console) -> None:
             console.print(f"{peer.name}: not installed: {error}", markup=False)
 
 
-def _record(file: Path) -> Record:
-    """What an earlier run left, where it was of this machine."""
+def _record(file: Path, *, show: bool) -> Record:
+    """What an earlier run left, where it was of this machine, or is only shown; to be measured more of, from today."""
     new = Record(cpu_name(), available_cpus(), date.today().isoformat())
     try:
         old = Record.read(file)
     except (OSError, ValueError, TypeError):
         return new
+    if show:
+        return old
     if (old.machine, old.cpus) != (new.machine, new.cpus):
         return new
     old.when = new.when

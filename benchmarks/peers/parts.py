@@ -12,7 +12,7 @@ import numpy as np
 
 from benchmarks import tracing as spans
 from benchmarks.peers import plans
-from benchmarks.peers.bench import MANY, Bench, Contender
+from benchmarks.peers.bench import CLASSIFIER, MANY, Bench, Contender, way_name
 from benchmarks.peers.catalogue import PEERS, bare_ways, ways
 from benchmarks.peers.environments import python_of
 from benchmarks.peers.pictures import faces_in_a_grid
@@ -26,6 +26,8 @@ CACHED_CALLERS = 16
 BUSY = 0.8
 """Share of a server's own throughput that an open loop sends."""
 FACES = (1, 4, 16, 64)
+NAIVE = ("FastAPI + Redis", "1 worker")
+"""Server and way of what people build first to keep answers."""
 Wanted = Callable[[str], bool]
 
 
@@ -101,7 +103,7 @@ def cached(bench: Bench, precision: str, seconds: float, rounds: int, wanted: Wa
 
         contenders = [Contender(ECHO, "grpc.aio", precision, echo)]
         contenders += [bench.ferry(precision, *flags, same=True) for flags in ferry_ways(bench.cpus)]
-        contenders.append(Contender("FastAPI + Redis", "1 worker", precision, naive))
+        contenders.append(Contender(*NAIVE, precision, naive))
         with valkey(folder) as socket:
             for _ in range(rounds):
                 for contender in contenders:
@@ -166,6 +168,13 @@ PARTS: dict[str, Callable[[Bench, str, float, int, Wanted], None]] = {
 }
 BY_PRECISION = ("images", "classifier")
 """Parts that are measured in each precision; the others in float32."""
+
+
+def names(cpus: int) -> list[str]:
+    """Server and way of everybody that may be left out, as `--only` looks for them."""
+    found = [f"{peer.name} {way.name}" for peer in PEERS for way in ways(cpus)]
+    found += [f"{FERRY} {way_name(*flags)}" for flags in ferry_ways(cpus)]
+    return [*found, f"{FERRY_ALL} {way_name()}", f"{FERRY} {CLASSIFIER}", " ".join(NAIVE)]
 
 
 def _names(contenders: Iterable[Contender]) -> set[str]:

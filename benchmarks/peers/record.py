@@ -103,6 +103,11 @@ class Record:
             if reading.part != part or (precision is not None and reading.precision != precision)
         ]
 
+    @property
+    def empty(self) -> bool:
+        """Whether nothing was measured, and nobody found who cannot be."""
+        return not (self.readings or self.missing or self.differing) and self.tracing is None
+
     def write(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(asdict(self), indent=1) + "\n")

@@ -162,12 +162,19 @@ class Bare:
     def __enter__(self) -> Self:
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
         self._processes = [launch(command, environment, **pipes) for command, environment in self._start]
-        self.answer = self._tell("check")[0]
+        try:
+            self.answer = self._tell("check")[0]
+        except BaseException:
+            self._end()
+            raise
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._end()
+
+    def _end(self) -> None:
         for process in self._processes:
             end(process)
             for pipe in (process.stdin, process.stdout):

@@ -34,8 +34,10 @@ def print_record(record: Record, console: Console) -> None:
     for what, notes in (("not measured", record.missing), ("another answer", record.differing)):
         for name, said in notes.items():
             console.print(f"{what}: {name}: {said}", markup=False)
+    if not record.readings:
+        return
     disturbed = sum(reading.disturbed for reading in record.readings)
-    lowest = min((reading.reference for reading in record.readings), default=1.0)
+    lowest = min(reading.reference for reading in record.readings)
     console.print(
         f"noise: {disturbed} of {len(record.readings)} rounds disturbed; the slowest reference {lowest:.0%} of the best"
     )

@@ -36,4 +36,7 @@ def main(batch: int) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]))
+    try:
+        main(int(sys.argv[1]))
+    except BrokenPipeError:
+        os._exit(1)  # who asked is gone; to flush what it will not read would only be told as another error
