@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 import time
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -13,13 +12,13 @@ from typing import Annotated
 import numpy as np
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from benchmarks.environment import environment
 from benchmarks.load.mix import Mix
 from benchmarks.load.run import ANSWERED, Load, send, sending
 from benchmarks.peers.machine import memory_mb
-from benchmarks.soak.slope import Slope, fit
+from benchmarks.soak.slope import LEAST, fit
+from benchmarks.soak.table import table
 from cli.cluster import Cluster, ClusterSettings
 from serving.cpu import available_cpus, cpu_name
 
@@ -32,6 +31,10 @@ MIX = Mix(
 OVERLOAD = 80.0
 WARM = 1 / 5
 """Share of the time before readings count: caches fill, allocators settle."""
+READINGS = 10
+"""That count, at least."""
+LEAST_MINUTES = 10
+"""What is shorter says nothing of an hour."""
 KEPT = 1 / 30
 """Share of the time for which an answer is kept: caches are as full as they will be long before readings count."""
 
@@ -45,9 +48,18 @@ def soak(
 ) -> None:
     """Load a cluster of its own with a mix for half an hour, and say whether memory or latency grows.
 
-    The slope of each is given with its standard error. Exits with 1 where one grows, or where a request failed.
+    The slope of each is given with its standard error. Growth is more than 5 % of the mean an hour, and more than two
+    standard errors. "steady": two standard errors more would be no growth either. "not shown": noise may hide growth.
+    Less than ten minutes are too short to judge.
+
+    Exits with 1 where one grows, or where a request failed.
     """
-    console = Console(width=None if sys.stdout.isatty() else 100)
+    if minutes * 60 * (1 - WARM) < READINGS * every:
+        raise typer.BadParameter(
+            f"{minutes:g} minutes with a reading every {every:g} s give too few readings: {READINGS} are needed in the "
+            f"last {1 - WARM:.0%} of the time; take more minutes, or a smaller --every"
+        )
+    console = Console(soft_wrap=True)
     settings = ClusterSettings(port=0, models_dir=models_dir, log_level="warning")
     with environment({"FERRY_CACHE_TTL": f"{KEPT * minutes * 60:g}"}), Cluster(settings) as cluster:
         peak = Load(cluster.address, MIX, seconds=8, processes=1, timeout=5)
@@ -69,30 +81,22 @@ def soak(
         readings[f"p{share_} ms"] = [
             (float(start), float(np.percentile(ms, share_))) for start, ms in zip(slots, took, strict=True) if ms
         ]
-    slopes = {
-        name: fit(*zip(*[(t, value) for t, value in values if t >= WARM * minutes * 60], strict=True))
-        for name, values in readings.items()
-    }
-    console.print(_table(slopes, f"{rate:.1f}/s for {minutes:g} min; {cpu_name()}, {available_cpus()} CPUs"))
+    counted = {name: [(t, x) for t, x in values if t >= WARM * minutes * 60] for name, values in readings.items()}
+    slopes = {name: fit(*zip(*values, strict=True)) for name, values in counted.items() if len(values) >= LEAST}
+    long_enough = minutes >= LEAST_MINUTES
+    console.print(
+        table(slopes, long_enough, f"{rate:.1f}/s for {minutes:g} min; {cpu_name()}, {available_cpus()} CPUs")
+    )
     console.print(f"{len(step.events)} requests, {len(failed)} failed, {step.codes}")
+    if not long_enough:
+        console.print(f"too short to judge growth: that takes {LEAST_MINUTES} minutes, and half an hour to be sure")
     record = {name: asdict(slope) for name, slope in slopes.items()}
     out.mkdir(parents=True, exist_ok=True)
     (out / "soak.json").write_text(json.dumps({"slopes": record, "readings": readings, "codes": step.codes}) + "\n")
     if _draw(readings, out / "soak.svg"):
         console.print(f"{out / 'soak.json'}, {out / 'soak.svg'}")
-    if failed or any(slope.grows for slope in slopes.values()):
+    if failed or (long_enough and any(slope.grows for slope in slopes.values())):
         raise typer.Exit(1)
-
-
-def _table(slopes: Mapping[str, Slope], title: str) -> Table:
-    table = Table(title=title, title_justify="left")
-    for column in ("what", "mean", "an hour", "standard error", ""):
-        table.add_column(column, justify="left" if column in {"what", ""} else "right")
-    for name, slope in slopes.items():
-        unit = "ms" if name.startswith("p") and name.endswith("ms") else "MB"
-        table.add_row(name, f"{slope.level:.1f} {unit}", f"{slope.an_hour:+.1f}", f"{slope.error:.1f}",
-                      "[red]grows[/]" if slope.grows else "")  # fmt: skip
-    return table
 
 
 def _draw(readings: Mapping[str, list[tuple[float, float]]], path: Path) -> bool:

@@ -7,6 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+GROWTH = 0.05
+"""Of the level in an hour: what is more is growth."""
+LEAST = 3
+"""Readings that a slope with its error needs."""
+
 
 @dataclass(frozen=True, slots=True)
 class Slope:
@@ -25,7 +30,14 @@ class Slope:
     @property
     def grows(self) -> bool:
         """More than two standard errors above nothing, and by more than 5 % of the level an hour."""
-        return self.an_hour > 2 * self.error and self.an_hour > 0.05 * abs(self.level)
+        return self.an_hour > 2 * self.error and self.an_hour > GROWTH * abs(self.level)
+
+    @property
+    def verdict(self) -> str:
+        """`grows`; `steady`: two standard errors more would be no growth either; `not shown`: noise may hide growth."""
+        if self.grows:
+            return "grows"
+        return "steady" if self.an_hour + 2 * self.error <= GROWTH * abs(self.level) else "not shown"
 
 
 def fit(seconds: Sequence[float], readings: Sequence[float]) -> Slope:
@@ -34,7 +46,7 @@ def fit(seconds: Sequence[float], readings: Sequence[float]) -> Slope:
     Raises:
         ValueError: fewer than three readings.
     """
-    if len(seconds) < 3:
+    if len(seconds) < LEAST:
         raise ValueError("a slope with its error needs three readings or more")
     x, y = np.asarray(seconds, float) / 3600, np.asarray(readings, float)
     centred = x - x.mean()
