@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -44,20 +43,14 @@ def where(
     Time is that of real traces, each part without what it waits for; CPU is that of the processes, from /proc, without
     tracing.
     """
-    console = Console(stderr=as_json, width=None if sys.stdout.isatty() else 100)
+    console = Console(stderr=as_json, soft_wrap=True)
     settings = ClusterSettings(port=0, models_dir=models_dir, optimized=optimized, cache=False, log_level="warning")
     cpu, whole = _cpu(settings, images)
     times = _times(settings)
     title = f"one face, 640 x 480, one caller; {cpu_name()}, {available_cpus()} CPUs"
-    for what, figures in (("time, ms", times), ("CPU, ms", cpu)):
-        table = Table(title=f"{what}: {title}", title_justify="left")
-        table.add_column("part")
-        table.add_column(what, justify="right")
-        for name, value in sorted(figures.items(), key=lambda pair: -pair[1]):
-            table.add_row(name, f"{value:.2f}")
-        table.add_row("all", f"{sum(figures.values()):.2f}", style="bold")
-        console.print(table)
-    console.print(f"a caller waits {whole:.1f} ms; parts beside each other count each for itself")
+    console.print(table("time, ms", times, title))
+    console.print(f"a caller waits {whole:.1f} ms, which is less than the sum: some parts run side by side")
+    console.print(table("CPU, ms", cpu, title, total="all processes"))
     record = {"title": title, "ms": times, "cpu_ms": cpu, "caller_ms": whole}
     out.mkdir(parents=True, exist_ok=True)
     (out / "where.json").write_text(json.dumps(record, indent=1) + "\n")
@@ -65,6 +58,25 @@ def where(
         console.print(f"{out / 'where.json'}, {out / 'where.svg'}")
     if as_json:
         print(json.dumps(record))
+
+
+def table(what: str, figures: Mapping[str, float], title: str, total: str = "") -> Table:
+    """A row for each part, the largest first.
+
+    Args:
+        what: is shown, with its unit.
+        figures: by part.
+        title: under what they were taken.
+        total: name of their sum; empty: it means nothing.
+    """
+    found = Table(title=f"{what}: {title}", title_justify="left")
+    found.add_column("part")
+    found.add_column(what, justify="right")
+    for name, value in sorted(figures.items(), key=lambda pair: -pair[1]):
+        found.add_row(name, f"{value:.2f}")
+    if total:
+        found.add_row(total, f"{sum(figures.values()):.2f}", style="bold")
+    return found
 
 
 def _cpu(settings: ClusterSettings, images: int) -> tuple[dict[str, float], float]:
