@@ -49,9 +49,7 @@ def where(
     times = _times(settings)
     title = f"one face, 640 x 480, one caller; {cpu_name()}, {available_cpus()} CPUs"
     console.print(table("time, ms", times, title))
-    console.print(
-        f"a caller waits {whole:.1f} ms; these times do not add up to that, since some parts run side by side"
-    )
+    console.print(f"a caller waits {whole:.1f} ms; the times do not add up to it: some parts run side by side")
     console.print(table("CPU, ms", cpu, title, total="all processes"))
     record = {"title": title, "ms": times, "cpu_ms": cpu, "caller_ms": whole}
     out.mkdir(parents=True, exist_ok=True)
