@@ -12,7 +12,7 @@ from cli.doctor import running, standing
 from cli.doctor.finding import Finding, Verdict
 from cli.doctor.seen import Seen, look
 from cli.output import JsonOption, answers, errors, print_json
-from cli.rollout.errors import RolloutError
+from cli.rollout.errors import NoClusterError, RolloutError
 from cli.rollout.kubectl import Kubectl
 
 CHECKS: tuple[Callable[[Seen], Iterable[Finding]], ...] = (
@@ -47,7 +47,8 @@ def doctor(
     try:
         findings = examine(look(Kubectl(namespace, context, dry_run=True, say=lambda _: None), namespace))
     except RolloutError as error:
-        errors.print(f"error: {error}", markup=False, highlight=False, soft_wrap=True)
+        hint = "; of a cluster on this machine `ferry status` tells" if isinstance(error, NoClusterError) else ""
+        errors.print(f"error: {error}{hint}", markup=False, highlight=False, soft_wrap=True)
         raise typer.Exit(2) from error
     if as_json:
         print_json([asdict(finding) for finding in findings])

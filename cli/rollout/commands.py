@@ -12,7 +12,7 @@ import typer
 from rich.table import Table
 
 from cli.output import answers, errors
-from cli.rollout.errors import RolloutError
+from cli.rollout.errors import NoClusterError, RolloutError
 from cli.rollout.judge.command import judge
 from cli.rollout.judge.place import ANNOTATION, LocalPlace, PlaceError
 from cli.rollout.judge.state import Phase, State, StateError
@@ -237,5 +237,6 @@ def _explained() -> Iterator[None]:
     try:
         yield
     except RolloutError as error:
-        errors.print(f"error: {error}", markup=False, highlight=False, soft_wrap=True)
+        hint = "; for gateways on this machine give --routing-file FILE" if isinstance(error, NoClusterError) else ""
+        errors.print(f"error: {error}{hint}", markup=False, highlight=False, soft_wrap=True)
         raise typer.Exit(1) from error

@@ -10,7 +10,7 @@ import subprocess
 from collections.abc import Callable
 from typing import Any
 
-from cli.rollout.errors import RolloutError
+from cli.rollout.errors import NoClusterError, RolloutError
 
 Json = dict[str, Any]
 _KLOG = re.compile(r"[IWEF][0-9]{4} [0-9:.]+ +[0-9]+ ")
@@ -78,20 +78,17 @@ class Kubectl:
         except FileNotFoundError as error:
             raise RolloutError("kubectl is not on the PATH; install it, or patch the cluster by hand") from error
         if done.returncode != 0:
+            if self._nowhere():
+                raise NoClusterError("kubectl knows of no cluster; set KUBECONFIG, or `kubectl config use-context`")
             reason = _reason(done.stderr) or f"exit code {done.returncode}"
-            raise RolloutError(f"{shlex.join(['kubectl', *arguments[:3]])}: {reason}{self._nowhere()}")
+            raise RolloutError(f"{shlex.join(['kubectl', *arguments[:3]])}: {reason}")
         return done.stdout
 
-    def _nowhere(self) -> str:
-        """What to do where kubectl was told of no cluster: it then asks localhost:8080, whoever listens there."""
+    def _nowhere(self) -> bool:
+        """Whether kubectl was told of no cluster: it then asks localhost:8080, whoever listens there."""
         if "--context" in self._command or "KUBERNETES_SERVICE_HOST" in os.environ:
-            return ""
-        if self._raw(("config", "current-context")).returncode == 0:
-            return ""
-        return (
-            "; kubectl knows of no cluster: set KUBECONFIG, or `kubectl config use-context`; "
-            "of gateways on this machine `ferry rollout status --routing-file FILE` tells"
-        )
+            return False
+        return self._raw(("config", "current-context")).returncode != 0
 
     def _raw(self, arguments: tuple[str, ...], given: str = "") -> subprocess.CompletedProcess[str]:
         return subprocess.run([*self._command, *arguments], input=given, capture_output=True, text=True, check=False)

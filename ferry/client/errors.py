@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import textwrap
 from collections.abc import Iterable
 from typing import Any
 
@@ -13,6 +14,10 @@ from google.rpc import error_details_pb2, status_pb2
 from ferry.transport import NOT_READY, STATUS_DETAILS_KEY
 from ferry.v1 import gateway_pb2
 
+_NO_SUCH_NAME = re.compile("DNS resolution|Name or service not known|Domain name not found|hostname lookup")
+_NO_ANSWER = re.compile("attempt timed out|Timeout occurred|Deadline Exceeded", re.IGNORECASE)
+_LONGEST = 60
+"""Characters of a cause that gRPC names."""
 _TOO_LARGE = "message larger than max"
 """How gRPC words its own refusal of a message by its size."""
 
@@ -127,8 +132,8 @@ def from_rpc(error: grpc.RpcError, address: str, request_id: str, mistake: str |
         )
     if code is grpc.StatusCode.UNAVAILABLE and details is None:
         return UnavailableError(
-            f"no gateway answers at {address}; start a cluster with `ferry serve`, or give the address of a running "
-            f"one ({_plain(message)})",
+            f"no gateway answers at {address} ({_plain(message)}); start one with `ferry serve`, or give another "
+            "address",
             code=code.name,
             request_id=request_id,
         )
@@ -181,11 +186,13 @@ def _make(code: grpc.StatusCode, message: str, *, field: str, retry_after: float
 
 
 def _plain(message: str) -> str:
-    """Of gRPC's chain of errors the last one: what the system said."""
-    if "DNS resolution" in message or "Name or service not known" in message:
+    """Of gRPC's chain of errors the last one, in short: what the system said."""
+    if _NO_SUCH_NAME.search(message):
         return "the host's name is not known"
-    said = message.rpartition("connect: ")[2] if "connect: " in message else message.rpartition("last error: ")[2]
-    return re.sub(r"\s*\([0-9]+\)$", "", said.strip())
+    if _NO_ANSWER.search(message):
+        return "no answer in time"
+    said = re.sub(r"\s*\([0-9]+\)$", "", re.split(r":\s*", message.strip())[-1])
+    return textwrap.shorten(said, _LONGEST, placeholder="...")
 
 
 def _details(metadata: Iterable[Any]) -> status_pb2.Status | None:

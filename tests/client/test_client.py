@@ -249,8 +249,9 @@ async def test_what_a_gateway_says_of_services_behind_it_is_an_answer(client: An
 @pytest.mark.parametrize("driver", [Sync, Async])
 async def test_nobody_there_says_how_to_start(driver: Any) -> None:
     client = driver("127.0.0.1:1", timeout=10)
-    with pytest.raises(UnavailableError, match="ferry serve"):
+    with pytest.raises(UnavailableError, match="ferry serve") as caught:
         await client.recognize(b"x")
+    assert str(caught.value).startswith("no gateway answers at 127.0.0.1:1 (Connection refused); ")
     await client.close()
 
 

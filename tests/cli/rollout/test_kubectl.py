@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.rollout.errors import RolloutError
+from cli.rollout.errors import NoClusterError, RolloutError
 from cli.rollout.kubectl import Kubectl
 
 NOISE = """\
@@ -28,7 +28,8 @@ def kubectl(folder: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> None:
 )
 def test_the_reason_is_shown_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str, shown: str) -> None:
     (tmp_path / "said").write_text(said)
-    kubectl(tmp_path, monkeypatch, f"cat {tmp_path / 'said'} >&2; exit 1")
+    script = f'case "$*" in *current-context*) echo kind;; *) cat {tmp_path / "said"} >&2; exit 1;; esac'
+    kubectl(tmp_path, monkeypatch, script)
     with pytest.raises(RolloutError) as caught:
         Kubectl("ferry", None, dry_run=False, say=print).get("deployments")
     assert shown in str(caught.value)
@@ -45,4 +46,6 @@ def test_a_kubectl_that_knows_no_cluster_says_so(
     kubectl(tmp_path, monkeypatch, f'case "$*" in *current-context*) {current};; *) {said}; exit 1;; esac')
     with pytest.raises(RolloutError) as caught:
         Kubectl("ferry", None, dry_run=False, say=print).get("deployments")
+    assert isinstance(caught.value, NoClusterError) == named
     assert ("KUBECONFIG" in str(caught.value)) == named
+    assert ("NotFound" in str(caught.value)) != named
