@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from rich.box import SIMPLE_HEAD
 from rich.table import Column, Table
 
 from cli.cluster import Cluster, Endpoint
@@ -111,11 +112,18 @@ def _addresses(file: str) -> dict[str, str]:
 
 
 def _table(endpoints: Sequence[Endpoint], versions: Mapping[str, str]) -> Table:
+    """Where each process is; a column that would be empty is left out."""
+    models = [next((text for name, text in versions.items() if name in end.name), "") for end in endpoints]
     # Addresses are copied from it: those that do not fit in a narrow terminal go on in the next line.
-    wide = (Column(name, overflow="fold") for name in ("address", "metrics"))
-    table = Table(Column("service", no_wrap=True), *wide, Column("pid", no_wrap=True), "model")
-    for endpoint in endpoints:
-        model = next((text for name, text in versions.items() if name in endpoint.name), "")
-        metrics = f"http://{endpoint.metrics}/metrics" if endpoint.metrics else ""
-        table.add_row(endpoint.name, endpoint.address, metrics, str(endpoint.pid), model)
+    columns = (
+        (Column("service", no_wrap=True), [end.name for end in endpoints]),
+        (Column("address", overflow="fold"), [end.address for end in endpoints]),
+        (Column("metrics", overflow="fold"), [end.metrics for end in endpoints]),
+        (Column("pid", no_wrap=True), [str(end.pid) for end in endpoints]),
+        (Column("model"), models),
+    )
+    kept = [(column, cells) for column, cells in columns if any(cells)]
+    table = Table(*(column for column, _ in kept), box=SIMPLE_HEAD, padding=(0, 0))
+    for row in zip(*(cells for _, cells in kept), strict=True):
+        table.add_row(*row)
     return table

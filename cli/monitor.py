@@ -92,24 +92,28 @@ def render(seen: ClusterFigures) -> RenderableType:
     """The figures as tables."""
     live = seen.seconds > 0
     rate = "per s" if live else "total"
-    calls = Table(
-        "service", "port", rate, "errors", "p50 ms", "p95 ms", title="calls", title_justify="left", box=SIMPLE_HEAD
-    )
+    # Which process it was is said where there are several.
+    several = len({call.endpoint for call in seen.calls} | {model.endpoint for model in seen.models}) > 1
+
+    def port(endpoint: str) -> tuple[str, ...]:
+        return (endpoint.rpartition(":")[2],) if several else ()
+
+    calls = _table("calls", ("service", *port(":port")), (rate, "errors", "p50 ms", "p95 ms"))
     for call in seen.calls:
         calls.add_row(
             f"{call.service}.{call.method}",
-            call.endpoint.rpartition(":")[2],
+            *port(call.endpoint),
             _number(call.requests_per_second if live else call.requests),
             _number(call.errors_per_second if live else call.errors),
             _number(call.p50_ms),
             _number(call.p95_ms),
         )
-    columns = ("model", "port", "backend", f"runs {rate}", "batch", "in flight", "queue ms", "p95", "run ms")
-    models = Table(*columns, title="models", title_justify="left", box=SIMPLE_HEAD)
+    figures_of_runs = ("runs/s" if live else "runs", "batch", "busy", "queue ms", "p95", "run ms")
+    models = _table("models", ("model", *port(":port"), "backend"), figures_of_runs)
     for model in seen.models:
         models.add_row(
             f"{model.model} {model.version}",
-            model.endpoint.rpartition(":")[2],
+            *port(model.endpoint),
             f"{model.backend} {model.precision}",
             _number(model.runs_per_second if live else model.runs),
             _number(model.mean_batch_size),
@@ -118,12 +122,19 @@ def render(seen: ClusterFigures) -> RenderableType:
             _number(model.p95_queue_ms),
             _number(model.mean_compute_ms),
         )
-    for table in (calls, models):
-        for column in table.columns[2 if table is calls else 3 :]:
-            column.justify = "right"
     share = "no look-ups" if seen.cache_hit_share is None else f"{seen.cache_hit_share:.1%} hits"
     span = f"over {seen.seconds:.1f} s" if live else "since the start"
     return Group(Text(f"cache: {share}; faces: {seen.faces:.0f}; {span}"), calls, models)
+
+
+def _table(title: str, names: tuple[str, ...], numbers: tuple[str, ...]) -> Table:
+    """Narrow enough for 80 columns; a name that is too long goes on in the next line."""
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 0))
+    for name in names:
+        table.add_column(name, overflow="fold")
+    for name in numbers:
+        table.add_column(name, justify="right", no_wrap=True)
+    return table
 
 
 def _number(value: float | None) -> str:

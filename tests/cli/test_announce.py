@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import cast
 
 import pytest
+from rich.console import Console
 
 from cli.announce import announce
 from cli.cluster import Cluster, Endpoint
@@ -118,3 +119,14 @@ def test_the_address_of_redis_is_whole_in_a_narrow_terminal(
     monkeypatch.setattr("cli.output.answers.width", 80)
     out, _ = said(capsys, variant("stable", "1"))
     assert f"Redis: {REDIS} (--redis-url of ferry ab report and ferry rollout judge)" in out.splitlines()
+
+
+def test_the_table_fits_80_columns_and_has_no_empty_one(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cli.announce.answers", Console(width=80))
+    out, _ = said(capsys, variant("stable", "1"))
+    head, *rows = out.partition("logs in")[0].strip().splitlines()
+    assert head.split() == ["service", "address", "pid"]
+    assert max(len(row) for row in rows) <= 80
+    assert REDIS in out
