@@ -108,6 +108,9 @@ def main():
     arguments = sys.argv[1:]
     assert arguments[:2] == ["--namespace", "ferry"], arguments
     verb, *rest = arguments[2:]
+    if (verb, *rest) == ("config", "current-context"):
+        print("fake")
+        return
     if verb == "get":
         assert rest[-2:] == ["--output", "json"]
         rest = rest[:-2]
