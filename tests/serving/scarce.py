@@ -15,9 +15,13 @@ SECONDS = 10.0
 
 
 @contextmanager
-def spare_threads(prefix: str = "") -> Iterator[Callable[[int], None]]:
+def spare_threads(prefix: str | None = "") -> Iterator[Callable[[int], None]]:
     """The system has no thread for those whose names begin so, and none for those without a name; what is yielded says
-    how many it has after all."""
+    how many it has after all.
+
+    Args:
+        prefix: None: it has one for each that has a name.
+    """
     start, start_nameless, left = threading.Thread.start, _thread.start_new_thread, 0
 
     def take() -> None:
@@ -27,7 +31,7 @@ def spare_threads(prefix: str = "") -> Iterator[Callable[[int], None]]:
         left -= 1
 
     def start_if_there_is_one(thread: threading.Thread) -> None:
-        if thread.name.startswith(prefix):
+        if prefix is not None and thread.name.startswith(prefix):
             take()
         start(thread)
 

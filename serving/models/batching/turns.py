@@ -12,6 +12,7 @@ CPU would stand still until it came to them. What comes after a run waits until 
 
 from __future__ import annotations
 
+import _thread
 import logging
 import threading
 import time
@@ -28,7 +29,8 @@ PATIENCE_SHARE = 0.25
 """Of the longest wait of any request here: for so long rows wait for company. A request that has stood in line for a
 detector for 200 ms bears 50 more; one that has not waited bears nothing."""
 _GATHERING, _READY, _GATHERED = range(3)
-
+_BEGIN_SECONDS = 1.0
+"""That a thread which was started may take until it begins."""
 
 After = Callable[[], None] | None
 """What comes after a run and needs no turn: milliseconds of Python; None: nothing."""
@@ -83,16 +85,21 @@ class Turns:
         self._held: Counter[Runs] = Counter()
         self._runs: list[Runs] = []
         self._threads = 0
+        """That have begun."""
         self._most = 0
         """Threads: one for each run that can be made at once."""
+        self._coming = 0
+        """Threads that were started and have not begun yet."""
+        self._expected_until = 0.0
         self._idle = 0
 
     def add(self, runs: Runs) -> None:
         """From now on it has turns. Its threads are started now, while there is memory: see serving.thread_pool."""
         with self.lock:
             self._most = max(self._most, self._cpus // self._cost(runs))
-            while self._threads < self._most and self._start_thread():
-                pass
+            for _ in range(self._missing()):
+                if not self._start_thread():
+                    break
             self._runs.append(runs)
 
     def remove(self, runs: Runs) -> None:
@@ -111,28 +118,47 @@ class Turns:
         """Something waits that did not before. The lock is held.
 
         Raises:
-            OverloadedError: there is no thread, and the system has none to give.
+            OverloadedError: there is no thread and none has just been started, and the system has none to give.
         """
         if self._idle:
             self._waiting.notify()
-        elif self._threads < self._most and not self._start_thread() and not self._threads:
+        elif self._missing() > 0 and not self._start_thread() and not self._threads and not self._coming:
             raise OverloadedError("no thread can be started; try again shortly", retry_after=1.0)
 
+    def _missing(self) -> int:
+        """How many threads are to be started; 0 or less: none."""
+        # Those that are coming count, or each request would start one more until the first begins. But one may have
+        # died before it began, so they count for a moment only: no more than `_most` are started in each such moment.
+        if time.monotonic() >= self._expected_until:
+            self._coming = 0
+        return self._most - self._threads - self._coming
+
     def _start_thread(self) -> bool:
-        """Starts one more; whether that was possible."""
-        # A run that never ends is not to keep the process from ending.
-        thread = threading.Thread(target=self._work, name=f"run-{self._threads + 1}", daemon=True)
+        """Starts one more and does not wait until it begins, if ever it does; whether that was possible."""
+        # `threading.Thread` would wait for that; where no memory is left, for ever (serving.thread_pool). Nobody waits
+        # for such a thread to end either: a run that never ends does not keep the process from ending.
         try:
-            thread.start()
+            _thread.start_new_thread(self._work, ())
         except (RuntimeError, MemoryError) as error:
             log.warning("a thread cannot be started, and those there are (%d) run all: %s", self._threads, error)
             return False
-        self._threads += 1
+        self._coming += 1
+        self._expected_until = time.monotonic() + _BEGIN_SECONDS
         return True
 
     def _work(self) -> None:
-        while self._make_run():
-            pass
+        with self.lock:
+            self._coming = max(0, self._coming - 1)
+            if self._threads >= self._most:  # it came late, and another was started for it
+                return
+            self._threads += 1
+        try:
+            while self._make_run():
+                pass
+        except BaseException:  # no memory: another is to be started for it
+            with self.lock:
+                self._threads -= 1
+            raise
 
     def _make_run(self) -> bool:
         """Waits for a run and makes it; whether there may be more. No model is held while it waits: it may be replaced.

@@ -18,6 +18,9 @@ from tests.services.running import serve
 from tests.serving.images.files import encode
 from tests.tiny_models import detector_graph, detector_manifest, publish
 
+RUN = "Dummy"
+"""What Python calls threads without a name, such as those of the runs."""
+
 
 @pytest.fixture
 async def stub(tmp_path: Path) -> AsyncIterator[Any]:
@@ -46,7 +49,7 @@ def threads(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
 
 @pytest.mark.parametrize(
     ("options", "cut"),
-    [({}, "run"), ({"max_faces": 80}, "run"), ({"max_faces": 256}, "data"), ({"detail": 2}, "data")],
+    [({}, RUN), ({"max_faces": 80}, RUN), ({"max_faces": 256}, "data"), ({"detail": 2}, "data")],
     ids=["default", "more", "many-crops", "views"],
 )
 async def test_the_crops_of_an_ordinary_request_are_cut_on_the_thread_of_the_run(

@@ -8,6 +8,7 @@ import weakref
 
 import pytest
 
+from serving.models.backends.base import Rows
 from serving.models.batching.result import Outputs
 from tests.serving.models.batching.asking import LATER, Make, answer, ask, queued, rows
 from tests.serving.models.batching.gated import GatedModel
@@ -16,13 +17,17 @@ from tests.serving.models.batching.gated import GatedModel
 async def test_what_comes_after_a_run_is_done_on_its_thread_with_the_rows_of_each_request(
     model: GatedModel, make: Make
 ) -> None:
-    batcher = make(max_batch=8)
-    threads: set[str] = set()
+    runs, threads = set[int](), set[int]()
+
+    def run(values: Rows) -> Outputs:
+        runs.add(threading.get_ident())
+        return model(values)
 
     def total(outputs: Outputs) -> float:
-        threads.add(threading.current_thread().name)
+        threads.add(threading.get_ident())
         return float(outputs["y"].sum())
 
+    batcher = make(run, max_batch=8)
     first = asyncio.create_task(batcher.submit(rows(0), LATER, total))
     await model.started()
     others = [asyncio.create_task(batcher.submit(rows(*values), LATER, total)) for values in ((1, 2), (3,))]
@@ -30,7 +35,8 @@ async def test_what_comes_after_a_run_is_done_on_its_thread_with_the_rows_of_eac
     model.finish(2)
     done = await asyncio.gather(first, *others)
     assert [result.finished for result in done] == [sum(answer(result)) for result in done] == [0, 6, 6]
-    assert {name.partition("-")[0] for name in threads} == {"run"}
+    assert threads == runs
+    assert len(runs) == 1
 
 
 async def test_an_error_after_a_run_is_that_of_one_request_alone(model: GatedModel, make: Make) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from serving.errors import OverloadedError, ServiceError
 from serving.models.backends.base import Rows
+from serving.models.batching import turns
 from serving.models.batching.result import BatchResult
 from tests.serving import scarce
 from tests.serving.models.batching.asking import Make, answer, ask, in_flight, queued, rows, settle, until
@@ -65,8 +66,8 @@ async def test_a_row_that_breaks_its_part_fails_the_whole_request_once(model: Ga
 
 @pytest.fixture
 def spare_threads() -> Iterator[Callable[[int], None]]:
-    """Says how many threads for runs the system has still to give."""
-    with scarce.spare_threads("run-") as spare:
+    """Says how many threads for runs, which have no name, the system has still to give."""
+    with scarce.spare_threads(None) as spare:
         yield spare
 
 
@@ -91,6 +92,23 @@ async def test_where_no_further_thread_can_be_started_those_there_run_all(
     await model.started()
     model.finish(3)
     assert [answer(await settle(task)) for task in tasks] == [[0], [2], [4]]
+
+
+async def test_a_thread_that_never_begins_holds_nobody_up_and_the_next_one_takes_its_run(
+    model: GatedModel, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(turns, "_BEGIN_SECONDS", 0.0)
+    asked = time.monotonic()
+    with scarce.no_memory():
+        batcher = make(max_batch=1)
+        first = ask(batcher, 1)
+        await queued(batcher, 1)
+        waited = time.monotonic() - asked
+    model.finish(2)
+    async with asyncio.timeout(scarce.SECONDS):
+        done = await asyncio.gather(first, ask(batcher, 2))
+    assert [answer(result) for result in done] == [[2], [4]]
+    assert waited < scarce.SECONDS, "the event loop waited for a thread"
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import gc
 import queue
 import threading
@@ -10,10 +11,12 @@ import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from unittest.mock import Mock
 
 import pytest
 
 from serving.models.backends import deferred
+from serving.models.batching import turns
 from serving.models.batching.turns import After, Turns
 from tests.serving.scarce import no_memory
 
@@ -250,13 +253,13 @@ def test_threads_are_there_before_memory_is_short() -> None:
 
 
 def test_no_thread_is_started_for_runs_that_cannot_be_made_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    start, started = threading.Thread.start, list[str]()
+    start, started = _thread.start_new_thread, list[Callable[[], None]]()
 
-    def note(thread: threading.Thread) -> None:
-        started.append(thread.name)
-        start(thread)
+    def note(work: Callable[[], None], arguments: tuple[()]) -> int:
+        started.append(work)
+        return start(work, arguments)
 
-    monkeypatch.setattr(threading.Thread, "start", note)
+    monkeypatch.setattr(_thread, "start_new_thread", note)
     with order(2) as given:
         wide = given.model("wide", threads=2, runs=2)
         assert given.next() == "wide"
@@ -264,7 +267,64 @@ def test_no_thread_is_started_for_runs_that_cannot_be_made_at_once(monkeypatch: 
             given.turns.wake()
         wide.gate.release()
         assert given.next() == "wide"
-    assert started == ["run-1"]
+    assert len(started) == 1
+
+
+@pytest.fixture
+def late(monkeypatch: pytest.MonkeyPatch) -> list[Callable[[], None]]:
+    """Threads that were started; each begins when the test calls it."""
+    works = list[Callable[[], None]]()
+
+    def keep(work: Callable[[], None], _: tuple[()]) -> int:
+        works.append(work)
+        return 0
+
+    monkeypatch.setattr(_thread, "start_new_thread", keep)
+    return works
+
+
+def test_no_more_threads_are_started_while_those_there_have_to_begin_yet(late: list[Callable[[], None]]) -> None:
+    with order(2) as given:
+        given.model("model", runs=4)
+        assert given.nobody()
+        assert len(late) == 2
+
+
+def test_one_that_has_not_begun_in_time_is_replaced_and_ends_where_it_begins_after_all(
+    late: list[Callable[[], None]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(turns, "_BEGIN_SECONDS", 0.0)
+    with order(1) as given:
+        model = given.model("model")
+        monkeypatch.setattr(turns, "_BEGIN_SECONDS", SECONDS)
+        assert given.nobody()
+        first, second, *others = (threading.Thread(target=work, daemon=True) for work in late)
+        second.start()
+        assert given.next() == "model"
+        first.start()
+        first.join(SECONDS)
+        assert not first.is_alive()
+        assert len(others) == 1, "the one that is expected"
+        model.gate.release()
+    second.join(SECONDS)
+    assert not given.turns._threads
+
+
+def test_a_thread_that_memory_runs_out_in_is_replaced(
+    late: list[Callable[[], None]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with order(1) as given:
+        model = given.model("model")
+        begin = late.pop()
+        with monkeypatch.context() as memory:
+            memory.setattr(model, "due", Mock(side_effect=MemoryError))
+            with pytest.raises(MemoryError):
+                begin()
+        with given.turns.lock:
+            given.turns.wake()
+        model.gate.release()
+        threading.Thread(target=late.pop(), daemon=True).start()
+        assert given.next() == "model"
 
 
 def test_what_comes_during_a_run_wakes_a_free_cpu() -> None:
