@@ -171,9 +171,9 @@ class Turns:
             runs = self._next_to_overlap() if behind else self._next()
             if runs is not None:
                 cost = self._cost(runs)
+                run = runs.take()  # where no memory is left for it, nothing is held yet
                 self._free -= cost
                 self._held[runs] += 1
-                run = runs.take()
                 if self._free and self._look()[0] is not None:
                     self.wake()
             elif not behind:
