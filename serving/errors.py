@@ -24,6 +24,8 @@ LOST = "REPLICA_LOST"
 
 
 def _short(text: str) -> str:
+    # Halves of characters, which a message may quote, no status can hold.
+    text = text.encode(errors="replace").decode()
     return text if len(text) <= MAX_MESSAGE_CHARACTERS else text[: MAX_MESSAGE_CHARACTERS - 1] + "…"
 
 

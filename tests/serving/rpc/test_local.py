@@ -50,6 +50,15 @@ async def test_errors_become_the_status_with_its_details() -> None:
         assert (context.failure.code, len(context.failure.details)) == (grpc.StatusCode.INVALID_ARGUMENT.value[0], 1)
 
 
+async def test_half_a_character_in_an_error_is_no_second_error() -> None:
+    async with running(FakeService()) as (server, _):
+        context = Asking(InvalidArgumentError("parameters[\ud800]", "is no number: \udfff"))
+        assert await calls_of(server).call(METHOD, context) is None
+        assert context.failure is not None
+        assert context.failure.code == grpc.StatusCode.INVALID_ARGUMENT.value[0]
+        assert context.failure.message == "parameters[?]: is no number: ?"
+
+
 async def test_a_service_that_loads_refuses() -> None:
     async with running(FakeService()) as (server, _):
         server._interceptor.ready = False
