@@ -85,7 +85,8 @@ def _document(data: bytes) -> dict[str, Any]:
     if sum(map(data.count, (b"[", b"{", b'"', b","))) > _MAX_PARTS:
         raise InvalidArgumentError("body", "is JSON of too many parts; send tensors as raw bytes")
     try:
-        document = json.loads(data, parse_int=_whole_number)
+        # Text, not bytes: of bytes the library would take UTF-16, and halves of characters too.
+        document = json.loads(data.decode("utf-8-sig"), parse_int=_whole_number)
         if _SURROGATE.search(data):
             # Half a character: no text that could be passed on, or named in an error.
             json.dumps(document, ensure_ascii=False).encode()
@@ -107,7 +108,7 @@ def _why(error: Exception) -> str:
         return str(error)
     if isinstance(error, RecursionError):
         return "it is nested too deeply"
-    return "it is no Unicode text" if isinstance(error, UnicodeError) else "a number in it has too many digits"
+    return "it is no Unicode text in UTF-8" if isinstance(error, UnicodeError) else "a number in it has too many digits"
 
 
 def _typed(document: dict[str, Any], name: str, kind: type[Any], default: Any, field: str) -> Any:

@@ -155,7 +155,7 @@ def _json_length(headers: Mapping[str, str]) -> int | None:
 async def _index(body: Body) -> Message:
     data = await _whole(body, _MAX_INDEX_BYTES)
     try:
-        document = json.loads(data or b"{}")
+        document = json.loads(data.decode("utf-8-sig") or "{}")
     except (ValueError, RecursionError):
         document = None
     if not isinstance(document, dict) or type(document.get("ready", False)) is not bool:

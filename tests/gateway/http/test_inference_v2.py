@@ -141,6 +141,7 @@ async def test_errors_are_an_object_with_error(
         (b"", {}, 400, "no JSON"),
         (jpeg(), {"content-type": "image/jpeg"}, 400, "no JSON"),
         (b"[" * 50_000, {}, 400, "no JSON"),
+        (b'{"parameters": {"\xed\xa0\x80": [1]}}', {}, 400, "no Unicode text in UTF-8"),
         (b"{}", {"inference-header-content-length": "-1"}, 400, "length of the JSON"),
         (b"{}", {"inference-header-content-length": "99999999"}, 400, "says 99999999 bytes, and the body has 2"),
         (b"{}", {"inference-header-content-length": "9" * 40}, 400, "length of the JSON"),
@@ -151,6 +152,11 @@ async def test_errors_are_an_object_with_error(
 async def test_bodies_that_are_none(http: Http, content: bytes, headers: Any, status: int, said: str) -> None:
     response = await http.client.post("/v2/models/ferry/infer", content=content, headers=headers)
     assert said in error(response, status)
+
+
+@pytest.mark.parametrize("content", [b'{"x": "\xed\xa0\x80"}', '{"ready": true}'.encode("utf-16"), b"[" * 2000, b"[]"])
+async def test_an_index_is_asked_for_by_an_object_in_utf_8(http: Http, content: bytes) -> None:
+    assert "must be a JSON object" in error(await http.client.post("/v2/repository/index", content=content), 400)
 
 
 async def test_overload_says_when_to_come_back(start_http: StartHttp, ensembler: FakeEnsembler) -> None:

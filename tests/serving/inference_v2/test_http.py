@@ -194,6 +194,13 @@ def test_shapes_of_metadata_are_numbers() -> None:
         (b'{"parameters": {"\\ud800": 1}}', "no Unicode text"),
         (b'{"outputs": [{"name": "\\ud83d"}]}', "no Unicode text"),
         (b'{"id": "\xff"}', "no Unicode text"),
+        (b'{"id": "\xed\xa0\x80"}', "no Unicode text"),
+        (b'{"parameters": {"\xed\xa0\x80": [1]}}', "no Unicode text"),
+        (b'{"inputs": [{"name": "a", "datatype": "\xed\xa0\x80", "data": ["x"]}]}', "no Unicode text"),
+        (b'{"inputs": [{"name": "a", "datatype": "BYTES", "data": ["\xed\xa0\x80"]}]}', "no Unicode text"),
+        ('{"id": "\\ud800"}'.encode("utf-16"), "no Unicode text"),
+        ('{"id": "seven"}'.encode("utf-16-le"), "no JSON"),
+        ('{"id": "\\ud800"}'.encode("utf-32-be"), "no JSON"),
         (b'{"id": ' + b"9" * 5000 + b"}", "too many digits"),
         (b"[" * 60_000, "nested too deeply"),
         (b'{"parameters": {' + b'"a": 1, ' * 40_000 + b'"a": 1}}', "too many parts"),
@@ -207,6 +214,10 @@ def test_json_that_is_meant_to_hurt(given: bytes, said: str) -> None:
         http_question.read(given, None)
     assert caught.value.field == "body"
     caught.value.message.encode()
+
+
+def test_a_mark_of_utf_8_before_the_json_is_no_fault() -> None:
+    assert http_question.read(b'\xef\xbb\xbf{"id": "seven"}', None).message.id == "seven"
 
 
 def test_characters_in_two_halves_are_whole() -> None:
