@@ -1,5 +1,5 @@
-"""WebSockets with bounds that uvicorn leaves to others: many small frames at once, pings of who does not read, and
-handshakes that are none."""
+"""WebSockets with bounds that uvicorn leaves to others: many small frames at once, or in one message, pings of who does
+not read, and handshakes that are none."""
 
 from __future__ import annotations
 
@@ -8,12 +8,15 @@ from typing import Final
 from uvicorn._types import ASGISendEvent
 from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
-from websockets.frames import CloseCode
+from websockets.frames import CloseCode, Frame
 
 from gateway.http.problems import Problem
 
 MOST_FRAMES: Final = 1024
 """Frames in what comes in at once, at most 256 KiB; each costs as much time as some kilobytes do."""
+MOST_PARTS: Final = 256
+"""Frames of one message, which are kept until its last: the smallest takes fifty times its size, an empty one counts
+nothing against the size of a message. Browsers send a picture in one, or in some of 64 KiB and more."""
 MOST_UNREAD_BYTES: Final = 1 << 20
 """That a caller has not taken in; with more it is cut off."""
 _PIECE: Final = 16 << 10
@@ -40,8 +43,16 @@ class SocketProtocol(WebSocketsSansIOProtocol):
         if self._frames <= MOST_FRAMES:
             super().handle_events()
             return
-        self.conn.fail(CloseCode.POLICY_VIOLATION, "too many frames at once")
-        self.handle_parser_exception()
+        self._end("too many frames at once")
+
+    def handle_cont(self, event: Frame) -> None:
+        if self.transport.is_closing():
+            # What came with one too many is not kept either.
+            return
+        super().handle_cont(event)
+        if len(self.frames) >= MOST_PARTS:
+            self.frames = []
+            self._end("too many frames in one message")
 
     async def send(self, message: ASGISendEvent) -> None:
         await self.writable.wait()
@@ -58,3 +69,14 @@ class SocketProtocol(WebSocketsSansIOProtocol):
         # Answers wait until there is room for them; what answers a ping cannot.
         if self.transport.get_write_buffer_size() > MOST_UNREAD_BYTES:
             self.transport.abort()
+
+    def handle_parser_exception(self) -> None:
+        if self.conn.close_sent is None:
+            # The handshake is not answered yet, and nothing else can be said before that.
+            self.transport.abort()
+            return
+        super().handle_parser_exception()
+
+    def _end(self, reason: str) -> None:
+        self.conn.fail(CloseCode.POLICY_VIOLATION, reason)
+        self.handle_parser_exception()

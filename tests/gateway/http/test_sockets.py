@@ -1,6 +1,7 @@
 """WebSockets as no client speaks them: small frames, pings that nobody reads, handshakes that are refused or left."""
 
 import json
+from unittest.mock import Mock
 
 import pytest
 import uvicorn
@@ -8,7 +9,7 @@ from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.server import ServerState
 
 from gateway.http.routes import live
-from gateway.http.sockets import MOST_FRAMES, SocketProtocol
+from gateway.http.sockets import MOST_FRAMES, MOST_PARTS, SocketProtocol
 from tests.gateway.fakes import jpeg
 from tests.gateway.http.sockets import answer as raw_answer
 from tests.gateway.http.sockets import connect as raw_connect
@@ -24,9 +25,19 @@ async def test_an_answer_behind_bytes_that_ended_the_connection_is_no_fault():
         await protocol.send({"type": "websocket.send", "text": "an answer"})
 
 
-def frame(opcode, data=b""):
+def frame(opcode, data=b"", *, last=True):
     """As a client sends it, with a mask of zeros."""
-    return bytes([0x80 | opcode, 0x80 | len(data)]) + bytes(4) + data
+    return bytes([0x80 * last | opcode, 0x80 | len(data)]) + bytes(4) + data
+
+
+def in_parts(data, count):
+    """A binary message in so many frames, most of them of a byte or none."""
+    pieces = [data[n : n + 1] for n in range(count - 10)]
+    rest = data[count - 10 :]
+    step = -(-len(rest) // 10)
+    pieces += [rest[n * step : (n + 1) * step] for n in range(10)]
+    assert b"".join(pieces) == data
+    return b"".join(frame(0 if n else 2, piece, last=n == count - 1) for n, piece in enumerate(pieces))
 
 
 UPGRADE = {
@@ -48,6 +59,45 @@ async def test_thousands_of_empty_frames_end_the_connection(http):
         writer.write(frame(1, HELLO.encode()) + frame(2) * (MOST_FRAMES + 9))
         assert b"too many frames at once" in await reader.read()
     assert (await http.predict(jpeg())).status_code == 200
+
+
+async def test_a_picture_may_come_in_some_frames(http):
+    image = jpeg()
+    async with raw_connect(http.port) as (reader, writer):
+        await upgraded(reader, writer)
+        writer.write(frame(1, HELLO.encode()) + in_parts(image, MOST_PARTS))
+        assert b'"type": "answer"' in await reader.readuntil(b'"answer"')
+
+
+@pytest.mark.parametrize("data", [b"", b"x"], ids=["empty", "of a byte"])
+async def test_a_message_in_ever_more_frames_ends_the_connection(http, data):
+    async with raw_connect(http.port) as (reader, writer):
+        await upgraded(reader, writer)
+        writer.write(frame(1, HELLO.encode()))
+        await reader.readuntil(b'{"type": "ready"}')
+        writer.write(frame(2, data, last=False) + frame(0, data, last=False) * MOST_PARTS + frame(9))
+        assert (await reader.read()).endswith((1008).to_bytes(2, "big") + b"too many frames in one message")
+    assert (await http.predict(jpeg())).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"\xff" * 50, frame(2) * (MOST_FRAMES + 9), in_parts(b"x" * 300, MOST_PARTS + 1)],
+    ids=["no frame", "frames", "parts"],
+)
+async def test_frames_before_the_handshake_is_answered_end_the_connection_alone(data):
+    async def app(scope, receive, send):
+        raise AssertionError("it never runs")
+
+    transport = Mock(get_extra_info=Mock(return_value=None), is_closing=Mock(return_value=False))
+    transport.abort.side_effect = lambda: setattr(transport.is_closing, "return_value", True)
+    protocol = SocketProtocol(uvicorn.Config(app), ServerState(), {})
+    protocol.connection_made(transport)
+    protocol.data_received(request_head("GET", "/api/live", UPGRADE))
+    protocol.data_received(data)
+    assert transport.abort.call_count == 1
+    for task in protocol.tasks:
+        task.cancel()
 
 
 async def ping_on(writer):
