@@ -1,4 +1,4 @@
-"""Listening sockets for servers of asyncio."""
+"""Listening sockets for servers of asyncio, and why there can be none."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import socket
 from typing import Any, Final
 
 _SHORT: Final = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
+_ELSEWHERE: Final = {errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT}
 
 
 class ListeningSocket(socket.socket):
@@ -40,7 +41,7 @@ class ListeningSocket(socket.socket):
             # Connections inherit it. Headers and body are sent one after the other; without it the second would wait
             # until the receiver acknowledges the first: 40 ms, for every answer but the first of a connection.
             self.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            self.bind((self._host, port))
+            _bind(self, self._host, port)
             self.listen(backlog)
             self.setblocking(False)
         except OSError:
@@ -57,3 +58,38 @@ class ListeningSocket(socket.socket):
         except OSError as error:
             self._short = error.errno in _SHORT
             raise
+
+
+def refusal(host: str, port: int) -> OSError | None:
+    """Why nobody could listen there now; None where somebody could.
+
+    Args:
+        host: in brackets or not where it is of IPv6.
+        port: 0: any.
+    """
+    try:
+        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            _bind(probe, host.strip("[]"), port)
+    except OSError as error:
+        return error
+    return None
+
+
+def is_elsewhere(error: OSError) -> bool:
+    """Whether it is because the host is no address of this machine."""
+    return isinstance(error, socket.gaierror) or error.errno in _ELSEWHERE
+
+
+def why(error: OSError, host: str) -> str:
+    """The reason why `host` cannot be listened on, and which setting is to be changed where it is that one."""
+    if is_elsewhere(error):
+        return f"{host} is no address of this machine; choose another with --host (FERRY_HOST)"
+    return error.strerror or str(error)
+
+
+def _bind(one: socket.socket, host: str, port: int) -> None:
+    try:
+        one.bind((host, port))
+    except TypeError as error:  # it can be no name of a host, such as one with two dots in a row
+        raise socket.gaierror(socket.EAI_NONAME, "no name of a host") from error

@@ -16,7 +16,6 @@ import errno
 import logging
 import os
 import signal
-import socket
 import sys
 import time
 from abc import ABC, abstractmethod
@@ -34,6 +33,7 @@ from serving.child_watcher import watch_without_threads
 from serving.cpu import available_cpus
 from serving.daemon_thread import any_left
 from serving.health import Health
+from serving.listening import refusal, why
 from serving.memory import release_promptly, release_regularly
 from serving.rpc import context, upstream
 from serving.rpc.call_log import calls
@@ -250,10 +250,13 @@ class Server:
                 return server.add_insecure_port(address)
             return server.add_secure_port(address, credentials)
         except RuntimeError as error:
-            if _is_taken(self.settings.host, port):
+            # gRPC does not say why it cannot.
+            found = refusal(self.settings.host, port)
+            if found is not None and found.errno == errno.EADDRINUSE:
                 flag = "--port" if port == self.settings.port else "--health-port"
                 raise OSError(f"port {port} is taken; choose another with {flag}") from error
-            raise OSError(f"cannot listen on {address}: {error}") from error
+            said = error if found is None else why(found, self.settings.host)
+            raise OSError(f"cannot listen on {address}: {said}") from error
 
     async def _set_health(self, status: int) -> None:
         for name in ("", *self.service.grpc_services):
@@ -301,17 +304,6 @@ class Server:
             # burst would end the connection and its calls. As many as the longest call can send are borne.
             ("grpc.http2.max_ping_strikes", 3 * int(self.settings.max_timeout) + 1),
         ]
-
-
-def _is_taken(host: str, port: int) -> bool:
-    """Whether somebody else listens there: gRPC does not say why it cannot."""
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host.strip("[]"), port))
-        except OSError as error:
-            return error.errno == errno.EADDRINUSE
-    return False
 
 
 def _age() -> float:

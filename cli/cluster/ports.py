@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import random
-import socket
 
 from cli.cluster.errors import ClusterError
+from serving.listening import is_elsewhere, refusal
 
 # Below the range from which Linux takes the ports of outgoing connections (32768 and up), so that nothing else takes
 # a port between its choice here and the start of the service.
@@ -14,14 +15,7 @@ _FREE_RANGE = range(20_000, 32_000)
 
 def is_free(host: str, port: int) -> bool:
     """True when a server could listen on `host:port` now."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host.strip("[]"), port))
-        except OSError:
-            return False
-        return True
+    return refusal(host, port) is None
 
 
 def free(count: int) -> list[int]:
@@ -69,8 +63,18 @@ class Chosen:
 
 def _all_free(host: str, ports: list[int], option: str) -> None:
     for index, port in enumerate(ports):
-        if not is_free(host if index == 0 else "127.0.0.1", port):
-            raise ClusterError(
-                f"port {port} is taken, perhaps by another cluster; stop it, or choose other ports with {option} "
-                "(--port 0 takes free ones)"
-            )
+        at = host if index == 0 else "127.0.0.1"
+        if not is_free(at, port):
+            raise _why_not(at, port, option)
+
+
+def _why_not(host: str, port: int, option: str) -> ClusterError:
+    found = refusal(host, port)
+    if found is not None and is_elsewhere(found):
+        return ClusterError(f"{host} is no address of this machine; choose another with --host")
+    if found is not None and found.errno == errno.EACCES:
+        return ClusterError(f"this user may not open port {port}; choose another with {option}")
+    return ClusterError(
+        f"port {port} is taken, perhaps by another cluster; stop it, or choose other ports with {option} "
+        "(--port 0 takes free ones)"
+    )

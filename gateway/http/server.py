@@ -15,6 +15,7 @@ from gateway.http.accepting import BoundedSocket
 from gateway.http.app import MAX_HEADER_BYTES
 from gateway.http.protocol import Protocol
 from gateway.http.sockets import SocketProtocol
+from serving.listening import why
 from serving.watched_file import WatchedFile
 
 _BACKLOG = 512
@@ -77,7 +78,7 @@ class HttpServer:
             )
             listening.begin(port, _BACKLOG)
         except OSError as error:
-            raise OSError(f"cannot serve HTTP on {host}:{port}: {error.strerror or error}") from error
+            raise OSError(f"cannot serve HTTP on {host}:{port}: {why(error, host)}") from error
         self.port = listening.getsockname()[1]
         self._server = _Server(self._config)
         await self._server.listen(listening)

@@ -14,7 +14,7 @@ from typing import Any
 import h11
 from prometheus_client import make_asgi_app
 
-from serving.listening import ListeningSocket
+from serving.listening import ListeningSocket, why
 
 MAX_CONNECTIONS = 32
 MAX_HEADER_BYTES = 16 << 10
@@ -57,7 +57,7 @@ class MetricsServer:
             listening = ListeningSocket(host)
             listening.begin(port, _BACKLOG)
         except OSError as error:
-            raise OSError(f"cannot serve metrics on {host}:{port}: {error.strerror or error}") from error
+            raise OSError(f"cannot serve metrics on {host}:{port}: {why(error, host)}") from error
         self._server = await asyncio.start_server(self._serve, sock=listening, limit=MAX_HEADER_BYTES, backlog=_BACKLOG)
         self.port = listening.getsockname()[1]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import signal
 import socket
 import threading
@@ -20,6 +21,7 @@ from ferry.v1 import classifier_pb2, classifier_pb2_grpc
 from serving.health import PATIENT_SECONDS
 from serving.server import Server
 from serving.settings import ServiceSettings
+from serving.telemetry.exposition import MetricsServer
 from tests.processes import NOT_SERVING, SERVING, free_port, health, outcome, process, until
 from tests.serving.fakes import FakeService, running
 from tests.tiny_models import classifier_graph, classifier_manifest, publish
@@ -47,6 +49,14 @@ async def test_health_is_not_serving_while_loading_and_serving_afterwards(name: 
     assert await status(server.port, name) == SERVING
     await server.stop()
     assert service.stopped
+
+
+@pytest.mark.parametrize("host", ["256.0.0.1", "192.0.2.1", "ä..b"])
+async def test_a_host_that_is_not_this_machine_is_named_with_its_setting(host: str) -> None:
+    said = f"{host} is no address of this machine; choose another with --host (FERRY_HOST)"
+    for open_one in (Server(FakeService(), ServiceSettings(host=host)).start(), MetricsServer().start(host, 0)):
+        with pytest.raises(OSError, match=re.escape(said)):
+            await open_one
 
 
 async def test_a_shared_port_opens_when_all_is_loaded_and_health_tells_meanwhile() -> None:

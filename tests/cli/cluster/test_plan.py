@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import socket
 from pathlib import Path
@@ -157,6 +158,23 @@ def test_a_taken_port_is_named(models: Path, tmp_path: Path) -> None:
         port = taken.getsockname()[1]
         with pytest.raises(ClusterError, match=f"port {port} is taken.*--port"):
             plan(ClusterSettings(port=port, models_dir=models), tmp_path)
+
+
+@pytest.mark.parametrize("host", ["256.0.0.1", "192.0.2.1", "ä..b", "[2001:db8::1]"])
+@pytest.mark.parametrize("processes", [0, 2])
+def test_a_host_that_is_not_this_machine_is_named(models: Path, tmp_path: Path, host: str, processes: int) -> None:
+    settings = ClusterSettings(host=host, port=ports.free(1)[0], models_dir=models, processes=processes)
+    with pytest.raises(ClusterError, match=r"is no address of this machine.* --host$") as raised:
+        plan(settings, tmp_path)
+    assert str(raised.value).startswith(host)
+
+
+def test_a_port_that_others_alone_may_open_is_not_said_to_be_taken(
+    models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ports, "refusal", lambda host, port: PermissionError(errno.EACCES, "Permission denied"))
+    with pytest.raises(ClusterError, match="may not open port 80; choose another with --port"):
+        plan(ClusterSettings(port=80, models_dir=models), tmp_path)
 
 
 def test_ports_beyond_the_last(models: Path, tmp_path: Path) -> None:
