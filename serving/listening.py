@@ -23,7 +23,7 @@ class ListeningSocket(socket.socket):
             host: to listen on; in brackets or not where it is of IPv6.
         """
         super().__init__(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
-        self._host = host.strip("[]")
+        self._host = host
         self._short = False
 
     def begin(self, port: int, backlog: int) -> None:
@@ -41,7 +41,7 @@ class ListeningSocket(socket.socket):
             # Connections inherit it. Headers and body are sent one after the other; without it the second would wait
             # until the receiver acknowledges the first: 40 ms, for every answer but the first of a connection.
             self.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            _bind(self, self._host, port)
+            bind(self, self._host, port)
             self.listen(backlog)
             self.setblocking(False)
         except OSError:
@@ -60,6 +60,22 @@ class ListeningSocket(socket.socket):
             raise
 
 
+def bind(one: socket.socket, host: str, port: int) -> None:
+    """
+    Args:
+        one: of the family of `host`.
+        host: in brackets or not where it is of IPv6.
+        port: 0: a free one.
+
+    Raises:
+        OSError: the address is taken or not ours.
+    """
+    try:
+        one.bind((host.strip("[]"), port))
+    except TypeError as error:  # it can be no name of a host, such as one with two dots in a row
+        raise socket.gaierror(socket.EAI_NONAME, "no name of a host") from error
+
+
 def refusal(host: str, port: int) -> OSError | None:
     """Why nobody could listen there now; None where somebody could.
 
@@ -70,7 +86,7 @@ def refusal(host: str, port: int) -> OSError | None:
     try:
         with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            _bind(probe, host.strip("[]"), port)
+            bind(probe, host, port)
     except OSError as error:
         return error
     return None
@@ -86,10 +102,3 @@ def why(error: OSError, host: str) -> str:
     if is_elsewhere(error):
         return f"{host} is no address of this machine; choose another with --host (FERRY_HOST)"
     return error.strerror or str(error)
-
-
-def _bind(one: socket.socket, host: str, port: int) -> None:
-    try:
-        one.bind((host, port))
-    except TypeError as error:  # it can be no name of a host, such as one with two dots in a row
-        raise socket.gaierror(socket.EAI_NONAME, "no name of a host") from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import socket
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from cli.cluster import ports
 from cli.cluster.errors import ClusterError
 from cli.cluster.plan import plan
 from cli.cluster.process import ProcessSpec
@@ -60,6 +62,8 @@ class Cluster:
         self._report = report
         self._folder: Path | None = None
         self._supervisor: Supervisor | None = None
+        self._port: socket.socket | None = None
+        """Kept for those who share it."""
 
     def start(self) -> None:
         """Starts every process and returns when all are SERVING.
@@ -73,8 +77,11 @@ class Cluster:
         self.log_dir = self.settings.log_dir or self._folder / "logs"
         try:
             self.specs = tuple(plan(self.settings, self._folder))
+            if self.settings.processes > 1:
+                self._port = ports.hold(self.settings.host, int(self.address.rpartition(":")[2]))
             self.log_dir.mkdir(parents=True, exist_ok=True)
         except BaseException:
+            self._release_port()
             self._remove_folder()
             raise
         timing = Timing(startup=self.settings.startup_timeout, drain=self.settings.grace + 5)
@@ -82,8 +89,10 @@ class Cluster:
         try:
             self._supervisor.start()
         except ClusterError:
+            self._release_port()
             raise
         except BaseException:  # Ctrl-C: nothing has gone wrong that the logs could explain
+            self._release_port()
             self._remove_folder()
             raise
 
@@ -92,6 +101,7 @@ class Cluster:
         if self._supervisor is None:
             return True
         clean = self._supervisor.stop()
+        self._release_port()
         if clean:
             self._remove_folder()
         return clean
@@ -139,6 +149,10 @@ class Cluster:
         """
         found = {endpoint.name: endpoint for endpoint in self.endpoints}
         return found[name]
+
+    def _release_port(self) -> None:
+        if self._port is not None:
+            self._port.close()
 
     def _remove_folder(self) -> None:
         if self._folder is not None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import errno
 import random
+import socket
 
 from cli.cluster.errors import ClusterError
-from serving.listening import is_elsewhere, refusal
+from serving.listening import bind, is_elsewhere, refusal
 
 # Below the range from which Linux takes the ports of outgoing connections (32768 and up), so that nothing else takes
 # a port between its choice here and the start of the service.
@@ -31,6 +32,27 @@ def free(count: int) -> list[int]:
         if is_free("127.0.0.1", port):
             found.append(port)
     raise ClusterError(f"there are no {count} free ports in {_FREE_RANGE.start} to {_FREE_RANGE.stop - 1}")
+
+
+def hold(host: str, port: int) -> socket.socket:
+    """Keeps `host:port`, until it is closed, for those who listen there with SO_REUSEPORT, and from all others.
+
+    It never listens itself. Who shares a port opens it when all is loaded; until then the port would seem free to
+    another cluster, and both would share it.
+
+    Raises:
+        ClusterError: the port is taken, or kept.
+    """
+    held = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # connections that have ended take no port
+        bind(held, host, port)
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    except OSError as error:
+        held.close()
+        raise _why_not(host, port, "--port") from error
+    return held
 
 
 class Chosen:
