@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from ferry.client import Client, Tls, TlsError
+from ferry.client.calls import checked_key
 
 _PANEL = "Clusters with TLS or API keys"
 
@@ -71,8 +72,12 @@ def credentials(ca: Path | None, cert: Path | None, key: Path | None, api_key: s
     """From the options.
 
     Raises:
-        typer.BadParameter: one of certificate and key without the other.
+        typer.BadParameter: one of certificate and key without the other, or an API key that cannot be sent.
     """
+    try:
+        api_key = None if api_key is None else checked_key(api_key)
+    except ValueError as error:
+        raise typer.BadParameter(str(error).replace("api_key", "--api-key (FERRY_API_KEY)")) from error
     try:
         tls = Tls(ca, cert, key) if ca or cert or key else None
     except TlsError as error:

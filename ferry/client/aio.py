@@ -56,12 +56,13 @@ class AsyncClient:
             tls: certificates, read now: after their renewal make a new client. `Tls()` trusts the system's
                 authorities; without, the connection is not encrypted.
             api_key: names the caller to a cluster that asks for it; goes with every call, so use TLS with it.
+                White space around it is left out.
             credentials: gRPC's own, in place of `tls`.
             metadata: goes with every call.
 
         Raises:
-            TypeError: `timeout` is no number.
-            ValueError: `address` is none, or `timeout` no time for a call.
+            TypeError: `timeout` is no number, or `api_key` no text.
+            ValueError: `address` is none, `timeout` no time for a call, or `api_key` cannot be sent.
             TlsError: files of `tls` do not fit.
         """
         self.address = address

@@ -304,6 +304,16 @@ def test_with_credentials_no_cluster_is_started(photo: Path, monkeypatch: pytest
     assert isinstance(result.exception, UnavailableError)
 
 
+@pytest.mark.parametrize("key", ["s3c\nret", "s3cr\u00e9t", "s3c\x7fret", "s3c\tret", "\n"])
+def test_a_key_that_cannot_be_sent_is_named_and_not_shown(key: str) -> None:
+    for flag, variable in ((["--api-key", key], {}), ([], {"FERRY_API_KEY": key})):
+        result = run(app, ["status", *flag], env=variable)
+        assert result.exit_code == 2
+        said = " ".join(result.output.replace("│", " ").split())
+        assert ("--api-key (FERRY_API_KEY) is empty" if key == "\n" else "must be one line of ASCII") in said
+        assert "s3c" not in said
+
+
 def test_where_the_two_ends_do_not_get_on_no_cluster_is_started(photo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As with a cluster at the usual address that speaks TLS."""
     mismatch = MismatchError("it speaks TLS", code="UNAVAILABLE")

@@ -9,7 +9,7 @@ import grpc
 import pytest
 
 from ferry.client import AsyncClient, Client, DeadlineError, UnavailableError, calls
-from ferry.client.calls import Call
+from ferry.client.calls import Call, metadata
 from ferry.client.diagnosis import Endpoint
 from ferry.client.repeats import Repeats
 from ferry.transport import LOST_KEY, STATUS_DETAILS_KEY, channel_options, ping_patience
@@ -92,3 +92,18 @@ async def test_who_waits_briefly_waits_briefly_for_the_answer_to_a_ping(
 def test_a_hung_replica_is_found_within_the_time_of_a_caller_who_waits_a_second() -> None:
     options = dict(channel_options("test", ping_patience=ping_patience(1.0)))
     assert int(options["grpc.keepalive_time_ms"]) + int(options[OPTION]) < 1000
+
+
+def test_a_key_out_of_a_file_is_sent_without_the_end_of_its_line() -> None:
+    assert metadata([("a", "b")], " s3 cret\r\n") == (("a", "b"), ("authorization", "Bearer s3 cret"))
+    assert metadata((), None) == ()
+
+
+@pytest.mark.parametrize("client", [Client, AsyncClient])
+@pytest.mark.parametrize("key", ["", " \n", "s3c\nret", "s3cr\u00e9t", "s3cr\u2028et", "s3c\x00ret", "s3c\x7fret"])
+def test_a_key_that_cannot_be_sent_is_named_and_not_shown(client: Any, key: str) -> None:
+    with pytest.raises(ValueError, match=r"^api_key ") as raised:
+        client("127.0.0.1:1", api_key=key)
+    assert "s3c" not in str(raised.value)
+    with pytest.raises(TypeError, match="api_key: is text, not bytes"):
+        client("127.0.0.1:1", api_key=key.encode())
