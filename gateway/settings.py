@@ -8,6 +8,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
+from gateway.redis_url import redis_url
 from serving.config_file import host_and_port
 from serving.faces import MAX_FACES
 from serving.images.header import MAX_IMAGE_BYTES, MAX_MEGAPIXELS
@@ -21,6 +22,9 @@ def _endpoints(text: str) -> str:
         if not _ENDPOINT.fullmatch(endpoint):
             raise ValueError(f"{endpoint!r} is not host:port")
     return text
+
+
+RedisUrl = Annotated[str, Field(pattern=r"^(redis|rediss|unix)://"), AfterValidator(redis_url)]
 
 
 class GatewaySettings(ServiceSettings):
@@ -80,10 +84,10 @@ class GatewaySettings(ServiceSettings):
     cache_bytes: int = Field(default=64 << 20, ge=1 << 16, le=1 << 36, description="answers in memory, bytes")
     cache_entries: int = Field(default=65536, ge=1, le=1 << 24, description="answers in memory")
 
-    redis_url: str | None = Field(
+    redis_url: RedisUrl | None = Field(
         default=None,
-        pattern=r"^(redis|rediss|unix)://",
-        description="redis://host:port/db, rediss:// (TLS) or unix:///path; none: answers are kept in memory only",
+        description="redis://host:port/db, rediss:// (TLS) or unix:///path, a password in it percent-encoded; none: "
+        "answers are kept in memory only",
         json_schema_extra=SECRET,
     )
     redis_timeout: Seconds = Field(default=0.05, description="seconds to connect, to send and to read, each")
@@ -110,9 +114,8 @@ class GatewaySettings(ServiceSettings):
         default=frozenset(), description="names of callers who may label the answers of others, as JSON or with commas"
     )
 
-    jobs_redis_url: str | None = Field(
+    jobs_redis_url: RedisUrl | None = Field(
         default=None,
-        pattern=r"^(redis|rediss|unix)://",
         description="a Redis for jobs alone, which forgets nothing by itself (noeviction); none: no jobs are taken",
         json_schema_extra=SECRET,
     )

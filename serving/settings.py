@@ -65,6 +65,7 @@ class ServiceSettings(BaseSettings):
         cli_implicit_flags=True,
         cli_avoid_json=True,
         cli_hide_none_type=True,
+        hide_input_in_errors=True,
         protected_namespaces=(),
     )
 

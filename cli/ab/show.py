@@ -20,6 +20,7 @@ from cli.ab.report import report as judged
 from cli.ab.sequence import Interval
 from cli.ab.verdict import Verdict
 from cli.output import JsonOption, PlotOption, answers, errors, print_json
+from cli.redis_option import redis_option
 from cli.verdicts import NOTHING
 from gateway.routing.table import STABLE
 
@@ -29,7 +30,13 @@ _SINCE = "certain enough since "
 
 RedisOption = Annotated[
     str,
-    typer.Option(envvar="FERRY_REDIS_URL", metavar="URL", show_default=False, help="The Redis of the gateways."),
+    typer.Option(
+        envvar="FERRY_REDIS_URL",
+        metavar="URL",
+        show_default=False,
+        callback=redis_option,
+        help="The Redis of the gateways.",
+    ),
 ]
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 
+from gateway.redis_url import redis_url
 from services.ensembler.recipe import DEFAULT_RECIPE, read_recipe
 
 _RECIPE = read_recipe(DEFAULT_RECIPE)
@@ -16,7 +17,6 @@ DEFAULT_DETECTOR_WEIGHT = _RECIPE.detector_weight
 MAX_REPLICAS = 32
 DEFAULT_PROCESSES = 1
 """Of `ferry serve`."""
-REDIS_SCHEMES = ("redis://", "rediss://", "unix://")
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,8 +122,12 @@ class ClusterSettings:
 
     def _check_redis(self) -> None:
         for name, url in (("--redis-url", self.redis_url), ("--jobs-redis-url", self.jobs_redis_url)):
-            if url is not None and not url.startswith(REDIS_SCHEMES):
-                raise ValueError(f"{name} must begin with one of {', '.join(REDIS_SCHEMES)}")
+            if url is None:
+                continue
+            try:
+                redis_url(url)
+            except ValueError as error:
+                raise ValueError(f"{name} {error}") from error
         if self.jobs and self.jobs_redis_url is not None and self.jobs_key is None:
             raise ValueError("--jobs-redis-url needs --jobs-key: jobs that outlive this cluster need a key that does")
 

@@ -106,7 +106,7 @@ def test_wrong_usage_exits_with_2(ferry_here: Ferry, arguments: list[str]) -> No
         (["--classifier", "arcface"], "write MODEL=WEIGHT, such as arcface=0.85"),
         (["--replicas", "detector"], "write SERVICE=N, such as classifier=2"),
         (["--jobs-redis-url", "redis://x"], "--jobs-redis-url needs --jobs-key"),
-        (["--redis-url", "localhost:6379"], "--redis-url must begin with one of"),
+        (["--redis-url", "localhost:6379"], "--redis-url must begin with redis://"),
     ],
     ids=" ".join,
 )
@@ -115,6 +115,28 @@ def test_serve_says_what_to_write(
 ) -> None:
     monkeypatch.setenv("COLUMNS", "300")
     assert says in ferry_here("serve", *arguments).stderr
+
+
+@pytest.mark.parametrize(
+    ("command", "flag"),
+    [
+        (["serve"], "--redis-url"),
+        (["serve"], "--jobs-redis-url"),
+        (["ab", "report"], "--redis-url"),
+        (["rollout", "judge", "--gateways", "g:1"], "--redis-url"),
+    ],
+    ids=lambda part: " ".join(part) if isinstance(part, list) else part,
+)
+def test_a_redis_url_that_does_not_fit_is_named_and_not_shown(
+    ferry_here: Ferry, monkeypatch: pytest.MonkeyPatch, command: list[str], flag: str
+) -> None:
+    monkeypatch.setenv("COLUMNS", "400")
+    run = ferry_here(*command, flag, "redis://:s3kr/it@host:6379/0")
+    assert run.returncode in {2, 64}
+    assert flag in run.stderr
+    assert "percent-encode" in run.stderr
+    assert "s3kr" not in run.stderr + run.stdout
+    assert "Traceback" not in run.stderr
 
 
 def test_serve_without_models_says_what_to_do(tmp_path: Path) -> None:

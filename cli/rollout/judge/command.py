@@ -17,6 +17,7 @@ import typer
 from prometheus_client import start_http_server
 
 from cli.output import answers
+from cli.redis_option import redis_option
 from cli.rollout.judge.decide import Rules
 from cli.rollout.judge.guardrails import Limits
 from cli.rollout.judge.judge import Judge
@@ -51,7 +52,9 @@ def judge(
     redis_url: Annotated[
         str,
         typer.Option(
-            envvar="FERRY_REDIS_URL", help="The gateways': has labels and pairs, and brings a way back at once."
+            envvar="FERRY_REDIS_URL",
+            callback=redis_option,
+            help="The gateways': has labels and pairs, and brings a way back at once.",
         ),
     ] = "",
     canary: Annotated[str, typer.Option(envvar="FERRY_JUDGE_CANARY", help="The variant that is judged.")] = "canary",

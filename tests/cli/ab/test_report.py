@@ -372,4 +372,4 @@ def test_bad_input_is_named(arguments, word) -> None:
 def test_without_a_redis_there_is_no_report() -> None:
     done = CliRunner().invoke(app, ["report", "--redis-url", "redis://127.0.0.1:1"])
     assert done.exit_code == NOTHING
-    assert CliRunner().invoke(app, ["report", "--redis-url", "nonsense"]).exit_code == NOTHING
+    assert CliRunner().invoke(app, ["report", "--redis-url", "nonsense"]).exit_code == 64
