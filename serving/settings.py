@@ -40,7 +40,7 @@ def _names(given: Any) -> Any:
             return [name.strip() for name in text.split(",") if name.strip()]
         try:
             return json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             raise ValueError("must be names with commas, or a list in JSON") from None
     return given
 

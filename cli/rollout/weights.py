@@ -30,7 +30,7 @@ def read_table(kubectl: Kubectl) -> tuple[RoutingTable, str]:
         table = RoutingTable.model_validate(tomllib.loads(found["data"][FILE]))
     except KeyError:
         raise RolloutError(f"ConfigMap {CONFIG_MAP} has no {FILE}; apply the component canary first") from None
-    except (ValidationError, ValueError) as error:
+    except (ValidationError, ValueError, RecursionError) as error:
         raise RolloutError(f"{FILE} in ConfigMap {CONFIG_MAP} is no routing table: {error}") from error
     return table, str(found["metadata"]["resourceVersion"])
 

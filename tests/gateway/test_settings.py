@@ -17,10 +17,11 @@ def test_names_are_taken_in_both_ways(monkeypatch: pytest.MonkeyPatch, name: str
     assert getattr(load(GatewaySettings, []), name) == {"a.b", "c.d"}
 
 
+@pytest.mark.parametrize("text", ['["a.b"', "[" * 100_000 + "]" * 100_000], ids=["cut off", "deeply nested"])
 def test_what_is_none_is_said_with_the_setting(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    text: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("FERRY_HTTP_HOSTS", '["a.b"')
+    monkeypatch.setenv("FERRY_HTTP_HOSTS", text)
     with pytest.raises(SystemExit):
         load(GatewaySettings, [])
     assert "FERRY_HTTP_HOSTS): must be names with commas, or a list in JSON" in capsys.readouterr().err
