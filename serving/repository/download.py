@@ -62,14 +62,18 @@ def check_url(url: str) -> SplitResult:
     Raises:
         ValueError: it is not http or https, names no host, or carries a password.
     """
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError:
+        # Its words quote what they take for a port, which may be half of a password.
+        raise ValueError("must have a host and a port that can be read, and neither a user nor a password") from None
     if parts.scheme not in _SCHEMES:
         raise ValueError("must be http:// or https://; for an object in S3 its https address, presigned or not")
     if not parts.hostname or any(ord(letter) <= 32 or ord(letter) > 126 for letter in url):
         raise ValueError("must name a host, and hold neither spaces nor letters outside ASCII")
     if "@" in parts.netloc:
         raise ValueError("must not carry a user or a password")
-    _ = parts.port  # raises for one that is no number
     return parts
 
 

@@ -235,10 +235,24 @@ def test_a_version_that_its_manifest_does_not_describe(tmp_path: Path, archive: 
     assert list((tmp_path / "models").iterdir()) == []
 
 
-@pytest.mark.parametrize("url", ["s3://bucket/key", "file:///etc/passwd", "http://", "http://u:p@h/", "http://h/a b"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "s3://bucket/key",
+        "file:///etc/passwd",
+        "http://",
+        "http://u:p@h/",
+        "http://h/a b",
+        "http://u:c0ffee/p@h/",
+        "http://h:99999/",
+        "http://[::1/",
+        "http://c0ffee\u2100/",
+    ],
+)
 def test_addresses_that_are_not_asked(url: str) -> None:
-    with pytest.raises(ValueError, match="must"):
+    with pytest.raises(ValueError, match="must") as error:
         check_url(url)
+    assert "c0ffee" not in str(error.value)
 
 
 def test_the_command_says_in_one_line_what_failed_and_keeps_the_secret(
