@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from collections.abc import Iterable, Iterator
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_args
 
-from pydantic import BeforeValidator, Field, JsonValue, ValidationError, ValidationInfo, field_validator
+from pydantic import AfterValidator, BeforeValidator, Field, JsonValue, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, CliApp, NoDecode, SettingsConfigDict, SettingsError
 
 from ferry.tls import Tls
@@ -43,6 +44,18 @@ def _names(given: Any) -> Any:
         except (ValueError, RecursionError):
             raise ValueError("must be names with commas, or a list in JSON") from None
     return given
+
+
+_OTLP = re.compile(r"(?:https?://)?(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):([0-9]{1,5})/?")
+
+
+def _otlp(endpoint: str) -> str:
+    known = _OTLP.fullmatch(endpoint)
+    if known is None or not 1 <= int(known[1]) <= 65535:
+        raise ValueError(
+            "must be http://host:port, or https://host:port for TLS, without a path, a user and a password"
+        )
+    return endpoint
 
 
 Names = Annotated[frozenset[str], NoDecode, BeforeValidator(_names)]
@@ -123,7 +136,11 @@ class ServiceSettings(BaseSettings):
     access_log: Annotated[float, Field(ge=0, le=1)] = Field(
         default=0.0, description="share of the calls that succeed that get a line in the log; those that fail do anyway"
     )
-    otlp_endpoint: str | None = Field(default=None, description="OTLP/gRPC address for traces; none: tracing is off")
+    otlp_endpoint: Annotated[str, AfterValidator(_otlp)] | None = Field(
+        default=None,
+        description="OTLP/gRPC address for traces, http://host:port or https://host:port; none: tracing is off",
+        json_schema_extra=SECRET,
+    )
     trace_sample_ratio: Annotated[float, Field(ge=0, le=1)] = Field(default=0.1, description="share of traces kept")
 
     @field_validator("*", mode="before")

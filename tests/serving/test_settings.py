@@ -179,3 +179,37 @@ def test_variables_of_others_are_passed_over(
     monkeypatch.setenv(name, "9")
     load(ModelServiceSettings, [])
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    "endpoint",
+    ["http://otel-collector:4317", "https://10.0.0.1:4317/", "http://[::1]:4317", "collector.example.com:4317"],
+)
+def test_where_traces_go(endpoint: str) -> None:
+    assert load(ServiceSettings, ["--otlp-endpoint", endpoint]).otlp_endpoint == endpoint
+
+
+@pytest.mark.parametrize(
+    "endpoint",
+    [
+        "",
+        "::::",
+        "collector",
+        "http://collector",
+        "http://collector:0",
+        "http://collector:70000",
+        "http://collector:4318/v1/traces",
+        "http://somebody:s3kr@collector:4317",
+        "http://s3kr/it@collector:4317",
+        "ftp://collector:4317",
+    ],
+)
+def test_where_no_traces_can_go_is_said_at_the_start(
+    endpoint: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("FERRY_OTLP_ENDPOINT", endpoint)
+    with pytest.raises(SystemExit):
+        load(ServiceSettings, [])
+    said = capsys.readouterr().err
+    assert "FERRY_OTLP_ENDPOINT): must be http://host:port" in said
+    assert "s3kr" not in said
