@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from serving.models.backends import load_backend
-from serving.models.host import check_outputs
+from serving.models.outputs import check_outputs
 from serving.models.tuning import probe
 from serving.repository.repository import InvalidModelError, StoredModel
 

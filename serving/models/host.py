@@ -18,7 +18,7 @@ from serving.errors import NotFoundError
 from serving.models import tuning
 from serving.models.apart.helper import ModelApart
 from serving.models.backends import Backend, ModelLoadError
-from serving.models.backends.base import Outputs, Rows, Run
+from serving.models.backends.base import Rows, Run
 from serving.models.backends.gpu import GpuMissingError, GpuSettings
 from serving.models.batching.batcher import MicroBatcher
 from serving.models.batching.policy import BatchPolicy
@@ -26,6 +26,7 @@ from serving.models.batching.result import BatchResult, Finish
 from serving.models.batching.turns import Turns
 from serving.models.load_failures import LoadFailures
 from serving.models.measuring import alone
+from serving.models.outputs import check_outputs
 from serving.models.tuning import Candidate
 from serving.repository.manifest import Manifest, Task
 from serving.repository.policy import VersionPolicy
@@ -361,29 +362,6 @@ def _most_rows(settings: ModelServiceSettings, how: Candidate, task: Task) -> in
     if not most and task is Task.CLASSIFY and how.device == "cpu":
         most = tuning.MANY_ROWS[task]
     return min(settings.max_batch, most or settings.max_batch)
-
-
-def check_outputs(manifest: Manifest, outputs: Outputs, rows: int) -> None:
-    """That a model answers `rows` rows as its manifest says.
-
-    Raises:
-        InvalidModelError: an output is missing or has another shape.
-    """
-    here = f"{manifest.name} {manifest.version}"
-    scores, embedding = manifest.output.scores, manifest.output.embedding
-    for name in (scores, *([] if embedding is None else [embedding])):
-        if name not in outputs:
-            raise InvalidModelError(f"{here} has no output {name!r}; it has {', '.join(sorted(outputs))}")
-    labels = len(manifest.labels)
-    shape = outputs[scores].shape
-    if manifest.task is Task.DETECT:
-        fits, wanted = len(shape) == 3 and shape[:2] == (rows, 4 + labels), f"[{rows}, {4 + labels}, anchors]"
-    else:
-        fits, wanted = shape == (rows, labels), f"[{rows}, {labels}]"
-    if not fits:
-        raise InvalidModelError(f"{here} answers {list(shape)} where its {labels} label(s) need {wanted}")
-    if embedding is not None and (outputs[embedding].ndim != 2 or len(outputs[embedding]) != rows):
-        raise InvalidModelError(f"{here} answers embeddings {list(outputs[embedding].shape)}, not [{rows}, D]")
 
 
 def _signature(directory: Path) -> Signature:

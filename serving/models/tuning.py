@@ -33,6 +33,7 @@ from serving.models.measuring import (
     quiet_share,
     timed,
 )
+from serving.models.outputs import check_outputs
 from serving.models.ways import DEFAULT_VARIANT, FULL_PRECISION, Candidate, Measurement, splits
 from serving.repository.manifest import Manifest, Task
 from serving.repository.repository import StoredModel
@@ -130,6 +131,9 @@ def measure(
         tried: what is loaded together stands together.
         seconds: for each; 0: it is run for its scores, and its speed does not count.
         gpu: how models are run there.
+
+    Raises:
+        InvalidModelError: the model does not answer as its manifest says.
     """
     verdicts = {m.candidate.arithmetic: m.passed for m in read(stored)}
     results: list[Measurement] = []
@@ -147,6 +151,7 @@ def measure(
         for candidate in ways:
             rows = probe(stored.manifest.input, candidate.batch)
             outputs = backend.warm(rows)
+            check_outputs(stored.manifest, outputs, candidate.batch)
             reference.setdefault(candidate.batch, outputs)
             name = stored.manifest.output.scores
             difference = _difference(outputs[name], reference[candidate.batch][name], stored)

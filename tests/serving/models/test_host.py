@@ -106,7 +106,7 @@ BROKEN: dict[str, tuple[dict[str, Any], bytes, str]] = {
     "an output it does not have": (
         {"output": OutputSpec(scores="scores", activation=Activation.SOFTMAX)},
         classifier_graph(),
-        "scores",
+        "no output 'scores'; it has logits",
     ),
     "an embedding it does not have": (
         {"output": OutputSpec(scores="logits", activation=Activation.SOFTMAX, embedding="embedding")},

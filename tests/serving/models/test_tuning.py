@@ -14,8 +14,8 @@ import pytest
 
 from serving.models import kept, libraries, measuring, tuning
 from serving.models.tuning import Candidate, Measurement
-from serving.repository.manifest import Task
-from serving.repository.repository import ModelRepository, StoredModel
+from serving.repository.manifest import Activation, OutputSpec, Task
+from serving.repository.repository import InvalidModelError, ModelRepository, StoredModel
 from tests.tiny_models import (
     add_variant,
     classifier_graph,
@@ -68,6 +68,14 @@ def test_a_detector_can_be_measured_too(tmp_path: Path) -> None:
     publish(tmp_path, detector_manifest(), detector_graph())
     stored = ModelRepository(tmp_path).open("detector", "1")
     assert len(tuning.measure(stored, tuning.candidates(1, (1,), reduced=False), seconds=0.001)) == 2
+
+
+def test_what_does_not_answer_as_its_manifest_says_is_not_measured(tmp_path: Path) -> None:
+    output = OutputSpec(scores="nope", activation=Activation.SOFTMAX)
+    publish(tmp_path, classifier_manifest(output=output), classifier_graph())
+    stored = ModelRepository(tmp_path).open("tiny", "1")
+    with pytest.raises(InvalidModelError, match="tiny 1 has no output 'nope'; it has logits"):
+        tuning.measure(stored, tuning.candidates(1, (1,), reduced=False), seconds=0.001)
 
 
 def test_the_probe_is_the_same_every_time_and_normalised() -> None:
