@@ -112,7 +112,7 @@ class Recognizer:
         self._patience = patience
         self._recorder = recorder
         self._away = away
-        self._flights: SingleFlight[_Outcome] = SingleFlight()
+        self._flights: SingleFlight[_Outcome] = SingleFlight(lambda outcome: outcome.degraded)
         self._coalesced = metrics.CACHE_REQUESTS.labels("memory", "coalesced")
 
     async def recognize(

@@ -150,6 +150,56 @@ async def test_whoever_comes_in_the_turn_in_which_its_time_is_up_begins_anew(fli
     assert await second == ("good", False)
 
 
+@pytest.fixture
+async def lacking():
+    """Of flights whose first result lacks something; their later ones do not."""
+    return SingleFlight(lambda result: result == 1)
+
+
+async def test_who_has_much_more_time_asks_once_more_for_what_the_first_had_no_time_for(lacking, work):
+    first = call(lacking, work, seconds=0.25)
+    await settle()
+    others = [call(lacking, work, seconds=seconds) for seconds in (20, 0.3, 30)]
+    await settle()
+    work.gate.set()
+    assert await asyncio.gather(first, *others) == [(1, False), (2, False), (1, True), (2, True)]
+    assert work.contexts[1].remaining() > 25, "the latest deadline of all"
+
+
+@pytest.mark.parametrize("seconds", [(5, 30), (0.25, 0.4), (0.25, 0.25)])
+async def test_where_time_was_not_the_reason_or_is_no_longer_nobody_asks_again(lacking, work, seconds):
+    calls = [call(lacking, work, seconds=most) for most in seconds]
+    await settle()
+    work.gate.set()
+    assert await asyncio.gather(*calls) == [(1, False), (1, True)]
+    assert len(work.contexts) == 1
+
+
+async def test_nobody_asks_a_third_time(work):
+    flights = SingleFlight(lambda _result: True)
+    calls = [call(flights, work, seconds=seconds) for seconds in (0.25, 20, 30)]
+    await settle()
+    work.gate.set()
+    assert await asyncio.gather(*calls) == [(1, False), (2, False), (2, True)]
+
+
+@pytest.mark.parametrize("error", [DeadlineError("late"), UnavailableError("no")])
+async def test_what_lacks_something_is_better_than_an_error(lacking, work, error):
+    async def once():
+        result = await work()
+        if result > 1:
+            raise error
+        return result
+
+    calls = [call(lacking, once, seconds=seconds) for seconds in (0.25, 20)]
+    await settle()
+    work.gate.set()
+    assert await asyncio.gather(*calls) == [(1, False), (1, True)]
+    assert len(work.contexts) == 2
+    await settle()
+    assert not lacking._flights
+
+
 async def test_nobody_is_left_behind(flights, work):
     work.gate.set()
     await call(flights, work)

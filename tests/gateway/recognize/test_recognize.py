@@ -218,6 +218,32 @@ async def test_the_first_callers_deadline_does_not_become_the_others(ensembler, 
     assert ensembler.remaining[0] < 2 < ensembler.remaining[1]
 
 
+async def test_who_has_time_is_not_given_what_a_hasty_caller_had_no_time_for(ensembler, gateway):
+    async def leaves_out_who_is_late(fake, request, context):
+        remaining = context.time_remaining()
+        fake.degraded = remaining < 2
+        await asyncio.sleep(0.9 * remaining if fake.degraded else 0)
+
+    ensembler.behave = leaves_out_who_is_late
+    hasty = asyncio.create_task(gateway.recognize(jpeg(), timeout=0.5))
+    await eventually(lambda: len(ensembler.requests) == 1)
+    patient = [asyncio.create_task(gateway.recognize(jpeg())) for _ in range(3)]
+    await asyncio.wait([hasty])
+    assert not any([(await call).degraded for call in patient])
+    assert len(ensembler.requests) == 2
+
+
+async def test_a_classifier_that_is_away_is_asked_for_once_however_much_time_the_others_have(ensembler, gateway):
+    misses = Counted("ferry_cache_requests_total", {"tier": "memory", "result": "miss"})
+    ensembler.degraded = True
+    ensembler.gate.clear()
+    calls = [asyncio.create_task(gateway.recognize(jpeg(), timeout=timeout)) for timeout in (10, 30, 30)]
+    await eventually(lambda: misses() == 3)
+    ensembler.gate.set()
+    assert all([(await call).degraded for call in calls])
+    assert len(ensembler.requests) == 1
+
+
 async def test_an_ensembler_that_is_not_there_is_said_to_be(start_gateway):
     gateway = await start_gateway(ensembler="127.0.0.1:1", patience=0.1)
     with pytest.raises(grpc.aio.AioRpcError) as caught:
