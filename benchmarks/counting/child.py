@@ -5,6 +5,7 @@ At SIGUSR1 it writes what it has counted so far to FILE, as JSON, and forgets th
 
 from __future__ import annotations
 
+import _thread
 import itertools
 import json
 import os
@@ -13,8 +14,10 @@ import signal
 import sys
 import threading
 import tracemalloc
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 ROOT = Path(__file__).parent.parent.parent
 OWN = tuple(f"{ROOT / package}{os.sep}" for package in ("ferry", "serving", "services", "gateway"))
@@ -45,9 +48,19 @@ def main(file: Path, module: str, arguments: list[str]) -> None:
         draft.rename(file)
         tracemalloc.reset_peak()
 
+    start = _thread.start_new_thread
+
+    def start_counted(work: Callable[..., object], arguments: tuple[Any, ...]) -> int:
+        def counted() -> None:
+            sys.setprofile(profile)
+            work(*arguments)
+
+        return start(counted, ())
+
     signal.signal(signal.SIGUSR1, report)
     tracemalloc.start()
     threading.setprofile(profile)
+    _thread.start_new_thread = start_counted  # type: ignore[assignment]  # those that `threading` does not know
     sys.setprofile(profile)
     sys.argv[:] = [module, *arguments]
     runpy.run_module(module, run_name="__main__", alter_sys=True)
