@@ -59,7 +59,8 @@ class SingleFlight(Generic[T]):
             compute: what to do when nobody does it yet. It runs in a task of its own, with the caller's context.
 
         Raises:
-            Exception: what the computation raised; all who wait for it get the same.
+            Exception: what the computation raised; all who wait for it get the same, but those who hold a result that
+                lacks something, which is better than an error.
         """
         context = request_context.current.get()
         deadline = float("inf") if context is None else context.deadline
@@ -72,14 +73,17 @@ class SingleFlight(Generic[T]):
                 flight = self._start(key, compute, latest)
             flight.latest = max(flight.latest, deadline)
             flight.waiters += 1
+            # Who holds a result already does not wait for a better one until there is no time to give it.
+            limit = deadline - _SHORT_SECONDS - time.monotonic() if lacking and deadline < float("inf") else None
             try:
-                result = await asyncio.shield(flight.task)
+                async with asyncio.timeout(limit):
+                    result = await asyncio.shield(flight.task)
                 if lacking or not self._lacks(result) or not _was_short(flight, deadline):
                     return result, joined
                 lacking.append(result)
                 latest = flight.latest
                 self._forget(key, flight)
-            except ServiceError as error:
+            except (ServiceError, TimeoutError) as error:
                 if lacking:
                     return lacking[0], True
                 if not isinstance(error, DeadlineError) or deadline <= flight.deadline:

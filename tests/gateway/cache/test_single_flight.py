@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+from gateway.cache import single_flight
 from gateway.cache.single_flight import SingleFlight
 from serving.errors import DeadlineError, UnavailableError
 from serving.rpc.context import RequestContext, current
@@ -151,22 +152,23 @@ async def test_whoever_comes_in_the_turn_in_which_its_time_is_up_begins_anew(fli
 
 
 @pytest.fixture
-async def lacking():
-    """Of flights whose first result lacks something; their later ones do not."""
+async def lacking(monkeypatch):
+    """Of flights whose first result lacks something; their later ones do not. Thirty seconds are little time."""
+    monkeypatch.setattr(single_flight, "_SHORT_SECONDS", 30)
     return SingleFlight(lambda result: result == 1)
 
 
 async def test_who_has_much_more_time_asks_once_more_for_what_the_first_had_no_time_for(lacking, work):
-    first = call(lacking, work, seconds=0.25)
+    first = call(lacking, work, seconds=20)
     await settle()
-    others = [call(lacking, work, seconds=seconds) for seconds in (20, 0.3, 30)]
+    others = [call(lacking, work, seconds=seconds) for seconds in (200, 21, 300)]
     await settle()
     work.gate.set()
     assert await asyncio.gather(first, *others) == [(1, False), (2, False), (1, True), (2, True)]
-    assert work.contexts[1].remaining() > 25, "the latest deadline of all"
+    assert work.contexts[1].remaining() > 250, "the latest deadline of all"
 
 
-@pytest.mark.parametrize("seconds", [(5, 30), (0.25, 0.4), (0.25, 0.25)])
+@pytest.mark.parametrize("seconds", [(50, 300), (20, 30), (20, 20)])
 async def test_where_time_was_not_the_reason_or_is_no_longer_nobody_asks_again(lacking, work, seconds):
     calls = [call(lacking, work, seconds=most) for most in seconds]
     await settle()
@@ -175,12 +177,25 @@ async def test_where_time_was_not_the_reason_or_is_no_longer_nobody_asks_again(l
     assert len(work.contexts) == 1
 
 
-async def test_nobody_asks_a_third_time(work):
-    flights = SingleFlight(lambda _result: True)
-    calls = [call(flights, work, seconds=seconds) for seconds in (0.25, 20, 30)]
+async def test_nobody_asks_a_third_time(lacking, work):
+    lacking._lacks = lambda _result: True
+    calls = [call(lacking, work, seconds=seconds) for seconds in (20, 200, 300)]
     await settle()
     work.gate.set()
     assert await asyncio.gather(*calls) == [(1, False), (2, False), (2, True)]
+
+
+async def test_who_holds_a_result_gives_it_before_the_time_is_up(lacking, work, monkeypatch):
+    monkeypatch.setattr(single_flight, "_SHORT_SECONDS", 2)
+    calls = [call(lacking, work, seconds=seconds) for seconds in (1, 2.5, 30)]
+    await settle()
+    work.gate.set()
+    assert await calls[0] == (1, False)
+    work.gate.clear()  # a model hangs, and the time of the patient one goes on
+    assert await calls[1] == (1, True)
+    assert not calls[2].done()
+    work.gate.set()
+    assert await calls[2] == (2, True)
 
 
 @pytest.mark.parametrize("error", [DeadlineError("late"), UnavailableError("no")])
@@ -191,7 +206,7 @@ async def test_what_lacks_something_is_better_than_an_error(lacking, work, error
             raise error
         return result
 
-    calls = [call(lacking, once, seconds=seconds) for seconds in (0.25, 20)]
+    calls = [call(lacking, once, seconds=seconds) for seconds in (20, 200)]
     await settle()
     work.gate.set()
     assert await asyncio.gather(*calls) == [(1, False), (1, True)]
