@@ -208,16 +208,16 @@ class GetPipelineResponse(_message.Message):
     ENTRIES_FIELD_NUMBER: _builtins.int
     FINGERPRINT_FIELD_NUMBER: _builtins.int
     VOTE_FIELD_NUMBER: _builtins.int
-    WAITING_FIELD_NUMBER: _builtins.int
+    REQUIRED_MODEL_UNAVAILABLE_FIELD_NUMBER: _builtins.int
     fingerprint: _builtins.str
     """SHA-256 over model digests, weights, vote, crop rule and augmentation, 64 hexadecimal digits; empty while a model
     is unknown.
     """
     vote: _types_pb2.Vote.ValueType
     """The recipe's rule of fusion."""
-    waiting: _builtins.bool
-    """Whether calls wait now: no replica takes them of a model that there is no answer without. The detector is one; where
-    its own opinion has no weight, so is the last of the classifiers.
+    required_model_unavailable: _builtins.bool
+    """Whether a model without which there is no answer has no replica that takes calls, as a call has found: calls wait
+    for one. The detector is such a model, and where its own opinion has no weight, all classifiers together are.
     """
     @_builtins.property
     def entries(self) -> _containers.RepeatedCompositeFieldContainer[Global___RecipeEntry]:
@@ -229,11 +229,11 @@ class GetPipelineResponse(_message.Message):
         entries: _abc.Iterable[Global___RecipeEntry] | None = ...,
         fingerprint: _builtins.str = ...,
         vote: _types_pb2.Vote.ValueType = ...,
-        waiting: _builtins.bool = ...,
+        required_model_unavailable: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["entries", b"entries", "fingerprint", b"fingerprint", "vote", b"vote", "waiting", b"waiting"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entries", b"entries", "fingerprint", b"fingerprint", "required_model_unavailable", b"required_model_unavailable", "vote", b"vote"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

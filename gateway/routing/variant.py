@@ -11,7 +11,7 @@ from typing import Self
 
 from ferry.v1 import ensembler_pb2, ensembler_pb2_grpc
 from gateway.routing.predictions import PredictionCounter
-from serving.errors import ServiceError
+from serving.errors import DeadlineError, ServiceError
 from serving.freshness import Freshest
 from serving.rpc.upstream import DEFAULT_SILENCE, Upstream
 from serving.telemetry import metrics
@@ -166,8 +166,16 @@ class Variant:
         assert self._upstream is not None
         asked_at = time.monotonic()
         request = ensembler_pb2.EnsemblerRecognizeRequest(image=image, options=options)
-        with self:
-            answer = await self._upstream.call(self._stub.Recognize, request, timeout=self._timeout, patience=patience)
+        try:
+            with self:
+                answer = await self._upstream.call(
+                    self._stub.Recognize, request, timeout=self._timeout, patience=patience
+                )
+        except DeadlineError:
+            raise
+        except ServiceError:
+            self._heard_at = time.monotonic()
+            raise
         self._heard_at = time.monotonic()
         self._hear(answer.fingerprint, asked_at)
         return answer
@@ -201,6 +209,8 @@ class Variant:
                 await self._poll()
             except Exception as error:
                 log.exception("looking for the pipeline failed, trying again: %s", error)
+            finally:
+                self._heard_at = time.monotonic()
 
     async def _until_due(self) -> None:
         known = self.fingerprint and not self._misses and not self._waiting
@@ -224,9 +234,8 @@ class Variant:
             self._reachable = True
             self._misses = 0
             self.entries = tuple(pipeline.entries)
-            self._waiting = pipeline.waiting
+            self._waiting = pipeline.required_model_unavailable
             self._hear(pipeline.fingerprint, asked_at)
-        self._heard_at = time.monotonic()
         metrics.VARIANT_HEALTHY.labels(self.name).set(self.healthy)
         self.show_pipeline()
 

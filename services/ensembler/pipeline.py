@@ -291,8 +291,8 @@ class Pipeline:
         return self._known
 
     @property
-    def _waiting(self) -> bool:
-        """Whether calls wait for a model that there is no answer without."""
+    def _required_model_away(self) -> bool:
+        """Whether calls wait for a model without which there is no answer."""
         if self.detector.away:
             return True
         return not self.recipe.detector_weight and all(model.away for model in self.classifiers)
@@ -312,5 +312,5 @@ class Pipeline:
             ],
             fingerprint=self._fingerprint([None] * len(self.classifiers), self.detector.model),
             vote=_TO_CONTRACT[self.recipe.vote],
-            waiting=self._waiting,
+            required_model_unavailable=self._required_model_away,
         )

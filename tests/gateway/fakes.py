@@ -98,7 +98,9 @@ class FakeEnsembler(ensembler_pb2_grpc.EnsemblerServicer):
             self.misses = max(0, self.misses - 1)
             await context.abort(grpc.StatusCode.INTERNAL, "no recipe")
         entry = ensembler_pb2.RecipeEntry(model=MODEL, weight=1, available=self.available)
-        return ensembler_pb2.GetPipelineResponse(entries=[entry], fingerprint=self.fingerprint, waiting=self.waiting)
+        return ensembler_pb2.GetPipelineResponse(
+            entries=[entry], fingerprint=self.fingerprint, required_model_unavailable=self.waiting
+        )
 
 
 async def turns_of_others(work: Awaitable[object]) -> int:

@@ -97,7 +97,7 @@ async def test_a_classifier_whose_server_is_gone_is_left_out(models: Models, sta
     caller = await start(recipe)
     answer = await caller.recognize()
     assert list(answer.faces[0].missing_models) == ["gone"]
-    assert not (await caller.pipeline()).waiting, "there are answers without it"
+    assert not (await caller.pipeline()).required_model_unavailable, "there are answers without it"
     assert [p.weight for p in answer.faces[0].predictions] == pytest.approx([0.4, 0.4, 0.2])
     assert answer.fingerprint == ""
 
@@ -125,7 +125,7 @@ async def test_whoever_asks_is_told_at_once_that_calls_wait_for_the_detector(mod
     caller = await start(recipe)
     call = asyncio.ensure_future(caller.call())
     async with asyncio.timeout(10):
-        while not (await caller.pipeline()).waiting:
+        while not (await caller.pipeline()).required_model_unavailable:
             await asyncio.sleep(0.01)
     assert not call.done()
     call.cancel()
