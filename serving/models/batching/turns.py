@@ -13,6 +13,7 @@ CPU would stand still until it came to them. What comes after a run waits until 
 from __future__ import annotations
 
 import _thread
+import contextlib
 import logging
 import threading
 import time
@@ -147,6 +148,7 @@ class Turns:
         return True
 
     def _work(self) -> None:
+        threading.current_thread().name = "run"
         with self.lock:
             self._coming = max(0, self._coming - 1)
             if self._threads >= self._most:  # it came late, and another was started for it
@@ -155,10 +157,10 @@ class Turns:
         try:
             while self._make_run():
                 pass
-        except BaseException:  # no memory: another is to be started for it
+        except BaseException as error:  # no memory: another is to be started for it
             with self.lock:
                 self._threads -= 1
-            raise
+            log.exception("a thread that made runs has ended: %s", error)
 
     def _make_run(self) -> bool:
         """Waits for a run and makes it; whether there may be more. No model is held while it waits: it may be replaced.
@@ -174,8 +176,9 @@ class Turns:
                 run = runs.take()  # where no memory is left for it, nothing is held yet
                 self._free -= cost
                 self._held[runs] += 1
-                if self._free and self._look()[0] is not None:
-                    self.wake()
+                with contextlib.suppress(MemoryError):  # whoever ends next looks again; this run is to be made
+                    if self._free and self._look()[0] is not None:
+                        self.wake()
             elif not behind:
                 self._threads -= 1
                 return False

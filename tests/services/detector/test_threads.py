@@ -18,8 +18,7 @@ from tests.services.running import serve
 from tests.serving.images.files import encode
 from tests.tiny_models import detector_graph, detector_manifest, publish
 
-RUN = "Dummy"
-"""What Python calls threads without a name, such as those of the runs."""
+RUN = "run"
 
 
 @pytest.fixture

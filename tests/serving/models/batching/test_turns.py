@@ -318,8 +318,7 @@ def test_a_thread_that_memory_runs_out_in_is_replaced(
         begin = late.pop()
         with monkeypatch.context() as memory:
             memory.setattr(model, "due", Mock(side_effect=MemoryError))
-            with pytest.raises(MemoryError):
-                begin()
+            begin()
         with given.turns.lock:
             given.turns.wake()
         model.gate.release()
