@@ -88,7 +88,7 @@ def overload(outcome: Outcome) -> list[Finding]:
     said = f"{soon} of {len(refused)}, median {np.median(refused or math.nan) * 1000:.0f} ms; {outcome.codes()}"
     return [
         Finding("goodput at least 90 % of the peak", share >= 0.9, f"{good:.1f}/s of {outcome.capacity:.1f}/s"),
-        Finding("95 % of rejections within 50 ms", soon >= 0.95 * len(refused), said),
+        Finding("95 % of rejections within 50 ms", bool(refused) and soon >= 0.95 * len(refused), said),
         all_in_time(outcome),
     ]
 

@@ -111,7 +111,7 @@ class _Asked(Generic[ResponseT]):
 
 @dataclass(slots=True)
 class _Wasted:
-    """The longest time of a call that brought it nothing.
+    """The longest stretch of a call's time that brought it nothing.
 
     Attributes:
         seconds: of it.
@@ -121,8 +121,8 @@ class _Wasted:
     seconds: float = 0.0
     refusal: str = ""
 
-    def add(self, seconds: float, refusal: str) -> None:
-        """Some more such time went by."""
+    def note(self, seconds: float, refusal: str) -> None:
+        """One more such stretch."""
         if seconds > self.seconds:
             self.seconds, self.refusal = seconds, refusal
 
@@ -228,8 +228,8 @@ class Upstream:
             came = time.monotonic()
             await self._replica(asked)
             began = time.monotonic()
-            wasted.add(began - came, "")
-            # That the time is up says nothing where most of it went by so: its caller hears why, while it still waits.
+            wasted.note(began - came, "")
+            # That the time is up says nothing where less is left than went by so: its caller hears why in time.
             late = wasted.seconds > asked.end - began
             if late:
                 asked.end = last
@@ -256,7 +256,7 @@ class Upstream:
                     raise
                 refusals += 1
                 refusal = f"{self._name} is not ready: {error.message}"
-                wasted.add(time.monotonic() - began, refusal)
+                wasted.note(time.monotonic() - began, refusal)
                 pause = min(_FIRST_PAUSE_SECONDS * 2**refusals, _MAX_PAUSE_SECONDS) * random.uniform(0.5, 1)
                 if asked.patience == 0 or refusals > _MAX_REFUSALS or last - time.monotonic() <= pause:
                     raise UnavailableError(refusal) from error

@@ -96,9 +96,10 @@ def test_one_that_lies_or_takes_too_long_is_ended(companion: Companion) -> None:
 
 
 def test_one_that_does_not_read_is_ended() -> None:
-    companion = Companion(NAME, "60", seconds=5)
+    companion = Companion(NAME, "60", seconds=30)
     assert ask(companion) == ([3], b"abc")
     assert companion._process is not None
+    companion._seconds = 0.3
     os.kill(companion._process.pid, signal.SIGSTOP)
     with pytest.raises(EndedError, match="SIGKILL"):
         ask(companion, bytes(8 << 20))
