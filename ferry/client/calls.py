@@ -33,7 +33,7 @@ EXPRESSION_NUMBERS = {
     name.removeprefix("EXPRESSION_").lower(): number for name, number in types_pb2.Expression.items() if number
 }
 MAX_REFUSALS = 5
-"""How often a call is sent again because gateways were not ready."""
+"""How often a call is sent again because gateways were not ready, or had too much to do."""
 FIRST_PAUSE, MAX_PAUSE = 0.05, 0.5
 """Seconds before a call is sent again, doubled with each refusal."""
 PATIENCE, PATIENT_PAUSE = 1.0, 0.1
@@ -119,6 +119,7 @@ class Call:
 
         A gateway that refused it, or whose gRPC turned it away, is well: it is sent again, a few times. One that was
         lost may have been lost by it, so it is sent once more, and says so (LOST_KEY). Everything else is an answer.
+        One that has too much to do says when to come back: if that is soon, the call does, a few times.
         When many calls fail, few of them are sent again. One that has reached nobody costs nobody anything, and is
         tried for a second.
 
@@ -132,10 +133,11 @@ class Call:
         self._repeats.wait = errors.is_answer(error) or (
             self.wait and (errors.is_unanswered(error) or errors.is_turned_away(error) or hidden)
         )
-        if error.code() not in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED} and not hidden:
+        soon = errors.retry_after(error) if error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED else None
+        if error.code() not in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED} and not hidden and soon is None:
             return None
         now = time.monotonic()
-        if errors.refused(error) or errors.is_turned_away(error) or hidden:
+        if soon is not None or errors.refused(error) or errors.is_turned_away(error) or hidden:
             self._refusals += 1
             self._refusal, self._refusal_seconds = error, now - self._sent
             again = self._refusals <= MAX_REFUSALS
@@ -143,6 +145,9 @@ class Call:
             again = not self._lost and errors.is_unanswered(error)
             self._lost = True
         pause = min(FIRST_PAUSE * 2**self._refusals, MAX_PAUSE) * random.uniform(0.5, 1)
+        if soon is not None:
+            # Nearer to its end it would be refused again: gateways foresee whether they answer in time.
+            pause, again = soon, again and soon <= min(MAX_PAUSE, self.timeout / 2)
         self._sent = now + pause
         return pause if again and pause < self.timeout and self._repeats.take() else None
 

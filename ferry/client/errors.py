@@ -146,14 +146,21 @@ def from_rpc(error: grpc.RpcError, address: str, request_id: str, mistake: str |
         )
     if is_hidden(error):
         message = f"the call ended while it was sent, and gRPC does not tell how ({HIDDEN})"
-    field, retry_after = "", 1.0
+    field, bad_request = "", error_details_pb2.BadRequest()
     for detail in () if details is None else details.details:
-        bad_request, retry_info = error_details_pb2.BadRequest(), error_details_pb2.RetryInfo()
         if detail.Unpack(bad_request) and bad_request.field_violations:
             field = bad_request.field_violations[0].field
-        elif detail.Unpack(retry_info):
-            retry_after = retry_info.retry_delay.ToMilliseconds() / 1000
-    return _make(code, message, field=field, retry_after=retry_after, request_id=request_id)
+    after = retry_after(error)
+    return _make(code, message, field=field, retry_after=1.0 if after is None else after, request_id=request_id)
+
+
+def retry_after(error: grpc.RpcError) -> float | None:
+    """Seconds after which a gateway wants the call again; None: it does not say."""
+    status, info = _details(error.trailing_metadata() or ()), error_details_pb2.RetryInfo()
+    for detail in () if status is None else status.details:
+        if detail.Unpack(info):
+            return float(info.retry_delay.ToMilliseconds() / 1000)
+    return None
 
 
 def refused(error: grpc.RpcError) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from threading import Timer
 from typing import Any
@@ -178,10 +178,10 @@ async def test_errors_carry_what_helps(client: Any, gateway: FakeGateway) -> Non
     assert not isinstance(option.value, InvalidImageError)
     assert option.value.field == "options.max_faces"
 
-    gateway.error = errors.OverloadedError("busy", retry_after=0.25)
+    gateway.error = errors.OverloadedError("busy", retry_after=2.5)
     with pytest.raises(OverloadedError, match="busy") as busy:
         await client.recognize(b"x")
-    assert busy.value.retry_after == 0.25
+    assert busy.value.retry_after == 2.5
 
     gateway.error = errors.DeadlineError("too late")
     with pytest.raises(DeadlineError, match="too late"):
@@ -191,6 +191,16 @@ async def test_errors_carry_what_helps(client: Any, gateway: FakeGateway) -> Non
     with pytest.raises(FerryError, match="broken") as broken:
         await client.recognize(b"x")
     assert broken.value.code == "INTERNAL"
+
+
+@pytest.mark.parametrize(("after", "timeout", "asked"), [(0.1, 30, 3), (0.6, 30, 1), (0.45, 0.8, 1)])
+async def test_one_with_too_much_to_do_is_asked_again_soon(
+    client: Any, gateway: FakeGateway, after: float, timeout: float, asked: int
+) -> None:
+    gateway.error, gateway.failures = errors.OverloadedError("busy", retry_after=after), 2
+    with suppress(OverloadedError):
+        assert (await client.recognize(b"x", timeout=timeout)).faces
+    assert gateway.lost == [None] * asked
 
 
 async def test_a_gateway_that_is_not_ready_is_asked_again(client: Any, gateway: FakeGateway) -> None:
