@@ -89,7 +89,8 @@ def _running(spec: ProcessSpec, folder: Path) -> Iterator[_Child]:
     file = folder / f"{spec.name}.json"
     backend = ["--backend", "onnxruntime"] if module in {"services.detector", "services.classifier"} else []
     command = [sys.executable, "-m", "benchmarks.counting.child", str(file), module, *arguments, *backend]
-    process = subprocess.Popen(command, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONHASHSEED": "0"})
+    environment = {**os.environ, **spec.environment, "PYTHONPATH": str(ROOT), "PYTHONHASHSEED": "0"}
+    process = subprocess.Popen(command, cwd=ROOT, env=environment)
     try:
         yield _Child(process, file)
     finally:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
+from typing import TypeAlias
 
 from cli.cluster import ports
 from cli.cluster.errors import ClusterError
@@ -71,7 +72,7 @@ def plan(settings: ClusterSettings, folder: Path) -> list[ProcessSpec]:
     classifier_addresses = {name: addresses[f"classifier-{name}"] for name in settings.classifiers}
     recipe_path.write_text(recipe(settings, addresses["detector"], classifier_addresses))
 
-    store_flags, specs = _stores(settings, folder)
+    store_flags, urls, specs = _stores(settings, folder)
     flags: dict[str, tuple[int, str, list[str]]] = {
         "gateway": (GATEWAY, "gateway", ["--ensembler-address", addresses["ensembler"], *store_flags]),
         "ensembler": (ENSEMBLER, "services.ensembler", ["--recipe", str(recipe_path)]),
@@ -81,7 +82,8 @@ def plan(settings: ClusterSettings, folder: Path) -> list[ProcessSpec]:
         model_flags = ["--models", name, *_model_flags(settings)]
         flags[f"classifier-{name}"] = (MODELS, "services.classifier", model_flags)
     gateway, *others = (_spec(settings, slot, *flags[slot.service], health_port=health.get(slot)) for slot in slots)
-    return [_with_http(gateway, others, settings, chosen), *others, *specs]
+    gateway = replace(_with_http(gateway, others, settings, chosen), environment=urls)
+    return [gateway, *others, *specs]
 
 
 def _whole(settings: ClusterSettings, folder: Path, chosen: ports.Chosen) -> list[ProcessSpec]:
@@ -100,7 +102,7 @@ def _whole(settings: ClusterSettings, folder: Path, chosen: ports.Chosen) -> lis
     recipe_path = folder / "recipe.json"
     here = dict.fromkeys(settings.classifiers, _NOWHERE)
     recipe_path.write_text(recipe(settings, _NOWHERE, here))
-    store_flags, specs = _stores(settings, folder)
+    store_flags, urls, specs = _stores(settings, folder)
     flags = ["--recipe", str(recipe_path), *store_flags, *_model_flags(settings)]
     if shares:
         flags.append("--reuse-port")
@@ -111,7 +113,8 @@ def _whole(settings: ClusterSettings, folder: Path, chosen: ports.Chosen) -> lis
         health_port = next(free) if own_health else None
         # Where each took all CPUs for its models, their runs would take them, and the caches, from each other.
         share = ["--cpus", str(max(1, cpus // n + (replica <= cpus % n)))] if shares else []
-        made.append(_spec(settings, slot, GATEWAY, "single", [*flags, *share], health_port=health_port))
+        spec = _spec(settings, slot, GATEWAY, "single", [*flags, *share], health_port=health_port)
+        made.append(replace(spec, environment=urls))
     return [_with_http(made[0], made[1:], settings, chosen), *made[1:], *specs]
 
 
@@ -158,16 +161,20 @@ def _others(slots: Sequence[_Slot]) -> list[int]:
     return [port for port in ports.free(3 * len(slots)) if port not in taken][: len(slots)]
 
 
-def _stores(settings: ClusterSettings, folder: Path) -> tuple[list[str], list[ProcessSpec]]:
-    """The gateway's flags for cache and jobs, and the embedded Valkeys where there are any."""
-    cache_flags, cache_specs = _cache(settings, folder)
-    job_flags, job_specs = _jobs(settings, folder)
-    return [*cache_flags, *job_flags], [*cache_specs, *job_specs]
+_Stores: TypeAlias = tuple[list[str], dict[str, str], list[ProcessSpec]]
+"""The gateway's flags, its variables with URLs, which may hold a password, and the embedded Valkeys."""
 
 
-def _jobs(settings: ClusterSettings, folder: Path) -> tuple[list[str], list[ProcessSpec]]:
+def _stores(settings: ClusterSettings, folder: Path) -> _Stores:
+    """For cache and jobs."""
+    cache_flags, cache_urls, cache_specs = _cache(settings, folder)
+    job_flags, job_urls, job_specs = _jobs(settings, folder)
+    return [*cache_flags, *job_flags], {**cache_urls, **job_urls}, [*cache_specs, *job_specs]
+
+
+def _jobs(settings: ClusterSettings, folder: Path) -> _Stores:
     if not settings.jobs:
-        return [], []
+        return [], {}, []
     key = settings.jobs_key
     if key is None:
         key = folder / "jobs.key"
@@ -178,18 +185,18 @@ def _jobs(settings: ClusterSettings, folder: Path) -> tuple[list[str], list[Proc
     if url is None:
         specs.append(valkey_spec(folder, CACHE, name="valkey-jobs", forgets=False))
         url = specs[0].address
-    return ["--jobs-redis-url", url, "--jobs-key", str(key.resolve())], specs
+    return ["--jobs-key", str(key.resolve())], {"FERRY_JOBS_REDIS_URL": url}, specs
 
 
-def _cache(settings: ClusterSettings, folder: Path) -> tuple[list[str], list[ProcessSpec]]:
+def _cache(settings: ClusterSettings, folder: Path) -> _Stores:
     if not settings.cache:
-        return ["--no-cache-enabled"], []
+        return ["--no-cache-enabled"], {}, []
     if settings.redis_url is not None:
-        return ["--cache-enabled", "--redis-url", settings.redis_url], []
+        return ["--cache-enabled"], {"FERRY_REDIS_URL": settings.redis_url}, []
     if not settings.embedded_redis:
-        return ["--cache-enabled"], []
+        return ["--cache-enabled"], {}, []
     valkey = valkey_spec(folder, CACHE)
-    return ["--cache-enabled", "--redis-url", valkey.address], [valkey]
+    return ["--cache-enabled"], {"FERRY_REDIS_URL": valkey.address}, [valkey]
 
 
 def _model_flags(settings: ClusterSettings) -> list[str]:

@@ -6,8 +6,8 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 _LAUNCH = Path(__file__).with_name("launch.py")
@@ -26,6 +26,7 @@ class ProcessSpec:
         address: where it is called, `host:port` or a path.
         metrics: address of its Prometheus metrics; empty: none.
         http: where it speaks HTTP, `host:port`; empty: nowhere.
+        environment: variables that it has beside ours. Secrets go here: everybody on the machine sees the command.
     """
 
     name: str
@@ -35,6 +36,7 @@ class ProcessSpec:
     address: str = ""
     metrics: str = ""
     http: str = ""
+    environment: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 class Process:
@@ -52,7 +54,7 @@ class Process:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                env=_environment(),
+                env=_environment(spec.environment),
             )
 
     @property
@@ -96,6 +98,6 @@ def describe_exit(code: int) -> str:
         return f"was ended by signal {-code}"
 
 
-def _environment() -> dict[str, str]:
+def _environment(own: Mapping[str, str]) -> dict[str, str]:
     # Calls between the processes never go through an HTTP proxy.
-    return {**os.environ, "no_grpc_proxy": "127.0.0.1,localhost", "PYTHONUNBUFFERED": "1"}
+    return {**os.environ, "no_grpc_proxy": "127.0.0.1,localhost", "PYTHONUNBUFFERED": "1", **own}

@@ -39,7 +39,9 @@ def test_the_usual_cluster(models: Path, tmp_path: Path) -> None:
     assert [spec.stage for spec in specs] == [0, 1, 2, 2, 2, 3]
     gateway, ensembler, detector, efficientnet, arcface, valkey = specs
     assert flag(gateway, "--ensembler-address") == ensembler.address
-    assert flag(gateway, "--redis-url") == valkey.address == f"unix://{tmp_path}/valkey.sock"
+    assert valkey.address == f"unix://{tmp_path}/valkey.sock"
+    assert gateway.environment == {"FERRY_REDIS_URL": valkey.address}
+    assert not any(spec.environment for spec in (ensembler, detector, efficientnet, arcface, valkey))
     recipe, weights = json.loads(Path(flag(ensembler, "--recipe")).read_text()), read_recipe(DEFAULT_RECIPE).weights
     assert recipe == {
         "vote": "soft",
@@ -56,7 +58,7 @@ def test_the_usual_cluster(models: Path, tmp_path: Path) -> None:
 
 
 def test_ports_follow(models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ports, "is_free", lambda host, port: True)
+    monkeypatch.setattr(ports, "refusal", lambda host, port: None)
     first, metrics = 50_051, 9090
     specs = plan(ClusterSettings(port=first, metrics_port=metrics, models_dir=models, cache=False), tmp_path)
     assert [spec.address for spec in specs] == [f"127.0.0.1:{first + n}" for n in range(5)]
@@ -74,7 +76,8 @@ def test_http_is_the_gateways_and_off_unless_asked_for(models: Path, tmp_path: P
 
 
 def test_a_taken_http_port_is_named(models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ports, "is_free", lambda host, port: port != 8080)
+    taken = OSError(errno.EADDRINUSE, "Address already in use")
+    monkeypatch.setattr(ports, "refusal", lambda host, port: taken if port == 8080 else None)
     with pytest.raises(ClusterError, match="--http-port"):
         plan(ClusterSettings(models_dir=models, http_port=8080), tmp_path)
 
@@ -111,11 +114,29 @@ def test_the_cache_is_a_choice(models: Path, tmp_path: Path) -> None:
     assert "--no-cache-enabled" in off[0].command
     assert all(spec.name != "valkey" for spec in off)
     own = plan(ClusterSettings(port=0, models_dir=models, redis_url="redis://cache:6379/0"), tmp_path)
-    assert flag(own[0], "--redis-url") == "redis://cache:6379/0"
+    assert own[0].environment == {"FERRY_REDIS_URL": "redis://cache:6379/0"}
     assert all(spec.name != "valkey" for spec in own)
     memory = plan(ClusterSettings(port=0, models_dir=models, embedded_redis=False), tmp_path)
-    assert "--redis-url" not in memory[0].command
+    assert not memory[0].environment
     assert "--cache-enabled" in memory[0].command
+
+
+@pytest.mark.parametrize("processes", [0, 1, 2])
+def test_a_password_is_in_no_command(models: Path, tmp_path: Path, processes: int) -> None:
+    cache, jobs = "redis://:s3krit@cache:6379/0", "redis://:s3krit@jobs:6379/0"
+    settings = ClusterSettings(
+        port=0,
+        models_dir=models,
+        processes=processes,
+        redis_url=cache,
+        jobs_redis_url=jobs,
+        jobs=True,
+        jobs_key=tmp_path,
+    )
+    specs = plan(settings, tmp_path)
+    assert "s3krit" not in f"{specs}"
+    for spec in specs[: processes or 1]:
+        assert spec.environment == {"FERRY_REDIS_URL": cache, "FERRY_JOBS_REDIS_URL": jobs}
 
 
 def test_valkey_writes_nothing_to_disk(models: Path, tmp_path: Path) -> None:
@@ -186,7 +207,7 @@ def test_all_services_in_one_process(models: Path, tmp_path: Path) -> None:
     one, valkey = plan(ClusterSettings(port=0, models_dir=models, processes=1, runs=3, threads=2), tmp_path)
     assert (one.name, valkey.name) == ("ferry", "valkey")
     assert one.command[:2] == ("-m", "single")
-    assert flag(one, "--redis-url") == valkey.address
+    assert one.environment == {"FERRY_REDIS_URL": valkey.address}
     assert (flag(one, "--runs"), flag(one, "--threads")) == ("3", "2")
     assert read_recipe(Path(flag(one, "--recipe"))).classifiers[0].name == "efficientnet"
     assert "--reuse-port" not in one.command
@@ -268,7 +289,7 @@ def test_the_flag_of_a_taken_port_is_named(models: Path, tmp_path: Path, option:
 def test_ports_that_two_flags_choose_are_named(
     models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, processes: int
 ) -> None:
-    monkeypatch.setattr(ports, "is_free", lambda host, port: True)
+    monkeypatch.setattr(ports, "refusal", lambda host, port: None)
     for fields, said in (
         ({"port": 5000, "metrics_port": 5000}, "port 5000 is chosen twice, by --port and by --metrics-port"),
         (
