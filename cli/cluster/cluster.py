@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import shutil
-import socket
 import tempfile
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -62,8 +62,10 @@ class Cluster:
         self._report = report
         self._folder: Path | None = None
         self._supervisor: Supervisor | None = None
-        self._port: socket.socket | None = None
-        """Kept for those who share it."""
+        self._logs_tell = False
+        """Whether the folder is left, since its logs say what went wrong."""
+        self._undo = ExitStack()
+        """Lets go of the port, and removes the folder."""
 
     def start(self) -> None:
         """Starts every process and returns when all are SERVING.
@@ -75,35 +77,29 @@ class Cluster:
         # mkdtemp: for this user alone, since whoever can open the socket can read the cache.
         self._folder = Path(tempfile.mkdtemp(prefix="ferry-"))
         self.log_dir = self.settings.log_dir or self._folder / "logs"
-        try:
+        self._logs_tell = False
+        with ExitStack() as undo:
+            undo.callback(self._remove_folder)
             self.specs = tuple(plan(self.settings, self._folder))
-            if self.settings.processes > 1:
-                self._port = ports.hold(self.settings.host, int(self.address.rpartition(":")[2]))
+            undo.enter_context(ports.hold(int(self.address.rpartition(":")[2])))
             self.log_dir.mkdir(parents=True, exist_ok=True)
-        except BaseException:
-            self._release_port()
-            self._remove_folder()
-            raise
-        timing = Timing(startup=self.settings.startup_timeout, drain=self.settings.grace + 5)
-        self._supervisor = Supervisor(self.specs, self.log_dir, timing, self._report)
-        try:
-            self._supervisor.start()
-        except ClusterError:
-            self._release_port()
-            raise
-        except BaseException:  # Ctrl-C: nothing has gone wrong that the logs could explain
-            self._release_port()
-            self._remove_folder()
-            raise
+            timing = Timing(startup=self.settings.startup_timeout, drain=self.settings.grace + 5)
+            self._supervisor = Supervisor(self.specs, self.log_dir, timing, self._report)
+            try:
+                self._supervisor.start()
+            except ClusterError:  # and not Ctrl-C, where nothing has gone wrong that the logs could explain
+                self._logs_tell = True
+                raise
+            self._undo = undo.pop_all()
 
     def stop(self) -> bool:
         """Drains gateway, ensembler, models and Valkey in this order; True when nothing had to be killed."""
         if self._supervisor is None:
             return True
         clean = self._supervisor.stop()
-        self._release_port()
-        if clean:
-            self._remove_folder()
+        self._logs_tell = not clean
+        self._undo.close()
+        self._remove_folder()  # of a start that failed, too
         return clean
 
     def request_stop(self) -> None:
@@ -150,12 +146,8 @@ class Cluster:
         found = {endpoint.name: endpoint for endpoint in self.endpoints}
         return found[name]
 
-    def _release_port(self) -> None:
-        if self._port is not None:
-            self._port.close()
-
     def _remove_folder(self) -> None:
-        if self._folder is not None:
+        if self._folder is not None and not self._logs_tell:
             shutil.rmtree(self._folder, ignore_errors=True)
 
     def __enter__(self) -> Self:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import errno
 import random
 import socket
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from cli.cluster.errors import ClusterError
-from serving.listening import bind, is_elsewhere, refusal
+from serving.listening import is_elsewhere, refusal
 
 # Below the range from which Linux takes the ports of outgoing connections (32768 and up), so that nothing else takes
 # a port between its choice here and the start of the service.
@@ -34,25 +37,25 @@ def free(count: int) -> list[int]:
     raise ClusterError(f"there are no {count} free ports in {_FREE_RANGE.start} to {_FREE_RANGE.stop - 1}")
 
 
-def hold(host: str, port: int) -> socket.socket:
-    """Keeps `host:port`, until it is closed, for those who listen there with SO_REUSEPORT, and from all others.
+@contextmanager
+def hold(port: int) -> Iterator[None]:
+    """Keeps `port` from the other clusters of this machine. Does nothing where the system is not Linux.
 
-    It never listens itself. Who shares a port opens it when all is loaded; until then the port would seem free to
-    another cluster, and both would share it.
+    A gateway opens its port when all is loaded; until then it seems free, and gateways that share a port would share it
+    with those of another cluster. So each cluster keeps a name for its port: a socket's, which is no file. The kernel
+    lets one have it at a time, and takes it back when that one ends, however it ends.
 
     Raises:
-        ClusterError: the port is taken, or kept.
+        ClusterError: another cluster keeps it.
     """
-    held = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
-    try:
-        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # connections that have ended take no port
-        bind(held, host, port)
-        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
-        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-    except OSError as error:
-        held.close()
-        raise _why_not(host, port, "--port") from error
-    return held
+    with socket.socket(socket.AF_UNIX) as name:
+        if sys.platform == "linux":
+            try:
+                name.bind(f"\0ferry-port-{port}")
+            except OSError as error:
+                if error.errno == errno.EADDRINUSE:
+                    raise _taken(port, "--port") from error
+        yield
 
 
 class Chosen:
@@ -86,16 +89,19 @@ class Chosen:
 def _all_free(host: str, ports: list[int], option: str) -> None:
     for index, port in enumerate(ports):
         at = host if index == 0 else "127.0.0.1"
-        if not is_free(at, port):
-            raise _why_not(at, port, option)
+        if error := refusal(at, port):
+            raise _why_not(error, at, port, option) from error
 
 
-def _why_not(host: str, port: int, option: str) -> ClusterError:
-    found = refusal(host, port)
-    if found is not None and is_elsewhere(found):
+def _why_not(error: OSError, host: str, port: int, option: str) -> ClusterError:
+    if is_elsewhere(error):
         return ClusterError(f"{host} is no address of this machine; choose another with --host")
-    if found is not None and found.errno == errno.EACCES:
+    if error.errno == errno.EACCES:
         return ClusterError(f"this user may not open port {port}; choose another with {option}")
+    return _taken(port, option)
+
+
+def _taken(port: int, option: str) -> ClusterError:
     return ClusterError(
         f"port {port} is taken, perhaps by another cluster; stop it, or choose other ports with {option} "
         "(--port 0 takes free ones)"

@@ -2,40 +2,43 @@
 
 from __future__ import annotations
 
+import errno
 import socket
+import subprocess
+import sys
+from dataclasses import replace
 from pathlib import Path
 
-import grpc
 import pytest
 
 from cli.cluster import Cluster, ClusterError, ClusterSettings, ports
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0", "localhost"])
-def test_a_port_is_kept_for_those_who_share_it_and_from_others(host: str) -> None:
-    (port,) = ports.free(1)
-    with ports.hold(host, port):
-        for other in (host, "127.0.0.1", "0.0.0.0"):
-            assert not ports.is_free(other, port)
-            with pytest.raises(ClusterError, match=f"port {port} is taken"):
-                ports.hold(other, port)
-        sharing = [grpc.server(None, options=[("grpc.so_reuseport", 1)]) for _ in range(2)]  # type: ignore[arg-type]
-        assert [server.add_insecure_port(f"{host}:{port}") for server in sharing] == [port, port]
-        with pytest.raises(RuntimeError):
-            grpc.server(None, options=[("grpc.so_reuseport", 0)]).add_insecure_port(f"{host}:{port}")  # type: ignore[arg-type]
-        del sharing
+def test_a_port_is_kept_from_other_clusters_alone() -> None:
+    one, other = ports.free(2)
+    with ports.hold(one):
+        assert ports.is_free("127.0.0.1", one), "for those who listen there"
+        with pytest.raises(ClusterError, match=f"port {one} is taken, perhaps by another cluster"), ports.hold(one):
+            pass
+        with ports.hold(other):
+            pass
+    with ports.hold(one):
+        pass
 
 
-def test_who_keeps_a_port_is_sent_no_connection() -> None:
+def test_a_launcher_that_is_killed_keeps_no_port() -> None:
     (port,) = ports.free(1)
-    with ports.hold("127.0.0.1", port), socket.socket() as listening:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        listening.bind(("127.0.0.1", port))
-        listening.listen()
-        for _ in range(20):
-            with socket.create_connection(("127.0.0.1", port), timeout=5):
-                listening.settimeout(5)
-                listening.accept()[0].close()
+    code = f"from cli.cluster import ports\nwith ports.hold({port}): print('held', flush=True); input()"
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as launcher:
+        assert launcher.stdout is not None
+        assert launcher.stdout.readline() == "held\n"
+        with pytest.raises(ClusterError), ports.hold(port):
+            pass
+        launcher.kill()
+    with ports.hold(port):
+        pass
 
 
 def test_connections_that_have_ended_take_no_port() -> None:
@@ -44,16 +47,28 @@ def test_connections_that_have_ended_take_no_port() -> None:
         with socket.create_connection(("127.0.0.1", port)) as caller:
             server.accept()[0].close()  # who closes first keeps the port for a while
             caller.recv(1)
-    ports.hold("127.0.0.1", port).close()
     assert ports.is_free("127.0.0.1", port)
 
 
-def test_a_host_that_is_not_this_machine_has_no_port_to_keep() -> None:
-    with pytest.raises(ClusterError, match="no address of this machine"):
-        ports.hold("192.0.2.1", 0)
+def test_elsewhere_than_on_linux_nothing_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", "darwin")
+    (port,) = ports.free(1)
+    with ports.hold(port), ports.hold(port):
+        pass
 
 
-def test_two_clusters_that_start_at_once_do_not_share_a_port(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_reason_is_the_one_that_was_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not what is found when it is asked for again."""
+    found = iter([PermissionError(errno.EACCES, "Permission denied"), None])
+    monkeypatch.setattr(ports, "refusal", lambda host, port: next(found))
+    with pytest.raises(ClusterError, match="may not open port 80"):
+        ports.Chosen().following("127.0.0.1", 80, 1, "--port")
+
+
+@pytest.mark.parametrize(("first", "second"), [(0, 0), (1, 1), (2, 2), (0, 2), (2, 1)])
+def test_two_clusters_that_start_at_once_do_not_share_a_port(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: int, second: int
+) -> None:
     class Loading:
         """Of processes that have not opened their port yet, or fail."""
 
@@ -75,10 +90,10 @@ def test_two_clusters_that_start_at_once_do_not_share_a_port(tmp_path: Path, mon
         (tmp_path / name).mkdir()
     (port,) = ports.free(1)
     settings = ClusterSettings(
-        port=port, metrics_port=0, models_dir=tmp_path, classifiers={"tiny": 1.0}, processes=2, cache=False
+        port=port, metrics_port=0, models_dir=tmp_path, classifiers={"tiny": 1.0}, processes=first, cache=False
     )
     with Cluster(settings), pytest.raises(ClusterError, match=f"port {port} is taken, perhaps by another cluster"):
-        Cluster(settings).start()
+        Cluster(replace(settings, processes=second)).start()
     monkeypatch.setattr(Loading, "fails", True)
     with pytest.raises(ClusterError, match="one of them died"):
         Cluster(settings).start()
