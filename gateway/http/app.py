@@ -45,13 +45,15 @@ _NOT_KEPT = (b"cache-control", b"no-store")
 """What is said of faces stays in no browser's or proxy's cache; files of the page say otherwise."""
 
 
-def create_app(settings: GatewaySettings, calls: LocalCalls, able: Callable[[], bool], looks: Executor) -> ASGIApp:
+def create_app(
+    settings: GatewaySettings, calls: LocalCalls, able: Callable[[], bool], scrape_pool: Executor
+) -> ASGIApp:
     """
     Args:
         settings: of the gateway.
         calls: of its methods.
         able: whether it can answer at present.
-        looks: where other processes are asked for their metrics.
+        scrape_pool: where other processes are asked for their metrics.
     """
     # A redirect would lead to an address that the caller's own `Host` makes up, and out of TLS behind a proxy.
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
@@ -61,7 +63,7 @@ def create_app(settings: GatewaySettings, calls: LocalCalls, able: Callable[[], 
         jobs.router(door, settings.max_image_bytes),
         feedback.router(door),
         status.router(door, able),
-        figures.router(door, Watch([*filter(None, settings.metrics_endpoints.split(","))], looks)),
+        figures.router(door, Watch([*filter(None, settings.metrics_endpoints.split(","))], scrape_pool)),
         live.router(door, settings.max_stream_age, keys=settings.api_keys is not None),
         inference_v2.router(Door(calls, SERVICE), settings.max_image_bytes, able),
     ):

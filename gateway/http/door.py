@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 
 from gateway.http.app import create_app
@@ -26,11 +27,11 @@ async def open_http(settings: GatewaySettings, calls: LocalCalls, able: Callable
         TlsError: certificates are set and do not fit.
         RuntimeError: the system has too few threads to give.
     """
-    looks = ThreadPool(MOST_AT_ONCE, "figures")
+    scrape_pool = ThreadPool(MOST_AT_ONCE, "figures")
     if settings.metrics_endpoints:
-        looks.begin()  # they end when nobody has the application any more
+        await asyncio.to_thread(scrape_pool.begin)  # they end when nobody has the application any more
     server = HttpServer(
-        create_app(settings, calls, able, looks),
+        create_app(settings, calls, able, scrape_pool),
         max_connections=settings.max_connections,
         max_message_bytes=min(settings.max_image_bytes, MAX_FRAME_BYTES),
         tls=settings.tls,
