@@ -75,7 +75,7 @@ def credentials(ca: Path | None, cert: Path | None, key: Path | None, api_key: s
         typer.BadParameter: one of certificate and key without the other, or an API key that cannot be sent.
     """
     try:
-        api_key = None if api_key is None else checked_key(api_key)
+        api_key = checked_key(api_key)
     except ValueError as error:
         raise typer.BadParameter(str(error).replace("api_key", "--api-key (FERRY_API_KEY)")) from error
     try:

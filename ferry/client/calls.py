@@ -179,18 +179,22 @@ def checked_timeout(timeout: float) -> float:
     return float(timeout)
 
 
-def checked_key(api_key: str) -> str:
-    """`api_key` without the white space around it, which files of Secrets end with.
+def checked_key(api_key: str | None) -> str | None:
+    """`api_key` without the white space around it, which files of Secrets end with; None, no key, where it is "".
 
     Raises:
         TypeError: it is no text.
         ValueError: it cannot be sent. It is not quoted: errors end in logs.
     """
+    if api_key is None or api_key == "":
+        return None
     if not isinstance(api_key, str):
         raise TypeError(f"api_key: is text, not {type(api_key).__name__}")
     key = api_key.strip()
     if not (key.isascii() and key.isprintable() and key):
-        raise ValueError("api_key must be one line of ASCII letters, digits and signs" if key else "api_key is empty")
+        raise ValueError(
+            "api_key must be one line of ASCII letters, digits and signs" if key else "api_key is white space"
+        )
     return key
 
 
@@ -201,8 +205,8 @@ def metadata(pairs: Iterable[tuple[str, str]], api_key: str | None) -> tuple[tup
         TypeError: `api_key` is no text.
         ValueError: it cannot be sent.
     """
-    key = () if api_key is None else (("authorization", f"Bearer {checked_key(api_key)}"),)
-    return (*pairs, *key)
+    key = checked_key(api_key)
+    return (*pairs, *(() if key is None else (("authorization", f"Bearer {key}"),)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,7 +53,7 @@ class Client:
             tls: certificates, read now: after their renewal make a new client. `Tls()` trusts the system's
                 authorities; without, the connection is not encrypted.
             api_key: names the caller to a cluster that asks for it; goes with every call, so use TLS with it.
-                White space around it is left out.
+                White space around it is left out; "" is no key.
             credentials: gRPC's own, in place of `tls`.
             metadata: goes with every call.
 

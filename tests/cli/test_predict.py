@@ -19,6 +19,7 @@ from PIL import Image
 from rich.console import Console
 from typer.testing import CliRunner
 
+from cli.connect import credentials
 from cli.main import app, main
 from cli.records import lines
 from ferry.client import Client, MismatchError, UnavailableError
@@ -310,8 +311,12 @@ def test_a_key_that_cannot_be_sent_is_named_and_not_shown(key: str) -> None:
         result = run(app, ["status", *flag], env=variable)
         assert result.exit_code == 2
         said = " ".join(result.output.replace("│", " ").split())
-        assert ("--api-key (FERRY_API_KEY) is empty" if key == "\n" else "must be one line of ASCII") in said
+        assert ("--api-key (FERRY_API_KEY) is white space" if key == "\n" else "must be one line of ASCII") in said
         assert "s3c" not in said
+
+
+def test_an_empty_key_is_none() -> None:
+    assert not credentials(None, None, None, "").given
 
 
 def test_where_the_two_ends_do_not_get_on_no_cluster_is_started(photo: Path, monkeypatch: pytest.MonkeyPatch) -> None:

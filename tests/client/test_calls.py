@@ -96,11 +96,11 @@ def test_a_hung_replica_is_found_within_the_time_of_a_caller_who_waits_a_second(
 
 def test_a_key_out_of_a_file_is_sent_without_the_end_of_its_line() -> None:
     assert metadata([("a", "b")], " s3 cret\r\n") == (("a", "b"), ("authorization", "Bearer s3 cret"))
-    assert metadata((), None) == ()
+    assert metadata((), None) == metadata((), "") == ()
 
 
 @pytest.mark.parametrize("client", [Client, AsyncClient])
-@pytest.mark.parametrize("key", ["", " \n", "s3c\nret", "s3cr\u00e9t", "s3cr\u2028et", "s3c\x00ret", "s3c\x7fret"])
+@pytest.mark.parametrize("key", [" \n", "s3c\nret", "s3cr\u00e9t", "s3cr\u2028et", "s3c\x00ret", "s3c\x7fret"])
 def test_a_key_that_cannot_be_sent_is_named_and_not_shown(client: Any, key: str) -> None:
     with pytest.raises(ValueError, match=r"^api_key ") as raised:
         client("127.0.0.1:1", api_key=key)
