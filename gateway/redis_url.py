@@ -2,31 +2,78 @@
 
 from __future__ import annotations
 
+import os
 import re
-from pathlib import Path
-from typing import Final
+import ssl
+from collections.abc import Callable
+from typing import Final, TypeAlias
 from urllib.parse import parse_qsl, urlsplit
 
-SCHEMES: Final = ("redis://", "rediss://", "unix://")
+_SCHEMES: Final = ("redis", "rediss", "unix")
+PATTERN: Final = f"^({'|'.join(_SCHEMES)})://"
+"""How one begins."""
 _ENCODE: Final = "in a user's name and a password, percent-encode all but letters and digits (/ is %2F)"
 _HOST: Final = re.compile(r"[\w.:%-]+")
-_DATABASE: Final = re.compile(r"[0-9]{1,9}")
+_NUMBER: Final = re.compile(r"[0-9]{1,9}")
 _BOOLEAN: Final = re.compile(r"true|false|yes|no|1|0", re.IGNORECASE)
-_OPTIONS: Final = ("db", "username", "password")
-_TLS_OPTIONS: Final = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_cert_reqs", "ssl_check_hostname")
+
+
+def _certificates(text: str) -> bool:
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=text)
+    except (ssl.SSLError, TypeError, ValueError):
+        return False
+    return True
+
+
+def _ciphers(text: str) -> bool:
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).set_ciphers(text)
+    except (ssl.SSLError, ValueError):
+        return False
+    return True
+
+
+def _any(text: str) -> bool:
+    return True
+
+
+_Option: TypeAlias = tuple[str, Callable[[str], object]]
+"""What its value is, and whether a text is that."""
+_OPTIONS: Final[dict[str, _Option]] = {
+    "db": ("the number of a database", _NUMBER.fullmatch),
+    "username": ("a name", _any),
+    "password": ("a password", _any),
+    "client_name": ("ASCII without spaces", re.compile("[!-~]+").fullmatch),
+    "health_check_interval": ("a whole number of seconds", _NUMBER.fullmatch),
+}
+_TCP_OPTIONS: Final[dict[str, _Option]] = {"socket_keepalive": ("true or false", _BOOLEAN.fullmatch)}
+_TLS_OPTIONS: Final[dict[str, _Option]] = {
+    "ssl_ca_certs": ("a file that is there", os.path.isfile),
+    "ssl_ca_path": ("a folder that is there", os.path.isdir),
+    "ssl_ca_data": ("PEM certificates, percent-encoded,", _certificates),
+    "ssl_certfile": ("a file that is there", os.path.isfile),
+    "ssl_keyfile": ("a file that is there", os.path.isfile),
+    "ssl_password": ("a password", _any),
+    "ssl_cert_reqs": ("none, optional or required", {"none", "optional", "required"}.__contains__),
+    "ssl_check_hostname": ("true or false", _BOOLEAN.fullmatch),
+    "ssl_min_version": ("771 (TLS 1.2) or 772 (TLS 1.3)", {"771", "772"}.__contains__),
+    "ssl_ciphers": ("ciphers of OpenSSL", _ciphers),
+}
 
 
 def redis_url(text: str) -> str:
     """`text`, which names a Redis in the way that redis-py reads it.
 
     redis-py takes any option as an argument of its own, and passes over much that makes no sense. Of its options only
-    those are allowed that say where the Redis is and who asks: all others are Ferry's to choose.
+    those are allowed that say where the Redis is, who asks, and how the connection is kept and kept safe: all others,
+    such as times, are Ferry's to choose.
 
     Raises:
         ValueError: it does not. The message quotes nothing: what reads as a port may be half of a password.
     """
-    if not text.startswith(SCHEMES):
-        raise ValueError(f"must begin with {' or '.join(SCHEMES)}")
+    if not re.match(PATTERN, text):
+        raise ValueError(f"must begin with {' or '.join(f'{scheme}://' for scheme in _SCHEMES)}")
     try:
         parts = urlsplit(text)
         host, port = parts.hostname, parts.port
@@ -41,26 +88,24 @@ def redis_url(text: str) -> str:
         raise ValueError(f"names no host; {_ENCODE}")
     elif port == 0:
         raise ValueError("has port 0, on which nothing listens")
-    elif parts.path not in {"", "/"} and not _DATABASE.fullmatch(parts.path[1:]):
+    elif parts.path not in {"", "/"} and not _NUMBER.fullmatch(parts.path[1:]):
         raise ValueError(f"must have the number of a database after the host's /, or nothing; {_ENCODE}")
     for name, value in parse_qsl(parts.query, keep_blank_values=True):
-        _check_option(name, value, tls=parts.scheme == "rediss")
+        _check_option(name, value, parts.scheme)
     return text
 
 
-def _check_option(name: str, value: str, *, tls: bool) -> None:
-    if name in _TLS_OPTIONS and not tls:
+def _check_option(name: str, value: str, scheme: str) -> None:
+    if name in _TLS_OPTIONS and scheme != "rediss":
         raise ValueError(f"has the option {name}, which goes with rediss:// only")
-    if name not in (*_OPTIONS, *_TLS_OPTIONS):
+    if name in _TCP_OPTIONS and scheme == "unix":
+        raise ValueError(f"has the option {name}, which does not go with unix://")
+    option = _OPTIONS.get(name) or _TCP_OPTIONS.get(name) or _TLS_OPTIONS.get(name)
+    if option is None:
         raise ValueError(
-            f"has an option that is not known here; known are {', '.join(_OPTIONS)} and, with rediss://, "
-            f"{', '.join(_TLS_OPTIONS)}; {_ENCODE}"
+            f"has an option that is not known here; known are {', '.join((*_OPTIONS, *_TCP_OPTIONS))} and, with "
+            f"rediss://, {', '.join(_TLS_OPTIONS)}; {_ENCODE}"
         )
-    if name == "db" and not _DATABASE.fullmatch(value):
-        raise ValueError("must have the number of a database as option db")
-    if name == "ssl_cert_reqs" and value not in {"none", "optional", "required"}:
-        raise ValueError("must have none, optional or required as option ssl_cert_reqs")
-    if name == "ssl_check_hostname" and not _BOOLEAN.fullmatch(value):
-        raise ValueError("must have true or false as option ssl_check_hostname")
-    if name in {"ssl_ca_certs", "ssl_certfile", "ssl_keyfile"} and not Path(value).is_file():
-        raise ValueError(f"must have a file that is there as option {name}")
+    what, fits = option
+    if not fits(value):
+        raise ValueError(f"must have {what} as option {name}")

@@ -8,7 +8,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
-from gateway.redis_url import redis_url
+from gateway.redis_url import PATTERN, redis_url
 from serving.config_file import host_and_port
 from serving.faces import MAX_FACES
 from serving.images.header import MAX_IMAGE_BYTES, MAX_MEGAPIXELS
@@ -24,7 +24,7 @@ def _endpoints(text: str) -> str:
     return text
 
 
-RedisUrl = Annotated[str, Field(pattern=r"^(redis|rediss|unix)://"), AfterValidator(redis_url)]
+RedisUrl = Annotated[str, Field(pattern=PATTERN), AfterValidator(redis_url)]
 
 
 class GatewaySettings(ServiceSettings):

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import ssl
+from pathlib import Path
+from urllib.parse import urlencode
+
 import pytest
+import trustme
 from pydantic import ValidationError
 from redis.asyncio import BlockingConnectionPool, Redis
 
@@ -21,7 +26,11 @@ FITTING = [
     "redis://cache?db=3",
     "rediss://:s3krit@cache.example.com:6380/0",
     "rediss://cache/0?ssl_cert_reqs=none&ssl_check_hostname=False",
-    f"rediss://cache/0?ssl_ca_certs={__file__}&ssl_certfile={__file__}&ssl_keyfile={__file__}",
+    f"rediss://cache/0?ssl_ca_certs={__file__}&ssl_certfile={__file__}&ssl_keyfile={__file__}&ssl_password=s3kr%2Fit",
+    f"rediss://cache/0?ssl_ca_path={Path(__file__).parent}&ssl_min_version=772&ssl_ciphers=HIGH:!aNULL",
+    "redis://cache/0?client_name=shop-1&health_check_interval=30&socket_keepalive=yes",
+    "rediss://cache/0?client_name=shop-1&health_check_interval=0&socket_keepalive=False",
+    "unix:///run/valkey.sock?client_name=shop-1&health_check_interval=30",
     "unix:///run/valkey.sock",
     "unix://somebody:s3krit@/run/valkey.sock?db=1",
     "unix:///run/valkey.sock?username=somebody&password=s3krit",
@@ -59,6 +68,19 @@ WRONG = {
     "redis://cache?socket_timeout=1": OPTION,
     "redis://cache?max_connections=1": OPTION,
     "redis://cache?protocol=9": OPTION,
+    "redis://cache?retry_on_timeout=true": OPTION,
+    "redis://cache?client_name=s3kr it": "ASCII without spaces as option client_name",
+    "redis://cache?health_check_interval=s3kr": "whole number of seconds as option health_check_interval",
+    "redis://cache?health_check_interval=-1": "whole number of seconds as option health_check_interval",
+    "redis://cache?socket_keepalive=s3kr": "true or false as option socket_keepalive",
+    "redis://cache?ssl_password=s3kr": "goes with rediss:// only",
+    f"rediss://cache?ssl_ca_certs={400 * 's3kr'}": "a file that is there as option ssl_ca_certs",
+    "rediss://cache?ssl_ca_path=/s3kr": "a folder that is there as option ssl_ca_path",
+    "rediss://cache?ssl_ca_data=s3kr": "PEM certificates, percent-encoded, as option ssl_ca_data",
+    "rediss://cache?ssl_ca_data=s3kré": "PEM certificates, percent-encoded, as option ssl_ca_data",
+    "rediss://cache?ssl_min_version=TLSv1_2": r"771 \(TLS 1.2\) or 772",
+    "rediss://cache?ssl_ciphers=s3kr": "ciphers of OpenSSL",
+    "unix:///run/valkey.sock?socket_keepalive=true": "does not go with unix://",
     "redis://cache?decode_responses=true": OPTION,
     "redis://cache?ssl_cert_reqs=none": "goes with rediss:// only",
     "rediss://cache?ssl_cert_reqs=s3kr": "none, optional or required",
@@ -76,6 +98,16 @@ async def test_what_fits_makes_connections(url: str) -> None:
     assert redis_url(url) == url
     async with Redis.from_pool(BlockingConnectionPool.from_url(url, protocol=2)) as redis:
         redis.connection_pool.make_connection()
+
+
+async def test_options_of_tls_make_a_context(tmp_path: Path) -> None:
+    """redis-py makes it with the first connection."""
+    authority = trustme.CA().cert_pem.bytes().decode()
+    options = {"ssl_ca_data": authority, "ssl_ca_path": tmp_path, "ssl_min_version": 772, "ssl_ciphers": "HIGH"}
+    url = redis_url(f"rediss://cache/0?{urlencode(options)}")
+    async with Redis.from_pool(BlockingConnectionPool.from_url(url, protocol=2)) as redis:
+        context = redis.connection_pool.make_connection().ssl_context.get()
+    assert context.minimum_version is ssl.TLSVersion.TLSv1_3
 
 
 @pytest.mark.parametrize(("url", "says"), WRONG.items(), ids=WRONG.keys())
