@@ -4,6 +4,7 @@ import asyncio
 
 from gateway.http import watch
 from serving.telemetry.exposition import MetricsServer
+from serving.thread_pool import ThreadPool
 from tests.gateway.fakes import jpeg
 from tests.serving.scarce import spare_threads
 
@@ -58,8 +59,10 @@ async def test_many_who_ask_at_once_cost_one_look(http, monkeypatch):
 
 
 async def test_a_look_needs_no_thread_that_was_not_there_before(start_http):
+    threads = ThreadPool(2, "loop")
+    threads.begin()
+    asyncio.get_running_loop().set_default_executor(threads)  # as a server's own event loop has
     http = await start_http(metrics_endpoints=",".join(f"127.0.0.1:{port}" for port in range(1, 6)))
-    await asyncio.to_thread(int)  # a server's own event loop has its threads from the start
     with spare_threads():
         seen = await http.client.get("/api/figures")
     assert (seen.status_code, seen.json()["processes"]) == (200, 1)
