@@ -63,11 +63,7 @@ def unavailable(outcome: Outcome) -> list[Finding]:
     late = [code for _, _, code in outcome.between(outcome.ended + RESTART) if code not in ANSWERED]
     said = f"{clear} of {len(during)}; {outcome.codes() or 'no errors'}"
     return [
-        Finding(
-            "95 % get an answer or UNAVAILABLE meanwhile",
-            clear >= 0.95 * len(during),
-            f"{clear} of {len(during)}; {said}",
-        ),
+        Finding("95 % get an answer or UNAVAILABLE meanwhile", clear >= 0.95 * len(during), said),
         all_in_time(outcome),
         Finding(f"answers {RESTART:g} s after", not late, f"{len(late)} were not"),
     ]
