@@ -17,7 +17,7 @@ from ferry.client.diagnosis import Endpoint
 from ferry.client.errors import FerryError, InvalidImageError, InvalidRequestError
 from ferry.client.images import LARGEST_IMAGE_BYTES, Image, read, read_small
 from ferry.client.options import Options, to_proto
-from ferry.client.repeats import Repeats
+from ferry.client.repeats import KEPT_FOR_FAILURES, Repeats
 from ferry.client.results import Label, Recognition, Size
 from ferry.client.tracing import with_trace_context
 from ferry.transport import IMAGE_BYTES_KEY, LOST_KEY
@@ -147,9 +147,11 @@ class Call:
         pause = min(FIRST_PAUSE * 2**self._refusals, MAX_PAUSE) * random.uniform(0.5, 1)
         if soon is not None:
             # Nearer to its end it would be refused again: gateways foresee whether they answer in time.
-            pause, again = soon, again and soon <= min(MAX_PAUSE, self.timeout / 2)
+            pause = max(FIRST_PAUSE, soon)
+            again = again and pause <= min(MAX_PAUSE, self.timeout / 2)
         self._sent = now + pause
-        return pause if again and pause < self.timeout and self._repeats.take() else None
+        keep = 0.0 if soon is None else KEPT_FOR_FAILURES
+        return pause if again and pause < self.timeout and self._repeats.take(keep) else None
 
     def error(self, error: grpc.RpcError) -> FerryError:
         """The failure of this call, as a caller should see it; where nobody has answered, takes a second to see why.

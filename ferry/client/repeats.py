@@ -4,6 +4,8 @@ from __future__ import annotations
 
 _MOST = 10.0
 """Repetitions that a client may make at once."""
+KEPT_FOR_FAILURES = 5.0
+"""Of these, such as are not for calls that are refused since there is too much to do: those come in crowds."""
 _SHARE = 0.1
 """Of calls that may be sent again in the long run: when gateways fail all calls, their load rises by no more."""
 
@@ -24,9 +26,13 @@ class Repeats:
         """A call begins."""
         self._left = min(_MOST, self._left + _SHARE)
 
-    def take(self) -> bool:
-        """Whether a call may be sent again."""
-        if self._left < 1:
+    def take(self, keep: float = 0.0) -> bool:
+        """Whether a call may be sent again.
+
+        Args:
+            keep: repetitions that are to be left for others.
+        """
+        if self._left < 1 + keep:
             return False
         self._left -= 1
         return True

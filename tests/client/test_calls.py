@@ -11,7 +11,7 @@ import pytest
 from ferry.client import AsyncClient, Client, DeadlineError, UnavailableError, calls
 from ferry.client.calls import Call, metadata
 from ferry.client.diagnosis import Endpoint
-from ferry.client.repeats import Repeats
+from ferry.client.repeats import KEPT_FOR_FAILURES, Repeats
 from ferry.transport import LOST_KEY, STATUS_DETAILS_KEY, channel_options, ping_patience
 from serving.errors import RefusedError
 
@@ -107,3 +107,10 @@ def test_a_key_that_cannot_be_sent_is_named_and_not_shown(client: Any, key: str)
     assert "s3c" not in str(raised.value)
     with pytest.raises(TypeError, match="api_key: is text, not bytes"):
         client("127.0.0.1:1", api_key=key.encode())
+
+
+def test_who_is_refused_by_the_crowd_leaves_repetitions_for_who_meets_a_failure() -> None:
+    repeats = Repeats()
+    crowd = [repeats.take(KEPT_FOR_FAILURES) for _ in range(20)]
+    failures = [repeats.take() for _ in range(20)]
+    assert (sum(crowd), sum(failures)) == (5, 5)
