@@ -118,7 +118,8 @@ class SingleFlight(Generic[T]):
 def _was_short(flight: _Flight[T], deadline: float) -> bool:
     """Whether a flight that has just ended had little time, beside a caller with this deadline."""
     now = time.monotonic()
-    return flight.deadline - now <= _SHORT_SECONDS and deadline - now >= _MUCH_MORE * (flight.deadline - flight.started)
+    more = max(_SHORT_SECONDS, _MUCH_MORE * (flight.deadline - flight.started))
+    return flight.deadline - now <= _SHORT_SECONDS and deadline - now > more
 
 
 async def _until(deadline: float, compute: Callable[[], Awaitable[T]]) -> T:

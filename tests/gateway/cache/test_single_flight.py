@@ -186,8 +186,8 @@ async def test_nobody_asks_a_third_time(lacking, work):
 
 
 async def test_who_holds_a_result_gives_it_before_the_time_is_up(lacking, work, monkeypatch):
-    monkeypatch.setattr(single_flight, "_SHORT_SECONDS", 2)
-    calls = [call(lacking, work, seconds=seconds) for seconds in (1, 2.5, 30)]
+    monkeypatch.setattr(single_flight, "_SHORT_SECONDS", 23)
+    calls = [call(lacking, work, seconds=seconds) for seconds in (12, 25, 300)]
     await settle()
     work.gate.set()
     assert await calls[0] == (1, False)
