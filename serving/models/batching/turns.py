@@ -148,7 +148,8 @@ class Turns:
         return True
 
     def _work(self) -> None:
-        threading.current_thread().name = "run"
+        with contextlib.suppress(MemoryError):
+            threading.current_thread().name = "run"
         with self.lock:
             self._coming = max(0, self._coming - 1)
             if self._threads >= self._most:  # it came late, and another was started for it
@@ -174,8 +175,8 @@ class Turns:
             if runs is not None:
                 cost = self._cost(runs)
                 run = runs.take()  # where no memory is left for it, nothing is held yet
-                self._free -= cost
                 self._held[runs] += 1
+                self._free -= cost
                 with contextlib.suppress(MemoryError):  # whoever ends next looks again; this run is to be made
                     if self._free and self._look()[0] is not None:
                         self.wake()
