@@ -14,9 +14,9 @@ import signal
 import sys
 import threading
 import tracemalloc
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import FrameType
+from types import FrameType, MappingProxyType
 from typing import Any
 
 ROOT = Path(__file__).parent.parent.parent
@@ -50,17 +50,19 @@ def main(file: Path, module: str, arguments: list[str]) -> None:
 
     start = _thread.start_new_thread
 
-    def start_counted(work: Callable[..., object], arguments: tuple[Any, ...]) -> int:
+    def start_counted(
+        work: Callable[..., object], arguments: tuple[Any, ...], named: Mapping[str, Any] = MappingProxyType({})
+    ) -> int:
         def counted() -> None:
             sys.setprofile(profile)
-            work(*arguments)
+            work(*arguments, **named)
 
         return start(counted, ())
 
     signal.signal(signal.SIGUSR1, report)
     tracemalloc.start()
     threading.setprofile(profile)
-    _thread.start_new_thread = start_counted  # type: ignore[assignment]  # those that `threading` does not know
+    _thread.start_new_thread = start_counted  # those that `threading` does not know
     sys.setprofile(profile)
     sys.argv[:] = [module, *arguments]
     runpy.run_module(module, run_name="__main__", alter_sys=True)
