@@ -49,7 +49,8 @@ class InvalidImageError(InvalidRequestError):
 
 
 class OverloadedError(FerryError):
-    """The cluster has no room now. `retry_after` seconds is a fair time to come back."""
+    """The cluster has no room now. `retry_after` seconds is a fair time to come back; where that was half a second or
+    less, and there was time for it, the call has come back by itself."""
 
     def __init__(
         self, message: str, *, retry_after: float, code: str = "RESOURCE_EXHAUSTED", request_id: str = ""
