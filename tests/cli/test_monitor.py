@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import io
-
 import pytest
-from rich.console import Console
 
 from cli.monitor import render
 from serving.telemetry.figures import CallFigures, ClusterFigures, ModelFigures
+from tests.printed import printed
 
 
 @pytest.mark.parametrize("endpoints", [("127.0.0.1:9090",), ("127.0.0.1:9090", "127.0.0.1:9091")])
@@ -20,9 +18,7 @@ def test_the_tables_fit_80_columns(endpoints: tuple[str, ...]) -> None:
         ModelFigures(e, "efficientnet", "12", "onnxruntime", "fp32", 12, 1, 1234, 12.5, 1234, 1234, 1234)
         for e in endpoints
     ]
-    file = io.StringIO()
-    Console(width=80, file=file).print(render(ClusterFigures(2.0, tuple(calls), tuple(models), 0.5, 100)))
-    shown = file.getvalue()
+    shown = printed(render(ClusterFigures(2.0, tuple(calls), tuple(models), 0.5, 100)))
     assert "…" not in shown
     assert shown.count("ExpressionRecognition.SubmitRecognition") == len(endpoints)
     assert shown.count("onnxruntime fp32") == len(endpoints)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import io
 import math
 import statistics
 from collections.abc import AsyncIterator
@@ -13,7 +12,6 @@ from pathlib import Path
 
 import grpc
 import pytest
-from rich.console import Console
 from typer.testing import CliRunner
 
 from benchmarks.command import app
@@ -24,6 +22,7 @@ from benchmarks.load.run import PERCENTILES, Load, Step, send
 from benchmarks.load.schedule import Arrivals, due_times
 from ferry.client import UnavailableError
 from ferry.v1 import gateway_pb2, gateway_pb2_grpc
+from tests.printed import printed
 from tests.processes import free_port
 
 
@@ -102,11 +101,8 @@ def test_a_percentile_that_too_few_answers_tell_is_left_out() -> None:
 
 
 def test_the_table_fits_80_columns_and_says_what_was_sent() -> None:
-    console = Console(width=80, file=io.StringIO())
     slow = replace(step(1234.5, 10_000.0, failed=0.25), sent=1200.0, codes={"OK": 7500, "UNAVAILABLE": 2500})
-    console.print(table([replace(slow, late_ms=12_345.0), step(10, 20)], "poisson, a machine, 16 CPUs"))
-    assert isinstance(console.file, io.StringIO)
-    shown = console.file.getvalue()
+    shown = printed(table([replace(slow, late_ms=12_345.0), step(10, 20)], "poisson, a machine, 16 CPUs"))
     assert "…" not in shown
     assert "1234.5 1200.0      925.9 10000.0 10000.0 10000.0 10000.0   12345  25.0%" in shown
     assert shown.splitlines()[-2].split() == ["10.0", "10.0", "10.0", "20.0", "20.0", "20.0", "-", "0"]

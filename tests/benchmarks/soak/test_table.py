@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import io
-
 import pytest
-from rich.console import Console
 from typer.testing import CliRunner
 
 from benchmarks.command import app
 from benchmarks.soak.slope import Slope
 from benchmarks.soak.table import table
+from tests.printed import printed
 
 SLOPES = {
     "detector": Slope(50.0, 1.0, 200.0),
@@ -20,10 +18,7 @@ SLOPES = {
 
 
 def shown(long_enough: bool) -> str:
-    console = Console(width=80, file=io.StringIO())
-    console.print(table(SLOPES, long_enough, "a title"))
-    assert isinstance(console.file, io.StringIO)
-    return console.file.getvalue()
+    return printed(table(SLOPES, long_enough, "a title"))
 
 
 @pytest.mark.parametrize(
