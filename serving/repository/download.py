@@ -14,6 +14,8 @@ from urllib.parse import SplitResult, urljoin, urlsplit
 
 import httpx
 
+from serving.http_url import http_url
+
 log = logging.getLogger(__name__)
 # It would write down addresses with their secrets.
 logging.getLogger("httpx").setLevel(logging.WARNING)
@@ -22,7 +24,6 @@ logging.getLogger("httpcore").setLevel(logging.WARNING)
 MAX_REDIRECTS = 5
 _IDLE_SECONDS = 10.0
 """Longest silence of a server, connecting included."""
-_SCHEMES = {"http", "https"}
 _REDIRECTS = {301, 302, 303, 307, 308}
 _TRY_AGAIN = {408, 425, 429, 500, 502, 503, 504}
 
@@ -62,19 +63,9 @@ def check_url(url: str) -> SplitResult:
     Raises:
         ValueError: it is not http or https, names no host, or carries a password.
     """
-    try:
-        parts = urlsplit(url)
-        _ = parts.port
-    except ValueError:
-        # Its words quote what they take for a port, which may be half of a password.
-        raise ValueError("must have a host and a port that can be read, and neither a user nor a password") from None
-    if parts.scheme not in _SCHEMES:
+    if url.startswith("s3://"):
         raise ValueError("must be http:// or https://; for an object in S3 its https address, presigned or not")
-    if not parts.hostname or any(ord(letter) <= 32 or ord(letter) > 126 for letter in url):
-        raise ValueError("must name a host, and hold neither spaces nor letters outside ASCII")
-    if "@" in parts.netloc:
-        raise ValueError("must not carry a user or a password")
-    return parts
+    return http_url(url)
 
 
 def shown(url: str) -> str:

@@ -26,6 +26,7 @@ from cli.rollout.judge.notice import Notices
 from cli.rollout.judge.place import ConfigMapPlace, LocalPlace, Place, PlaceError
 from cli.rollout.judge.sources import Gateways, Prometheus, Source
 from cli.verdicts import NOTHING
+from serving.http_url import http_url
 from serving.telemetry import logs
 
 log = logging.getLogger(__name__)
@@ -34,6 +35,17 @@ LOOK_SECONDS = 2.0
 LABELS_SECONDS = 60.0
 _DEFAULT = Rules()
 _STEPS = ",".join(f"{step:g}" for step in _DEFAULT.steps)
+
+
+def _prometheus(url: str) -> str:
+    """A typer callback: `url` where a path of the API can follow it, or empty. No part of it is shown."""
+    try:
+        parts = http_url(url) if url else None
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+    if parts is not None and (parts.query or parts.fragment):
+        raise typer.BadParameter("must hold neither ? nor #: the paths of its API follow it")
+    return url
 
 
 def judge(
@@ -47,7 +59,10 @@ def judge(
         str, typer.Option(envvar="FERRY_JUDGE_GATEWAYS", help="Metrics of the gateways, HOST:PORT with commas.")
     ] = "",
     prometheus: Annotated[
-        str, typer.Option(envvar="FERRY_JUDGE_PROMETHEUS", help="In their place: URL of a Prometheus.")
+        str,
+        typer.Option(
+            envvar="FERRY_JUDGE_PROMETHEUS", callback=_prometheus, help="In their place: URL of a Prometheus."
+        ),
     ] = "",
     redis_url: Annotated[
         str,

@@ -52,6 +52,30 @@ def test_what_can_never_be_judged_is_refused_at_the_start(place, tmp_path) -> No
     assert "names no cannary, but stable, canary" in said
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "s3kr",
+        "prometheus:9090/s3kr",
+        "file:///s3kr",
+        "http://",
+        "http://judge:s3kr@prometheus:9090",
+        "http://judge:s3kr/t@prometheus:9090",
+        "http://prometheus:s3kr",
+        "http://prometheus:9090/?token=s3kr",
+    ],
+)
+@pytest.mark.parametrize("how", ["flag", "variable"])
+def test_the_url_of_a_prometheus_is_checked_at_the_start_and_not_shown(place, url, how) -> None:
+    flag = ["--prometheus", url] if how == "flag" else []
+    env = {"COLUMNS": "300", "FERRY_JUDGE_PROMETHEUS": url if how == "variable" else ""}
+    done = CliRunner().invoke(app, ["judge", "--routing-file", str(place.path), "--once", *flag], env=env)
+    assert done.exit_code == 2
+    assert "--prometheus" in done.output
+    assert " must " in done.output
+    assert "s3kr" not in done.output
+
+
 def test_a_canary_that_is_not_named_yet_is_waited_for(page, place, caplog) -> None:
     kept, port = page
     clock = Clock()
