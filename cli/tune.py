@@ -22,7 +22,7 @@ from serving.models import delivered, tuning
 from serving.models.backends.gpu import GpuSettings, find_gpu
 from serving.models.measuring import LEAST_SHARE, quiet_share
 from serving.models.ways import splits
-from serving.repository.manifest import Task
+from serving.repository.manifest import MANIFEST_FILE, Task
 from serving.repository.repository import InvalidModelError, ModelRepository, StoredModel
 
 WAITING = (1, 8, 32)
@@ -69,18 +69,23 @@ def tune(
     console = Console(stderr=as_json, width=None if sys.stdout.isatty() else 120)
     shares = list(splits(available_cpus(), every=True))
     reports: list[_Report] = []
+    failed: list[str] = []
     with Progress(console=console, transient=True) as progress:
         task = progress.add_task("measuring", total=len(stored) * len(shares))
         for model in stored:
             measurements: list[tuning.Measurement] = []
             got, most = quiet_share(available_cpus(), _PATIENCE_SECONDS), MOST_ROWS[model.manifest.task]
-            for threads, runs in shares:
-                progress.update(task, description=f"{model.manifest.name}, {runs} run(s) of {threads} thread(s)")
-                sizes = sorted({min(most, -(-waiting // runs)) for waiting in WAITING})
-                tried = tuning.candidates(threads, sizes, reduced=True, manifest=model.manifest, runs=runs)
-                measurements += tuning.measure(model, tried, seconds, GpuSettings(most, engine_cache))
-                got = min(got, quiet_share(available_cpus(), _PATIENCE_SECONDS))
-                progress.advance(task)
+            try:
+                for threads, runs in shares:
+                    progress.update(task, description=f"{model.manifest.name}, {runs} run(s) of {threads} thread(s)")
+                    sizes = sorted({min(most, -(-waiting // runs)) for waiting in WAITING})
+                    tried = tuning.candidates(threads, sizes, reduced=True, manifest=model.manifest, runs=runs)
+                    measurements += tuning.measure(model, tried, seconds, GpuSettings(most, engine_cache))
+                    got = min(got, quiet_share(available_cpus(), _PATIENCE_SECONDS))
+                    progress.advance(task)
+            except InvalidModelError as error:
+                failed.append(f"{error}; {_remedy(model)}")
+                continue
             worth = got >= LEAST_SHARE or keep_anyway
             kept = tuning.write(model, measurements) if worth else None
             wrong = ""
@@ -97,7 +102,7 @@ def tune(
         console.print(f"{cpu_name()}, {available_cpus()} CPUs{f', {gpu.name}' if gpu else ''}")
         for report in reports:
             console.print(_table(report))
-    failed = [report.wrong for report in reports if report.wrong]
+    failed += [report.wrong for report in reports if report.wrong]
     for line in failed:
         errors.print(f"error: {line}", markup=False, highlight=False, soft_wrap=True)
     if failed:
@@ -123,6 +128,11 @@ class _Report:
         if not self.worth:
             return f"not kept: others were at work, measuring got {self.share:.0%} of the CPUs"
         return "not kept: nowhere to write, or no room on the disk"
+
+
+def _remedy(model: StoredModel) -> str:
+    """What to do about a model that does not answer as its manifest says."""
+    return f"correct {model.directory / MANIFEST_FILE}, and see with `ferry models verify {model.manifest.name}`"
 
 
 def _record(report: _Report) -> dict[str, object]:
