@@ -11,15 +11,22 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.decoding.measure import measure
-from benchmarks.decoding.pictures import every
+from benchmarks.decoding.pictures import KINDS, every
 from serving.images.cost import outline
 
 
 def decoding(
     megapixels: Annotated[list[float] | None, typer.Option(min=0.01, max=1000, help="Sizes; repeatable.")] = None,
-    only: Annotated[str, typer.Option(help="Only kinds with this in their name.")] = "",
+    only: Annotated[
+        list[str] | None, typer.Option(help="Only kinds with this in their name; repeatable. All by default.")
+    ] = None,
 ) -> None:
     """Measure the memory that decoding takes, each picture in a fresh process, by format, mode and orientation."""
+    if unknown := [text for text in only or () if not any(text in name for name in KINDS)]:
+        raise typer.BadParameter(
+            f"no kind has {unknown[0]!r} in its name; there are {'; '.join(KINDS)}", param_hint="--only"
+        )
+    kinds = [name for name in KINDS if not only or any(text in name for text in only)]
     sizes = megapixels or [3.0, 12.0, 39.9]
     table = Table(title="Bytes a pixel at the peak: measured, and reckoned with", title_justify="left")
     table.add_column("picture")
@@ -32,7 +39,7 @@ def decoding(
         for size in sizes:
             height = int((size * 1e6 / 1.5) ** 0.5)
             width = int(1.5 * height)
-            for name, orientation, data in every(width, height, only=only):
+            for name, orientation, data in every(width, height, kinds=kinds):
                 file.write_bytes(data)
                 (reading,) = measure([file])
                 said = outline(data, max_megapixels=1000).costs[1].peak

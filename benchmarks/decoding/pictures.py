@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import struct
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
 from PIL import Image
@@ -193,10 +193,10 @@ TURNED = ("JPEG", "PNG", "WebP", "TIFF")
 
 
 def every(
-    width: int, height: int, orientations: tuple[int, ...] = (1, 6), only: str = ""
+    width: int, height: int, orientations: tuple[int, ...] = (1, 6), kinds: Collection[str] = KINDS.keys()
 ) -> Iterator[tuple[str, int, bytes]]:
-    """Name of the kind, orientation and file of every picture at this size, of the kinds with `only` in their name."""
-    for name, make in ((name, make) for name, make in KINDS.items() if only in name):
+    """Name of the kind, orientation and file of every picture at this size, of these kinds."""
+    for name, make in ((name, make) for name, make in KINDS.items() if name in kinds):
         for orientation in orientations:
             if orientation == 1 or name.startswith(TURNED):
                 yield name, orientation, make(width, height, orientation)

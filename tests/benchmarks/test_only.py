@@ -22,6 +22,13 @@ def test_what_there_is_not_is_refused(command: str, known: str, tmp_path: Path) 
     assert not out.exists()
 
 
+def test_a_kind_of_picture_that_there_is_not_is_refused_beside_one_that_there_is() -> None:
+    refused = CliRunner().invoke(app, ["decoding", "--only", "PNG", "--only", "nosuch"])
+    assert refused.exit_code == 2
+    assert "nosuch" in refused.output
+    assert "JPEG progressive" in refused.output
+
+
 def test_some_that_there_is_not_is_refused_beside_one_that_there_is() -> None:
     refused = CliRunner().invoke(app, ["chaos", "--list", "--only", "hung", "--only", "nosuch"])
     assert refused.exit_code == 2
