@@ -13,17 +13,16 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from cli.models_dir import MODELS_DIR
+from cli.models_dir import MODELS_DIR, served
 from cli.output import errors
 from cli.serve import ModelsDirOption
 from serving.cpu import available_cpus, cpu_name
-from serving.errors import NotFoundError
 from serving.models import delivered, tuning
 from serving.models.backends.gpu import GpuSettings, find_gpu
 from serving.models.measuring import LEAST_SHARE, quiet_share
 from serving.models.ways import splits
 from serving.repository.manifest import MANIFEST_FILE, Task
-from serving.repository.repository import InvalidModelError, ModelRepository, StoredModel
+from serving.repository.repository import InvalidModelError, StoredModel
 
 WAITING = (1, 8, 32)
 """Rows that wait at once."""
@@ -58,14 +57,7 @@ def tune(
     else does. Stop other work first: what is measured on a busy machine is not kept. Where there is a GPU with
     TensorRT, engines that are not in the cache yet are built, which takes minutes.
     """
-    repository = ModelRepository(models_dir)
-    chosen = names or repository.names()
-    if not chosen:
-        raise typer.BadParameter(f"there are no models in {models_dir}; name another place with --models-dir")
-    try:
-        stored = [repository.open(name, "stable") for name in chosen]
-    except (NotFoundError, InvalidModelError) as error:
-        raise typer.BadParameter(str(error)) from error
+    stored = served(models_dir, names or ())
     console = Console(stderr=as_json, width=None if sys.stdout.isatty() else 120)
     shares = list(splits(available_cpus(), every=True))
     reports: list[_Report] = []

@@ -13,9 +13,9 @@ from rich.console import Console
 from benchmarks.gpu.cluster import measure_cluster
 from benchmarks.gpu.measure import Found, Plan, measure
 from benchmarks.gpu.report import draw, save, table
+from cli.models_dir import served
 from serving.cpu import available_cpus, cpu_name
 from serving.models.backends.gpu import find_gpu, lacks, runtime_version
-from serving.repository.repository import ModelRepository
 
 
 def measure_models(
@@ -41,7 +41,7 @@ def measure_models(
         errors.print(f"[red]Error:[/] cuda cannot be used: {missing}", soft_wrap=True)
         raise typer.Exit(1)
     batches = sorted(set(batch or (1, 8, 16, 32, 64)))
-    gpu, repository = find_gpu() if provider == "cuda" else None, ModelRepository(models_dir)
+    gpu, stored = find_gpu() if provider == "cuda" else None, served(models_dir, models or ())
     machine = f"{gpu.name if gpu else 'no GPU'}, {cpu_name()}, {available_cpus()} CPUs"
     record: dict[str, Any] = {
         "gpu": gpu.name if gpu else None,
@@ -52,7 +52,6 @@ def measure_models(
     }
     found: list[Found] = []
     with tempfile.TemporaryDirectory() as scratch:
-        stored = [repository.open(name, "stable") for name in models or repository.names()]
         record["models"] = {model.manifest.name: model.manifest.digest for model in stored}
         plan = Plan(batches, seconds, pictures, data, budget, gpu is not None)
         for row in measure(stored, plan, Path(scratch)):

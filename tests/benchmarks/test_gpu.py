@@ -54,6 +54,18 @@ def test_what_the_time_does_not_reach_is_named(stored: StoredModel, tmp_path: Pa
     assert {row.note for row in others} == {"skipped: no time was left"}
 
 
+@pytest.mark.parametrize(("names", "says"), [(["nosuch"], "models here: tiny"), ([], "there are no models in")])
+def test_models_that_there_are_not_are_refused(
+    stored: StoredModel, tmp_path: Path, names: list[str], says: str
+) -> None:
+    models, out = tmp_path / ("models" if names else "nowhere"), tmp_path / "out"
+    command = ["gpu", "models", "--provider", "cpu", "--models-dir", str(models), "--out", str(out), *names]
+    refused = CliRunner().invoke(app, command, env={"COLUMNS": "300"})
+    assert refused.exit_code == 2
+    assert says in refused.output
+    assert not out.exists()
+
+
 def test_ratios_are_of_the_cpu_at_the_same_batch() -> None:
     base = Found("m", ways.BASE, 1, [Speed(1, 10), Speed(8, 40)])
     row = Found("m", "CUDA", 1, [Speed(1, 2), Speed(8, 4)])
