@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
@@ -24,7 +24,7 @@ def detector(
     ] = None,
     seconds: Annotated[float, typer.Option(min=0, max=600, help="Length of the measurement.")] = 10.0,
     backend: Annotated[str, typer.Option(help=f"One of {', '.join(BACKENDS)}; auto: the quickest bare run.")] = "auto",
-    precision: Annotated[str, typer.Option(help="fp32, or bf16 of OpenVINO.")] = "fp32",
+    precision: Annotated[Literal["fp32", "bf16"], typer.Option(help="bf16: of OpenVINO.")] = "fp32",
     models_dir: Annotated[Path, typer.Option(envvar="FERRY_MODELS_DIR", help="The model repository.")] = Path("models"),
     as_json: Annotated[bool, typer.Option("--json", help="Print for machines.")] = False,
 ) -> None:

@@ -33,3 +33,9 @@ def test_some_that_there_is_not_is_refused_beside_one_that_there_is() -> None:
     refused = CliRunner().invoke(app, ["chaos", "--list", "--only", "hung", "--only", "nosuch"])
     assert refused.exit_code == 2
     assert "nosuch" in refused.output
+
+
+def test_a_precision_that_there_is_not_is_refused() -> None:
+    refused = CliRunner().invoke(app, ["detector", "--precision", "nosuch"])
+    assert refused.exit_code == 2
+    assert "bf16" in refused.output
