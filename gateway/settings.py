@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Annotated
 
@@ -13,14 +12,12 @@ from serving.config_file import host_and_port
 from serving.faces import MAX_FACES
 from serving.images.header import MAX_IMAGE_BYTES, MAX_MEGAPIXELS
 from serving.settings import DEFAULT_PATIENCE, SECRET, Names, Patience, Port, Seconds, ServiceSettings
-
-_ENDPOINT = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):[0-9]{1,5}")
+from serving.telemetry.scrape import check_endpoint
 
 
 def _endpoints(text: str) -> str:
     for endpoint in filter(None, text.split(",")):
-        if not _ENDPOINT.fullmatch(endpoint):
-            raise ValueError(f"{endpoint!r} is not host:port")
+        check_endpoint(endpoint)
     return text
 
 

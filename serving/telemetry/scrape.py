@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import time
 import urllib.request
@@ -14,6 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 Labels = tuple[tuple[str, str], ...]
 _MARKER = "rpc_server_call_duration_seconds"
+_ENDPOINT = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):([0-9]{1,5})")
 _LIMIT = 8 << 20
 _TIMEOUT = 1.0
 MOST_AT_ONCE = 16
@@ -95,6 +97,18 @@ def scrape_all(endpoints: Sequence[str], pool: Executor) -> list[Scrape]:
     known = [address for found in pool.map(addresses, endpoints) for address in found]
     found = pool.map(fetch, known[:_MOST_ADDRESSES])
     return [parse(endpoint, text) for endpoint, text in found if _MARKER in text]
+
+
+def check_endpoint(endpoint: str) -> str:
+    """`endpoint`, which is `host:port`; the host in brackets where it is an address of IPv6.
+
+    Raises:
+        ValueError: it is not.
+    """
+    known = _ENDPOINT.fullmatch(endpoint)
+    if known is None or not 1 <= int(known[1]) <= 65535:
+        raise ValueError(f"must be host:port with a port from 1 to 65535, not {endpoint!r}")
+    return endpoint
 
 
 def addresses(endpoint: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""Lists of names in settings: with commas or as JSON, as flags and in variables."""
+"""Settings of the gateway: lists of names, as flags and in variables, and what does not fit."""
 
 from __future__ import annotations
 
@@ -25,6 +25,19 @@ def test_what_is_none_is_said_with_the_setting(
     with pytest.raises(SystemExit):
         load(GatewaySettings, [])
     assert "FERRY_HTTP_HOSTS): must be names with commas, or a list in JSON" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("text", ["a:9090,b:99999", "a:0", "a", "http://a:9090", "::1:9090"])
+def test_metrics_are_where_there_can_be_some(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        load(GatewaySettings, ["--metrics-endpoints", text])
+    said = capsys.readouterr().err
+    assert "--metrics-endpoints (or FERRY_METRICS_ENDPOINTS): must be host:port with a port from 1 to 65535" in said
+
+
+def test_metrics_of_several_processes_are_named_with_commas() -> None:
+    text = "a.b:9090,[::1]:65535"
+    assert load(GatewaySettings, ["--metrics-endpoints", text]).metrics_endpoints == text
 
 
 def test_jobs_need_a_key() -> None:

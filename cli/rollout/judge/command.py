@@ -28,6 +28,7 @@ from cli.rollout.judge.sources import Gateways, Prometheus, Source
 from cli.verdicts import NOTHING
 from serving.http_url import http_url
 from serving.telemetry import logs
+from serving.telemetry.scrape import check_endpoint
 
 log = logging.getLogger(__name__)
 
@@ -180,9 +181,10 @@ def _steps(text: str) -> tuple[float, ...]:
 def _addresses(text: str) -> list[str]:
     found = [part.strip() for part in text.split(",") if part.strip()]
     for address in found:
-        host, _, port = address.rpartition(":")
-        if not host or not port.isdigit():
-            raise typer.BadParameter(f"are HOST:PORT with commas, not {address!r}", param_hint="--gateways")
+        try:
+            check_endpoint(address)
+        except ValueError as error:
+            raise typer.BadParameter(f"{error}; several with commas", param_hint="--gateways") from error
     return found
 
 

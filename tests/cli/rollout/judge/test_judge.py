@@ -141,7 +141,9 @@ def test_a_clock_that_is_set_makes_no_hold_shorter_or_longer(page, place, jump) 
         (["--routing-file", "routing.json"], ".toml"),
         (["--hold", "nan"], "--hold"),
         (["--slower", "0.5"], "--slower"),
-        (["--gateways", "here"], "HOST:PORT"),
+        (["--gateways", "here"], "host:port"),
+        (["--gateways", "here:9090,there:99999"], "there:99999"),
+        (["--gateways", "http://here:9090"], "host:port"),
         (["--gateways", ""], "give one of"),
     ],
 )
