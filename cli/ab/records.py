@@ -187,7 +187,10 @@ def _label(value: bytes) -> Label:
 
 def _shares(text: bytes) -> dict[str, float]:
     """Raises ValueError where they are none."""
-    found = json.loads(text)
+    try:
+        found = json.loads(text)
+    except RecursionError as error:
+        raise ValueError("no shares") from error
     if not isinstance(found, dict):
         raise ValueError("no shares")
     shares = {name: share for name, share in found.items() if isinstance(share, int | float) and 0 <= share <= 1}

@@ -173,7 +173,7 @@ def _fields(value: bytes) -> dict[str, Any]:
     head_of(value)
     try:
         fields = json.loads(value.partition(b"\n")[2])
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise RecordError(str(error)) from error
     if not isinstance(fields, dict):
         raise RecordError("no fields")

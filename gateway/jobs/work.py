@@ -55,5 +55,5 @@ def unpack(data: bytes) -> Work:
             Hints(bytes.fromhex(found["key"]), str(found["assigned"]), str(found["variant"])),
             gateway_pb2.RecognizeRequest.FromString(request),
         )
-    except (ValueError, KeyError, TypeError, DecodeError) as error:
+    except (ValueError, KeyError, TypeError, DecodeError, RecursionError) as error:
         raise WorkError(str(error)) from error

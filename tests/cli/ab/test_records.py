@@ -38,9 +38,10 @@ def test_what_is_no_record_of_this_version_is_counted_and_in_nobody_s_way(redis:
     """Whoever else writes to that Redis, or wrote with another version of Ferry."""
     bucket = names.bucket(NOW)
     good = pack(exposure("stable", "somebody", NOW))
-    redis.rpush(names.index(names.EXPOSURE, bucket), "good", "broken", "newer", b"\xff")
+    redis.rpush(names.index(names.EXPOSURE, bucket), "good", "broken", "nested", "newer", b"\xff")
     redis.set(names.record(names.EXPOSURE, "good"), good)
     redis.set(names.record(names.EXPOSURE, "broken"), b"1 - 0 0\n{")
+    redis.set(names.record(names.EXPOSURE, "nested"), b"1 - 0 0\n" + b"[" * 100_000)
     redis.set(names.record(names.EXPOSURE, "newer"), good.replace(b"1 ", b"2 ", 1))
     redis.set(names.index(names.PAIR, bucket), "a string where a list should be")
     redis.sadd(names.labelled(bucket), "good", "other")
@@ -49,13 +50,13 @@ def test_what_is_no_record_of_this_version_is_counted_and_in_nobody_s_way(redis:
         mapping={"0": f"4:{NOW:.0f}", "1": "99:0", "x": "4:0", "-1": "4:0", "2": "4:nan", "3": b"\xff"},
     )
     redis.set(names.labels("other"), "a string where a hash should be")
-    redis.set(names.table("t"), "[1]")
+    redis.set(names.table("t"), "[" * 100_000)
     found = read(url, NOW - 60, NOW + 60)
     assert list(found.exposures) == ["good"]
     assert found.labels["good"] == {0: Label(4, NOW)}
     assert (found.pairs, found.tables, found.lost) == ([], {}, 0)
-    # Two records, a name, the pairs' list (asked for its names), five labels, a hash, a table.
-    assert found.foreign == 11
+    # Three records, a name, the pairs' list (asked for its names), five labels, a hash, a table.
+    assert found.foreign == 12
 
 
 def test_who_asks_from_1970_on_gets_what_is_there(redis: Redis, url: str) -> None:

@@ -45,7 +45,12 @@ def test_what_is_no_record_is_an_error(old, new):
         pair_of(value)
 
 
-@pytest.mark.parametrize("value", [b"", b"\xff", b"1 o 0 1\n[]", b"1 o -1 1\n{}", b"1 o 0 nan\n{}", b"1 o 0 1\nnull"])
+NESTED = b"1 o 0 1\n" + b"[" * 100_000
+
+
+@pytest.mark.parametrize(
+    "value", [b"", b"\xff", b"1 o 0 1\n[]", b"1 o -1 1\n{}", b"1 o 0 nan\n{}", b"1 o 0 1\nnull", NESTED]
+)
 def test_garbage_is_no_record(value):
     for parse in (exposure_of, pair_of):
         with pytest.raises(RecordError):
