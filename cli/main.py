@@ -147,7 +147,7 @@ def _readable(log: str) -> str:
         try:
             said = json.loads(line)
             lines.append(f"{said['service']}: {said['message']}")
-        except (ValueError, TypeError, KeyError):
+        except (ValueError, TypeError, KeyError, RecursionError):
             lines.append(line)
     return "\n".join(lines)
 

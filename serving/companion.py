@@ -67,7 +67,7 @@ class Companion:
             except TimeoutError:
                 process.kill()
                 code = process.wait()
-            except (OSError, EOFError, ValueError):
+            except (OSError, EOFError, ValueError, RecursionError):
                 code = _end_of(process)
             except BaseException:
                 self.close()  # the rest of this answer would be the beginning of the next one
@@ -124,7 +124,7 @@ def _exchange(
     """
     Raises:
         TimeoutError: the deadline passed.
-        OSError, EOFError, ValueError: the process has ended, or answers nonsense.
+        OSError, EOFError, ValueError, RecursionError: the process has ended, or answers nonsense.
     """
     assert process.stdin is not None
     assert process.stdout is not None

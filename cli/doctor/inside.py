@@ -86,7 +86,7 @@ def look_inside(kubectl: Kubectl, pod: str) -> Inside:
         return understood(json.loads(text), began + took / 2, took / 2)
     except RolloutError as error:
         return Inside(error=str(error))
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         return Inside(error=f"its answer is not understood: {error}")
 
 

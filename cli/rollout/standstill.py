@@ -176,7 +176,7 @@ def _last_line(log: str) -> str:
         return ""
     try:
         structured = json.loads(lines[-1])
-    except ValueError:
+    except (ValueError, RecursionError):
         return _short(lines[-1])
     return _short(str(structured.get("message", lines[-1])) if isinstance(structured, dict) else lines[-1])
 

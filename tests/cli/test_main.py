@@ -194,6 +194,7 @@ def test_errors_are_a_line_and_show_where_on_request(ferry_here: Ferry, monkeypa
 
 def test_the_end_of_a_service_s_log_is_shown_in_words(ferry_here: Ferry, monkeypatch: pytest.MonkeyPatch) -> None:
     log = '{"level": "ERROR", "message": "cannot start: tls_cert: x holds no certificate", "service": "gateway"}\nplain'
+    log += "\n" + "[" * 5000
 
     def failed(*_: object, **__: object) -> None:
         raise ClusterError("gateway exited with 1 while starting", log)
@@ -202,6 +203,7 @@ def test_the_end_of_a_service_s_log_is_shown_in_words(ferry_here: Ferry, monkeyp
     assert ferry_here("status").stderr.splitlines() == [
         "gateway: cannot start: tls_cert: x holds no certificate",
         "plain",
+        "[" * 5000,
         "error: gateway exited with 1 while starting",
     ]
 

@@ -20,14 +20,14 @@ NAME = "tests.serving.test_companion"
 
 
 def main(idle_seconds: str) -> None:
-    """Says the bytes again, with what it was asked; told to end, it does; told to lie, it says nothing of use."""
+    """Says the bytes again, with what it was asked; told to end, it does; told a lie, it says that."""
     for question, read in questions(float(idle_seconds)):
         data = read(question["size"])
         if "end" in question:
             os._exit(question["end"])
         if "kill" in question:
             os.kill(os.getpid(), question["kill"])
-        head = b"no JSON" if "lie" in question else b"[%d]" % len(data)
+        head = question["lie"].encode() if "lie" in question else b"[%d]" % len(data)
         sys.stdout.buffer.write(head + b"\n" + data)
         sys.stdout.buffer.flush()
         if "once" in question:
@@ -86,9 +86,10 @@ def test_an_answer_that_nobody_could_take_is_not_the_next_one_s(companion: Compa
     assert ask(companion, b"other") == ([5], b"other")
 
 
-def test_one_that_lies_or_takes_too_long_is_ended(companion: Companion) -> None:
+@pytest.mark.parametrize("lie", ["no JSON", "[" * 5000], ids=["no JSON", "deeply nested"])
+def test_one_that_lies_or_takes_too_long_is_ended(companion: Companion, lie: str) -> None:
     with pytest.raises(EndedError, match="SIGKILL"):
-        ask(companion, lie=True)
+        ask(companion, lie=lie)
     hasty = Companion(NAME, "60", seconds=0.2)
     with pytest.raises(EndedError, match="SIGKILL"):
         ask(hasty, kill=19)

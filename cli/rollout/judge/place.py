@@ -188,7 +188,7 @@ class ConfigMapPlace:
             if error.code == 409:
                 raise ConflictError(f"ConfigMap {CONFIG_MAP} has changed meanwhile") from error
             raise PlaceError(f"the API server answers {error.code} {error.reason}") from error
-        except (OSError, HTTPException, ValueError) as error:
+        except (OSError, HTTPException, ValueError, RecursionError) as error:
             raise PlaceError(f"the API server cannot be asked: {error}") from error
 
 

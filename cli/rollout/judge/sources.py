@@ -110,7 +110,7 @@ class Prometheus:
             up = self._ask(f"up{self._selector}")
             scraped = self._ask(f"timestamp(up{self._selector})")
             started = self._ask(STARTED + self._selector)
-        except (OSError, HTTPException, ValueError, KeyError, TypeError, AttributeError) as error:
+        except (OSError, HTTPException, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             return Readings({}, (f"{self._url} {_cannot(error)}",))
         values: dict[str, dict[str, dict[Labels, float]]] = {}
         for name, series in counters.items():

@@ -67,6 +67,7 @@ def ask(*pods: Json, **status: Any) -> list[Standstill]:
             {"containerStatuses": crash(json.dumps({"level": "ERROR", "message": REFUSAL}))},
             f"ferry ended with 1 (Error): {REFUSAL}",
         ),
+        ({"containerStatuses": crash("[" * 5000)}, f"ferry ended with 1 (Error): {'[' * 299}…"),
         (
             {"containerStatuses": container(lastState={"terminated": {"exitCode": 137, "reason": "OOMKilled"}})},
             "ferry ended with 137 (OOMKilled)",

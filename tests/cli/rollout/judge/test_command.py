@@ -107,7 +107,11 @@ def test_what_keeps_a_judge_waiting_is_logged_when_it_changes(page, place, caplo
 
 @pytest.mark.parametrize(
     ("text", "says"),
-    [("", "does not answer as a Prometheus does"), ('{"data": {"result": []}}', "knows none")],
+    [
+        ("", "does not answer as a Prometheus does"),
+        ("[" * 5000, "does not answer as a Prometheus does"),
+        ('{"data": {"result": []}}', "knows none"),
+    ],
 )
 def test_a_prometheus_that_is_none_or_knows_none_is_told_apart(monkeypatch, text, says) -> None:
     class Answer:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import stat
 from pathlib import Path
@@ -86,6 +87,12 @@ def test_what_cannot_be_read_is_named(tmp_path) -> None:
     with pytest.raises(PlaceError, match="no routing table"):
         LocalPlace(tmp_path / "bad.toml").read()
     with pytest.raises(PlaceError, match="API server"):
+        ConfigMapPlace("http://127.0.0.1:1", "ferry", None, None).read()
+
+
+def test_what_is_no_api_server_is_named(monkeypatch) -> None:
+    monkeypatch.setattr("urllib.request.OpenerDirector.open", lambda *_, **__: io.BytesIO(b"[" * 5000))
+    with pytest.raises(PlaceError, match="API server cannot be asked"):
         ConfigMapPlace("http://127.0.0.1:1", "ferry", None, None).read()
 
 
