@@ -104,7 +104,7 @@ def read_costs(path: Path = MEASURED) -> Costs:
         )
     except KeyError as error:
         raise CostsError(f"{path}: {error.args[0]} is missing; measure with --measure") from error
-    except (OSError, ValueError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
         raise CostsError(f"{path}: {error}; measure with --measure") from error
 
 

@@ -93,7 +93,7 @@ def read_corrections(file: Path = CORRECTIONS) -> dict[str, Correction]:
     """
     try:
         told = json.loads(file.read_text())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{file} is not a readable JSON file: {error}") from error
     if not isinstance(told, dict):
         raise DataError(f"{file} must map names of photos to corrections")

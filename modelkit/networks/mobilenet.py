@@ -84,6 +84,6 @@ def _read_tensorflowjs(file: Path) -> dict[str, Tensor]:
                 values = np.frombuffer(data, kind, count, offset).astype(np.float32)
                 tensors[weight["name"]] = torch.from_numpy(values.reshape(weight["shape"]))
                 offset += count * kind.itemsize
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise ValueError(f"{file} is no TensorFlow.js graph model with all its weights: {error}") from error
     return tensors

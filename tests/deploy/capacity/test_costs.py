@@ -46,6 +46,13 @@ def test_a_file_that_does_not_fit_is_refused(tmp_path: Path, field: str, value: 
         read_costs(path)
 
 
+def test_a_file_that_is_nested_too_deeply_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "costs.json"
+    path.write_text("[" * 5000)
+    with pytest.raises(CostsError, match=f"{path}: .*; measure with --measure"):
+        read_costs(path)
+
+
 def test_no_file_is_an_error_that_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(CostsError, match="--measure"):
         read_costs(tmp_path / "none.json")

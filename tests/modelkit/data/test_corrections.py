@@ -64,6 +64,7 @@ def test_a_label_that_is_not_there_or_not_any_more_is_an_error(listed, wrong: An
     ("wrong", "says"),
     [
         ("{", "not a readable JSON"),
+        ("[" * 5000, "not a readable JSON"),
         ([], "must map names"),
         ({"a": []}, "a must hold nothing but faces"),
         ({"a": {"added": []}}, "a must hold nothing but faces"),

@@ -109,9 +109,10 @@ def test_file_without_a_layer_or_with_too_few_bytes_is_refused(tmp_path: Path) -
     del named["conv_pw_7/convolution/merged_input"]
     with pytest.raises(ValueError, match="it lacks the tensor conv_pw_7/convolution/merged_input"):
         read_mobilenet(write(tmp_path, named), STD)
-    file.write_text("[]")
-    with pytest.raises(ValueError, match="no TensorFlow"):
-        read_mobilenet(file, STD)
+    for text in ("[]", "[" * 5000):
+        file.write_text(text)
+        with pytest.raises(ValueError, match="no TensorFlow"):
+            read_mobilenet(file, STD)
 
 
 def test_other_network_is_refused(tmp_path: Path) -> None:
