@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AfterValidator, Field, ValidationInfo, field_validator
+from pydantic import AfterValidator, Field, ValidationInfo, WithJsonSchema, field_validator
 
-from gateway.redis_url import PATTERN, redis_url
+from gateway.redis_url import SCHEMES, redis_url
 from serving.config_file import host_and_port
 from serving.faces import MAX_FACES
 from serving.images.header import MAX_IMAGE_BYTES, MAX_MEGAPIXELS
@@ -21,7 +21,9 @@ def _endpoints(text: str) -> str:
     return text
 
 
-RedisUrl = Annotated[str, Field(pattern=PATTERN), AfterValidator(redis_url)]
+RedisUrl = Annotated[
+    str, AfterValidator(redis_url), WithJsonSchema({"type": "string", "pattern": f"^({'|'.join(SCHEMES)})://"})
+]
 
 
 class GatewaySettings(ServiceSettings):

@@ -56,10 +56,8 @@ def words(fault: Mapping[str, Any]) -> str:
         said = str(fault["msg"]).removeprefix("Value error, ").removeprefix("Assertion failed, ")
         return f"must be {rest}" if (rest := said.removeprefix("Input should be ")) != said else said
     context: dict[str, Any] = {**fault.get("ctx", {})}
-    pattern = str(context.get("pattern", ""))
-    if choices := alternatives(pattern):
-        whole = pattern.endswith("$")
-        return f"must be one of {', '.join(choices)}" if whole else f"must begin with {' or '.join(choices)}"
+    if choices := alternatives(str(context.get("pattern", ""))):
+        return f"must be one of {', '.join(choices)}"
     return known.format_map(_Known(context))
 
 

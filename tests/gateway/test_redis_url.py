@@ -134,6 +134,14 @@ def test_the_setting_is_named_and_its_value_is_not_shown(
     assert "s3kr" not in said
 
 
+def test_settings_and_commands_say_the_same_of_a_beginning_that_is_none(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(ValueError, match="must begin with redis:// or rediss:// or unix://") as error:
+        redis_url("http://s3krit")
+    with pytest.raises(SystemExit):
+        load(GatewaySettings, ["--redis-url", "http://s3krit"])
+    assert capsys.readouterr().err == f"--redis-url (or FERRY_REDIS_URL): {error.value}\n"
+
+
 def test_the_error_of_settings_made_in_code_shows_no_value() -> None:
     with pytest.raises(ValidationError) as error:
         GatewaySettings(redis_url="redis://:s3kr/it@host:6379/0")
