@@ -62,10 +62,8 @@ class Cluster:
         self._report = report
         self._folder: Path | None = None
         self._supervisor: Supervisor | None = None
-        self._logs_tell = False
-        """Whether the folder is left, since its logs say what went wrong."""
-        self._undo = ExitStack()
-        """Lets go of the port, and removes the folder."""
+        self._port = ExitStack()
+        """Lets go of it."""
 
     def start(self) -> None:
         """Starts every process and returns when all are SERVING.
@@ -77,29 +75,28 @@ class Cluster:
         # mkdtemp: for this user alone, since whoever can open the socket can read the cache.
         self._folder = Path(tempfile.mkdtemp(prefix="ferry-"))
         self.log_dir = self.settings.log_dir or self._folder / "logs"
-        self._logs_tell = False
-        with ExitStack() as undo:
-            undo.callback(self._remove_folder)
+        logs_tell = False
+        try:
             self.specs = tuple(plan(self.settings, self._folder))
-            undo.enter_context(ports.hold(int(self.address.rpartition(":")[2])))
+            self._port.enter_context(ports.hold(int(self.address.rpartition(":")[2])))
             self.log_dir.mkdir(parents=True, exist_ok=True)
             timing = Timing(startup=self.settings.startup_timeout, drain=self.settings.grace + 5)
             self._supervisor = Supervisor(self.specs, self.log_dir, timing, self._report)
             try:
                 self._supervisor.start()
             except ClusterError:  # and not Ctrl-C, where nothing has gone wrong that the logs could explain
-                self._logs_tell = True
+                logs_tell = True
                 raise
-            self._undo = undo.pop_all()
+        except BaseException:
+            self._clear(logs_tell)
+            raise
 
     def stop(self) -> bool:
         """Drains gateway, ensembler, models and Valkey in this order; True when nothing had to be killed."""
         if self._supervisor is None:
             return True
         clean = self._supervisor.stop()
-        self._logs_tell = not clean
-        self._undo.close()
-        self._remove_folder()  # of a start that failed, too
+        self._clear(logs_tell=not clean)
         return clean
 
     def request_stop(self) -> None:
@@ -146,8 +143,10 @@ class Cluster:
         found = {endpoint.name: endpoint for endpoint in self.endpoints}
         return found[name]
 
-    def _remove_folder(self) -> None:
-        if self._folder is not None and not self._logs_tell:
+    def _clear(self, logs_tell: bool) -> None:
+        """Lets go of the port, and removes the folder unless its logs say what went wrong."""
+        self._port.close()
+        if self._folder is not None and not logs_tell:
             shutil.rmtree(self._folder, ignore_errors=True)
 
     def __enter__(self) -> Self:
