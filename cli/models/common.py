@@ -1,4 +1,4 @@
-"""Options and error handling that the `ferry models` commands share."""
+"""Options, figures and error handling that the `ferry models` commands share."""
 
 from __future__ import annotations
 
@@ -115,6 +115,16 @@ def say_next(models_dir: Path, name: str, version: str) -> None:
     else:
         task = repository.open(name, version).manifest.task.value
         typer.echo(f"it is the first version of {name}; for services to ask it: {_NEXT[task].format(name)}")
+
+
+def shown(figure: float | None) -> str:
+    """With three decimals; a dash where there is none."""
+    return "–" if figure is None else f"{figure:.3f}"
+
+
+def change(before: float | None, after: float | None) -> str:
+    """With its sign; empty where one of the two is not there."""
+    return "" if before is None or after is None else f"{after - before:+.3f}"
 
 
 def fail(message: str) -> NoReturn:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from cli.models.common import DataOption, ModelsOption, ThreadsOption, explained
+from cli.models.common import DataOption, ModelsOption, ThreadsOption, change, explained, shown
 from cli.models_dir import MODELS_DIR
 from cli.output import JsonOption, answers, print_json
 
@@ -43,10 +43,10 @@ def print_comparison(result: dict[str, Any]) -> None:
     old, new = result["a"], result["b"]
     title = f"{result['n']} crops of {result['split']}"
     table = Table(result["model"], old["version"], new["version"], "change", title=title)
-    shown = [(title, old[key], new[key]) for key, title in (*FIGURES, *DETECTION) if key in old and key in new]
-    shown += [(f"recall {each}", old["per_class"][each], new["per_class"][each]) for each in old["per_class"]]
-    for title, before, after in shown:
-        table.add_row(title, _number(before), _number(after), _change(before, after))
+    figures = [(title, old[key], new[key]) for key, title in (*FIGURES, *DETECTION) if key in old and key in new]
+    figures += [(f"recall {each}", old["per_class"][each], new["per_class"][each]) for each in old["per_class"]]
+    for title, before, after in figures:
+        table.add_row(title, shown(before), shown(after), change(before, after))
     before, after = result["run_ms"]
     table.add_row("ms a run of one", f"{before:.2f}", f"{after:.2f}", f"{result['speed_ratio']:.2f}x as fast")
     answers.print(table)
@@ -54,11 +54,3 @@ def print_comparison(result: dict[str, Any]) -> None:
         f"agreement {result['agreement']:.3f}; right only in {old['version']}: {result['only_a_right']}, "
         f"only in {new['version']}: {result['only_b_right']}; McNemar p = {result['p_value']:.2g}: {result['verdict']}"
     )
-
-
-def _number(value: Any) -> str:
-    return "–" if value is None else f"{value:.3f}"
-
-
-def _change(before: Any, after: Any) -> str:
-    return "" if before is None or after is None else f"{after - before:+.3f}"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from cli.models.common import ModelsOption, explained, fail
+from cli.models.common import ModelsOption, change, explained, fail, shown
 from cli.models.diff import print_comparison
 from cli.models_dir import MODELS_DIR
 from cli.output import answers
@@ -85,10 +85,7 @@ def _print(name: str, served: str | None, candidate: str, judgement: Judgement) 
     table = Table(name, served or "nothing", candidate, "change", title="as they were judged")
     for figure in judgement.figures:
         before, after = figure.before, figure.after
-        change = "" if before is None or after is None else f"{after - before:+.3f}"
-        table.add_row(
-            f"{figure.name}, {figure.split}", *("–" if n is None else f"{n:.3f}" for n in (before, after)), change
-        )
+        table.add_row(f"{figure.name}, {figure.split}", shown(before), shown(after), change(before, after))
     answers.print(table)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from rich.table import Table
 
+from cli.models.common import shown
 from cli.output import answers
 
 Report = Mapping[str, Any]
@@ -32,7 +33,7 @@ def print_reports(reports: list[dict[str, Any]]) -> None:
         answers.print(_table("the crowd's majority", [*voted, *people]))
         if person:
             answers.print(
-                f"entropy of the crowd itself, below which no cross entropy comes: {_share(person['crowd_entropy'])}"
+                f"entropy of the crowd itself, below which no cross entropy comes: {shown(person['crowd_entropy'])}"
             )
     if labelled:
         answers.print(_table("each picture's label" if voted else "", labelled))
@@ -54,7 +55,7 @@ def _harder_table(judged: list[Any]) -> Table:
     table = Table("", *(report["model"] for report in judged), title=f"{n} faces made harder: accuracy, mean recall")
     for name in first:
         told = [report["harder"][name] for report in judged]
-        table.add_row(name, *(f"{_share(each['accuracy'])}, {_share(each['mean_recall'])}" for each in told))
+        table.add_row(name, *(f"{shown(each['accuracy'])}, {shown(each['mean_recall'])}" for each in told))
     return table
 
 
@@ -66,7 +67,7 @@ def _print_photos(report: Report) -> None:
             f"precision {report['precision']:.3f}, average precision {report['average_precision']:.3f} "
             f"at IoU {report['iou']} on {report['n_faces']} faces"
         )
-        sizes = ", ".join(f"{_share(recall)} {group}" for group, recall in report["recall_by_size"].items())
+        sizes = ", ".join(f"{shown(recall)} {group}" for group, recall in report["recall_by_size"].items())
         answers.print(f"recall by size of face: {sizes}")
         if report["corrected"]:
             answers.print(f"labels of {report['corrected']} photos corrected; --corrections none takes them as is")
@@ -99,14 +100,14 @@ def _print_first_looks(report: Report) -> None:
     )
     for name, key in (("closely", "closely"), ("first in a smaller copy", "first")):
         figures = ("found", "iou", "accuracy", "detector_accuracy")
-        table.add_row(name, *(_share(report[key][figure]) for figure in figures))
+        table.add_row(name, *(shown(report[key][figure]) for figure in figures))
     answers.print(table)
 
 
 def _photos_table(report: Report) -> Table:
     table = Table("photos", "faces", "recall", "precision", title=f"{report['model']} on photos made harder")
     for name, found in report["harder_photos"].items():
-        table.add_row(name, str(found["n_faces"]), _share(found["recall"]), _share(found["precision"]))
+        table.add_row(name, str(found["n_faces"]), shown(found["recall"]), shown(found["precision"]))
     return table
 
 
@@ -120,7 +121,7 @@ def _table(title: str, judged: list[Any]) -> Table:
     def add(name: str, value: Callable[[Report], float | None], *, last: bool = False) -> None:
         values = [value(report) for report in judged]
         if any(each is not None for each in values):
-            table.add_row(name, *(_share(each) for each in values), end_section=last)
+            table.add_row(name, *(shown(each) for each in values), end_section=last)
 
     table.add_row("version", *(report["version"].replace(",", "\n") for report in judged))
     table.add_row("pictures", *(str(report["n"]) for report in judged), end_section=True)
@@ -149,7 +150,3 @@ def _groups(judged: Iterable[Report], key: str) -> list[str]:
 def _of(report: Report, key: str, group: str) -> float | None:
     figures = report.get(key, {}).get(group)
     return None if figures is None else figures["accuracy"]
-
-
-def _share(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}"
