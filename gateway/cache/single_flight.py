@@ -51,12 +51,15 @@ class SingleFlight(Generic[T]):
         self._lacks = lacks
         self._flights: dict[bytes, _Flight[T]] = {}
 
-    async def run(self, key: bytes, compute: Callable[[], Awaitable[T]]) -> tuple[T, bool]:
+    async def run(
+        self, key: bytes, compute: Callable[[], Awaitable[T]], again: Callable[[], Awaitable[T]] | None = None
+    ) -> tuple[T, bool]:
         """The result under `key`, and whether it was computed for another caller.
 
         Args:
             key: of the computation.
             compute: what to do when nobody does it yet. It runs in a task of its own, with the caller's context.
+            again: what to do in its place where something is missing in a first result; None: the same.
 
         Raises:
             Exception: what the computation raised; all who wait for it get the same, but those who hold a result that
@@ -70,7 +73,7 @@ class SingleFlight(Generic[T]):
             flight = self._flights.get(key)
             joined = flight is not None
             if flight is None:
-                flight = self._start(key, compute, latest)
+                flight = self._start(key, again if lacking and again is not None else compute, latest)
             flight.latest = max(flight.latest, deadline)
             flight.waiters += 1
             # Who holds a result already does not wait for a better one until there is no time to give it.

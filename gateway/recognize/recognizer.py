@@ -236,18 +236,18 @@ class Recognizer:
             key = asked.question.key(variant.fingerprint)
             find = partial(self._find_or_ask, self._cache, key, variant, asked, patience)
             # Of each variant its own, though two may run one pipeline: what fails one is not to fail the other.
-            outcome, joined = await self._flights.run(variant.name.encode() + key, find)
+            outcome, joined = await self._flights.run(variant.name.encode() + key, find, partial(find, again=True))
             took_part = HIT if outcome.timings is None else COALESCED if joined else MISS
             if joined:
                 self._coalesced.inc()
         return self._answer(outcome, variant, took_part, asked)
 
     async def _find_or_ask(
-        self, cache: ResultCache, key: bytes, variant: Variant, asked: _Asked, patience: float
+        self, cache: ResultCache, key: bytes, variant: Variant, asked: _Asked, patience: float, *, again: bool = False
     ) -> _Outcome:
         """Who keeps answers is asked first, and alone for a moment: whatever has become of Redis costs no more."""
         looking = asyncio.create_task(cache.get_shared(key))
-        ask = partial(self._ask_and_keep, cache, variant, asked, patience)
+        ask = partial(self._ask_and_keep, cache, variant, asked, patience, again=again)
         try:
             await asyncio.wait({looking}, timeout=_ALONE_SECONDS)
             if not looking.done():
@@ -258,20 +258,22 @@ class Recognizer:
         return await ask() if entry is None else _found(entry)
 
     async def _ask_and_keep(
-        self, cache: ResultCache | None, variant: Variant, asked: _Asked, patience: float
+        self, cache: ResultCache | None, variant: Variant, asked: _Asked, patience: float, *, again: bool = False
     ) -> _Outcome:
+        """An image that is asked about again, since its first answer lacked something, is counted and copied once."""
         question = asked.question
         if not is_suspect():  # the header of such an image is for the detector, which looks at it at arm's length
             await self._checks.check_header(question.image)
         started = time.monotonic()
         answer = await variant.recognize(question.image, question.options, patience)
         seconds = time.monotonic() - started
-        variant.predictions.distributions.count(answer)
+        if not again:
+            variant.predictions.distributions.count(answer)
         outcome = _outcome(answer, seconds)
         if cache is not None and answer.fingerprint and not answer.degraded:
             # Under the pipeline that made it, which in a rollout need not be the one that was expected.
             cache.put(question.key(answer.fingerprint), outcome.payload)
-        if self._router.has_shadows:
+        if self._router.has_shadows and not again:
             told = Answered(variant.name, answer, seconds)
             name = "" if asked.recorded is None else request_id()
             self._router.copy(Original(question.image, question.options, told, name, asked.key))

@@ -103,6 +103,15 @@ class FakeEnsembler(ensembler_pb2_grpc.EnsemblerServicer):
         )
 
 
+async def leaves_out_who_is_late(
+    fake: FakeEnsembler, request: ensembler_pb2.EnsemblerRecognizeRequest, context: Any
+) -> None:
+    """What an ensembler does that has less than two seconds: answers at their end, without a model."""
+    remaining = context.time_remaining()
+    fake.degraded = remaining < 2
+    await asyncio.sleep(0.9 * remaining if fake.degraded else 0)
+
+
 async def turns_of_others(work: Awaitable[object]) -> int:
     """How often another task has its turn of the event loop until `work` is done."""
     turns = 0

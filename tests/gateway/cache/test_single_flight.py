@@ -168,6 +168,21 @@ async def test_who_has_much_more_time_asks_once_more_for_what_the_first_had_no_t
     assert work.contexts[1].remaining() > 250, "the latest deadline of all"
 
 
+async def test_asking_once_more_can_be_told_from_asking_first(lacking, work):
+    async def again():
+        await work()
+        return "again"
+
+    async def run(seconds):
+        current.set(RequestContext("request", time.monotonic() + seconds))
+        return await lacking.run(b"k", work, again)
+
+    calls = [asyncio.create_task(run(seconds)) for seconds in (20, 200, 300)]
+    await settle()
+    work.gate.set()
+    assert await asyncio.gather(*calls) == [(1, False), ("again", False), ("again", True)]
+
+
 @pytest.mark.parametrize("seconds", [(50, 300), (20, 30), (20, 20)])
 async def test_where_time_was_not_the_reason_or_is_no_longer_nobody_asks_again(lacking, work, seconds):
     calls = [call(lacking, work, seconds=most) for most in seconds]

@@ -10,7 +10,7 @@ from google.rpc import error_details_pb2
 from ferry.v1 import ensembler_pb2, types_pb2
 from serving.errors import UnavailableError, UpstreamError
 from tests.circles import no_circles
-from tests.gateway.fakes import Counted, detail, eventually, jpeg, refuse
+from tests.gateway.fakes import Counted, detail, eventually, jpeg, leaves_out_who_is_late, refuse
 from tests.serving.peer import connected
 
 
@@ -219,10 +219,7 @@ async def test_the_first_callers_deadline_does_not_become_the_others(ensembler, 
 
 
 async def test_who_has_time_is_not_given_what_a_hasty_caller_had_no_time_for(ensembler, gateway):
-    async def leaves_out_who_is_late(fake, request, context):
-        remaining = context.time_remaining()
-        fake.degraded = remaining < 2
-        await asyncio.sleep(0.9 * remaining if fake.degraded else 0)
+    counted = Counted("ferry_faces_per_image_count", {"variant": "stable"})
 
     ensembler.behave = leaves_out_who_is_late
     hasty = asyncio.create_task(gateway.recognize(jpeg(), timeout=0.5))
@@ -231,6 +228,7 @@ async def test_who_has_time_is_not_given_what_a_hasty_caller_had_no_time_for(ens
     assert (await hasty).degraded
     assert not any([(await call).degraded for call in patient])
     assert len(ensembler.requests) == 2
+    assert counted() == 1, "it is one image"
 
 
 async def test_a_classifier_that_is_away_is_asked_for_once_however_much_time_the_others_have(ensembler, gateway):

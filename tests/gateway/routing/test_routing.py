@@ -10,7 +10,7 @@ from google.rpc import error_details_pb2
 
 from ferry.v1 import gateway_pb2
 from serving.errors import ServiceError, UpstreamError
-from tests.gateway.fakes import Counted, detail, eventually, jpeg, refuse
+from tests.gateway.fakes import Counted, detail, eventually, jpeg, leaves_out_who_is_late, refuse
 from tests.gateway.routing.conftest import GONE
 
 CALLERS = [f"caller-{n}" for n in range(40)]
@@ -177,6 +177,19 @@ async def test_a_shadow_gets_copies_and_nobody_sees_its_answers(tracks):
     assert {answer.variant for answer in answers} == {"stable"}
     await eventually(lambda: copies() == 2)  # the third came from the cache
     assert {r.image for r in tracks.canary.requests} == {jpeg(1), jpeg(2)}
+
+
+async def test_an_image_that_is_asked_about_again_for_want_of_time_is_copied_once(tracks):
+    tracks.write(shadow=1.0, stable=1, canary=0)
+    gateway = await tracks.gateway()
+    tracks.stable.behave = leaves_out_who_is_late
+    hasty = asyncio.create_task(gateway.recognize(jpeg(), timeout=0.5))
+    await eventually(lambda: len(tracks.stable.requests) == 1)
+    patient = asyncio.create_task(gateway.recognize(jpeg()))
+    assert [(await call).degraded for call in (hasty, patient)] == [True, False]
+    await eventually(lambda: len(tracks.canary.requests) == 1)
+    await asyncio.sleep(0.05)
+    assert (len(tracks.stable.requests), len(tracks.canary.requests)) == (2, 1)
 
 
 async def test_a_shadow_that_hangs_or_fails_delays_nobody_and_what_is_too_much_is_dropped(tracks):
