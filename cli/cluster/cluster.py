@@ -78,7 +78,7 @@ class Cluster:
         logs_tell = False
         try:
             self.specs = tuple(plan(self.settings, self._folder))
-            self._port.enter_context(ports.hold(int(self.address.rpartition(":")[2])))
+            self._port.enter_context(ports.hold(self.settings.host, int(self.address.rpartition(":")[2])))
             self.log_dir.mkdir(parents=True, exist_ok=True)
             timing = Timing(startup=self.settings.startup_timeout, drain=self.settings.grace + 5)
             self._supervisor = Supervisor(self.specs, self.log_dir, timing, self._report)

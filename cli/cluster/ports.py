@@ -7,7 +7,8 @@ import random
 import socket
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
 from cli.cluster.errors import ClusterError
 from serving.listening import is_elsewhere, refusal
@@ -15,6 +16,8 @@ from serving.listening import is_elsewhere, refusal
 # Below the range from which Linux takes the ports of outgoing connections (32768 and up), so that nothing else takes
 # a port between its choice here and the start of the service.
 _FREE_RANGE = range(20_000, 32_000)
+_ALL = frozenset({"0.0.0.0", "::"})  # noqa: S104
+"""Addresses that stand for all."""
 
 
 def is_free(host: str, port: int) -> bool:
@@ -38,24 +41,54 @@ def free(count: int) -> list[int]:
 
 
 @contextmanager
-def hold(port: int) -> Iterator[None]:
-    """Keeps `port` from the other clusters of this machine. Does nothing where the system is not Linux.
+def hold(host: str, port: int) -> Iterator[None]:
+    """Keeps `port` of `host` from the other clusters of this machine. Does nothing where the system is not Linux.
 
     A gateway opens its port when all is loaded; until then it seems free, and gateways that share a port would share it
     with those of another cluster. So each cluster keeps a name for its port: a socket's, which is no file. The kernel
-    lets one have it at a time, and takes it back when that one ends, however it ends.
+    lets one have it at a time, and takes it back when that one ends, however it ends. As with ports themselves, another
+    address is another name, and who listens on all addresses keeps all others away.
 
     Raises:
-        ClusterError: another cluster keeps it.
+        ClusterError: another cluster keeps it. Of two that begin in the same moment, on all addresses and on one, both
+            may hear that.
     """
-    with socket.socket(socket.AF_UNIX) as name:
+    with ExitStack() as kept:
         if sys.platform == "linux":
-            try:
-                name.bind(f"\0ferry-port-{port}")
-            except OSError as error:
-                if error.errno == errno.EADDRINUSE:
-                    raise _taken(port, "--port") from error
+            _keep(kept, host, port)
         yield
+
+
+def _keep(kept: ExitStack, host: str, port: int) -> None:
+    whole = f"ferry-port-{port}"
+    own = {whole if address in _ALL else f"{whole}-{address}" for address in _addresses(host)}
+    for name in own:
+        try:
+            kept.enter_context(socket.socket(socket.AF_UNIX)).bind(f"\0{name}")
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                raise _taken(port, "--port") from error
+    others = _kept(whole) - own
+    if whole in others or (others and whole in own):
+        raise _taken(port, "--port")
+
+
+def _addresses(host: str) -> set[str]:
+    """Those that `host` stands for; itself where nobody knows it, which is for who listens there to say."""
+    try:
+        return {str(info[4][0]) for info in socket.getaddrinfo(host.strip("[]"), None, type=socket.SOCK_STREAM)}
+    except (OSError, UnicodeError):
+        return {host}
+
+
+def _kept(whole: str) -> set[str]:
+    """The names that are kept of a port: `whole`, and those of single addresses."""
+    try:
+        lines = Path("/proc/net/unix").read_text(errors="replace").splitlines()
+    except OSError:
+        return set()
+    names = {line.rpartition(" @")[2] for line in lines}
+    return {name for name in names if name == whole or name.startswith(f"{whole}-")}
 
 
 class Chosen:

@@ -71,7 +71,7 @@ def test_a_start_that_fails_leaves_the_logs_until_it_is_stopped_and_no_port(
     with pytest.raises(ClusterError, match="one of them died"):
         cluster.start()
     assert cluster.log_dir.is_dir()
-    with ports.hold(cluster.settings.port):
+    with ports.hold(cluster.settings.host, cluster.settings.port):
         pass
     assert cluster.stop()
     assert not left()
@@ -87,6 +87,6 @@ def test_a_start_that_is_given_up_leaves_nothing(
 
 
 def test_a_cluster_without_its_port_leaves_nothing(cluster: Cluster, left: Callable[[], bool]) -> None:
-    with ports.hold(cluster.settings.port), pytest.raises(ClusterError, match="is taken"):
+    with ports.hold(cluster.settings.host, cluster.settings.port), pytest.raises(ClusterError, match="is taken"):
         cluster.start()
     assert not left()

@@ -16,28 +16,65 @@ from cli.cluster import Cluster, ClusterError, ClusterSettings, ports
 
 def test_a_port_is_kept_from_other_clusters_alone() -> None:
     one, other = ports.free(2)
-    with ports.hold(one):
+    with ports.hold("127.0.0.1", one):
         assert ports.is_free("127.0.0.1", one), "for those who listen there"
-        with pytest.raises(ClusterError, match=f"port {one} is taken, perhaps by another cluster"), ports.hold(one):
+        with (
+            pytest.raises(ClusterError, match=f"port {one} is taken, perhaps by another cluster"),
+            ports.hold("127.0.0.1", one),
+        ):
             pass
-        with ports.hold(other):
+        with ports.hold("127.0.0.1", other):
             pass
-    with ports.hold(one):
+    with ports.hold("127.0.0.1", one):
         pass
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("0.0.0.0", "127.0.0.1"),
+        ("[::]", "127.0.0.1"),
+        ("0.0.0.0", "[::]"),
+        ("localhost", "127.0.0.1"),
+        ("[::1]", "::1"),
+    ],
+)
+def test_a_port_is_kept_wherever_one_would_be_in_the_others_way(first: str, second: str) -> None:
+    (port,) = ports.free(1)
+    for one, other in ((first, second), (second, first)):
+        with (
+            ports.hold(one, port),
+            pytest.raises(ClusterError, match=f"port {port} is taken"),
+            ports.hold(other, port),
+        ):
+            pass
+    with ports.hold(second, port):
+        pass
+
+
+def test_one_port_at_two_addresses_is_two_clusters_and_no_third_at_all_of_them() -> None:
+    (port,) = ports.free(1)
+    with ports.hold("127.0.0.1", port), ports.hold("127.0.0.2", port), ports.hold("[::1]", port):
+        with pytest.raises(ClusterError), ports.hold("127.0.0.2", port):
+            pass
+        with pytest.raises(ClusterError), ports.hold("0.0.0.0", port):
+            pass
+        with ports.hold("127.0.0.3", port):
+            pass
 
 
 def test_a_launcher_that_is_killed_keeps_no_port() -> None:
     (port,) = ports.free(1)
-    code = f"from cli.cluster import ports\nwith ports.hold({port}): print('held', flush=True); input()"
+    code = f"from cli.cluster import ports\nwith ports.hold('127.0.0.1', {port}): print('held', flush=True); input()"
     with subprocess.Popen(
         [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as launcher:
         assert launcher.stdout is not None
         assert launcher.stdout.readline() == "held\n"
-        with pytest.raises(ClusterError), ports.hold(port):
+        with pytest.raises(ClusterError), ports.hold("127.0.0.1", port):
             pass
         launcher.kill()
-    with ports.hold(port):
+    with ports.hold("127.0.0.1", port):
         pass
 
 
@@ -53,7 +90,7 @@ def test_connections_that_have_ended_take_no_port() -> None:
 def test_elsewhere_than_on_linux_nothing_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", "darwin")
     (port,) = ports.free(1)
-    with ports.hold(port), ports.hold(port):
+    with ports.hold("127.0.0.1", port), ports.hold("127.0.0.1", port):
         pass
 
 
