@@ -97,7 +97,9 @@ def _whole(settings: ClusterSettings, folder: Path, chosen: ports.Chosen) -> lis
     if settings.port:
         chosen.following(settings.host, port, 1, "--port")
     metrics_ports = (
-        chosen.following(LOOPBACK, first_metrics, n, "--metrics-port") if first_metrics else [*islice(free, n)]
+        chosen.following(settings.host, first_metrics, n, "--metrics-port", others=settings.host)
+        if first_metrics
+        else [*islice(free, n)]
     )
     recipe_path = folder / "recipe.json"
     here = dict.fromkeys(settings.classifiers, _NOWHERE)
@@ -147,7 +149,7 @@ def _slots(settings: ClusterSettings, chosen: ports.Chosen) -> list[_Slot]:
     # Without fixed ports for the services there is none for their metrics: two clusters may run side by side.
     first_metrics = 0 if settings.port == 0 else settings.metrics_port
     metrics_ports = (
-        chosen.following(LOOPBACK, first_metrics, n, "--metrics-port") if first_metrics else [*islice(free, n)]
+        chosen.following(settings.host, first_metrics, n, "--metrics-port") if first_metrics else [*islice(free, n)]
     )
     return [
         _Slot(service, replica, port, metrics_port)

@@ -98,12 +98,13 @@ class Chosen:
         self._options: dict[int, str] = {}
         """What each is chosen by."""
 
-    def following(self, host: str, first: int, count: int, option: str) -> list[int]:
+    def following(self, host: str, first: int, count: int, option: str, *, others: str = "127.0.0.1") -> list[int]:
         """`first` and the `count - 1` ports after it, all free.
 
         Args:
-            host: where the first of them is listened on; the others on 127.0.0.1.
+            host: where the first of them is listened on.
             option: the flag that chooses `first`, for the error.
+            others: where those after it are listened on.
 
         Raises:
             ClusterError: one is taken, chosen by another flag, or does not exist.
@@ -114,14 +115,14 @@ class Chosen:
         for port in ports:
             if port in self._options:
                 raise ClusterError(f"port {port} is chosen twice, by {self._options[port]} and by {option}; change one")
-        _all_free(host, ports, option)
+        _all_free(host, others, ports, option)
         self._options |= dict.fromkeys(ports, option)
         return ports
 
 
-def _all_free(host: str, ports: list[int], option: str) -> None:
+def _all_free(host: str, others: str, ports: list[int], option: str) -> None:
     for index, port in enumerate(ports):
-        at = host if index == 0 else "127.0.0.1"
+        at = host if index == 0 else others
         if error := refusal(at, port):
             raise _why_not(error, at, port, option) from error
 

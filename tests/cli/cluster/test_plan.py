@@ -181,6 +181,24 @@ def test_a_taken_port_is_named(models: Path, tmp_path: Path) -> None:
             plan(ClusterSettings(port=port, models_dir=models), tmp_path)
 
 
+@pytest.mark.parametrize(("processes", "elsewhere"), [(0, 1), (1, 1), (2, 2)])
+def test_metrics_ports_are_looked_for_where_they_are_listened_on(
+    models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, processes: int, elsewhere: int
+) -> None:
+    """Of processes that face callers that is the gateway's address; the others' is this machine's own."""
+    settings = ClusterSettings(
+        host="127.0.0.2", port=21_000, metrics_port=22_000, models_dir=models, processes=processes, cache=False
+    )
+    taken = OSError(errno.EADDRINUSE, "Address already in use")
+    own = range(22_000, 22_000 + elsewhere)
+    monkeypatch.setattr(ports, "refusal", lambda host, port: taken if host == "127.0.0.1" and port in own else None)
+    plan(settings, tmp_path)
+    last = own[-1]
+    monkeypatch.setattr(ports, "refusal", lambda host, port: taken if (host, port) == ("127.0.0.2", last) else None)
+    with pytest.raises(ClusterError, match=f"port {last} is taken.*--metrics-port"):
+        plan(settings, tmp_path)
+
+
 @pytest.mark.parametrize("host", ["256.0.0.1", "192.0.2.1", "ä..b", "[2001:db8::1]"])
 @pytest.mark.parametrize("processes", [0, 2])
 def test_a_host_that_is_not_this_machine_is_named(models: Path, tmp_path: Path, host: str, processes: int) -> None:
