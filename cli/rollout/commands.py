@@ -142,7 +142,7 @@ def status(
             raise typer.Exit(1) from error
         _show_shares(found.table, found.state)
         return
-    with _explained():
+    with _explained("for gateways on this machine give --routing-file FILE"):
         kubectl = _kubectl(namespace, context, dry_run=False)
         workloads = read_workloads(kubectl)
         if not workloads:
@@ -233,10 +233,14 @@ def _say(line: str) -> None:
 
 
 @contextmanager
-def _explained() -> Iterator[None]:
+def _explained(on_this_machine: str = "gateways on this machine follow their routing file") -> Iterator[None]:
+    """
+    Args:
+        on_this_machine: what to do where there is no cluster of Kubernetes.
+    """
     try:
         yield
     except RolloutError as error:
-        hint = "; for gateways on this machine give --routing-file FILE" if isinstance(error, NoClusterError) else ""
+        hint = f"; {on_this_machine}" if isinstance(error, NoClusterError) else ""
         errors.print(f"error: {error}{hint}", markup=False, highlight=False, soft_wrap=True)
         raise typer.Exit(1) from error

@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from cli.rollout import app
 from cli.rollout.errors import NoClusterError, RolloutError
 from cli.rollout.kubectl import Kubectl
 
@@ -49,3 +51,24 @@ def test_a_kubectl_that_knows_no_cluster_says_so(
     assert isinstance(caught.value, NoClusterError) == named
     assert ("KUBECONFIG" in str(caught.value)) == named
     assert ("NotFound" in str(caught.value)) != named
+
+
+@pytest.mark.parametrize(
+    ("command", "hint"),
+    [
+        (["status"], "for gateways on this machine give --routing-file FILE"),
+        (["canary", "--weight", "0.1"], "gateways on this machine follow their routing file"),
+        (["promote"], "gateways on this machine follow their routing file"),
+        (["rollback"], "gateways on this machine follow their routing file"),
+    ],
+)
+def test_without_a_cluster_no_option_is_advised_that_there_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: list[str], hint: str
+) -> None:
+    monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
+    kubectl(tmp_path, monkeypatch, "exit 1")
+    done = CliRunner().invoke(app, command)
+    assert done.exit_code == 1
+    assert done.stderr.endswith(f"`kubectl config use-context`; {hint}\n")
+    options = CliRunner().invoke(app, [command[0], "--help"], env={"COLUMNS": "200"}).stdout
+    assert ("--routing-file" in done.stderr) == ("--routing-file" in options)
