@@ -15,7 +15,9 @@ NOT_READY = "REPLICA_NOT_READY"
 """Reason of the google.rpc.ErrorInfo in an error of a replica that loads or stops, and has not begun."""
 LOST_KEY = "x-ferry-lost"
 """Metadata of a call: how many replicas were lost while they worked on the request, a decimal number; 0: one fell
-silent, which is counted for none, and makes a suspect of the request all the same."""
+silent, which is counted for none, but the next one is."""
+SILENT = "ping timeout"
+"""How gRPC says that a connection is silent; that of a process that ended is closed by its system."""
 IMAGE_BYTES_KEY = "x-ferry-image-bytes"
 """Metadata of a call: bytes of its image, a decimal number. A gateway that takes no image of that size says so at once;
 without it, gRPC ends a message that is too large by its own limit, as RESOURCE_EXHAUSTED."""

@@ -20,7 +20,7 @@ from ferry.client.options import Options, to_proto
 from ferry.client.repeats import KEPT_FOR_FAILURES, Repeats
 from ferry.client.results import Label, Recognition, Size
 from ferry.client.tracing import with_trace_context
-from ferry.transport import IMAGE_BYTES_KEY, LOST_KEY
+from ferry.transport import IMAGE_BYTES_KEY, LOST_KEY, SILENT
 from ferry.v1 import gateway_pb2, types_pb2
 
 DEFAULT_TIMEOUT = 30.0
@@ -93,7 +93,7 @@ class Call:
         self._refusals = 0
         self._refusal: grpc.RpcError | None = None
         self._refusal_seconds, self._sent = 0.0, began
-        self._lost = False
+        self._lost: str | None = None
 
     @property
     def timeout(self) -> float:
@@ -112,7 +112,7 @@ class Call:
     @property
     def metadata(self) -> tuple[tuple[str, str], ...]:
         """What goes with it."""
-        return (*self._metadata, (LOST_KEY, "1")) if self._lost else self._metadata
+        return self._metadata if self._lost is None else (*self._metadata, (LOST_KEY, self._lost))
 
     def pause(self, error: grpc.RpcError, *, goes_on: bool = False) -> float | None:
         """Seconds after which the call is to be sent again, to another gateway where there is one; None: not at all.
@@ -142,8 +142,9 @@ class Call:
             self._refusal, self._refusal_seconds = error, now - self._sent
             again = self._refusals <= MAX_REFUSALS
         else:
-            again = not self._lost and errors.is_unanswered(error)
-            self._lost = True
+            again = self._lost is None and errors.is_unanswered(error)
+            # A gateway falls silent with its node, whatever it works on.
+            self._lost = "0" if SILENT in (error.details() or "") else "1"
         pause = min(FIRST_PAUSE * 2**self._refusals, MAX_PAUSE) * random.uniform(0.5, 1)
         if soon is not None:
             # Nearer to its end it would be refused again: gateways foresee whether they answer in time.

@@ -32,11 +32,6 @@ class Losses:
     count: int = 0
     vanished: bool = False
 
-    @property
-    def any(self) -> bool:
-        """Whether the request is a suspect."""
-        return self.count > 0 or self.vanished
-
 
 @dataclass(slots=True, eq=False)
 class Work:
@@ -89,7 +84,7 @@ def worked(seconds: float) -> None:
 def is_suspect() -> bool:
     """Whether a replica was lost while it worked on the current request, which may be what it was lost by."""
     context = current.get()
-    return context is not None and context.losses.any
+    return context is not None and context.losses.count > 0
 
 
 def request_id_from(value: str | bytes | None) -> str:

@@ -29,6 +29,7 @@ from ferry.tls import Tls
 from ferry.transport import (
     LEAST_PING_PATIENCE,
     LOST_KEY,
+    SILENT,
     STATUS_DETAILS_KEY,
     channel_options,
     internal_service_config,
@@ -245,7 +246,7 @@ class Upstream:
                     raise UnavailableError(f"{self._name} is not reachable: {error}") from error
                 # With a node several replicas vanish at once, on every hop, which no request does: once it is not held
                 # against this one.
-                if vanished or not asked.again or _VANISHED not in str(error):
+                if vanished or not asked.again or SILENT not in str(error):
                     self._count_loss(asked, error)
                 vanished = asked.losses.vanished = True
                 # gRPC may still take the connection of who died for one that lives, and lose the next call on it too.
@@ -382,10 +383,6 @@ def _cancelled() -> bool:
     return task is not None and task.cancelling() > 0
 
 
-_VANISHED = "ping timeout"
-"""How gRPC says that a connection is silent; that of a process that ended is closed by its system."""
-
-
 class _GoneError(Exception):
     """The connection has ended without a status from the service."""
 
@@ -395,6 +392,6 @@ def _metadata(losses: Losses) -> tuple[tuple[str, str], ...]:
     context = request_context.current.get()
     if context is not None:
         pairs[REQUEST_ID_KEY] = context.request_id
-    if losses.any:
+    if losses.count or losses.vanished:
         pairs[LOST_KEY] = str(losses.count)
     return tuple(pairs.items())

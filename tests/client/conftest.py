@@ -50,6 +50,10 @@ def answer(request: gateway_pb2.RecognizeRequest) -> gateway_pb2.RecognizeRespon
     )
 
 
+SAID_OF_A_LOSS = {"lost": "Socket closed", "silent": "ping timeout"}
+"""By `error`: what gRPC makes of a connection that ends, and of one over which nothing comes."""
+
+
 @dataclass
 class FakeGateway(gateway_pb2_grpc.ExpressionRecognitionServicer):
     """Answers with `answer`, fails with `error` while there are failures left, and remembers what it was asked."""
@@ -177,8 +181,8 @@ class FakeGateway(gateway_pb2_grpc.ExpressionRecognitionServicer):
         self.remaining = context.time_remaining()
         if self.error is not None and self.failures > 0:
             self.failures -= 1
-            if self.error.message == "lost":  # what gRPC makes of a connection that ends
-                context.abort(grpc.StatusCode.UNAVAILABLE, "Socket closed")
+            if self.error.message in SAID_OF_A_LOSS:
+                context.abort(grpc.StatusCode.UNAVAILABLE, SAID_OF_A_LOSS[self.error.message])
             if self.error.message == "turned away":  # and of a call that comes while a gateway ends, or among too many
                 context.abort(grpc.StatusCode.CANCELLED, "CANCELLED")
             _refuse(context, self.error)

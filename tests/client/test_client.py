@@ -225,18 +225,18 @@ async def test_what_grpc_turned_away_is_sent_again_and_is_no_suspect(client: Any
     assert gateway.lost == [None] * 4
 
 
-@pytest.mark.parametrize("size", [1, 1 << 20])
+@pytest.mark.parametrize(("size", "how", "counts"), [(1, "lost", "1"), (1 << 20, "lost", "1"), (1, "silent", "0")])
 async def test_what_a_gateway_was_lost_with_is_sent_once_more_and_says_so(
-    client: Any, gateway: FakeGateway, size: int
+    client: Any, gateway: FakeGateway, size: int, how: str, counts: str
 ) -> None:
-    """Whatever its size: gRPC's own retries end at 256 KiB."""
-    gateway.error, gateway.failures = errors.UnavailableError("lost"), 1
+    """Whatever its size: gRPC's own retries end at 256 KiB. One that fell silent did with its node."""
+    gateway.error, gateway.failures = errors.UnavailableError(how), 1
     assert (await client.recognize(bytes(size))).faces
-    assert gateway.lost == [None, "1"]
+    assert gateway.lost == [None, counts]
 
     gateway.failures, gateway.lost = 1, []
     assert all(isinstance(item, Recognition) for _, item in await client.batch([bytes(size)] * 2))
-    assert gateway.lost == [None, "1"]
+    assert gateway.lost == [None, counts]
 
 
 async def test_a_request_costs_a_second_gateway_at_most(client: Any, gateway: FakeGateway) -> None:
