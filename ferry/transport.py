@@ -13,6 +13,8 @@ STATUS_DETAILS_KEY = "grpc-status-details-bin"
 """Trailing metadata that holds an error's google.rpc.Status."""
 NOT_READY = "REPLICA_NOT_READY"
 """Reason of the google.rpc.ErrorInfo in an error of a replica that loads or stops, and has not begun."""
+OWN_END = ("Locally cancelled", "Channel closed")
+"""How gRPC begins to say that the caller itself has ended a call, or all of them."""
 LOST_KEY = "x-ferry-lost"
 """Metadata of a call: how many replicas were lost while they worked on the request, a decimal number; 0: one fell
 silent, which is counted for none, but the next one is."""

@@ -154,6 +154,12 @@ class UpstreamError(ServiceError):
         self.code = code
         self._status = status
 
+    @classmethod
+    def turned_away(cls) -> UpstreamError:
+        """What gRPC says nothing of: it ends what comes just when a server stops, and nobody has begun with it."""
+        refusal = RefusedError("it is stopping")
+        return cls(refusal.code, refusal.message, refusal.to_status().SerializeToString())
+
     @property
     def suspect(self) -> bool:
         return self.reason == LOST

@@ -11,7 +11,7 @@ import grpc
 from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2
 
-from ferry.transport import NOT_READY, STATUS_DETAILS_KEY
+from ferry.transport import NOT_READY, OWN_END, STATUS_DETAILS_KEY
 from ferry.v1 import gateway_pb2
 
 _NO_SUCH_NAME = re.compile("DNS resolution|Name or service not known|Domain name not found|hostname lookup")
@@ -78,8 +78,6 @@ _HTTP_1 = re.compile("http1[.]x server|got frame type 80[^0-9]")
 """How gRPC says that somebody answered with HTTP/1: it knows, or takes the P of `HTTP` for the type of a frame."""
 HIDDEN = "Internal error from Core"
 """How gRPC for asyncio words that it does not know."""
-_OWN = ("Locally cancelled", "Channel closed")
-"""How gRPC begins to say that the caller itself has ended a call, or all of them."""
 
 
 def is_unanswered(error: grpc.RpcError) -> bool:
@@ -96,7 +94,7 @@ def is_turned_away(error: grpc.RpcError) -> bool:
     """Whether a gateway's gRPC ended the call, and neither the gateway nor who calls: where more than a thousand calls
     wait to be begun, it takes no more at random; and those that are open when a server stops, it ends so. The
     connection of a gateway that died ends with it, which is another error."""
-    own = (error.details() or "").startswith(_OWN)
+    own = (error.details() or "").startswith(OWN_END)
     return error.code() is grpc.StatusCode.CANCELLED and not own and _details(error.trailing_metadata() or ()) is None
 
 

@@ -29,6 +29,7 @@ from ferry.tls import Tls
 from ferry.transport import (
     LEAST_PING_PATIENCE,
     LOST_KEY,
+    OWN_END,
     SILENT,
     STATUS_DETAILS_KEY,
     channel_options,
@@ -339,6 +340,8 @@ class Upstream:
                 # A status of its own: the service did answer, that one behind it did not in the time it gave it.
                 late = f"{self._name}: {details}" if status else f"{self._name} did not answer within {timeout:.3f} s"
                 raise DeadlineError(late) from error
+            if code is grpc.StatusCode.CANCELLED and status is None and not details.startswith(OWN_END):
+                raise UpstreamError.turned_away() from error
             if code in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED} and status is None:
                 raise _GoneError(details) from error
             raise UpstreamError(code, details, status if isinstance(status, bytes) else None) from error

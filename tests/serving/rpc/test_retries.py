@@ -12,7 +12,7 @@ from typing import Any
 import grpc
 import pytest
 
-from ferry.transport import channel_options, target
+from ferry.transport import LOST_KEY, channel_options, target
 from ferry.v1 import classifier_pb2, classifier_pb2_grpc
 from serving.errors import LostError, ServiceError, UnavailableError, UpstreamError
 from serving.rpc import context as request_context
@@ -351,3 +351,37 @@ async def test_an_answer_that_is_no_message_is_an_error_of_its_service() -> None
         )
         with pytest.raises(UpstreamError, match="classifier gave an answer that is no message"):
             await where.call(method, REQUEST, **PATIENT)
+
+
+class Stopping(classifier_pb2_grpc.ClassifierServicer):
+    """Ends its first calls as gRPC ends what comes just when a server stops: by a reset of the stream, no status."""
+
+    def __init__(self, ends: int) -> None:
+        self.ends = ends
+        self.lost: list[str | None] = []
+
+    async def Classify(self, request: Any, context: Any) -> Any:  # noqa: N802
+        self.lost.append(dict(context.invocation_metadata()).get(LOST_KEY))
+        if self.ends:
+            self.ends -= 1
+            await context.abort(grpc.StatusCode.CANCELLED, "CANCELLED")
+        return classifier_pb2.ClassifyResponse(queue_ms=1)
+
+
+async def test_what_comes_just_when_a_replica_stops_is_asked_of_another_and_is_no_suspect() -> None:
+    stopping = Stopping(ends=2)
+    server = grpc.aio.server()
+    classifier_pb2_grpc.add_ClassifierServicer_to_server(stopping, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    before = suspects("retried")
+    try:
+        async with upstream(port) as where:
+            assert (await ask(where)).queue_ms == 1
+            assert stopping.lost == [None] * 3
+            stopping.ends = 1
+            with pytest.raises(UnavailableError, match="classifier is not ready: it is stopping"):
+                await ask(where, patience=0)
+    finally:
+        await server.stop(None)
+    assert suspects("retried") == before
