@@ -26,8 +26,9 @@ GATEWAY, ENSEMBLER, MODELS, CACHE = range(4)
 """Stages: who calls stops before who is called."""
 _NOWHERE = "local:here"
 """In a recipe whose models are in the process that reads it."""
-GATEWAY_DRAIN_SECONDS = 0.5
-"""The gateway goes on listening that long when it stops: a call that is just arriving is answered, not cut off."""
+GATEWAY_DRAIN_SECONDS, DRAIN_SECONDS = 0.5, 0.2
+"""A gateway, and what is behind it, go on listening that long when they stop: a call that is just arriving is answered,
+not cut off. Who calls what is behind hears by its health within milliseconds that it stops."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,7 +235,7 @@ def _spec(
         "--metrics-port": slot.metrics_port,
         "--log-level": settings.log_level,
         "--grace": settings.grace,
-        "--drain-delay": GATEWAY_DRAIN_SECONDS if stage == GATEWAY else 0,
+        "--drain-delay": GATEWAY_DRAIN_SECONDS if stage == GATEWAY else DRAIN_SECONDS,
     }
     if health_port is not None:
         common["--health-port"] = health_port
