@@ -74,6 +74,14 @@ class Checks:
             metrics.REJECTED.labels("image_header").inc()
             raise
 
+    def is_ordinary(self, image: bytes) -> bool:
+        """Whether nothing but Python looks at its header here, so that no gateway can have died of it.
+
+        Raises:
+            InvalidArgumentError: field `image`; it is too large.
+        """
+        return read_plain_header(image, self._max_megapixels) is not None
+
     def check_announced(self, size: str) -> None:
         """Checks the length of an image that is still to come.
 

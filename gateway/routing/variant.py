@@ -13,6 +13,7 @@ from ferry.v1 import ensembler_pb2, ensembler_pb2_grpc
 from gateway.routing.predictions import PredictionCounter
 from serving.errors import DeadlineError, ServiceError
 from serving.freshness import Freshest
+from serving.rpc.same_process import is_local
 from serving.rpc.upstream import DEFAULT_SILENCE, Upstream
 from serving.telemetry import metrics
 
@@ -83,6 +84,11 @@ class Variant:
         return self._fingerprint.value
 
     @property
+    def is_here(self) -> bool:
+        """Whether its models are in this process, which then decodes pictures."""
+        return is_local(self.address)
+
+    @property
     def healthy(self) -> bool:
         """Whether the ensembler answered last and every model of the recipe is available."""
         return bool(self._reachable and self.fingerprint) and all(entry.available for entry in self.entries)
@@ -123,6 +129,7 @@ class Variant:
             caller="gateway",
             # An ensembler may itself wait for a detector that hangs, and ask another one.
             silence=2 * DEFAULT_SILENCE,
+            decodes=False,
         )
         self._stub = ensembler_pb2_grpc.EnsemblerStub(self._upstream.channel)
         await self._poll()

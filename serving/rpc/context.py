@@ -26,7 +26,8 @@ class Losses:
 
     Attributes:
         count: that died, as far as can be told.
-        vanished: one fell silent, which is not counted: with its node others do, whatever they work on.
+        vanished: one was lost that is not counted: it fell silent, as others do with its node whatever they work on, or
+            looks into no pictures.
     """
 
     count: int = 0
@@ -85,6 +86,13 @@ def is_suspect() -> bool:
     """Whether a replica was lost while it worked on the current request, which may be what it was lost by."""
     context = current.get()
     return context is not None and context.losses.count > 0
+
+
+def acquit() -> None:
+    """What the current request's caller has lost cannot have been lost by it; the next one that is lost counts."""
+    context = current.get()
+    if context is not None and context.losses.count:
+        context.losses.count, context.losses.vanished = 0, True
 
 
 def request_id_from(value: str | bytes | None) -> str:

@@ -5,7 +5,8 @@ failed. gRPC itself only repeats what has never reached a replica. Of the rest,
 
 - what a replica refused before it began (it loads or stops) is sent to another one, a few times;
 - what a replica was lost with is sent once more, and only once on the whole way through the cluster, because it may be
-  what the replica was lost by; on each hop one replica that only fell silent, as with its node, is not counted;
+  what the replica was lost by; on each hop one replica that only fell silent, as with its node, or that looks into no
+  pictures, is not counted;
 - what a replica says nothing to for much longer than others take (serving.rpc.silence) is sent once more, too, over
   fresh connections, which only replicas get that say they are well; the first answer counts;
 - every other error is an answer.
@@ -44,6 +45,7 @@ from serving.rpc.readiness import Readiness
 from serving.rpc.renewing import RenewingChannel
 from serving.rpc.same_process import LocalChannel, is_local
 from serving.rpc.silence import Silence
+from serving.rpc.wasted import Wasted
 from serving.telemetry import metrics, tracing
 
 log = logging.getLogger(__name__)
@@ -111,24 +113,6 @@ class _Asked(Generic[ResponseT]):
         )
 
 
-@dataclass(slots=True)
-class _Wasted:
-    """The longest stretch of a call's time that brought it nothing.
-
-    Attributes:
-        seconds: of it.
-        refusal: that it ended with; empty: there was no replica.
-    """
-
-    seconds: float = 0.0
-    refusal: str = ""
-
-    def note(self, seconds: float, refusal: str) -> None:
-        """One more such stretch."""
-        if seconds > self.seconds:
-            self.seconds, self.refusal = seconds, refusal
-
-
 class Upstream:
     """Every replica of one service behind an address. Belongs to the event loop that makes it.
 
@@ -137,7 +121,14 @@ class Upstream:
     """
 
     def __init__(
-        self, address: str, *, name: str, health_service: str, caller: str, silence: float = DEFAULT_SILENCE
+        self,
+        address: str,
+        *,
+        name: str,
+        health_service: str,
+        caller: str,
+        silence: float = DEFAULT_SILENCE,
+        decodes: bool = True,
     ) -> None:
         """
         Args:
@@ -146,6 +137,8 @@ class Upstream:
             health_service: full name of its gRPC service, such as `ferry.v1.Detector`.
             caller: name of the service that calls.
             silence: seconds, at least, that a replica may say nothing before a call with patience asks another one.
+            decodes: whether it looks into pictures. One that does not is not lost by one, so that the first that is
+                lost is held against no request.
 
         Raises:
             TlsError: certificates are configured and do not fit.
@@ -154,6 +147,7 @@ class Upstream:
         self.channel = cast(grpc.aio.Channel, self._fresh or LocalChannel(address))
         self._silence = Silence(silence)
         self._name = name
+        self._decodes = decodes
         self._readiness = Readiness(self.channel)
         self._retried, self._given_up, self._left_out = (
             metrics.SUSPECTS.labels(name, result) for result in ("retried", "given_up", "left_out")
@@ -224,7 +218,7 @@ class Upstream:
                 raise
 
     async def _ask(self, asked: _Asked[ResponseT]) -> ResponseT:
-        refusals, vanished, wasted = 0, False, _Wasted()
+        refusals, vanished, wasted = 0, False, Wasted()
         last = asked.end - min((asked.end - time.monotonic()) * _LAST_SHARE, _LAST_SECONDS)
         while True:
             came = time.monotonic()
@@ -247,7 +241,8 @@ class Upstream:
                     raise UnavailableError(f"{self._name} is not reachable: {error}") from error
                 # With a node several replicas vanish at once, on every hop, which no request does: once it is not held
                 # against this one.
-                if vanished or not asked.again or SILENT not in str(error):
+                innocent = SILENT in str(error) or not self._decodes
+                if vanished or not asked.again or not innocent:
                     self._count_loss(asked, error)
                 vanished = asked.losses.vanished = True
                 # gRPC may still take the connection of who died for one that lives, and lose the next call on it too.

@@ -64,6 +64,7 @@ class FakeEnsembler(ensembler_pb2_grpc.EnsemblerServicer):
         self.requests: list[ensembler_pb2.EnsemblerRecognizeRequest] = []
         self.remaining: list[float] = []
         self.request_ids: list[str] = []
+        self.lost: list[str] = []
         self.cancelled = 0
         self.looks = 0
         self.answered = ""
@@ -73,7 +74,9 @@ class FakeEnsembler(ensembler_pb2_grpc.EnsemblerServicer):
     async def Recognize(self, request, context):  # noqa: N802
         self.requests.append(request)
         self.remaining.append(context.time_remaining())
-        self.request_ids.append(dict(context.invocation_metadata()).get("x-request-id", ""))
+        metadata = dict(context.invocation_metadata())
+        self.request_ids.append(metadata.get("x-request-id", ""))
+        self.lost.append(metadata.get("x-ferry-lost", ""))
         fingerprint = self.fingerprint
         try:
             await self.gate.wait()

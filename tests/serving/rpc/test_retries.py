@@ -79,9 +79,9 @@ async def replicas(number: int) -> AsyncIterator[list[Replica]]:
 
 
 @asynccontextmanager
-async def upstream(*ports: int) -> AsyncIterator[Upstream]:
+async def upstream(*ports: int, decodes: bool = True) -> AsyncIterator[Upstream]:
     address = ",".join(f"127.0.0.1:{port}" for port in ports)
-    opened = Upstream(address, name="classifier", health_service="ferry.v1.Classifier", caller="test")
+    opened = Upstream(address, name="classifier", health_service="ferry.v1.Classifier", caller="test", decodes=decodes)
     try:
         yield opened
     finally:

@@ -7,13 +7,15 @@ import time
 from typing import Any
 
 import grpc
+import pytest
 
 from ferry.v1 import classifier_pb2, classifier_pb2_grpc
+from serving.errors import LostError
 from serving.rpc import context as request_context
 from serving.rpc.context import RequestContext
 from tests.serving.fakes import FakeService, running
 from tests.serving.relay import relay
-from tests.serving.rpc.test_retries import ask, replicas, upstream
+from tests.serving.rpc.test_retries import ask, replicas, suspects, upstream
 
 
 async def test_a_request_whose_first_replica_was_lost_outlasts_one_that_vanishes_with_its_node() -> None:
@@ -62,6 +64,23 @@ async def test_a_request_that_a_replica_fell_silent_with_is_no_suspect_but_says_
         while (True, False) not in seen:
             assert (await ask(where)).queue_ms == 1
     assert set(seen) <= {(False, False), (True, False)}
+
+
+async def test_a_replica_that_looks_into_no_pictures_is_lost_by_none_of_them() -> None:
+    retried, given_up = suspects("retried"), suspects("given_up")
+    async with replicas(4) as members, upstream(*(m.server.port for m in members), decodes=False) as where:
+        members[0].deadly = True
+        assert [(await ask(where)).queue_ms for _ in range(12)] == [1] * 12
+        assert members[0].asked == 1
+    assert (suspects("retried"), suspects("given_up")) == (retried, given_up)
+
+    async with replicas(4) as members, upstream(*(m.server.port for m in members), decodes=False) as where:
+        for member in members:
+            member.deadly = True
+        with pytest.raises(LostError):
+            await ask(where)
+        assert sum(member.asked for member in members) == 3, "the second that is lost counts, and so does the third"
+    assert (suspects("retried"), suspects("given_up")) == (retried + 1, given_up + 1)
 
 
 class HalfDead(classifier_pb2_grpc.ClassifierServicer):
