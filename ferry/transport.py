@@ -16,8 +16,8 @@ NOT_READY = "REPLICA_NOT_READY"
 OWN_END = ("Locally cancelled", "Channel closed")
 """How gRPC begins to say that the caller itself has ended a call, or all of them."""
 LOST_KEY = "x-ferry-lost"
-"""Metadata of a call: how many replicas were lost while they worked on the request, a decimal number; 0: one fell
-silent, which is counted for none, but the next one is."""
+"""Metadata of a call: how many replicas were lost while they worked on the request, and may have died of it, a decimal
+number."""
 SILENT = "ping timeout"
 """How gRPC says that a connection is silent; that of a process that ended is closed by its system."""
 IMAGE_BYTES_KEY = "x-ferry-image-bytes"

@@ -156,8 +156,9 @@ class UpstreamError(ServiceError):
 
     @classmethod
     def turned_away(cls) -> UpstreamError:
-        """What gRPC says nothing of: it ends what comes just when a server stops, and nobody has begun with it."""
-        refusal = RefusedError("it is stopping")
+        """For an end of which nobody says anything: gRPC ends so what comes just when a server stops, and some of
+        thousands of calls that wait to be begun; rarely one that a server which stops has not done in its grace."""
+        refusal = RefusedError("it turned the call away, since it is stopping or has too much to do")
         return cls(refusal.code, refusal.message, refusal.to_status().SerializeToString())
 
     @property

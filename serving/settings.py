@@ -117,7 +117,7 @@ class ServiceSettings(BaseSettings):
     max_connections: int = Field(default=1000, ge=1, le=65536, description="connections open at once")
     max_connection_calls: int = Field(default=256, ge=1, le=65536, description="calls open at once on one connection")
     drain_delay: Annotated[float, Field(ge=0, le=300)] = Field(
-        default=0.0, description="seconds between NOT_SERVING and the end of listening, for endpoints to be removed"
+        default=0.0, description="seconds between NOT_SERVING and the end of listening, for callers to hear of it"
     )
     grace: Seconds = Field(default=20.0, description="seconds in-flight calls have to finish after SIGTERM")
     max_connection_age: Seconds = Field(

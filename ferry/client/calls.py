@@ -93,7 +93,7 @@ class Call:
         self._refusals = 0
         self._refusal: grpc.RpcError | None = None
         self._refusal_seconds, self._sent = 0.0, began
-        self._lost: str | None = None
+        self._lost = self._suspect = False
 
     @property
     def timeout(self) -> float:
@@ -112,7 +112,7 @@ class Call:
     @property
     def metadata(self) -> tuple[tuple[str, str], ...]:
         """What goes with it."""
-        return self._metadata if self._lost is None else (*self._metadata, (LOST_KEY, self._lost))
+        return (*self._metadata, (LOST_KEY, "1")) if self._suspect else self._metadata
 
     def pause(self, error: grpc.RpcError, *, goes_on: bool = False) -> float | None:
         """Seconds after which the call is to be sent again, to another gateway where there is one; None: not at all.
@@ -142,9 +142,10 @@ class Call:
             self._refusal, self._refusal_seconds = error, now - self._sent
             again = self._refusals <= MAX_REFUSALS
         else:
-            again = self._lost is None and errors.is_unanswered(error)
+            again = not self._lost and errors.is_unanswered(error)
+            self._lost = True
             # A gateway falls silent with its node, whatever it works on.
-            self._lost = "0" if SILENT in (error.details() or "") else "1"
+            self._suspect = SILENT not in (error.details() or "")
         pause = min(FIRST_PAUSE * 2**self._refusals, MAX_PAUSE) * random.uniform(0.5, 1)
         if soon is not None:
             # Nearer to its end it would be refused again: gateways foresee whether they answer in time.

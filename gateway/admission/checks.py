@@ -9,6 +9,7 @@ from ferry.v1 import ensembler_pb2, types_pb2
 from gateway.settings import GatewaySettings
 from serving.errors import InvalidArgumentError
 from serving.faces import MAX_DETAIL
+from serving.images import plain_jpeg
 from serving.images.header import read_header, read_plain_header
 from serving.telemetry import metrics
 from serving.thread_pool import ThreadPool
@@ -75,12 +76,8 @@ class Checks:
             raise
 
     def is_ordinary(self, image: bytes) -> bool:
-        """Whether nothing but Python looks at its header here, so that no gateway can have died of it.
-
-        Raises:
-            InvalidArgumentError: field `image`; it is too large.
-        """
-        return read_plain_header(image, self._max_megapixels) is not None
+        """Whether nothing but Python looks at its header here, so that no gateway can have died of it."""
+        return plain_jpeg.look(image) is not None
 
     def check_announced(self, size: str) -> None:
         """Checks the length of an image that is still to come.

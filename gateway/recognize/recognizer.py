@@ -152,6 +152,9 @@ class Recognizer:
         started = time.monotonic()
         options = request.options
         self._checks.check(image, options)
+        # What callers lose are gateways, and those that are nothing else look at no more of a picture than its header.
+        if is_suspect() and not self._router.decodes and self._checks.is_ordinary(image):
+            acquit()
         question = Question(image, options)
         with ExitStack() as held:
             choice = self._router.choose(hints)
@@ -262,9 +265,6 @@ class Recognizer:
     ) -> _Outcome:
         """An image that is asked about again, since its first answer lacked something, is counted and copied once."""
         question = asked.question
-        # What callers lose are gateways, and these look at headers alone.
-        if is_suspect() and not variant.is_here and self._checks.is_ordinary(question.image):
-            acquit()
         if not is_suspect():  # the header of such an image is for the detector, which looks at it at arm's length
             await self._checks.check_header(question.image)
         started = time.monotonic()
@@ -276,7 +276,7 @@ class Recognizer:
         if cache is not None and answer.fingerprint and not answer.degraded:
             # Under the pipeline that made it, which in a rollout need not be the one that was expected.
             cache.put(question.key(answer.fingerprint), outcome.payload)
-        if self._router.has_shadows and not again:
+        if self._router.has_shadows and not again and not is_suspect():
             told = Answered(variant.name, answer, seconds)
             name = "" if asked.recorded is None else request_id()
             self._router.copy(Original(question.image, question.options, told, name, asked.key))

@@ -66,6 +66,11 @@ class Router:
         return (self.stable, *(variant for name, variant in self._variants.items() if name != STABLE))
 
     @property
+    def decodes(self) -> bool:
+        """Whether a variant's models are in this process."""
+        return any(variant.is_here for variant in self.variants)
+
+    @property
     def stable(self) -> Variant:
         return self._variants[STABLE]
 

@@ -25,13 +25,10 @@ class Losses:
     one request shares one object.
 
     Attributes:
-        count: that died, as far as can be told.
-        vanished: one was lost that is not counted: it fell silent, as others do with its node whatever they work on, or
-            looks into no pictures.
+        count: that may have died of it.
     """
 
     count: int = 0
-    vanished: bool = False
 
 
 @dataclass(slots=True, eq=False)
@@ -89,10 +86,10 @@ def is_suspect() -> bool:
 
 
 def acquit() -> None:
-    """What the current request's caller has lost cannot have been lost by it; the next one that is lost counts."""
+    """What the current request's caller has lost cannot have died of it."""
     context = current.get()
-    if context is not None and context.losses.count:
-        context.losses.count, context.losses.vanished = 0, True
+    if context is not None:
+        context.losses.count = 0
 
 
 def request_id_from(value: str | bytes | None) -> str:
@@ -107,9 +104,8 @@ def losses_from(metadata: Mapping[str, str]) -> Losses:
 
     A caller's gRPC that sends a call again does not know whether the replica was lost or refused it: it counts as one.
     """
-    counts = [metadata.get(key, "") for key in (LOST_KEY, _ATTEMPTS_KEY)]
-    count = int(any(count.isascii() and count.isdigit() and int(count[:9]) > 0 for count in counts))
-    return Losses(count, vanished=not count and counts[0] == "0")
+    counts = (metadata.get(key, "") for key in (LOST_KEY, _ATTEMPTS_KEY))
+    return Losses(int(any(count.isascii() and count.isdigit() and int(count[:9]) > 0 for count in counts)))
 
 
 def deadline_after(seconds: float) -> float:

@@ -5,8 +5,8 @@ failed. gRPC itself only repeats what has never reached a replica. Of the rest,
 
 - what a replica refused before it began (it loads or stops) is sent to another one, a few times;
 - what a replica was lost with is sent once more, and only once on the whole way through the cluster, because it may be
-  what the replica was lost by; on each hop one replica that only fell silent, as with its node, or that looks into no
-  pictures, is not counted;
+  what the replica was lost by; on each hop one is not counted that only fell silent, as with its node, or that looks
+  into no pictures;
 - what a replica says nothing to for much longer than others take (serving.rpc.silence) is sent once more, too, over
   fresh connections, which only replicas get that say they are well; the first answer counts;
 - every other error is an answer.
@@ -18,9 +18,7 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Generic, TypeAlias, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import grpc
 from opentelemetry import trace
@@ -29,7 +27,6 @@ import ferry
 from ferry.tls import Tls
 from ferry.transport import (
     LEAST_PING_PATIENCE,
-    LOST_KEY,
     OWN_END,
     SILENT,
     STATUS_DETAILS_KEY,
@@ -39,7 +36,8 @@ from ferry.transport import (
 )
 from serving.errors import REFUSED, AwayError, DeadlineError, LostError, ServiceError, UnavailableError, UpstreamError
 from serving.rpc import context as request_context
-from serving.rpc.context import REQUEST_ID_KEY, Losses
+from serving.rpc.asked import Asked, Method, Sent
+from serving.rpc.context import Losses
 from serving.rpc.fresh_channel import FreshChannel
 from serving.rpc.readiness import Readiness
 from serving.rpc.renewing import RenewingChannel
@@ -51,8 +49,6 @@ from serving.telemetry import metrics, tracing
 log = logging.getLogger(__name__)
 
 ResponseT = TypeVar("ResponseT")
-Sent: TypeAlias = "grpc.aio.UnaryUnaryCall[Any, ResponseT]"
-Method = Callable[..., "grpc.aio.UnaryUnaryCall[Any, ResponseT]"]
 
 _MARGIN_SECONDS = 0.005
 """What a hop keeps of its deadline, to have time to say that the next one did not answer."""
@@ -84,33 +80,6 @@ def _open_channel(address: str, caller: str, health_service: str) -> FreshChanne
     if _tls is None:
         return FreshChannel(lambda: grpc.aio.insecure_channel(where, options=options))
     return RenewingChannel(_tls, lambda credentials: grpc.aio.secure_channel(where, credentials, options=options))
-
-
-@dataclass(slots=True, eq=False)
-class _Asked(Generic[ResponseT]):
-    """What is asked of a service.
-
-    Attributes:
-        method: of a stub.
-        request: its message.
-        end: of all patience, time.monotonic() seconds.
-        patience: as for Upstream.call.
-        losses: of the request that this is for.
-        again: as for Upstream.call.
-    """
-
-    method: Method[ResponseT]
-    request: Any
-    end: float
-    patience: float
-    losses: Losses
-    again: bool
-
-    def send(self, timeout: float) -> Sent[ResponseT]:
-        """A call that waits is never told that there is no replica: what is left is a replica that was lost."""
-        return self.method(
-            self.request, timeout=timeout, metadata=_metadata(self.losses), wait_for_ready=self.patience > 0
-        )
 
 
 class Upstream:
@@ -194,7 +163,7 @@ class Upstream:
             if timeout <= 0:
                 raise DeadlineError(f"no time left to ask {self._name}")
         losses = Losses() if context is None else context.losses
-        asked = _Asked(method, request, time.monotonic() + timeout, patience, losses, again)
+        asked = Asked(method, request, time.monotonic() + timeout, patience, losses, again)
         if not tracing.recording():
             return await self._ask(asked)
         with tracing.tracer.start_as_current_span(
@@ -217,8 +186,8 @@ class Upstream:
                 span.set_status(trace.StatusCode.ERROR, type(error).__name__)
                 raise
 
-    async def _ask(self, asked: _Asked[ResponseT]) -> ResponseT:
-        refusals, vanished, wasted = 0, False, Wasted()
+    async def _ask(self, asked: Asked[ResponseT]) -> ResponseT:
+        refusals, lost, wasted = 0, False, Wasted()
         last = asked.end - min((asked.end - time.monotonic()) * _LAST_SHARE, _LAST_SECONDS)
         while True:
             came = time.monotonic()
@@ -239,12 +208,14 @@ class Upstream:
             except _GoneError as error:
                 if asked.patience == 0:
                     raise UnavailableError(f"{self._name} is not reachable: {error}") from error
-                # With a node several replicas vanish at once, on every hop, which no request does: once it is not held
-                # against this one.
-                innocent = SILENT in str(error) or not self._decodes
-                if vanished or not asked.again or not innocent:
-                    self._count_loss(asked, error)
-                vanished = asked.losses.vanished = True
+                # With a node several replicas fall silent at once, on every hop, which no request does; and who looks
+                # into no pictures does not die of one. So the first is held against no request.
+                silent = SILENT in str(error)
+                if lost or not asked.again or not (silent or not self._decodes):
+                    self._count_loss(asked, error, last=lost and not silent and not self._decodes)
+                else:
+                    log.warning("a replica of %s was lost, and another is asked: %s", self._name, error, extra=_extra())
+                lost = True
                 # gRPC may still take the connection of who died for one that lives, and lose the next call on it too.
                 if self._fresh is not None:
                     self._fresh.reopen(began)
@@ -259,7 +230,7 @@ class Upstream:
                     raise UnavailableError(refusal) from error
                 await asyncio.sleep(pause)
 
-    async def _replica(self, asked: _Asked[Any]) -> None:
+    async def _replica(self, asked: Asked[Any]) -> None:
         """Waits for one that takes calls.
 
         Raises:
@@ -269,28 +240,32 @@ class Upstream:
         if not await self._readiness.wait(asked.patience, asked.end - reserve):
             raise AwayError(f"{self._name} is not reachable: there is no replica that takes calls")
 
-    def _count_loss(self, asked: _Asked[Any], reason: _GoneError) -> None:
+    def _count_loss(self, asked: Asked[Any], reason: _GoneError, *, last: bool = False) -> None:
         """
+        Args:
+            asked: what it was lost with.
+            reason: of the loss.
+            last: nobody is asked again, since one that does not count was lost before.
+
         Raises:
             LostError: it is not the first, or nobody is to be asked again.
         """
         asked.losses.count += 1
-        first = asked.losses.count == 1
+        first = asked.losses.count == 1 and not last
         if first and asked.again:
             self._retried.inc()
             return
         (self._left_out if first else self._given_up).inc()
-        extra = {"request_id": request_context.request_id()}
         if first:
-            log.warning(
-                "a replica of %s was lost with this request, left to others: %s", self._name, reason, extra=extra
-            )
+            said = "a replica of %s was lost with this request, left to others: %s"
+            log.warning(said, self._name, reason, extra=_extra())
         else:
-            log.error("given up: replicas were lost with this request, now of %s: %s", self._name, reason, extra=extra)
+            said = "given up: replicas were lost with this request, now of %s: %s"
+            log.error(said, self._name, reason, extra=_extra())
         which = "" if first else ", and is not the first"
         raise LostError(f"{self._name} was lost while it worked on this request{which}; not tried again")
 
-    async def _attempt(self, asked: _Asked[ResponseT]) -> ResponseT:
+    async def _attempt(self, asked: Asked[ResponseT]) -> ResponseT:
         """
         Raises:
             _GoneError: the connection ended after the call had been sent.
@@ -344,7 +319,7 @@ class Upstream:
             raise UpstreamError(grpc.StatusCode.INTERNAL, f"{self._name} gave an answer that is no message")
         return answer
 
-    async def _another(self, asked: _Asked[ResponseT], silent: Sent[ResponseT], began: float) -> ResponseT:
+    async def _another(self, asked: Asked[ResponseT], silent: Sent[ResponseT], began: float) -> ResponseT:
         """Asks once more, over fresh connections. An answer ends the call that was sent at `began`, which has none.
 
         Raises:
@@ -375,6 +350,11 @@ def _is_an_answer(error: BaseException) -> bool:
     return isinstance(error, UpstreamError) and error.reason != REFUSED
 
 
+def _extra() -> dict[str, str]:
+    """Of a line of the log."""
+    return {"request_id": request_context.request_id()}
+
+
 def _cancelled() -> bool:
     """Whether the current task is, and not only a call that it made."""
     task = asyncio.current_task()
@@ -383,13 +363,3 @@ def _cancelled() -> bool:
 
 class _GoneError(Exception):
     """The connection has ended without a status from the service."""
-
-
-def _metadata(losses: Losses) -> tuple[tuple[str, str], ...]:
-    pairs = tracing.inject()
-    context = request_context.current.get()
-    if context is not None:
-        pairs[REQUEST_ID_KEY] = context.request_id
-    if losses.count or losses.vanished:
-        pairs[LOST_KEY] = str(losses.count)
-    return tuple(pairs.items())

@@ -28,8 +28,17 @@ Respond = Callable[["FakeEnsembler", ensembler_pb2.EnsemblerRecognizeRequest, An
 
 def jpeg(shade: int = 0, size: tuple[int, int] = (64, 48)) -> bytes:
     """A grey picture; each shade (0 to 255) is another image."""
+    return _encoded("JPEG", shade, size)
+
+
+def png(shade: int = 0, size: tuple[int, int] = (64, 48)) -> bytes:
+    """The same, in a format whose header Pillow reads."""
+    return _encoded("PNG", shade, size)
+
+
+def _encoded(kind: str, shade: int, size: tuple[int, int]) -> bytes:
     out = io.BytesIO()
-    Image.new("L", size, shade).save(out, "JPEG")
+    Image.new("L", size, shade).save(out, kind)
     return out.getvalue()
 
 

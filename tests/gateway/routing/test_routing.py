@@ -10,7 +10,7 @@ from google.rpc import error_details_pb2
 
 from ferry.v1 import gateway_pb2
 from serving.errors import ServiceError, UpstreamError
-from tests.gateway.fakes import Counted, detail, eventually, jpeg, leaves_out_who_is_late, refuse
+from tests.gateway.fakes import Counted, detail, eventually, jpeg, leaves_out_who_is_late, png, refuse
 from tests.gateway.routing.conftest import GONE
 
 CALLERS = [f"caller-{n}" for n in range(40)]
@@ -187,9 +187,9 @@ async def test_an_image_that_is_asked_about_again_for_want_of_time_is_copied_onc
     await eventually(lambda: len(tracks.stable.requests) == 1)
     patient = asyncio.create_task(gateway.recognize(jpeg()))
     assert [(await call).degraded for call in (hasty, patient)] == [True, False]
-    await eventually(lambda: len(tracks.canary.requests) == 1)
-    await asyncio.sleep(0.05)
-    assert (len(tracks.stable.requests), len(tracks.canary.requests)) == (2, 1)
+    await gateway.recognize(jpeg(1))
+    await eventually(lambda: [r.image for r in tracks.canary.requests[-1:]] == [jpeg(1)])
+    assert (len(tracks.stable.requests), len(tracks.canary.requests)) == (3, 2)
 
 
 async def test_a_shadow_that_hangs_or_fails_delays_nobody_and_what_is_too_much_is_dropped(tracks):
@@ -237,3 +237,23 @@ async def test_whoever_is_refused_is_given_to_nobody_and_nobody_stands_in(tracks
     tracks.stable.gate.set()
     await asking
     assert (given(), fallbacks()) == (1, 1)
+
+
+async def test_where_a_variant_decodes_in_the_gateway_itself_an_image_that_one_was_lost_with_stays_a_suspect(tracks):
+    tracks.write(stable=1, canary=0)
+    lost = [("x-ferry-lost", "1")]
+    await (await tracks.gateway()).recognize(jpeg(), metadata=lost)
+    tracks.addresses["canary"] = "local:ensembler"
+    tracks.write(stable=1, canary=0)
+    await (await tracks.gateway()).recognize(jpeg(), metadata=lost)
+    assert tracks.stable.lost == ["", "1"]
+
+
+async def test_a_suspect_is_not_copied(tracks):
+    tracks.write(shadow=1.0, stable=1, canary=0)
+    gateway = await tracks.gateway()
+    copied = Counted("ferry_shadow_total", {"variant": "canary", "result": "ok"})
+    await gateway.recognize(png(), metadata=[("x-ferry-lost", "1")])
+    await gateway.recognize(png(shade=1))
+    await eventually(lambda: copied() == 1)
+    assert [request.image for request in tracks.canary.requests] == [png(shade=1)]

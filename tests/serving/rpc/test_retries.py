@@ -354,7 +354,7 @@ async def test_an_answer_that_is_no_message_is_an_error_of_its_service() -> None
 
 
 class Stopping(classifier_pb2_grpc.ClassifierServicer):
-    """Ends its first calls as gRPC ends what comes just when a server stops: by a reset of the stream, no status."""
+    """Ends its first calls as gRPC ends what comes just when a server stops: `CANCELLED`, and no word of Ferry's."""
 
     def __init__(self, ends: int) -> None:
         self.ends = ends
@@ -380,7 +380,7 @@ async def test_what_comes_just_when_a_replica_stops_is_asked_of_another_and_is_n
             assert (await ask(where)).queue_ms == 1
             assert stopping.lost == [None] * 3
             stopping.ends = 1
-            with pytest.raises(UnavailableError, match="classifier is not ready: it is stopping"):
+            with pytest.raises(UnavailableError, match="classifier is not ready: it turned the call away"):
                 await ask(where, patience=0)
     finally:
         await server.stop(None)
