@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
+import socket
 import sys
 from collections.abc import Callable
 from typing import Any, Final
@@ -12,6 +14,7 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from gateway.http.problems import Problem
+from serving.rpc.identity import UNTOLD
 
 HEADER_SECONDS: Final = 10.0
 """From the connection, or the first byte of a later request, to the end of the headers."""
@@ -26,6 +29,8 @@ _HEADER_BYTES: Final = 16 << 10
 FREE_CHUNKS: Final = 1024
 LEAST_CHUNK_BYTES: Final = 1024
 """What chunks of a body must have on average, after the first so many: each costs as much time as some kilobytes do."""
+_KINDS: Final = frozenset({"DNS", "email", "URI", "IP Address"})
+"""Of alternative names, as OpenSSL calls those that can be read."""
 _WHY: Final = {
     431: "the headers are too large",
     501: "this Transfer-Encoding is not taken; send Content-Length, or chunked alone",
@@ -152,8 +157,21 @@ def names_of_certificate(certificate: dict[str, Any] | None) -> dict[str, list[b
     """
     if not certificate:
         return {}
-    alternative = [value.encode() for _, value in certificate.get("subjectAltName", ())]
+    alternative = [_written(kind, value).encode() for kind, value in certificate.get("subjectAltName", ())]
     common = [
         value.encode() for group in certificate.get("subject", ()) for name, value in group if name == "commonName"
     ]
     return {"x509_subject_alternative_name": alternative, "x509_common_name": common}
+
+
+def _written(kind: str, value: Any) -> str:
+    """An alternative name as gRPC writes it: of those that Python does not show either, only that there is one."""
+    if kind not in _KINDS:
+        return UNTOLD
+    try:
+        packed = ipaddress.ip_address(value).packed if kind == "IP Address" else b""
+    except ValueError:
+        return UNTOLD
+    if not packed:
+        return str(value)
+    return socket.inet_ntop(socket.AF_INET if len(packed) == 4 else socket.AF_INET6, packed)

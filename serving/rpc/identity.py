@@ -34,11 +34,15 @@ class Identity:
 ANONYMOUS = Identity(Proof.NONE, "")
 """Whoever says nothing about itself, or calls where nobody is asked."""
 
+UNTOLD = "other types of SAN"
+"""What gRPC gives in the place of an alternative name that it cannot read, such as the user names that Microsoft's
+authorities put first. It says nothing: all who have one would be the same caller."""
 _NAMES = ("x509_subject_alternative_name", "x509_common_name")
 
 
 def of_certificate(connection: Mapping[str, Iterable[bytes]]) -> Identity:
-    """Who is at the other end, by its certificate: the first of its alternative names, else its common name.
+    """Who is at the other end, by its certificate: the first of its alternative names that can be read, else its common
+    name.
 
     Args:
         connection: as `grpc.ServicerContext.auth_context` gives it. Names are there only where the server checked the
@@ -46,6 +50,6 @@ def of_certificate(connection: Mapping[str, Iterable[bytes]]) -> Identity:
     """
     for kind in _NAMES:
         for name in connection.get(kind) or ():
-            if name:
+            if name and name != UNTOLD.encode():
                 return Identity(Proof.CERTIFICATE, name.decode(errors="replace"))
     return ANONYMOUS

@@ -15,7 +15,7 @@ from prometheus_client import generate_latest
 from ferry.v1 import classifier_pb2, classifier_pb2_grpc, gateway_pb2, gateway_pb2_grpc
 from serving.errors import UnauthenticatedError
 from serving.rpc import context as request_context
-from serving.rpc.identity import ANONYMOUS, Identity, Proof, of_certificate
+from serving.rpc.identity import ANONYMOUS, UNTOLD, Identity, Proof, of_certificate
 from serving.rpc.limits import Kind
 from tests.certificates import Certificates
 from tests.serving.fakes import FakeService, running
@@ -131,6 +131,8 @@ async def test_a_caller_with_a_certificate_is_its_subject(tmp_path: Path) -> Non
         ({"x509_common_name": [b"shop"]}, "shop"),
         ({"x509_common_name": [b"shop"], "x509_subject_alternative_name": [b"shop.svc", b"lab.svc"]}, "shop.svc"),
         ({"x509_common_name": [b""]}, ""),
+        ({"x509_common_name": [b"shop"], "x509_subject_alternative_name": [UNTOLD.encode(), b"shop.svc"]}, "shop.svc"),
+        ({"x509_common_name": [b"shop"], "x509_subject_alternative_name": [UNTOLD.encode()]}, "shop"),
         ({"x509_common_name": [b"\xff"]}, "�"),
         ({"peer": [b"stranger"]}, ""),
     ],
