@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeAlias, TypeVar
 
-from serving.bare_environment import bare_environment
+from serving.bare_environment import bare_environment, own_program
 from serving.pipe import Pipe
 
 T = TypeVar("T")
@@ -43,7 +43,7 @@ class Companion:
             seconds: for one question, a start of the process included; then it is ended.
             start_seconds: that a start takes at least.
         """
-        self._command = [sys.executable, "-m", program, *arguments]
+        self._command = own_program(program, *arguments)
         self._seconds = seconds
         self._start_seconds = start_seconds
         self._process: subprocess.Popen[bytes] | None = None

@@ -6,14 +6,13 @@ import asyncio
 import contextlib
 import json
 import logging
-import sys
 from collections.abc import AsyncGenerator
 from typing import Final
 
 from ferry.client import convert
 from ferry.v1 import gateway_pb2
 from gateway.http.problems import Problem, ProblemError
-from serving.bare_environment import bare_environment
+from serving.bare_environment import bare_environment, own_program
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +64,7 @@ class Pictures:
 
     async def _run(self, task: bytes) -> bytes:
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", self._program),
+            *own_program(self._program),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.DEVNULL,

@@ -67,6 +67,20 @@ def test_one_that_has_just_ended_because_nobody_asked_is_no_loss(companion: Comp
     impatient.close()
 
 
+def test_modules_of_the_folder_that_it_is_started_in_are_none_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "json.py").write_text("raise SystemExit(7)\n")
+    (tmp_path / "serving").mkdir()
+    (tmp_path / "serving" / "__init__.py").write_text("raise SystemExit(8)\n")
+    monkeypatch.chdir(tmp_path)
+    companion = Companion(NAME, "60", seconds=30)
+    try:
+        assert ask(companion) == ([3], b"abc")
+    finally:
+        companion.close()
+
+
 def test_nothing_is_left_of_one_that_nobody_asks() -> None:
     companion = Companion(NAME, "0.1", seconds=30)
     assert ask(companion) == ([3], b"abc")

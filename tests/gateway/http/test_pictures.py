@@ -50,6 +50,12 @@ async def test_boxes_are_where_the_faces_are_in_large_and_turned_pictures():
     assert all(red > 200 and green > 150 and blue < 120 for red, green, blue in yellow), yellow
 
 
+async def test_modules_of_the_folder_that_the_gateway_is_started_in_are_none_of_its_own(tmp_path, monkeypatch):
+    (tmp_path / "json.py").write_text("raise SystemExit(7)\n")
+    monkeypatch.chdir(tmp_path)
+    assert (await Pictures().draw(jpeg(), answer(64, 48))).startswith(b"\x89PNG")
+
+
 @pytest.mark.parametrize("image", [b"no picture", jpeg()[:200]])
 async def test_what_cannot_be_drawn_into_is_said(image):
     with pytest.raises(ProblemError) as caught:
