@@ -192,12 +192,16 @@ class _Pictures:
         Args:
             folder: None: none are drawn.
             found: the photos.
+
+        Raises:
+            typer.BadParameter: a picture would take the place of a photo.
         """
         self.drawn = 0
         self._folder = folder
         self._photos = found
         self._names = names(found, ".jpg") if folder is not None else []
         if folder is not None:
+            _check_apart([folder / name for name in self._names], found)
             folder.mkdir(parents=True, exist_ok=True)
 
     def draw(self, index: int, result: Result) -> Result:
@@ -213,3 +217,16 @@ class _Pictures:
             return InvalidImageError(f"cannot draw into {photo}: {error}", field="image")
         self.drawn += 1
         return result
+
+
+def _check_apart(pictures: Sequence[Path], found: Sequence[Path]) -> None:
+    originals = {_file(photo) for photo in found if photo.is_file()}
+    lost = next((picture for picture in pictures if picture.is_file() and _file(picture) in originals), None)
+    if lost is not None:
+        raise typer.BadParameter(f"{lost} is one of the photos; give a folder without them", param_hint="--annotate")
+
+
+def _file(path: Path) -> tuple[int, int]:
+    """Names a file, whatever leads to it."""
+    status = path.stat()
+    return status.st_dev, status.st_ino

@@ -86,6 +86,19 @@ def test_people_get_a_table_and_pictures(address: str, photo: Path, tmp_path: Pa
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["one-2.jpg", "one.jpg"]
 
 
+def test_no_picture_takes_the_place_of_a_photo(address: str, photo: Path, tmp_path: Path) -> None:
+    original = photo.with_suffix(".jpg")
+    Image.new("RGB", (64, 48), "grey").save(original)
+    before = original.read_bytes()
+    (tmp_path / "link").symlink_to(photo.parent)
+    for folder in (photo.parent, tmp_path / "link"):
+        arguments = ["predict", str(original), "--annotate", str(folder), "--address", address]
+        result = run(app, arguments, env={"COLUMNS": "300"})
+        assert result.exit_code == 2, result.output
+        assert "one.jpg is one of the photos" in result.output
+    assert original.read_bytes() == before
+
+
 @pytest.mark.parametrize("as_json", [False, True])
 def test_files_that_are_no_photos_are_listed(address: str, photo: Path, as_json: bool) -> None:
     for number in range(12):
