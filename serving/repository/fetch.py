@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import sys
-import tempfile
 from pathlib import Path
 from typing import Annotated
 
@@ -18,6 +17,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from serving.repository.download import DownloadError, Limits, check_url, download, shown
 from serving.repository.repository import InvalidModelError
 from serving.repository.unpack import ArchiveError, unpack
+from serving.repository.write import WriteError, staging
 from serving.settings import SECRET, Seconds, load
 from serving.telemetry import logs
 
@@ -59,11 +59,12 @@ def fetch(settings: FetchSettings) -> None:
 
     Raises:
         DownloadError, ArchiveError, InvalidModelError: it cannot be had, or is not what it should be.
+        WriteError: another writer is at work, or a version of the same number is there and holds something else.
         OSError: the repository cannot be written to.
     """
     limits = Limits(settings.fetch_max_bytes, settings.fetch_timeout, settings.fetch_attempts)
-    with tempfile.TemporaryDirectory(dir=settings.models_dir, prefix=".fetch-") as folder:
-        archive = Path(folder) / "models.tar"
+    with staging(settings.models_dir) as folder:  # what one that was killed has left is cleared first
+        archive = folder / "models.tar"
         download(settings.models_url, settings.models_sha256, archive, limits)
         for stored in unpack(archive, settings.models_dir, settings.fetch_max_bytes):
             version = {"model": stored.manifest.name, "version": stored.manifest.version}
@@ -76,7 +77,7 @@ def main(arguments: list[str] | None = None) -> int:
     logs.configure("fetch", "info")
     try:
         fetch(settings)
-    except (DownloadError, ArchiveError, InvalidModelError, OSError) as error:
+    except (DownloadError, ArchiveError, InvalidModelError, WriteError, OSError) as error:
         log.error("cannot fetch %s: %s", shown(settings.models_url), error)
         return 1
     return 0
