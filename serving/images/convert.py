@@ -62,8 +62,11 @@ def _on_white(band: Image.Image) -> npt.NDArray[np.uint8]:
 
 
 def _eight_bits(band: Image.Image) -> npt.NDArray[np.uint8]:
-    """Grey of 16 bits, as PNG has it."""
+    """Grey of 16 bits, as PNG has it; what is transparent is white."""
     integers = np.asarray(band)
     if integers.dtype.itemsize > 2:
         integers = np.clip(integers, 0, 65535)
-    return (integers >> 8).astype(np.uint8)
+    grey = (integers >> 8).astype(np.uint8)
+    if (clear := band.info.get("transparency")) is not None:
+        grey[integers == clear] = 255
+    return grey

@@ -128,4 +128,6 @@ def _load(data: bytes, reduction: int, max_megapixels: float, heif: bool) -> _Lo
             if not png.has_all_rows(data):
                 raise EOFError("rows are missing")
         image.load()
+        if image.format == "PNG" and "transparency" in image.info:
+            image.info["transparency"] = png.transparent(data, image.info["transparency"])
         return _Loaded(image, image, size, 1)

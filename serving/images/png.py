@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator
+from typing import Any
 
 from serving.images.pieces import too_many
 
@@ -19,6 +20,7 @@ SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PICTURE = {b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND", b"eXIf"}
 _KEPT_TEXT = (b"Raw profile type exif", b"XML:com.adobe.xmp")
 """Keywords of text with the orientation: as ImageMagick writes EXIF data, and Adobe's XMP."""
+_PALETTE = 3
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 _ADAM7 = ((0, 8, 0, 8), (4, 8, 0, 8), (0, 4, 4, 8), (2, 4, 0, 4), (0, 2, 2, 4), (1, 2, 0, 2), (0, 1, 1, 2))
 """PNG, third edition, section 8.1: first column, step, first row and step of each pass."""
@@ -68,6 +70,22 @@ def profile(data: bytes, limit: int) -> bytes | None:
         if kind == b"IDAT":
             break
     return None
+
+
+def transparent(data: bytes, key: Any) -> Any:
+    """The colour that stands for transparency, as Pillow compares it with samples: they are unpacked to 8 bits, and the
+    colour in `info` is not.
+
+    Args:
+        data: the file.
+        key: of `info`: a number, three, or what else a palette has.
+    """
+    depth, palette = data[24], data[25] == _PALETTE
+    if palette or key is None or depth == 8:
+        return key
+    if depth < 8:
+        return (key & (1 << depth) - 1) * 255 // ((1 << depth) - 1)
+    return tuple(sample >> 8 for sample in key) if isinstance(key, tuple) else key  # grey keeps its 16 bits
 
 
 def unpack(packed: bytes, limit: int) -> bytes | None:
