@@ -56,6 +56,16 @@ class ServiceError(Exception):
         return status_pb2.Status(code=code_pb2.Code.Value(self.code.name), message=self.message, details=packed)
 
 
+def violation(error: ServiceError) -> tuple[str, str]:
+    """Field and description of what is wrong in a request, as an error of whatever service says; empty where it does
+    not say."""
+    found = error_details_pb2.BadRequest()
+    for detail in error.to_status().details:
+        if detail.Unpack(found) and found.field_violations:
+            return found.field_violations[0].field, found.field_violations[0].description
+    return "", ""
+
+
 class InvalidArgumentError(ServiceError):
     """The request is wrong; `field` names where, such as `options.max_faces`."""
 

@@ -9,10 +9,8 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, 
 from dataclasses import dataclass, replace
 from typing import TypedDict
 
-from google.rpc import error_details_pb2
-
 from ferry.v1 import gateway_pb2
-from serving.errors import DeadlineError, ServiceError
+from serving.errors import DeadlineError, ServiceError, violation
 from serving.rpc.call_log import calls
 from serving.rpc.context import current, deadline_after
 
@@ -170,11 +168,7 @@ def item_context(index: int, seconds: float | None = None) -> str:
 
 def item_error(error: ServiceError) -> gateway_pb2.ItemError:
     """As the contract puts what became of one item of many."""
-    violations = error_details_pb2.BadRequest()
-    field = ""
-    for detail in error.to_status().details:
-        if detail.Unpack(violations) and violations.field_violations:
-            field = violations.field_violations[0].field
+    field, _ = violation(error)
     return gateway_pb2.ItemError(code=int(error.code.value[0]), message=error.message, field=field)
 
 

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
-from serving.errors import InvalidArgumentError
+from serving.errors import InvalidArgumentError, ServiceError, violation
 
 T = TypeVar("T")
 
@@ -26,10 +26,12 @@ async def each(name: str, items: Sequence[bytes], ask: Callable[[int, bytes], Aw
     async def one(index: int, item: bytes) -> T:
         try:
             return await ask(index, item)
-        except InvalidArgumentError as error:
-            if error.field != name:
+        except ServiceError as error:
+            # The service that looks into the item says it as well as this one.
+            field, description = violation(error)
+            if error.code is not InvalidArgumentError.code or field != name:
                 raise
-            raise InvalidArgumentError(f"inputs[{name}][{index}]", error.description) from None
+            raise InvalidArgumentError(f"inputs[{name}][{index}]", description) from None
 
     tasks = [asyncio.create_task(one(index, item)) for index, item in enumerate(items)]
     try:

@@ -15,9 +15,10 @@ import pytest
 from ferry.inference import open_inference_grpc_pb2 as pb
 from ferry.inference import open_inference_grpc_pb2_grpc as pb_grpc
 from ferry.v1 import ensembler_pb2, types_pb2
+from serving.errors import InvalidArgumentError
 from serving.inference_v2.tensor import join, split
 from tests.gateway.conftest import StartGateway
-from tests.gateway.fakes import Counted, FakeEnsembler, Gateway, eventually, jpeg
+from tests.gateway.fakes import Counted, FakeEnsembler, Gateway, eventually, jpeg, refuse
 from tests.services.running import refusal
 
 Status = grpc.StatusCode
@@ -176,6 +177,17 @@ async def test_refusals(stub: Any, request_: Any, code: grpc.StatusCode, field: 
     refused = await refusal(stub.ModelInfer, request_)
     assert (refused.code, refused.field) == (code, field)
     assert said in refused.message
+
+
+async def test_an_image_that_a_service_behind_refuses_is_named_too(stub: Any, ensembler: FakeEnsembler) -> None:
+    async def behave(_: FakeEnsembler, request: Any, context: Any) -> None:
+        if request.image == jpeg(2):
+            await refuse(context, InvalidArgumentError("image", "is a broken or truncated JPEG file"))
+
+    ensembler.behave = behave
+    refused = await refusal(stub.ModelInfer, question(jpeg(1), jpeg(2), jpeg(3)))
+    assert (refused.code, refused.field) == (Status.INVALID_ARGUMENT, "inputs[image][1]")
+    assert "broken or truncated" in refused.message
 
 
 async def test_its_images_count_as_all_others(start_gateway: StartGateway, ensembler: FakeEnsembler) -> None:
