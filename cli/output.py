@@ -6,7 +6,7 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TextIO
 
 import typer
 from rich.console import Console
@@ -14,7 +14,13 @@ from rich.console import Console
 _PIPE_WIDTH = 140
 """Columns for a table that goes into a file or another program."""
 
-answers = Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else _PIPE_WIDTH)
+
+def is_terminal(stream: TextIO | None) -> bool:
+    """Whether somebody looks at a stream of this process; None, as Python has it where it is closed: nobody does."""
+    return stream is not None and stream.isatty()
+
+
+answers = Console(width=None if is_terminal(sys.stdout) or "COLUMNS" in os.environ else _PIPE_WIDTH)
 errors = Console(stderr=True)
 
 _PICTURES = (".png", ".svg", ".pdf")

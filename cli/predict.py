@@ -16,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from cli.cluster import Cluster, ClusterSettings
 from cli.connect import ApiKeyOption, Credentials, TlsCaOption, TlsCertOption, TlsKeyOption, credentials
 from cli.models_dir import MODELS_DIR
-from cli.output import DEFAULT_ADDRESS, AddressOption, JsonOption, errors, print_json
+from cli.output import DEFAULT_ADDRESS, AddressOption, JsonOption, errors, is_terminal, print_json
 from cli.photos import left_out, names, photos
 from cli.records import lines, record
 from cli.remedy import install
@@ -176,7 +176,7 @@ def _recognize(client: Client, found: Sequence[Path], options: Options) -> Itera
     """Results as they come, with a line of progress where somebody looks."""
     columns = (BarColumn(), MofNCompleteColumn(), TextColumn("photos"), TimeRemainingColumn())
     # Only what is printed to the same terminal has to go around the line of progress; what goes into a file must not.
-    shared = sys.stdout.isatty()
+    shared = is_terminal(sys.stdout)
     with Progress(*columns, console=errors, transient=True, redirect_stdout=shared) as progress:
         task = progress.add_task("recognising", total=len(found))
         for index, result in client.recognize_batch(found, **options):

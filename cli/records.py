@@ -10,6 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from cli.output import is_terminal
 from ferry.client import Face, FerryError, ModelOpinion, Recognition
 
 _WIDTH = 80
@@ -62,7 +63,7 @@ def lines(photo: Path | str, result: Recognition | FerryError) -> Iterator[str]:
 
 def _wrapped(text: str, indent: str) -> list[str]:
     """For whoever looks; what goes into a file or another program stays a line."""
-    if not sys.stdout.isatty():
+    if not is_terminal(sys.stdout):
         return [indent + " ".join(text.split())]
     # What belongs together is one word until it is broken into lines.
     wrapped = textwrap.wrap(
@@ -73,7 +74,7 @@ def _wrapped(text: str, indent: str) -> list[str]:
 
 def _said(opinion: ModelOpinion) -> str:
     said = f"{opinion.model.name} {opinion.model.version}: {opinion.expression} {opinion.confidence:.2f}"
-    return said.replace(" ", _TOGETHER) if sys.stdout.isatty() else said
+    return said.replace(" ", _TOGETHER) if is_terminal(sys.stdout) else said
 
 
 def _face_record(face: Face) -> dict[str, Any]:

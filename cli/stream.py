@@ -37,7 +37,7 @@ def stream(
     answered, the newest one wins and those before it are left out; numbers of frames tell. `ferry predict` leaves none
     out.
     """
-    if sys.stdin.isatty():
+    if sys.stdin is None or sys.stdin.isatty():
         raise typer.BadParameter("no frames: pipe JPEGs into it, such as `ffmpeg -i VIDEO -f mjpeg - | ferry stream`")
     seen = failed = 0
     with (

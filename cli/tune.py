@@ -14,7 +14,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from cli.models_dir import MODELS_DIR, served
-from cli.output import errors
+from cli.output import errors, is_terminal
 from cli.serve import ModelsDirOption
 from serving.cpu import available_cpus, cpu_name
 from serving.models import delivered, tuning
@@ -58,7 +58,7 @@ def tune(
     TensorRT, engines that are not in the cache yet are built, which takes minutes.
     """
     stored = served(models_dir, names or ())
-    console = Console(stderr=as_json, width=None if sys.stdout.isatty() else 120)
+    console = Console(stderr=as_json, width=None if is_terminal(sys.stdout) else 120)
     shares = list(splits(available_cpus(), every=True))
     reports: list[_Report] = []
     failed: list[str] = []
