@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -17,6 +18,9 @@ from cli.cluster.plan import plan
 from cli.cluster.process import ProcessSpec
 from cli.cluster.settings import ClusterSettings
 from cli.cluster.supervisor import Supervisor, Timing
+
+_DEEPEST = 64
+"""Bytes of the path of the folder for temporary files."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +42,13 @@ class Endpoint:
     pid: int
     state: str
     restarts: int
+
+
+def private_folder() -> Path:
+    """A new folder for this user alone, since whoever can open a socket in it can read the cache; in /tmp where other
+    temporary files lie too deep for the path of a socket, which has some hundred bytes."""
+    deep = len(os.fsencode(tempfile.gettempdir())) > _DEEPEST
+    return Path(tempfile.mkdtemp(prefix="ferry-", dir="/tmp" if deep else None))  # noqa: S108
 
 
 class Cluster:
@@ -72,8 +83,7 @@ class Cluster:
             ClusterError: a model or a port is missing, a process died, or was not ready in time; nothing is left
                 running, and the logs are left where `log_dir` says.
         """
-        # mkdtemp: for this user alone, since whoever can open the socket can read the cache.
-        self._folder = Path(tempfile.mkdtemp(prefix="ferry-"))
+        self._folder = private_folder()
         self.log_dir = self.settings.log_dir or self._folder / "logs"
         logs_tell = False
         try:

@@ -44,9 +44,9 @@ def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cluster:
 
 
 @pytest.fixture
-def left(tmp_path: Path) -> Callable[[], bool]:
-    """Whether there is a folder of a cluster."""
-    return lambda: any((tmp_path / "tmp").iterdir())
+def left(cluster: Cluster) -> Callable[[], bool]:
+    """Whether there is a folder of the cluster."""
+    return lambda: cluster.log_dir.parent.exists()
 
 
 def test_a_clean_end_leaves_nothing(cluster: Cluster, left: Callable[[], bool]) -> None:
