@@ -36,6 +36,10 @@ _PORT = re.compile(r".:([0-9]{1,5})$")
 _WEB = re.compile(r"(https?|grpcs?)://", re.IGNORECASE)
 _SCHEMES = ("ipv4:", "ipv6:", "unix:", "unix-abstract:", "dns:///")
 
+_SCHEME = re.compile(r"^(ipv4|ipv6|dns):")
+NO_PROXY: tuple[str, int | str] = ("grpc.enable_http_proxy", 0)
+"""Option of a channel: gRPC takes a proxy from `http_proxy` and its like, for whatever it calls."""
+
 _BALANCED: dict[str, object] = {"loadBalancingConfig": [{"round_robin": {}}]}
 _WEIGHTED: dict[str, object] = {
     "loadBalancingConfig": [
@@ -111,6 +115,19 @@ def channel_options(
         # Own subchannels: two clients in one process must not share a connection, nor its failures.
         ("grpc.use_local_subchannel_pool", 1),
     ]
+
+
+def local_options(address: str) -> list[tuple[str, int | str]]:
+    """More options where all of `address` is this machine: no HTTP proxy that the environment names lies on the way."""
+    hosts = [part.rpartition(":")[0].rpartition("/")[2].strip(" []") for part in _SCHEME.sub("", address).split(",")]
+    return [NO_PROXY] if all(map(_is_here, hosts)) else []
+
+
+def _is_here(host: str) -> bool:
+    try:
+        return host.lower() == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def ping_patience(timeout: float) -> float:

@@ -22,7 +22,7 @@ from ferry.client.options import Options
 from ferry.client.repeats import Repeats
 from ferry.client.results import ClusterStatus, Job, Label, Recognition
 from ferry.tls import Tls
-from ferry.transport import channel_options, ping_patience, target
+from ferry.transport import channel_options, local_options, ping_patience, target
 from ferry.v1 import gateway_pb2, gateway_pb2_grpc
 
 ResponseT = TypeVar("ResponseT")
@@ -336,6 +336,7 @@ class AsyncClient:
         if self._opened is None:
             where = self._target
             options = channel_options(f"ferry-client/{ferry.__version__}", ping_patience=ping_patience(self.timeout))
+            options += local_options(self.address)
             channel = (
                 grpc.aio.insecure_channel(where, options)
                 if self._credentials is None

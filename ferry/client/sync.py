@@ -21,7 +21,7 @@ from ferry.client.options import Options
 from ferry.client.repeats import Repeats
 from ferry.client.results import ClusterStatus, Job, Label, Recognition
 from ferry.tls import Tls
-from ferry.transport import channel_options, ping_patience, target
+from ferry.transport import channel_options, local_options, ping_patience, target
 from ferry.v1 import gateway_pb2, gateway_pb2_grpc
 
 ResponseT = TypeVar("ResponseT")
@@ -71,6 +71,7 @@ class Client:
             credentials = tls.channel_credentials()
         where = target(address)
         options = channel_options(f"ferry-client/{ferry.__version__}", ping_patience=ping_patience(timeout))
+        options += local_options(address)
         self._channel = (
             grpc.insecure_channel(where, options)
             if credentials is None

@@ -27,6 +27,7 @@ import ferry
 from ferry.tls import Tls
 from ferry.transport import (
     LEAST_PING_PATIENCE,
+    NO_PROXY,
     OWN_END,
     SILENT,
     STATUS_DETAILS_KEY,
@@ -77,6 +78,7 @@ def _open_channel(address: str, caller: str, health_service: str) -> FreshChanne
     options = channel_options(
         f"{caller}/{ferry.__version__}", internal_service_config(health_service), ping_patience=LEAST_PING_PATIENCE
     )
+    options.append(NO_PROXY)
     if _tls is None:
         return FreshChannel(lambda: grpc.aio.insecure_channel(where, options=options))
     return RenewingChannel(_tls, lambda credentials: grpc.aio.secure_channel(where, credentials, options=options))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ferry.client import AsyncClient, Client
-from ferry.transport import target
+from ferry.transport import NO_PROXY, local_options, target
 from tests.client.conftest import FakeGateway
 
 
@@ -52,3 +52,21 @@ def test_a_list_goes_on_without_those_that_are_gone(address: str, gateway: FakeG
         for _ in range(5):
             assert client.recognize(b"x").faces
     assert len(gateway.requests) == 5
+
+
+@pytest.mark.parametrize(
+    ("address", "here"),
+    [
+        ("localhost:1", True),
+        ("127.0.0.1:1,127.1.2.3:2", True),
+        ("[::1]:1", True),
+        ("dns:///localhost:1", True),
+        ("ipv6:[::1]:1", True),
+        ("gateway:1", False),
+        ("127.0.0.1:1,10.0.0.1:2", False),
+        ("localhost.example.com:1", False),
+        ("unix:/run/ferry.sock", False),
+    ],
+)
+def test_on_the_way_to_this_machine_there_is_no_proxy(address: str, here: bool) -> None:
+    assert (NO_PROXY in local_options(address)) is here
