@@ -250,12 +250,19 @@ def frame(image: Image, options: Options) -> gateway_pb2.RecognizeRequest:
 def submission(
     image: Image, options: Options, *, time_to_live: float | None, idempotency_key: str | None, shrink: bool
 ) -> gateway_pb2.SubmitJobRequest:
-    """For a job; raises as `question`. Without a key it has one of its own: sent again, it is still the same job."""
+    """For a job; raises as `question`, and InvalidRequestError where `time_to_live` is no time.
+
+    Without a key it has one of its own: sent again, it is still the same job.
+    """
     request = question(image, options, shrink=shrink).message
     key = idempotency_key or secrets.token_hex(16)
     message = gateway_pb2.SubmitJobRequest(request=request, idempotency_key=key)
     if time_to_live is not None:
-        message.time_to_live.FromMilliseconds(int(time_to_live * 1000))
+        try:
+            message.time_to_live.FromMilliseconds(int(time_to_live * 1000))
+        except (OverflowError, TypeError, ValueError) as error:
+            said = f"time_to_live: must be 1 to 86400 seconds, not {time_to_live!r:.80}"
+            raise InvalidRequestError(said, field="time_to_live") from error
     return message
 
 

@@ -84,7 +84,7 @@ def job(job_id: str, message: gateway_pb2.GetJobResponse) -> Job:
         else f"state_{message.state}",
         result=recognition(message.response) if message.HasField("response") else None,
         error=message.error.message if failed else "",
-        code=code_pb2.Code.Name(message.error.code) if failed else "",
+        code=_code(message.error.code) if failed else "",
         expire_time=message.expire_time.ToMilliseconds() / 1000,
     )
 
@@ -135,6 +135,10 @@ def _entry(message: ensembler_pb2.RecipeEntry) -> PipelineModel:
 
 def _load_failure(message: types_pb2.LoadFailure) -> LoadFailure:
     return LoadFailure(message.version, message.attempts, message.retry_time.ToMilliseconds() / 1000)
+
+
+def _code(number: int) -> str:
+    return code_pb2.Code.Name(number) if number in code_pb2.Code.values() else "UNKNOWN"
 
 
 def _probabilities(entries: Iterable[types_pb2.ExpressionProbability]) -> Mapping[str, float]:

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import grpc
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError, Message
 from google.rpc import error_details_pb2, status_pb2
 
 from ferry.transport import NOT_READY, OWN_END, STATUS_DETAILS_KEY
@@ -147,7 +147,7 @@ def from_rpc(error: grpc.RpcError, address: str, request_id: str, mistake: str |
         message = f"the call ended while it was sent, and gRPC does not tell how ({HIDDEN})"
     field, bad_request = "", error_details_pb2.BadRequest()
     for detail in () if details is None else details.details:
-        if detail.Unpack(bad_request) and bad_request.field_violations:
+        if _is(detail, bad_request) and bad_request.field_violations:
             field = bad_request.field_violations[0].field
     after = retry_after(error)
     return _make(code, message, field=field, retry_after=1.0 if after is None else after, request_id=request_id)
@@ -157,7 +157,7 @@ def retry_after(error: grpc.RpcError) -> float | None:
     """Seconds after which a gateway wants the call again; None: it does not say."""
     status, info = _details(error.trailing_metadata() or ()), error_details_pb2.RetryInfo()
     for detail in () if status is None else status.details:
-        if detail.Unpack(info):
+        if _is(detail, info):
             return float(info.retry_delay.ToMilliseconds() / 1000)
     return None
 
@@ -165,9 +165,7 @@ def retry_after(error: grpc.RpcError) -> float | None:
 def refused(error: grpc.RpcError) -> bool:
     """Whether a gateway gave the error because it was not ready, before it began."""
     status, info = _details(error.trailing_metadata() or ()), error_details_pb2.ErrorInfo()
-    return any(
-        detail.Unpack(info) and info.reason == NOT_READY for detail in (() if status is None else status.details)
-    )
+    return any(_is(detail, info) and info.reason == NOT_READY for detail in (() if status is None else status.details))
 
 
 def from_item(error: gateway_pb2.ItemError, request_id: str) -> FerryError:
@@ -199,6 +197,14 @@ def _plain(message: str) -> str:
         return "no answer in time"
     said = re.sub(r"\s*\([0-9]+\)$", "", re.split(r":\s*", message.strip())[-1])
     return textwrap.shorten(said, _LONGEST, placeholder="...")
+
+
+def _is(detail: Any, message: Message) -> bool:
+    """Whether a detail is of the kind of `message`, which it is read into; one that is broken is of none."""
+    try:
+        return bool(detail.Unpack(message))
+    except DecodeError:
+        return False
 
 
 def _details(metadata: Iterable[Any]) -> status_pb2.Status | None:

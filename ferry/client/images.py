@@ -44,10 +44,13 @@ def read(image: Image, limit: int = LARGEST_IMAGE_BYTES, *, lossy: bool = False)
         InvalidImageError: the file cannot be read, holds more than a message can carry, or the array is no picture.
         TypeError: `image` is none of the kinds above.
     """
-    if isinstance(image, Pixels):
-        from ferry.client.pixels import encode  # with Pillow, which nobody else needs
+    try:
+        if isinstance(image, Pixels):  # which has Pillow read the file of an image
+            from ferry.client.pixels import encode  # with Pillow, which nobody else needs
 
-        return _bounded(encode(image, lossy=lossy), limit)
+            return _bounded(encode(image, lossy=lossy), limit)
+    except (OSError, ValueError, SyntaxError) as error:
+        raise InvalidImageError(f"cannot read the image: {error}", field="image") from error
     if isinstance(image, (bytes, bytearray, memoryview)):
         return _bounded(bytes(image), limit)
     if isinstance(image, (str, os.PathLike)):
@@ -58,7 +61,10 @@ def read(image: Image, limit: int = LARGEST_IMAGE_BYTES, *, lossy: bool = False)
             reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
             raise InvalidImageError(f"cannot read {os.fspath(image)}: {reason}", field="image") from error
     if hasattr(image, "read"):
-        data = image.read(limit + 1)
+        try:
+            data = image.read(limit + 1)
+        except (OSError, ValueError) as error:  # ValueError: it is closed
+            raise InvalidImageError(f"cannot read the image: {error}", field="image") from error
         if not isinstance(data, bytes):
             raise TypeError("open the image file in binary mode ('rb')")
         return _bounded(data, limit)

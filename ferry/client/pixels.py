@@ -24,9 +24,16 @@ def encode(pixels: Any, *, lossy: bool = False) -> bytes:
     """A PNG, or where it may be `lossy` a JPEG, of an image of Pillow's, upright, or of a NumPy array.
 
     Raises:
-        InvalidImageError: the array is not uint8 [height, width, 3], [height, width, 4] or [height, width].
+        InvalidImageError: the array is not uint8 [height, width, 3], [height, width, 4] or [height, width], or the
+            image is empty, or of a file that is broken: Pillow reads it only now.
     """
-    image = pixels if isinstance(pixels, Image.Image) else _of_array(pixels)
+    try:
+        return _encoded(pixels if isinstance(pixels, Image.Image) else _of_array(pixels), lossy=lossy)
+    except (OSError, ValueError, SyntaxError, TypeError, Image.DecompressionBombError) as error:
+        raise InvalidImageError(f"cannot encode the image: {error}", field="image") from error
+
+
+def _encoded(image: Image.Image, *, lossy: bool) -> bytes:
     image = ImageOps.exif_transpose(image)
     if image.mode not in _MODES:
         image = image.convert("RGBA" if image.has_transparency_data else "RGB")

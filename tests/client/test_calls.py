@@ -7,13 +7,16 @@ from typing import Any
 
 import grpc
 import pytest
+from google.protobuf.any_pb2 import Any as Packed
+from google.rpc import status_pb2
 
-from ferry.client import AsyncClient, Client, DeadlineError, UnavailableError, calls
+from ferry.client import AsyncClient, Client, DeadlineError, FerryError, UnavailableError, calls, errors
 from ferry.client.calls import Call, metadata
 from ferry.client.diagnosis import Endpoint
 from ferry.client.repeats import KEPT_FOR_FAILURES, Repeats
 from ferry.transport import LOST_KEY, STATUS_DETAILS_KEY, channel_options, ping_patience
 from serving.errors import RefusedError
+from tests.client.conftest import FakeGateway
 
 AWAY = "no replica of the detector takes calls"
 OPTION = "grpc.keepalive_timeout_ms"
@@ -114,3 +117,30 @@ def test_who_is_refused_by_the_crowd_leaves_repetitions_for_who_meets_a_failure(
     crowd = [repeats.take(KEPT_FOR_FAILURES) for _ in range(20)]
     failures = [repeats.take() for _ in range(20)]
     assert (sum(crowd), sum(failures)) == (5, 5)
+
+
+@pytest.mark.parametrize("kind", ["RetryInfo", "BadRequest", "ErrorInfo"])
+def test_details_that_are_broken_say_nothing(kind: str) -> None:
+    broken = Packed(type_url=f"type.googleapis.com/google.rpc.{kind}", value=b"\xff\xff")
+    status = status_pb2.Status(code=8, message="full", details=[broken])
+    failure = Failure(grpc.StatusCode.RESOURCE_EXHAUSTED, "full", (STATUS_DETAILS_KEY, status.SerializeToString()))
+    call = Call(Endpoint("127.0.0.1:1", None), Repeats(), 10.0, ())
+    assert call.pause(failure) is None
+    assert isinstance(call.error(failure), FerryError)
+    assert errors.refused(failure) is False
+
+
+@pytest.mark.parametrize("client", [Client, AsyncClient])
+async def test_no_proxy_lies_between_a_caller_and_its_own_machine(
+    client: Any, address: str, gateway: FakeGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("no_proxy", "no_grpc_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+    made = client(address, timeout=5)
+    answer = made.recognize(b"x")
+    assert (answer if client is Client else await answer).faces
+    if client is Client:
+        made.close()
+    else:
+        await made.close()

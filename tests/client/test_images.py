@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from typing import Any
 
 import numpy as np
 import pytest
@@ -144,3 +145,30 @@ async def test_boxes_are_in_pixels_of_what_was_given(
 def test_an_image_no_message_can_carry_says_how_it_could(address: str) -> None:
     with Client(address) as client, pytest.raises(InvalidImageError, match="shrink=True sends a smaller copy"):
         client.recognize(bytes(64 << 20))
+
+
+def lazy(cut: int) -> Image.Image:
+    """Opened, and not read yet."""
+    out = io.BytesIO()
+    Image.fromarray(PICTURE).resize((200, 200)).save(out, "JPEG")
+    return Image.open(io.BytesIO(out.getvalue()[:cut]))
+
+
+class Gone(io.BytesIO):
+    def read(self, size: int | None = -1, /) -> bytes:
+        raise OSError("the network drive is gone")
+
+
+def test_an_image_that_cannot_be_read_fails_alone(address: str, gateway: FakeGateway) -> None:
+    closed = io.BytesIO(b"x")
+    closed.close()
+    broken: list[Any] = [lazy(700), Image.new("RGB", (0, 5)), closed, Gone()]
+    with Client(address) as client:
+        found = dict(client.recognize_batch([b"good", *broken, b"as good"]))
+    assert [index for index, result in found.items() if isinstance(result, InvalidImageError)] == [1, 2, 3, 4]
+    assert sorted(found) == list(range(6))
+
+
+def test_pixels_that_no_jpeg_holds_are_refused() -> None:
+    with pytest.raises(InvalidImageError, match="cannot encode"):
+        read(np.zeros((1, 70_000, 3), np.uint8), lossy=True)

@@ -6,7 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from ferry.client import AsyncClient, Client
+from ferry.client import AsyncClient, Client, InvalidRequestError
+from ferry.client.convert import job
+from ferry.v1 import gateway_pb2
 from tests.client.conftest import FakeGateway
 
 PHOTO = b"12345678"
@@ -44,3 +46,16 @@ async def test_the_same_with_await(gateway: FakeGateway, address: str) -> None:
         assert gateway.requests[-1].idempotency_key == "mine"
         assert (await client.job(job_id)).state == "succeeded"
         await client.cancel_job(job_id)
+
+
+@pytest.mark.parametrize("time_to_live", [float("nan"), float("inf"), 1e30, "soon"])
+def test_what_is_no_time_is_named(client: Client, time_to_live: float) -> None:
+    with pytest.raises(InvalidRequestError, match="time_to_live: must be") as caught:
+        client.submit_job(PHOTO, time_to_live=time_to_live)
+    assert caught.value.field == "time_to_live"
+
+
+def test_a_code_that_a_newer_cluster_has() -> None:
+    message = gateway_pb2.GetJobResponse(state=gateway_pb2.GetJobResponse.STATE_FAILED)
+    message.error.code = 4242
+    assert job("f" * 32, message).code == "UNKNOWN"
