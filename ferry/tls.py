@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import ssl
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -80,6 +81,8 @@ class Tls:
                 continue
             try:
                 status = path.stat()
+                if not stat.S_ISREG(status.st_mode):  # to open a pipe may take for ever
+                    raise TlsError(f"{field}: {path} is not a plain file")
                 with path.open("rb"):
                     pass
             except OSError as error:

@@ -12,6 +12,7 @@ from pydantic import BaseModel, Field, ValidationError
 from pydantic_core import ErrorDetails
 
 from ferry.transport import target
+from serving.bounded_read import read_bounded
 from serving.faults import words
 
 MAX_CONFIG_BYTES = 64 << 10
@@ -45,8 +46,7 @@ def read_bytes(path: Path) -> bytes:
     """
     try:
         # By what is read and not by what the file system says: a pipe or a device has no size.
-        with path.open("rb") as file:
-            data = file.read(MAX_CONFIG_BYTES + 1)
+        data = read_bounded(path, MAX_CONFIG_BYTES + 1)
     except (OSError, ValueError) as error:  # ValueError: a name that no file can have
         raise ConfigFileError(f"{path}: {getattr(error, 'strerror', None) or error}") from error
     if len(data) > MAX_CONFIG_BYTES:

@@ -7,6 +7,7 @@ import re
 from hmac import compare_digest
 from pathlib import Path
 
+from serving.bounded_read import read_bounded
 from serving.errors import UnauthenticatedError
 from serving.watched_file import Signature, WatchedFile, signature
 
@@ -64,8 +65,7 @@ def _signature(path: Path) -> Signature:
 
 def _read(path: Path) -> tuple[tuple[str, bytes], ...]:
     try:
-        with path.open("rb") as file:
-            text = file.read(MAX_FILE_BYTES + 1).decode()
+        text = read_bounded(path, MAX_FILE_BYTES + 1).decode()
     except OSError as error:
         raise ApiKeysError(f"api_keys: {path} cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
