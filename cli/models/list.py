@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Column, Table
+from rich.text import Text
 
 from cli.models.common import ModelsOption
 from cli.models_dir import MODELS_DIR
@@ -67,7 +68,8 @@ def list_models(models_dir: ModelsOption = MODELS_DIR, as_json: JsonOption = Fal
             "digest": row.get("digest", "")[:12],
             "state": row.get("problem", row["state"]),
         }
-        table.add_row(*(shown.get(name, "") for name in names))
+        # What manifests say may hold square brackets.
+        table.add_row(*(Text(shown.get(name, "")) for name in names))
     answers.print(table)
 
 

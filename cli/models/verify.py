@@ -6,8 +6,9 @@ from typing import Annotated
 
 import typer
 from rich.table import Table
+from rich.text import Text
 
-from cli.models.common import ModelsOption, explained
+from cli.models.common import ModelsOption, explained, fail
 from cli.models_dir import MODELS_DIR
 from cli.output import JsonOption, answers, print_json
 
@@ -26,7 +27,10 @@ def verify(
         from serving.repository.repository import InvalidModelError, ModelRepository
 
         repository = ModelRepository(models_dir)
-        for name in names or repository.names():
+        chosen = names or repository.names()
+        if not chosen:
+            fail(f"there are no models in {models_dir}; name another place with --models-dir")
+        for name in chosen:
             versions = repository.versions(name)
             if not versions:
                 repository.open(name, "latest")  # says what there is
@@ -42,7 +46,8 @@ def verify(
     else:
         table = Table("model", "version", "state")
         for row in rows:
-            table.add_row(row["model"], row["version"], row["problem"] or "ok")
+            # Problems quote manifests, in which square brackets may stand.
+            table.add_row(row["model"], row["version"], Text(row["problem"] or "ok"))
         answers.print(table)
     if any(row["problem"] for row in rows):
         raise typer.Exit(1)
