@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from serving.repository.manifest import MANIFEST_FILE, Manifest
+from serving.repository.manifest import MANIFEST_FILE, VERSION_PATTERN, Manifest
 from serving.repository.repository import ModelRepository
 from serving.repository.write import WriteError, add, alone, staging
 
@@ -63,7 +64,8 @@ def publish(
 def _next_version(models_dir: Path, name: str) -> str:
     """One more than any that is there, or that the labels know: a number is never used twice."""
     labels = ModelRepository(models_dir).labels(name)
-    there = (path.name for path in (models_dir / name).iterdir() if path.name.isdecimal())
+    # Whatever else lies there, such as a copy that is named by date and time, is no version.
+    there = (path.name for path in (models_dir / name).iterdir() if re.fullmatch(VERSION_PATTERN, path.name))
     known = [*there, *labels.history, *([] if labels.stable is None else [labels.stable])]
     return str(max((int(number) for number in known), default=0) + 1)
 

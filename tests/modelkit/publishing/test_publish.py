@@ -49,6 +49,13 @@ def test_versions_count_up_and_pass_servings_checks(tmp_path: Path, files: dict[
     assert everything_below(models / "tiny" / "2") == {"model.onnx", "manifest.json"}
 
 
+def test_a_copy_that_is_named_by_date_and_time_is_no_version(tmp_path: Path, files: dict[str, Path]) -> None:
+    models = tmp_path / "models"
+    publish(models, "tiny", files, manifest)
+    (models / "tiny" / "20261130174500").mkdir()
+    assert publish(models, "tiny", files, manifest) == models / "tiny" / "2"
+
+
 def test_failure_leaves_no_trace(tmp_path: Path, files: dict[str, Path]) -> None:
     models = tmp_path / "models"
     publish(models, "tiny", files, manifest)
