@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import signal
 import sys
 from collections.abc import Iterator, Sequence
@@ -212,7 +213,10 @@ class _Pictures:
 
         photo = self._photos[index]
         try:
-            annotate(photo, result.faces).save(self._folder / self._names[index], quality=92)
+            packed = io.BytesIO()
+            annotate(photo, result.faces).save(packed, "JPEG", quality=92)
+            # Pillow itself does not notice where a disk takes a part alone.
+            (self._folder / self._names[index]).write_bytes(packed.getbuffer())
         except (OSError, ValueError) as error:
             return InvalidImageError(f"cannot draw into {photo}: {error}", field="image")
         self.drawn += 1

@@ -44,14 +44,19 @@ def outcome(result: Recognition | FerryError) -> dict[str, Any]:
     }
 
 
+def _name(photo: Path | str) -> str:
+    """Of a photo, in one line: control characters in the names of files would reach the terminal."""
+    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in str(photo))
+
+
 def lines(photo: Path | str, result: Recognition | FerryError) -> Iterator[str]:
     """The name of a photo or a frame and what became of it, then a line a face, with what each model said below it."""
     if isinstance(result, FerryError):
-        yield f"{photo}: error"
+        yield f"{_name(photo)}: error"
         yield from _wrapped(str(result), "    ")
         return
     count = {0: "no face", 1: "1 face"}.get(len(result.faces), f"{len(result.faces)} faces")
-    yield f"{photo}: {count}, {result.timings.total_ms:.0f} ms" + (", cached" if result.cached else "")
+    yield f"{_name(photo)}: {count}, {result.timings.total_ms:.0f} ms" + (", cached" if result.cached else "")
     for number, face in enumerate(result.faces):
         left, top, right, bottom = (f"{edge:.0f}" for edge in face.box.xyxy)
         said = f"{face.expression} {face.confidence:.2f}"

@@ -25,6 +25,7 @@ from cli.records import lines
 from ferry.client import Client, MismatchError, UnavailableError
 from ferry.v1 import gateway_pb2
 from tests.client.conftest import FakeGateway, address, gateway
+from tests.full_disk import full_disk
 
 __all__ = ["address", "gateway"]
 
@@ -97,6 +98,22 @@ def test_no_picture_takes_the_place_of_a_photo(address: str, photo: Path, tmp_pa
         assert result.exit_code == 2, result.output
         assert "one.jpg is one of the photos" in result.output
     assert original.read_bytes() == before
+
+
+def test_a_picture_for_which_there_is_no_room_is_no_picture(address: str, photo: Path, tmp_path: Path) -> None:
+    arguments = ["predict", str(photo), "--annotate", str(tmp_path / "out"), "--address", address]
+    with full_disk(512):
+        result = run(app, arguments)
+    assert result.exit_code == 1
+    assert "cannot draw into" in result.stdout
+    assert "0 pictures in" in result.stderr
+
+
+def test_signs_that_are_for_terminals_are_shown(address: str, photo: Path) -> None:
+    photo.rename(photo.with_name("a\x1b[31m\nb.png"))
+    result = run(app, ["predict", str(photo.parent), "--address", address])
+    assert result.exit_code == 0, result.output
+    assert result.stdout.splitlines()[0].endswith("a\\x1b[31m\\nb.png: 1 face, 12 ms, cached")
 
 
 @pytest.mark.parametrize("as_json", [False, True])
