@@ -6,6 +6,7 @@ import asyncio
 import math
 import socket
 import ssl
+import time
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -123,9 +124,19 @@ def _tls_context(tls: Tls) -> ssl.SSLContext:
     """A context that looks at the files with every new connection, as gRPC's does."""
     contexts = WatchedFile("certificates of HTTP", lambda: _load(tls), tls.signature, errors=(TlsError, OSError))
 
-    def choose(connection: ssl.SSLObject, name: str | None, context: ssl.SSLContext) -> None:
-        contexts.look()
+    renewed = 0.0
+
+    def choose(connection: ssl.SSLObject, name: str | None, context: ssl.SSLContext) -> int | None:
+        nonlocal renewed
+        if contexts.look():
+            renewed = time.time()
+        # One that is just being made cannot be asked for.
+        session = connection.session if connection.session_reused else None
+        if session is not None and session.time <= renewed:
+            # Its caller's certificate was looked at by an authority that may have been withdrawn since.
+            return ssl.AlertDescription.ALERT_DESCRIPTION_ACCESS_DENIED
         connection.context = contexts.value
+        return None
 
     context: ssl.SSLContext = contexts.value
     context.sni_callback = choose
@@ -141,4 +152,6 @@ def _load(tls: Tls) -> ssl.SSLContext:
     if tls.ca is not None:
         context.load_verify_locations(tls.ca)
         context.verify_mode = ssl.CERT_REQUIRED
+        # Of TLS 1.3, whose sessions do not say when their caller was looked at. Those of TLS 1.2 do.
+        context.num_tickets = 0
     return context

@@ -4,12 +4,15 @@ import asyncio
 import contextlib
 import hashlib
 import json
+import socket
 import ssl
+import threading
 
 import httpx
 import pytest
 import trustme
 
+from gateway.http.server import _tls_context
 from serving.rpc.context import caller
 from tests.certificates import Certificates
 from tests.gateway.fakes import jpeg
@@ -75,6 +78,46 @@ async def test_mutual_tls_tells_who_calls_and_certificates_are_renewed(start_gat
         await ask(next_authority, shop)
     shop.renew(next_authority)
     assert await ask(next_authority, shop) == 200
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_no_session_outlives_the_authority_that_it_was_begun_under(tmp_path, version):
+    authority, next_authority = trustme.CA(), trustme.CA()
+    own = Certificates(tmp_path / "gateway", authority)
+    shop = Certificates(tmp_path / "shop", authority, "shop")
+    here = _tls_context(own.tls)
+    there = ssl.create_default_context()
+    for trusted in (authority, next_authority):
+        trusted.configure_trust(there)
+    there.load_cert_chain(shop.tls.cert, shop.tls.key)
+    there.minimum_version = there.maximum_version = version
+    listening = socket.create_server(("127.0.0.1", 0))
+
+    def serve():
+        for _ in range(3):
+            connection, _ = listening.accept()
+            with contextlib.suppress(OSError), here.wrap_socket(connection, server_side=True) as secure:
+                secure.sendall(b"hello")
+                secure.recv(1)
+
+    def ask(session):
+        with (
+            socket.create_connection(listening.getsockname(), timeout=20) as connection,
+            there.wrap_socket(connection, server_hostname="localhost", session=session) as secure,
+        ):
+            said = secure.recv(5)
+            return said, secure.session
+
+    serving = threading.Thread(target=serve, daemon=True)
+    serving.start()
+    said, session = ask(None)
+    assert said == b"hello"
+    assert ask(session)[0] == b"hello"
+    own.renew(next_authority)
+    with pytest.raises(OSError, match=r"(?i)alert|reset|EOF"):
+        assert ask(session)[0] == b""
+    serving.join(20)
+    listening.close()
 
 
 async def test_who_never_ends_the_handshake_counts_as_a_connection(start_gateway, tmp_path):
