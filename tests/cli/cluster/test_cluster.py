@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -43,18 +42,17 @@ def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cluster:
     )
 
 
-@pytest.fixture
-def left(cluster: Cluster) -> Callable[[], bool]:
-    """Whether there is a folder of the cluster."""
-    return lambda: cluster.log_dir.parent.exists()
+def left(cluster: Cluster) -> bool:
+    """Whether there is a folder of it."""
+    return cluster.log_dir.parent.exists()
 
 
-def test_a_clean_end_leaves_nothing(cluster: Cluster, left: Callable[[], bool]) -> None:
+def test_a_clean_end_leaves_nothing(cluster: Cluster) -> None:
     for _ in range(2):
         cluster.start()
         assert cluster.log_dir.is_dir()
         assert cluster.stop()
-        assert not left()
+        assert not left(cluster)
 
 
 def test_an_end_that_is_not_clean_leaves_the_logs(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -65,7 +63,7 @@ def test_an_end_that_is_not_clean_leaves_the_logs(cluster: Cluster, monkeypatch:
 
 
 def test_a_start_that_fails_leaves_the_logs_until_it_is_stopped_and_no_port(
-    cluster: Cluster, left: Callable[[], bool], monkeypatch: pytest.MonkeyPatch
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Processes, "failure", ClusterError("one of them died"))
     with pytest.raises(ClusterError, match="one of them died"):
@@ -74,19 +72,17 @@ def test_a_start_that_fails_leaves_the_logs_until_it_is_stopped_and_no_port(
     with ports.hold(cluster.settings.host, cluster.settings.port):
         pass
     assert cluster.stop()
-    assert not left()
+    assert not left(cluster)
 
 
-def test_a_start_that_is_given_up_leaves_nothing(
-    cluster: Cluster, left: Callable[[], bool], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_start_that_is_given_up_leaves_nothing(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Processes, "failure", KeyboardInterrupt())
     with pytest.raises(KeyboardInterrupt):
         cluster.start()
-    assert not left()
+    assert not left(cluster)
 
 
-def test_a_cluster_without_its_port_leaves_nothing(cluster: Cluster, left: Callable[[], bool]) -> None:
+def test_a_cluster_without_its_port_leaves_nothing(cluster: Cluster) -> None:
     with ports.hold(cluster.settings.host, cluster.settings.port), pytest.raises(ClusterError, match="is taken"):
         cluster.start()
-    assert not left()
+    assert not left(cluster)
