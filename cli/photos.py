@@ -5,12 +5,26 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import typer
+
 _SUFFIXES = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".webp", ".bmp", ".dib", ".gif", ".tif", ".tiff"),
     *(".heic", ".heif", ".avif"),
 )
 _NAMED = 10
 """Most files that are listed as no photos; the others are counted."""
+
+
+def given(text: str) -> Path:
+    """A path of the command line.
+
+    Raises:
+        typer.BadParameter: it is empty, as a variable without a value leaves it: that would be the folder one is in,
+            and all its photos would be sent.
+    """
+    if not text:
+        raise typer.BadParameter("a path is empty; perhaps a variable has no value (the folder you are in is `.`)")
+    return Path(text)
 
 
 def photos(paths: Sequence[Path]) -> tuple[list[Path], list[Path]]:

@@ -18,7 +18,7 @@ from cli.cluster import Cluster, ClusterSettings
 from cli.connect import ApiKeyOption, Credentials, TlsCaOption, TlsCertOption, TlsKeyOption, credentials
 from cli.models_dir import MODELS_DIR
 from cli.output import DEFAULT_ADDRESS, AddressOption, JsonOption, errors, is_terminal, print_json
-from cli.photos import left_out, names, photos
+from cli.photos import given, left_out, names, photos
 from cli.records import lines, record
 from cli.remedy import install
 from cli.serve import ModelsDirOption
@@ -33,7 +33,10 @@ Result = Recognition | FerryError
 
 def predict(
     context: typer.Context,
-    paths: Annotated[list[Path], typer.Argument(metavar="PATH", help="Photos, or folders of photos.")],
+    paths: Annotated[
+        list[Path],
+        typer.Argument(metavar="PATH", help="Photos, or folders of photos.", parser=given),
+    ],
     *,
     annotate: Annotated[
         Path | None,

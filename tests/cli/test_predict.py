@@ -147,6 +147,13 @@ def test_a_folder_without_photos_says_what_is_there(tmp_path: Path) -> None:
     assert "1 file is left out, by name no photos" in result.output
 
 
+def test_an_empty_path_is_not_the_folder_one_is_in(photo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(photo.parent)
+    result = run(app, ["predict", ""], env={"COLUMNS": "300"})
+    assert result.exit_code == 2
+    assert "a path is empty" in result.output
+
+
 def test_an_empty_folder_is_a_usage_error(tmp_path: Path) -> None:
     result = run(app, ["predict", str(tmp_path)])
     assert result.exit_code == 2
