@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import select
 import time
 from pathlib import Path
+from typing import Any
 
 _PATIENCE_SECONDS = 5.0
 """For what comes out of a pipe: a shell gives the output of a command as one."""
@@ -31,6 +33,20 @@ def read_bounded(path: Path, most: int) -> bytes:
             else:
                 break
     return bytes(found)
+
+
+def read_json(path: Path, most: int) -> Any:
+    """What a JSON file of up to `most` bytes says.
+
+    Raises:
+        OSError: as `read_bounded`.
+        ValueError: it is no JSON, or longer.
+        RecursionError: it is nested too deeply.
+    """
+    data = read_bounded(path, most + 1)
+    if len(data) > most:
+        raise ValueError(f"more than {most} bytes")
+    return json.loads(data.decode())
 
 
 def _without_waiting(path: str, flags: int) -> int:

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from serving.bounded_read import read_json
 from serving.cpu import available_cpus, cpu_name
 from serving.disk import write_whole
 from serving.models.backends.gpu import find_gpu, runtime_version
@@ -52,9 +53,7 @@ def records(stored: StoredModel) -> Iterator[dict[str, Any]]:
     mine: dict[str, Any] | None = None
     for path in sorted(stored.directory.glob(f"{PREFIX}*.json"))[:_MOST_FILES]:
         try:
-            if path.stat().st_size > _MOST_BYTES:
-                raise ValueError(f"more than {_MOST_BYTES} bytes")
-            record = json.loads(path.read_text())
+            record = read_json(path, _MOST_BYTES)
             mine = mine or {"digest": stored.manifest.digest, **here()}
             if all(record[key] == value for key, value in mine.items()):
                 yield record

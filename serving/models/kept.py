@@ -17,6 +17,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from serving.bounded_read import read_json
 from serving.cpu import available_cpus, cpu_name
 from serving.disk import write_whole
 from serving.models import delivered
@@ -31,6 +32,8 @@ PRECISIONS = (FULL_PRECISION, "bf16", "fp16", "int8")
 QUANTIZED_VARIANTS = ("int8",)
 VARIANTS = (*QUANTIZED_VARIANTS, "fp16")
 """Variants of a model that are files of their own; each is named for its precision."""
+_MOST_BYTES = 1 << 20
+"""Of a file of measurements."""
 
 
 def machine_id() -> str:
@@ -66,7 +69,7 @@ def _own(stored: StoredModel) -> Iterator[Any]:
     """What was kept here, the latest first: where the first place had no room the second one has it."""
     for path in sorted(_files(stored), key=_written, reverse=True):
         try:
-            yield json.loads(path.read_text())
+            yield read_json(path, _MOST_BYTES)
         except (OSError, ValueError, RecursionError):
             continue
 

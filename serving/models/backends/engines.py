@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
+from serving.bounded_read import read_json
 from serving.models.backends import Backend, load_backend
 from serving.models.backends.buckets import bucket_sizes
 from serving.models.backends.gpu import Gpu, GpuSettings, find_gpu, require, runtime_version, tensorrt_version
@@ -28,6 +29,7 @@ from serving.repository.repository import StoredModel
 log = logging.getLogger(__name__)
 
 KEY_FILE = "engine.json"
+_MOST_KEY_BYTES = 1 << 16
 
 
 class EngineError(RuntimeError):
@@ -74,7 +76,7 @@ class EngineCache:
     def has(self, key: EngineKey) -> bool:
         """Whether an engine was built for just this key."""
         try:
-            kept = json.loads((self.folder(key) / KEY_FILE).read_text())
+            kept = read_json(self.folder(key) / KEY_FILE, _MOST_KEY_BYTES)
         except (OSError, ValueError, RecursionError):
             return False
         return bool(kept == json.loads(json.dumps(asdict(key))))

@@ -14,9 +14,11 @@ import pytest
 
 from serving.disk import write_whole
 from serving.models import delivered, tuning
+from serving.models.kept import machine_id
 from serving.models.tuning import Candidate, Measurement
 from serving.repository.repository import ModelRepository, StoredModel
 from tests.full_disk import full_disk
+from tests.in_time import in_time
 from tests.tiny_models import classifier_graph, classifier_manifest, publish
 
 SLOW, FAST = Candidate("onnxruntime", "fp32", 1, 1), Candidate("openvino", "fp32", 1, 1)
@@ -122,3 +124,14 @@ def test_a_file_that_cannot_be_read_is_named(
     path.write_bytes(content)
     assert tuning.read(stored) == []
     assert str(path) in caplog.text
+
+
+def endless(path: Path) -> None:
+    path.symlink_to("/dev/zero")
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, endless])
+def test_what_is_no_file_does_not_hold_up_a_start(stored: StoredModel, make: Callable[[Path], None]) -> None:
+    for name in (f"tuning-{machine_id()}.json", f"{delivered.PREFIX}x.json"):
+        make(stored.directory / name)
+    assert in_time(lambda: tuning.read(stored)) == []
