@@ -22,6 +22,8 @@ from serving.repository.repository import InvalidModelError, ModelRepository, St
 STAGING = ".staging-"
 _PARTIAL = f"{LABELS_FILE}.partial"
 _LOOK_AGAIN = 0.05
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY
+"""To open anything else, such as a named pipe, fails and does not wait."""
 
 
 class WriteError(RuntimeError):
@@ -63,7 +65,7 @@ def staging(root: Path) -> Iterator[Path]:
         for leftover in root.glob(f"{STAGING}*"):
             _clear(leftover)
         folder = Path(tempfile.mkdtemp(dir=root, prefix=STAGING))
-        owned = os.open(folder, os.O_RDONLY)
+        owned = os.open(folder, _FOLDER)
         _locked(owned)
     try:
         yield folder
@@ -180,8 +182,8 @@ def _same_task(repository: ModelRepository, staged: Sequence[StoredModel]) -> No
 
 
 @contextmanager
-def _opened(folder: Path) -> Iterator[int]:
-    handle = os.open(folder, os.O_RDONLY)
+def _opened(folder: Path, flags: int = _FOLDER) -> Iterator[int]:
+    handle = os.open(folder, flags)
     try:
         yield handle
     finally:
@@ -197,6 +199,6 @@ def _locked(handle: int) -> bool:
 
 
 def _clear(leftover: Path) -> None:
-    with suppress(OSError), _opened(leftover) as handle:
+    with suppress(OSError), _opened(leftover, _FOLDER | os.O_NOFOLLOW) as handle:
         if _locked(handle):
             shutil.rmtree(leftover)

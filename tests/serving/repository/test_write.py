@@ -14,6 +14,7 @@ from serving.repository.repository import InvalidModelError, ModelRepository
 from serving.repository.unpack import ArchiveError, unpack
 from serving.repository.write import WriteError, alone, staging
 from tests.full_disk import full_disk
+from tests.in_time import in_time
 from tests.serving.repository.archives import packed
 from tests.tiny_models import classifier_graph, classifier_manifest, detector_graph, detector_manifest, publish
 
@@ -173,6 +174,17 @@ def test_a_staging_folder_in_use_is_not_cleared_and_an_abandoned_one_is(root: Pa
             assert second != first
         assert not (root / ".staging-old").exists()
     assert not first.exists()
+
+
+def test_what_is_named_as_a_staging_folder_and_is_none_holds_up_no_writer(tmp_path: Path, root: Path) -> None:
+    os.mkfifo(root / ".staging-pipe")
+    (root / ".staging-link").symlink_to(root / ".staging-pipe")
+    (tmp_path / "elsewhere").mkdir()
+    (root / ".staging-folder").symlink_to(tmp_path / "elsewhere")
+    file = archive(tmp_path, {"2": classifier_graph(OTHER)})
+    in_time(lambda: unpack(file, root, MOST), 30)
+    assert ModelRepository(root).versions("tiny") == ["1", "2"]
+    assert (tmp_path / "elsewhere").exists()
 
 
 def test_history_of_a_deployment_is_kept_to_its_length(tmp_path: Path, root: Path) -> None:
