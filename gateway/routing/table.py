@@ -68,8 +68,10 @@ class RoutingTable(Frozen):
         It exchanges them with `stable` alone: the others keep their weights, and so their callers.
 
         Raises:
-            ValueError: the two have less than that together.
+            ValueError: it is no share, or the two have less than that together.
         """
+        if not 0 <= share <= 1:
+            raise ValueError(f"a share is from 0 to 1, and not {share}")
         weights = {entry.name: entry.weight for entry in self.variants}
         total, both = sum(weights.values()), weights[name] + weights[STABLE]
         left = both - share * total

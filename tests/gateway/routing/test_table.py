@@ -51,6 +51,12 @@ def test_a_share_is_written_as_a_person_would_and_in_the_weights_of_the_table(tm
         third.with_share("canary", 0.51)
 
 
+@pytest.mark.parametrize("share", [float("nan"), float("inf"), -1.0, 1.01])
+def test_what_is_no_share_gives_nobody_away(tmp_path: Path, share: float) -> None:
+    with pytest.raises(ValueError, match="from 0 to 1"):
+        read(tmp_path, GOOD).with_share("canary", share)
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
