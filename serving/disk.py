@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 from contextlib import suppress
 from pathlib import Path
 
@@ -22,12 +23,14 @@ def write_whole(path: Path, text: str) -> None:
     Raises:
         OSError: it cannot be written; the old one stays, and nothing of the new one is left.
     """
-    new = path.with_name(f".{path.name}.{os.getpid()}.new")
+    # No process id: containers that share a volume have the same ones.
+    new = path.with_name(f".{path.name}.{secrets.token_hex(8)}.new")
     try:
-        new.write_text(text, encoding="utf-8")
+        with new.open("x", encoding="utf-8") as file:
+            file.write(text)
         flush(new)
         new.replace(path)
-    except OSError:
+    except BaseException:
         with suppress(OSError):
             new.unlink(missing_ok=True)
         raise

@@ -365,9 +365,9 @@ def _most_rows(settings: ModelServiceSettings, how: Candidate, task: Task) -> in
 
 
 def _signature(directory: Path) -> Signature:
-    """Of a version's files, without what tuning leaves beside them."""
+    """Of a version's files, without what tuning leaves beside them, or had begun to write when it was killed."""
     try:
-        return signature(path for path in directory.iterdir() if not path.name.startswith(("tuning-", "tuned-")))
+        return signature(path for path in directory.iterdir() if not path.name.startswith((".", "tuning-", "tuned-")))
     except OSError:
         return ()
 

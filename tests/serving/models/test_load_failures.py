@@ -69,6 +69,18 @@ async def test_a_version_that_could_not_be_loaded_and_is_taken_back_is_forgotten
     assert attempts() == 0
 
 
+async def test_what_a_killed_writer_left_is_no_reason_to_try_again(
+    tmp_path: Path, host: Host, caplog: pytest.LogCaptureFixture
+) -> None:
+    publish(tmp_path, classifier_manifest(version="1"), classifier_graph(OLD))
+    running = await host("tiny:latest")
+    bad = publish(tmp_path, classifier_manifest(version="2"), b"garbage")
+    await running.refresh()
+    (bad / ".tuned-x.json.0123456789abcdef.new").write_text("{")
+    await running.refresh()
+    assert caplog.text.count("2 is not taken into service") == 1
+
+
 async def test_a_version_that_comes_back_while_it_drains_keeps_its_series(tmp_path: Path, host: Host) -> None:
     publish(tmp_path, classifier_manifest(version="1"), classifier_graph(OLD))
     running = await host("tiny:latest")
