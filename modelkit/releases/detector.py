@@ -22,6 +22,7 @@ from modelkit.judging.detection import Detector, crop_probabilities, evaluate_de
 from modelkit.judging.metrics import fit_temperature
 from modelkit.publishing.parity import ExportError, Parity, check_detector
 from modelkit.publishing.publish import PublishError, publish
+from serving.disk import write_whole
 from serving.expressions import EXPRESSIONS
 from serving.repository.manifest import (
     Activation,
@@ -75,14 +76,15 @@ def export_run(run: Path, data: Path, side: int = SIDE) -> Parity:
     net, state = load_run(run)
     photos = [np.asarray(photo.image()) for photo in read_photos(find_parquet(data, "faces", "validation"))]
     file = run / MODEL_FILE
+    (run / PARITY_FILE).unlink(missing_ok=True)  # of an earlier export, which this file is not
     export(net, file, side)
     try:
         parity = check_detector(net.float().eval(), file, input_spec(side), photos)
     except ExportError:
         file.unlink()
         raise
-    (run / PARITY_FILE).write_text(json.dumps(parity.record(), indent=1) + "\n")
     draw_curves(state["history"], run / CURVES_FILE)
+    write_whole(run / PARITY_FILE, json.dumps(parity.record(), indent=1) + "\n")
     return parity
 
 
@@ -109,11 +111,11 @@ def publish_run(
         The new version's directory.
 
     Raises:
-        PublishError: nothing was exported, the model is below the gate, or another publish runs.
+        PublishError: nothing was exported and checked, the model is below the gate, or another publish runs.
         DataError: `data` lacks what the model is judged by.
     """
-    if not (run / MODEL_FILE).is_file():
-        raise PublishError(f"{run} holds no export; run `ferry models export {NAME}` first")
+    if not all((run / name).is_file() for name in (MODEL_FILE, PARITY_FILE)):
+        raise PublishError(f"{run} holds no export that was checked; run `ferry models export {NAME}` first")
     _, state = load_run(run)
     starts = json.loads((run / STARTS).read_text()) if (run / STARTS).is_file() else []
     record: dict[str, Any] = {
@@ -122,9 +124,8 @@ def publish_run(
         "sources": starts[-1]["sources"] if starts else {},
         "versions": {"python": platform.python_version(), "torch": torch.__version__},
         "side": side,
+        "parity": json.loads((run / PARITY_FILE).read_text()),
     }
-    if (run / PARITY_FILE).is_file():
-        record["parity"] = json.loads((run / PARITY_FILE).read_text())
     architecture = state["settings"]["architecture"]
 
     def maker(temperature: float, evaluation: dict[str, Any]) -> Callable[[str, dict[str, str]], Manifest]:

@@ -3,6 +3,7 @@
 import io
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -15,6 +16,7 @@ from modelkit.detector.pseudo_labels import write_pseudo_labels
 from modelkit.detector.train import STARTS, Settings, train_detector
 from modelkit.judging.detection import detector_probabilities, evaluate_detector
 from modelkit.publishing.publish import PublishError
+from modelkit.releases import detector
 from modelkit.releases.detector import export_run, publish_run
 from serving.expressions import EXPRESSIONS
 from serving.repository.repository import ModelRepository
@@ -60,7 +62,7 @@ def test_from_data_to_a_published_version(data: Path, tmp_path: Path, monkeypatc
         train_detector(data, run, tmp_path / "work", Settings(steps=steps, warmup=1, checkpoint_every=1))
     assert [start["step"] for start in json.loads((run / STARTS).read_text())] == [0, 1]
 
-    with pytest.raises(PublishError, match="holds no export"):
+    with pytest.raises(PublishError, match="holds no export that was checked"):
         publish_run(run, data, models)
     parity = export_run(run, data, SIDE)
     assert (parity.pictures, parity.max_difference <= 1e-3) == (3, True)
@@ -85,6 +87,28 @@ def test_from_data_to_a_published_version(data: Path, tmp_path: Path, monkeypatc
     assert 0 <= figures["recall"] <= 1
     answers = detector_probabilities(directory, np.zeros((5, 48, 48), np.uint8))
     assert answers.shape == (5, len(EXPRESSIONS))
+
+
+def test_an_export_that_was_killed_while_it_was_checked_is_not_published(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dataset, "BATCHES", ((64, 2),))
+    run, models = tmp_path / "work" / "detector", tmp_path / "models"
+    train_detector(data, run, tmp_path / "work", Settings(steps=1, warmup=1, checkpoint_every=1))
+    export_run(run, data, SIDE)
+
+    def killed(*arguments: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(detector, "check_detector", killed)
+        with pytest.raises(KeyboardInterrupt):
+            export_run(run, data, SIDE)
+    with pytest.raises(PublishError, match="holds no export that was checked"):
+        publish_run(run, data, models, side=SIDE, below_gate=True)
+    export_run(run, data, SIDE)
+    publish_run(run, data, models, side=SIDE, below_gate=True)
+    assert ModelRepository(models).versions("detector") == ["1"]
 
 
 def test_a_run_that_never_trained_cannot_be_exported(tmp_path: Path) -> None:
