@@ -39,6 +39,7 @@ from modelkit.detector.material import Material, load_material
 from modelkit.detector.network import build
 from modelkit.networks.architectures import computes_bfloat16, pick_device
 from modelkit.networks.published import restore_detector
+from serving.disk import write_whole
 
 CHECKPOINT = "last.pt"
 STARTS = "starts.json"
@@ -163,7 +164,7 @@ def train_detector(
         "dark": DARK,
     }
     starts.append({"step": trainer.step, "settings": asdict(settings), "sources": asdict(sources), "recipe": recipe})
-    file.write_text(json.dumps(starts, indent=2))
+    write_whole(file, json.dumps(starts, indent=2))
     trainer.run(on_checkpoint)
 
 

@@ -35,6 +35,7 @@ from modelkit.training.recipes import RECIPES, Recipe
 from modelkit.training.teachers import PublishedTeacher, Teacher, TrainedTeacher
 from modelkit.training.trainer import Trainer, answer
 from serving.activation import softmax
+from serving.disk import write_whole
 from serving.expressions import EXPRESSIONS
 from serving.models.backends import load_backend
 from serving.preprocess import prepare
@@ -107,7 +108,7 @@ class Run:
             teachers=[_teacher(each, selection, device) for each in teachers],
         )
         if start is not None:
-            (self.folder / START_FILE).write_text(json.dumps(str(start.expanduser().resolve())) + "\n")
+            write_whole(self.folder / START_FILE, json.dumps(str(start.expanduser().resolve())) + "\n")
         return trainer
 
     @property
@@ -160,7 +161,7 @@ class Run:
         if path.exists() and self._view_teachers() != wanted:
             raise DataError(f"{self.folder} began with other teachers; use another --work-dir or remove it")
         self.folder.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(wanted) + "\n")
+        write_whole(path, json.dumps(wanted) + "\n")
 
     def teach(self, selection: Selection, teachers: Sequence[StoredModel]) -> None:
         """Asks published classifiers about every training picture and its mirror image, once for this run."""
@@ -300,8 +301,8 @@ def export_run(
         "held_back": expression_metrics(softmax(logits / temperature)[judged], wanted[judged]),
         "golden": softmax(answer(network, golden_crops(), run.recipe) / temperature).tolist(),
     }
-    (run.folder / RECORD_FILE).write_text(json.dumps(record, indent=1) + "\n")
     draw_curves(trainer.progress.history, run.folder / CURVES_FILE)
+    write_whole(run.folder / RECORD_FILE, json.dumps(record, indent=1) + "\n")
     return record
 
 

@@ -1,21 +1,24 @@
 """An interrupted run ends where an uninterrupted one does."""
 
+import json
 import pickle
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
-from modelkit.detector import dataset
+from modelkit.detector import dataset, train
 from modelkit.detector.dataset import Sampler
 from modelkit.detector.export import export
 from modelkit.detector.feed import feed
 from modelkit.detector.material import Material
-from modelkit.detector.train import Settings, Trainer, rate_at
+from modelkit.detector.train import STARTS, Settings, Trainer, rate_at, train_detector
 from serving.models.backends import load_backend
+from tests.full_disk import full_disk
 
 pytestmark = pytest.mark.toolchain
 
@@ -88,6 +91,18 @@ def test_a_killed_run_continues_to_the_same_weights(
     assert resumed.step == 4
     for mine, theirs in zip(resumed.average.parameters(), whole.average.parameters(), strict=True):
         assert torch.allclose(mine, theirs, atol=1e-6)
+
+
+def test_on_a_full_disk_what_is_known_of_earlier_starts_stays(
+    material: Material, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = Settings()
+    monkeypatch.setattr(train, "load_material", lambda *_, **__: (material, settings))  # any record of its sources
+    monkeypatch.setattr(train, "Trainer", lambda *_: SimpleNamespace(step=0, run=lambda on_checkpoint: None))
+    train_detector(tmp_path, tmp_path / "run", tmp_path, settings)
+    with full_disk(100), pytest.raises(OSError, match="File too large"):
+        train_detector(tmp_path, tmp_path / "run", tmp_path, settings)
+    assert len(json.loads((tmp_path / "run" / STARTS).read_text())) == 1
 
 
 def test_a_torn_checkpoint_is_never_read(material: Material, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,11 +12,13 @@ import pytest
 from typer.testing import CliRunner
 
 from cli.models import app
-from modelkit.data.expressions import read_expressions
+from modelkit.data.expressions import DataError, read_expressions
 from modelkit.data.votes import VOTES
 from modelkit.judging.opinions import classify, vote
+from modelkit.releases.classifier import Run
 from modelkit.training.recipes import RECIPES
 from serving.repository.repository import ModelRepository
+from tests.full_disk import full_disk
 from tests.modelkit.recipe import TINY
 
 pytestmark = pytest.mark.toolchain
@@ -102,6 +104,16 @@ def test_teachers_soften_the_labels_and_are_remembered(ferry_models, tmp_path: P
     record = json.loads((tmp_path / "work" / "pupil" / "record.json").read_text())
     assert len(record["teachers"]) == 1
     assert record["teachers"][0].startswith("arcface 1 (")
+
+
+def test_on_a_full_disk_a_run_does_not_forget_its_teachers(data: Path, tmp_path: Path) -> None:
+    pupil, teacher = (Run(TINY, data, tmp_path / "work" / name, "cpu") for name in ("pupil", "teacher"))
+    selection = pupil.selection()
+    with pytest.raises(DataError, match="teacher cannot teach"):
+        pupil.trainer(selection, [teacher])
+    with full_disk(5), pytest.raises(OSError, match="File too large"):
+        pupil.trainer(selection, [teacher])
+    assert pupil.teacher_runs == ["teacher"]
 
 
 def test_a_run_that_started_from_a_file_teaches_and_is_exported_without_being_told_so(
