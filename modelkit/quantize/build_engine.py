@@ -79,7 +79,7 @@ def build_engine(
     cached = engines.is_built(stored, precision, variant, settings)
     folder = engines.build(stored, precision, variant, settings) if not cached else None
     key = engines.engine_key(stored, precision, variant, gpu, settings.max_batch)
-    folder = folder or engines.EngineCache(settings.engines).folder(key)
+    folder = folder or engines.EngineCache.of(settings).folder(key)
     kinds = [
         ("onnxruntime", FULL_PRECISION, DEFAULT_VARIANT),
         ("cuda", FULL_PRECISION, DEFAULT_VARIANT),

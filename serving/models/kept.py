@@ -11,7 +11,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -27,6 +26,7 @@ from serving.models.libraries import installed_version
 from serving.models.ways import DEFAULT_VARIANT, FULL_PRECISION, Candidate, Measurement
 from serving.repository.manifest import Manifest
 from serving.repository.repository import StoredModel
+from serving.user_cache import user_cache
 
 PRECISIONS = (FULL_PRECISION, "bf16", "fp16", "int8")
 QUANTIZED_VARIANTS = ("int8",)
@@ -47,11 +47,12 @@ def machine_id() -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _files(stored: StoredModel) -> tuple[Path, Path]:
+def _files(stored: StoredModel) -> list[Path]:
     """Where measurements are kept: beside the model, or in the user's cache where that cannot be written."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "ferry" / "tuning"
-    beside = stored.directory / f"tuning-{machine_id()}.json"
-    return beside, cache / f"{stored.manifest.digest[:16]}-{machine_id()}.json"
+    machine, cache = machine_id(), user_cache()
+    beside = stored.directory / f"tuning-{machine}.json"
+    elsewhere = [] if cache is None else [cache / "tuning" / f"{stored.manifest.digest[:16]}-{machine}.json"]
+    return [beside, *elsewhere]
 
 
 def read(stored: StoredModel) -> list[Measurement]:

@@ -8,18 +8,17 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import hashlib
-import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from serving.models.backends.base import Rows
 from serving.repository.manifest import Encoding, InputSpec
+from serving.user_cache import user_cache
 
 LEAST_SHARE = 0.85
 """Of the CPUs that were asked for; with less, others were at work, and what was measured is not the model's."""
@@ -126,12 +125,15 @@ def alone(patience: float) -> Iterator[None]:
         patience: seconds to wait for the others at most.
     """
     with contextlib.ExitStack() as held:
+        cache = user_cache()
+        if cache is None:
+            yield
+            return
         try:
-            cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-            folder = cache / "ferry" / "tuning"
+            folder = cache / "tuning"
             folder.mkdir(parents=True, exist_ok=True)
             file = held.enter_context((folder / "measuring.lock").open("w"))
-        except (OSError, RuntimeError):  # the latter: nobody knows where this user is at home
+        except OSError:
             yield
             return
         end = time.monotonic() + patience

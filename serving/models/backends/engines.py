@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 
@@ -30,6 +31,7 @@ log = logging.getLogger(__name__)
 
 KEY_FILE = "engine.json"
 _MOST_KEY_BYTES = 1 << 16
+_NAME_A_FOLDER = "name a folder that can be written with --engine-cache or FERRY_ENGINE_CACHE"
 
 
 class EngineError(RuntimeError):
@@ -69,6 +71,17 @@ class EngineCache:
     def __init__(self, root: Path) -> None:
         self._root = root
 
+    @classmethod
+    def of(cls, settings: GpuSettings) -> Self:
+        """The one that the settings name.
+
+        Raises:
+            EngineError: they name none, and this user has no cache.
+        """
+        if settings.engines is None:
+            raise EngineError(f"engines cannot be kept, for this user has no home; {_NAME_A_FOLDER}")
+        return cls(settings.engines)
+
     def folder(self, key: EngineKey) -> Path:
         """Where the engine of this key lies, or would lie."""
         return self._root / key.folder
@@ -95,10 +108,7 @@ class EngineCache:
             self._root.mkdir(parents=True, exist_ok=True)
             staging = Path(tempfile.mkdtemp(prefix=f".{key.folder}-", dir=self._root))
         except OSError as error:
-            raise EngineError(
-                f"engines cannot be kept in {self._root} ({error.strerror}); name a folder that can be written with "
-                "--engine-cache or FERRY_ENGINE_CACHE"
-            ) from error
+            raise EngineError(f"engines cannot be kept in {self._root} ({error.strerror}); {_NAME_A_FOLDER}") from error
         try:
             yield staging
             if not any(staging.glob("*.engine")):
@@ -146,9 +156,9 @@ def make_plan(stored: StoredModel, max_batch: int) -> GpuPlan:
 def is_built(stored: StoredModel, precision: str, variant: str, settings: GpuSettings) -> bool:
     """Whether TensorRT could start at once."""
     gpu = find_gpu()
-    if gpu is None:
+    if gpu is None or settings.engines is None:
         return False
-    return EngineCache(settings.engines).has(engine_key(stored, precision, variant, gpu, settings.max_batch))
+    return EngineCache.of(settings).has(engine_key(stored, precision, variant, gpu, settings.max_batch))
 
 
 def build(stored: StoredModel, precision: str, variant: str, settings: GpuSettings) -> Path:
@@ -159,7 +169,7 @@ def build(stored: StoredModel, precision: str, variant: str, settings: GpuSettin
         ModelLoadError: it cannot load the model.
         EngineError: it builds nothing, or what it builds cannot be kept.
     """
-    gpu, cache = require("tensorrt"), EngineCache(settings.engines)
+    gpu, cache = require("tensorrt"), EngineCache.of(settings)
     key = engine_key(stored, precision, variant, gpu, settings.max_batch)
     plan = make_plan(stored, settings.max_batch)
     with cache.building(key) as staging:
@@ -182,7 +192,7 @@ def load_on_gpu(stored: StoredModel, backend: str, precision: str, variant: str,
     """
     gpu, plan = require(backend), make_plan(stored, settings.max_batch)
     if backend == "tensorrt":
-        cache = EngineCache(settings.engines)
+        cache = EngineCache.of(settings)
         key = engine_key(stored, precision, variant, gpu, settings.max_batch)
         if not cache.has(key):
             log.warning(

@@ -6,11 +6,12 @@ import ctypes
 import importlib.metadata
 import importlib.util
 import io
-import os
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+
+from serving.user_cache import user_cache
 
 GPU_BACKENDS = ("tensorrt", "cuda")
 """Backends that need an NVIDIA GPU; both are providers of ONNX Runtime."""
@@ -54,11 +55,12 @@ class GpuSettings:
     engine_cache: Path | None = None
 
     @property
-    def engines(self) -> Path:
-        """The folder of the engines."""
+    def engines(self) -> Path | None:
+        """The folder of the engines; None where none is named and this user has no cache."""
         if self.engine_cache is not None:
             return self.engine_cache
-        return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "ferry" / "engines"
+        own = user_cache()
+        return None if own is None else own / "engines"
 
 
 @cache
