@@ -49,7 +49,7 @@ class Kubectl:
         return self._run(arguments)
 
     def change(self, *arguments: str, document: Json | None = None) -> None:
-        """Prints a command and, unless this is a dry run, runs it.
+        """Prints a command, without the values of variables, and, unless this is a dry run, runs it.
 
         Args:
             arguments: of kubectl.
@@ -60,17 +60,17 @@ class Kubectl:
         """
         self._say("$ " + shlex.join([*self._command, *arguments]))
         if document is not None:
-            self._say(json.dumps(document, indent=2, ensure_ascii=False))
+            self._say(json.dumps(_shown(document), indent=2, ensure_ascii=False))
         if not self.dry_run:
             self._run(arguments, "" if document is None else json.dumps(document))
 
     def patch(self, kind: str, name: str, patch: Json, how: str = "strategic") -> None:
-        """Patches an object; `how` is strategic or merge.
+        """Patches an object; `how` is strategic or merge. On standard input, for everybody sees command lines.
 
         Raises:
             RolloutError: as `get`.
         """
-        self.change("patch", kind, name, "--type", how, "--patch", json.dumps(patch, ensure_ascii=False))
+        self.change("patch", kind, name, "--type", how, "--patch-file", "/dev/stdin", document=patch)
 
     def _run(self, arguments: tuple[str, ...], given: str = "") -> str:
         try:
@@ -92,6 +92,20 @@ class Kubectl:
 
     def _raw(self, arguments: tuple[str, ...], given: str = "") -> subprocess.CompletedProcess[str]:
         return subprocess.run([*self._command, *arguments], input=given, capture_output=True, text=True, check=False)
+
+
+def _shown(part: Any) -> Any:
+    """A document as it is printed: the values of variables may be secrets."""
+    if isinstance(part, list):
+        return [_shown(each) for each in part]
+    if not isinstance(part, dict):
+        return part
+    hidden = {"env": _without_values(part["env"])} if isinstance(part.get("env"), list) else {}
+    return {key: _shown(value) for key, value in part.items()} | hidden
+
+
+def _without_values(variables: list[Json]) -> list[Json]:
+    return [variable | ({"value": "…"} if "value" in variable else {}) for variable in variables]
 
 
 def _reason(stderr: str) -> str:

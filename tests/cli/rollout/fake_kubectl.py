@@ -1,7 +1,8 @@
 """A kubectl of a few lines: keeps objects in a JSON file, and rolls Deployments at once.
 
 Run as `kubectl` from the PATH; FAKE_CLUSTER names the file: {"objects": [...], "history": {...}, "log": [...],
-"broken": [...]}. `broken` names Deployments whose rollout never ends.
+"patches": {...}, "broken": [...]}. `patches` are the latest by name; `broken` names Deployments whose rollout never
+ends.
 """
 
 from __future__ import annotations
@@ -76,7 +77,9 @@ class Cluster:
 
     def patch(self, kind, name, *arguments):
         options = dict(zip(arguments[::2], arguments[1::2], strict=True))
-        patch, item = json.loads(options["--patch"]), self.find(kind, name)
+        assert options["--patch-file"] == "/dev/stdin"
+        patch, item = json.load(sys.stdin), self.find(kind, name)
+        self.state["patches"][name] = copy.deepcopy(patch)
         version = patch.get("metadata", {}).pop("resourceVersion", item["metadata"]["resourceVersion"])
         if version != item["metadata"]["resourceVersion"]:
             fail("(Conflict): the object has been modified")

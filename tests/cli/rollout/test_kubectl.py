@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,22 @@ def test_the_reason_is_shown_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         Kubectl("ferry", None, dry_run=False, say=print).get("deployments")
     assert shown in str(caught.value)
     assert ("memcache" in str(caught.value)) == (said == NOISE)
+
+
+def test_values_of_variables_are_neither_in_the_command_line_nor_printed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kubectl(tmp_path, monkeypatch, f'echo "$*" > {tmp_path}/asked; cat > {tmp_path}/given')
+    variables = [{"name": "PASSWORD", "value": "hunter2"}, {"name": "NODE", "valueFrom": {"fieldRef": "spec.nodeName"}}]
+    containers = [{"name": "ferry", "image": "detector:2", "env": [*variables, {"name": "OLD", "$patch": "delete"}]}]
+    patch = {"spec": {"template": {"spec": {"containers": containers}}}}
+    said: list[str] = []
+    Kubectl("ferry", None, dry_run=False, say=said.append).patch("deployment", "detector", patch)
+    assert json.loads((tmp_path / "given").read_text()) == patch
+    seen = (tmp_path / "asked").read_text() + "\n".join(said)
+    assert "hunter2" not in seen
+    for shown in ("patch deployment detector", "detector:2", '"PASSWORD"', '"value": "…"', "spec.nodeName", '"OLD"'):
+        assert shown in seen
 
 
 @pytest.mark.parametrize(("current", "named"), [("exit 1", True), ("echo kind", False)])

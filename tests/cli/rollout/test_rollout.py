@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import json
 import os
-import shlex
 import shutil
 import subprocess
 import sys
@@ -43,7 +42,7 @@ class FakeCluster:
                 item["status"] = {"observedGeneration": 1, "replicas": 1, "updatedReplicas": 1, "availableReplicas": 1}
                 notes = dict(item["metadata"]["annotations"])
                 history[item["metadata"]["name"]] = [{"template": item["spec"]["template"], "notes": notes}]
-        self.save({"objects": objects, "history": history, "log": [], "broken": []})
+        self.save({"objects": objects, "history": history, "log": [], "patches": {}, "broken": []})
 
     @property
     def state(self) -> Any:
@@ -127,17 +126,15 @@ def run(*arguments: str, code: int = 0) -> str:
     return result.output + (result.stderr if result.stderr not in result.output else "")
 
 
-def merged_by_kubectl(deployment: Json, said: str, monkeypatch: pytest.MonkeyPatch, folder: Path) -> dict[str, Any]:
-    """What the real kubectl makes of a Deployment's pods with the patch that a dry run has printed."""
-    name = deployment["metadata"]["name"]
-    (line,) = (line for line in said.splitlines() if f"patch deployment {name}" in line)
-    patch = shlex.split(line.removeprefix("$ "))[-1]
+def merged_by_kubectl(deployment: Json, patch: Json, monkeypatch: pytest.MonkeyPatch, folder: Path) -> dict[str, Any]:
+    """What the real kubectl makes of a Deployment's pods with a patch on its standard input."""
     monkeypatch.setenv("PATH", os.environ["PATH"].partition(":")[2])
     if shutil.which("kubectl") is None:
         pytest.skip("needs kubectl")
     (folder / "deployment.json").write_text(json.dumps(deployment))
     command = ["kubectl", "patch", "--local", "-f", str(folder / "deployment.json"), "-o", "json"]
-    done = subprocess.run([*command, "--type", "strategic", "-p", patch], capture_output=True, text=True, check=True)
+    command += ["--type", "strategic", "--patch-file", "/dev/stdin"]
+    done = subprocess.run(command, input=json.dumps(patch), capture_output=True, text=True, check=True)
     spec: dict[str, Any] = json.loads(done.stdout)["spec"]["template"]["spec"]
     return spec
 
@@ -223,23 +220,25 @@ def test_a_variable_that_the_canary_ran_without_is_taken_from_stable(
         container["env"] = container["env"][1:]
 
     cluster.change("Deployment", "detector-canary", without)
-    said, stable = run("promote", "--dry-run"), cluster.find("Deployment", "detector")
+    stable = cluster.find("Deployment", "detector")
     run("promote")
+    patch = cluster.state["patches"]["detector"]
     (wanted,), (found,) = (cluster.template(name)["spec"]["containers"] for name in ("detector-canary", "detector"))
     assert found["env"] == wanted["env"]
     assert "detector: has it already" in run("promote")
     run("rollback")
     assert cluster.template("detector") == stable["spec"]["template"]
-    assert merged_by_kubectl(stable, said, monkeypatch, tmp_path)["containers"] == [found]
+    assert merged_by_kubectl(stable, patch, monkeypatch, tmp_path)["containers"] == [found]
 
 
 def test_kubectl_itself_merges_the_patch_as_meant(
     cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     cluster.new_canary()
-    said = run("promote", "--dry-run")
-    spec = merged_by_kubectl(cluster.find("Deployment", "ensembler"), said, monkeypatch, tmp_path)
-    before = cluster.template("ensembler")["spec"]
+    stable = cluster.find("Deployment", "ensembler")
+    run("promote")
+    spec = merged_by_kubectl(stable, cluster.state["patches"]["ensembler"], monkeypatch, tmp_path)
+    before = stable["spec"]["template"]["spec"]
     (recipe,) = (v["configMap"] for v in spec["volumes"] if v["name"] == "recipe")
     assert recipe["name"].startswith("recipe-promoted-")
     assert [v for v in spec["volumes"] if v["name"] != "recipe"] == [
