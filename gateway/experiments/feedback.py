@@ -15,7 +15,7 @@ from gateway.experiments import names
 from gateway.experiments.queue import FLUSH_SECONDS
 from gateway.experiments.record import EXPRESSIONS, Head, RecordError, head_of
 from gateway.experiments.salt import Salt
-from gateway.store.client import StoreClient, StoreError
+from gateway.store.client import StoreClient, StoreError, checked
 from serving.errors import InvalidArgumentError, NotFoundError, PermissionDeniedError, ServiceError, UnavailableError
 from serving.rpc.identity import Identity
 from serving.telemetry import metrics
@@ -145,7 +145,7 @@ class Feedback:
                 pipe.sadd(names.labelled(bucket), *ids)
             for bucket in answers:
                 pipe.pexpireat(names.labelled(bucket), int(((bucket + 1) * names.BUCKET_SECONDS + self._ttl) * 1000))
-            done: list[Any] = await pipe.execute(raise_on_error=False)
+            done = checked(await pipe.execute(raise_on_error=False))
             # Only what is new takes room: else whoever says the same again and again would drive out all records.
             listed = done[2 * len(fields) : 2 * len(fields) + len(answers)]
             grown = {bucket: new for bucket, new in zip(answers, listed, strict=True) if isinstance(new, int) and new}
@@ -153,7 +153,7 @@ class Feedback:
                 pipe = redis.pipeline(transaction=False)
                 for bucket, new in grown.items():
                     pipe.hincrby(names.SIZES, str(bucket), _LABEL_BYTES * new)
-                await pipe.execute(raise_on_error=False)
+                checked(await pipe.execute(raise_on_error=False))
             return [*done[: len(fields)], *listed]
 
         done = await self._store.command(command)

@@ -14,7 +14,7 @@ from redis.exceptions import ResponseError
 
 from gateway.experiments import names
 from gateway.experiments.budget import Budget
-from gateway.store.client import StoreClient, StoreError, StoreRefusedError
+from gateway.store.client import StoreClient, StoreError, StoreRefusedError, checked
 from serving.telemetry import metrics
 
 log = logging.getLogger(__name__)
@@ -154,8 +154,7 @@ class RecordQueue:
                 pipe.pexpire(index, milliseconds + names.BUCKET_SECONDS * 1000)
             for bucket, size in _sizes(records).items():
                 pipe.hincrby(names.SIZES, str(bucket), size)
-            answers: list[Any] = await pipe.execute(raise_on_error=False)
-            return answers
+            return checked(await pipe.execute(raise_on_error=False))
 
         answers = await self._store.command(command)
         unlisted = set()

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, TypeVar
+from contextlib import suppress
+from typing import Any, Final, TypeVar
 
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import ResponseError
+from redis.exceptions import ReadOnlyError, RedisError, ResponseError
 
 from gateway.store.breaker import Breaker
 
@@ -18,6 +19,8 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 Command = Callable[[Redis], Awaitable[T]]
+_NOTHING: Final = "ferry:nothing"
+"""A key that nobody sets."""
 
 
 class StoreError(Exception):
@@ -25,7 +28,7 @@ class StoreError(Exception):
 
 
 class StoreUnavailableError(StoreError):
-    """It does not answer, or is left alone because it did not."""
+    """It does not answer, takes no writes since it is a replica, or is left alone because of that."""
 
 
 class StoreBusyError(StoreError):
@@ -33,7 +36,19 @@ class StoreBusyError(StoreError):
 
 
 class StoreRefusedError(StoreError):
-    """It is there and says no: out of memory, a replica, a key of another type."""
+    """It is there and says no: out of memory, a key of another type."""
+
+
+def checked(answers: list[Any]) -> list[Any]:
+    """What a pipeline answered that raises nothing; for use within a command.
+
+    Raises:
+        ReadOnlyError: a replica answered, which the client has to know.
+    """
+    for answer in answers:
+        if isinstance(answer, ReadOnlyError):
+            raise answer
+    return answers
 
 
 class StoreClient:
@@ -113,7 +128,7 @@ class StoreClient:
         """What Redis answers to `command`, such as `lambda redis: redis.get(name)`.
 
         Raises:
-            StoreUnavailableError: it does not answer; at once while it is left alone.
+            StoreUnavailableError: it does not answer, or is a replica; at once while it is left alone.
             StoreBusyError: no connection was free in time.
             StoreRefusedError: it says no.
         """
@@ -149,6 +164,12 @@ class StoreClient:
     async def _run(self, command: Command[T], decisive: bool) -> T:
         try:
             answer = await command(self._redis)
+        except ReadOnlyError as error:
+            self._failure(error, decisive=True)
+            # A primary that was demoted keeps its connections: only new ones lead to the one in its place.
+            with suppress(RedisError, OSError):
+                await self._redis.connection_pool.disconnect(inuse_connections=False)
+            raise StoreUnavailableError(str(error)) from error
         except ResponseError as error:
             self._failed()
             self._breaker.success()
@@ -156,19 +177,23 @@ class StoreClient:
             raise StoreRefusedError(str(error)) from error
         except Exception as error:
             # Not only RedisError: what listens there may not be a Redis at all.
-            self._failed()
-            if self._breaker.failure(at_once=decisive):
-                log.warning("Redis does not answer, going on without it: %s", error)
-                if self._recovery is None or self._recovery.done():
-                    self._recovery = asyncio.create_task(self._recover())
+            self._failure(error, decisive)
             raise StoreUnavailableError(str(error)) from error
         if self._breaker.success():
             log.info("Redis answers again")
         return answer
 
+    def _failure(self, error: Exception, decisive: bool) -> None:
+        self._failed()
+        if self._breaker.failure(at_once=decisive):
+            log.warning("Redis does not answer or takes no writes, going on without it: %s", error)
+            if self._recovery is None or self._recovery.done():
+                self._recovery = asyncio.create_task(self._recover())
+
     async def _look(self, decisive: bool = False) -> None:
         try:
-            await self._ask(lambda redis: redis.ping(), decisive)
+            # The smallest write that there is: a replica answers a PING as well.
+            await self._ask(lambda redis: redis.delete(_NOTHING), decisive)
         except StoreError as error:
             log.debug("looked for Redis: %s", error)
 

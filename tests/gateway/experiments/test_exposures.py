@@ -164,6 +164,19 @@ async def test_redis_away_costs_callers_nothing_and_little_is_lost(start, own_va
     assert len(exposures(redis)) == 3, "those that waited, in a Redis that has forgotten everything else"
 
 
+async def test_records_wait_for_a_redis_that_takes_writes(start, redis):
+    refused = Counted("ferry_records_total", {"kind": "exposure", "result": "refused"})
+    gateway = await start(redis_retry_interval=0.05)
+    redis.replicaof("127.0.0.1", 1)
+    await gateway.recognize(jpeg(1))
+    await eventually(lambda: not gateway.service._store.available)
+    redis.replicaof("NO", "ONE")
+    await eventually(lambda: gateway.service._store.available)
+    await written(gateway)
+    assert len(exposures(redis)) == 1
+    assert refused() == 0
+
+
 async def test_a_full_redis_loses_records_and_they_are_counted(start, redis):
     refused = Counted("ferry_records_total", {"kind": "exposure", "result": "refused"})
     gateway = await start()

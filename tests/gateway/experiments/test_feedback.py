@@ -124,6 +124,20 @@ async def test_without_redis_a_label_says_come_again(start, own_valkey):
     own_valkey.start()
 
 
+async def test_a_replica_is_as_good_as_no_redis(start, redis):
+    gateway = await start(redis_retry_interval=0.05)
+    answer = await gateway.recognize(jpeg(1))
+    await written(gateway)
+    redis.replicaof("127.0.0.1", 1)
+    error = await refused(give(gateway, answer.request_id))
+    assert error.code() is grpc.StatusCode.UNAVAILABLE
+    assert not gateway.service._store.available
+    redis.replicaof("NO", "ONE")
+    await eventually(lambda: gateway.service._store.available)
+    await give(gateway, answer.request_id)
+    assert labels(redis, answer.request_id) == {0: HAPPY}
+
+
 async def test_a_full_redis_says_so(start, redis):
     gateway = await start()
     answer = await gateway.recognize(jpeg(1))

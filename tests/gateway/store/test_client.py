@@ -1,8 +1,12 @@
 """What is told of a command that a Redis did not carry out, and to whom."""
 
 import asyncio
+import tempfile
+from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
+from redis import Redis
 
 from gateway.store.client import StoreBusyError, StoreClient, StoreRefusedError, StoreUnavailableError
 from tests.gateway.conftest import redis_url
@@ -80,3 +84,62 @@ async def test_a_failure_that_nobody_waited_for_is_not_heard_of(connect, caplog)
     await asyncio.wait([waiting])
     await eventually(lambda: store.idle)
     assert "never retrieved" not in caplog.text
+
+
+async def asked_of(reader):
+    """The words of the next command."""
+    words = []
+    for _ in range(int((await reader.readline())[1:])):
+        size = int((await reader.readline())[1:])
+        words.append((await reader.readexactly(size + 2))[:-2])
+    return words
+
+
+@asynccontextmanager
+async def failing_over():
+    """A Redis in whose place another has come: on its first connection it takes no writes; yields its URL."""
+    connections = 0
+
+    async def answer(reader, writer):
+        nonlocal connections
+        connections += 1
+        demoted = connections == 1
+        try:
+            while True:
+                name = (await asked_of(reader))[0]
+                refused = demoted and name in {b"SET", b"DEL"}
+                writer.write(b"-READONLY You can't write against a read only replica.\r\n" if refused else b"+OK\r\n")
+        except (asyncio.IncompleteReadError, ValueError, ConnectionError):
+            pass
+        finally:
+            writer.close()
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "redis.sock"
+        server = await asyncio.start_unix_server(answer, str(path))
+        try:
+            yield f"unix://{path}"
+        finally:
+            server.close()
+
+
+async def test_after_a_failover_writes_reach_the_new_primary(connect):
+    async with failing_over() as url:
+        store = connect(url, failures=3)
+        with pytest.raises(StoreUnavailableError, match="read only replica"):
+            await store.command(lambda redis: redis.set("a", "1"))
+        assert not store.available
+        await eventually(lambda: store.available)
+        assert await store.command(lambda redis: redis.set("a", "1"))
+
+
+async def test_a_replica_is_left_alone_until_it_takes_writes(own_valkey, connect):
+    store = connect(redis_url(own_valkey))
+    with Redis(unix_socket_path=str(own_valkey.unix_socket_path)) as redis:
+        redis.replicaof("127.0.0.1", 1)
+        await store.start()
+        assert not store.available
+        await asyncio.sleep(0.1)
+        assert not store.available, "it answers, and that is not enough"
+        redis.replicaof("NO", "ONE")
+    await eventually(lambda: store.available)
