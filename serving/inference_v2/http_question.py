@@ -136,11 +136,12 @@ def _parameters(document: dict[str, Any], message: Any, field: str, without: Col
             continue
         choice = {bool: "bool_param", int: "int64_param", float: "double_param", str: "string_param"}.get(type(value))
         if choice is None:
-            raise InvalidArgumentError(f"{field}[{name[:64]}]", "must be text, a number, true or false")
+            # Not in the field, which goes into the log: the caller chose the name.
+            raise InvalidArgumentError(field, f"{shown(name)} must be text, a number, true or false")
         try:
             setattr(message[name], choice, value)
         except ValueError as error:
-            raise InvalidArgumentError(f"{field}[{name[:64]}]", "is out of its range") from error
+            raise InvalidArgumentError(field, f"{shown(name)} is out of its range") from error
 
 
 class _Inputs:

@@ -6,6 +6,7 @@ import asyncio
 import base64
 import hashlib
 import json
+import logging
 import struct
 from pathlib import Path
 from typing import Any
@@ -190,3 +191,15 @@ async def test_a_key_is_asked_for_except_by_probes(start_http: StartHttp, tmp_pa
     assert "API key" in error(await infer(http, image(jpeg())), 401)
     answered = await infer(http, image(jpeg()), headers={"authorization": "Bearer s3cret"})
     assert answered.status_code == 200
+
+
+async def test_the_log_holds_no_name_that_a_caller_gave_a_parameter(
+    http: Http, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO):
+        for value in ([1], 2**64):
+            said = error(await infer(http, image(jpeg(), parameters={"alice-smith": value})), 400)
+            assert said.startswith("parameters: 'alice-smith' ")
+    failed = [vars(record) for record in caplog.records if record.getMessage() == "call failed"]
+    assert {record["field"] for record in failed} == {"parameters"}
+    assert "alice-smith" not in str([vars(record) for record in caplog.records])
