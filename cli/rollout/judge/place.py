@@ -5,8 +5,10 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
+import os
 import shutil
 import ssl
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -14,12 +16,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
-from typing import Any, Protocol
+from typing import IO, Any, Protocol
 
 from cli.rollout.judge.state import State, StateError, load
 from cli.rollout.weights import CONFIG_MAP, FILE, render
 from gateway.routing.table import STABLE, RoutingTable
 from gateway.routing.withdrawal import digest
+from serving.bounded_read import read_bounded
 from serving.config_file import ConfigFileError, parse_config, read_bytes
 from serving.disk import flush
 
@@ -28,6 +31,9 @@ ANNOTATION = "ferry/judge"
 _ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 _TIMEOUT = 3.0
 _LIMIT = 1 << 20
+_LOCK_SECONDS = 3.0
+"""That another judge may take to write."""
+_LOCK_PAUSE = 0.05
 
 
 class PlaceError(Exception):
@@ -85,8 +91,8 @@ class LocalPlace:
     def read(self) -> Snapshot:
         try:
             data = read_bytes(self.path)
-            state = self.state_path.read_text() if self.state_path.exists() else ""
-        except (ConfigFileError, OSError, UnicodeDecodeError) as error:
+            state = self._state_text()
+        except (ConfigFileError, OSError, ValueError) as error:
             raise PlaceError(f"{self.path} cannot be read: {error}") from error
         return Snapshot(
             _table(data, str(self.path)),
@@ -121,10 +127,22 @@ class LocalPlace:
         except OSError as error:
             raise PlaceError(f"{self.path} cannot be written: {error}") from error
 
+    def _state_text(self) -> str:
+        if not self.state_path.exists():
+            return ""
+        if not self.state_path.is_file():
+            # A pipe that nobody writes into reads as empty: that would be to forget.
+            raise PlaceError(f"{self.state_path} is no file; nothing is judged until it is removed")
+        return read_bounded(self.state_path, _LIMIT).decode()
+
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        with self.state_path.with_name(self.state_path.name + ".lock").open("a") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
+        path, end = self.state_path.with_name(self.state_path.name + ".lock"), time.monotonic() + _LOCK_SECONDS
+        with open(path, "a", opener=_without_waiting) as file:
+            while not _taken(file):
+                if time.monotonic() >= end:
+                    raise PlaceError(f"{self.path} cannot be written: another process holds the lock {path}")
+                time.sleep(_LOCK_PAUSE)
             yield
 
 
@@ -192,6 +210,19 @@ class ConfigMapPlace:
             raise PlaceError(f"the API server cannot be asked: {error}") from error
 
 
+def _without_waiting(path: str, flags: int) -> int:
+    """To open a pipe would wait for whoever reads, for ever."""
+    return os.open(path, flags | os.O_NONBLOCK, 0o666)
+
+
+def _taken(file: IO[str]) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
 def _table(data: bytes, where: str) -> RoutingTable:
     try:
         return parse_config(Path(FILE), data, RoutingTable)
@@ -217,6 +248,7 @@ def _new(path: Path) -> Path:
 
 def _write(path: Path, text: str, like: Path) -> None:
     """On the disk, with the permissions of `like`: gateways may run as another user."""
+    path.unlink(missing_ok=True)
     path.write_text(text)
     shutil.copymode(like, path)
     flush(path)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import io
 import os
 import stat
+import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -94,6 +97,61 @@ def test_what_is_no_api_server_is_named(monkeypatch) -> None:
     monkeypatch.setattr("urllib.request.OpenerDirector.open", lambda *_, **__: io.BytesIO(b"[" * 5000))
     with pytest.raises(PlaceError, match="API server cannot be asked"):
         ConfigMapPlace("http://127.0.0.1:1", "ferry", None, None).read()
+
+
+def ends(work: Callable[[], object]) -> None:
+    """That `work` comes to its end; what it raises is raised here."""
+    raised: list[Exception] = []
+
+    def done() -> None:
+        try:
+            work()
+        except Exception as error:
+            raised.append(error)
+
+    thread = threading.Thread(target=done, daemon=True)
+    thread.start()
+    thread.join(30)
+    assert not thread.is_alive(), "it waits for ever"
+    for error in raised:
+        raise error
+
+
+def test_a_pipe_in_place_of_the_state_is_said_and_judging_goes_on_without_it(page, place) -> None:
+    kept, port = page
+    clock = Clock()
+    judge = Judge("one", place, Gateways([f"127.0.0.1:{port}"]), RULES, clock=clock)
+    os.mkfifo(place.state_path)
+    ends(lambda: run(judge, clock, kept, 1))
+    assert "nothing is judged" in judge.reason
+    assert "routing.toml.judge is no file" in judge.reason
+    place.state_path.unlink()
+    assert run(judge, clock, kept, 1) == [Action.START]
+
+
+def test_a_pipe_in_place_of_what_is_written_is_removed(place) -> None:
+    before = place.read()
+    os.mkfifo(place.path.with_name(".routing.toml.judge.new"))
+    ends(lambda: place.write(before, before.table, State(Phase.STEPPING, "c" * 16, 0.5)))
+    assert place.read().state.share == 0.5
+
+
+def test_a_pipe_in_place_of_the_lock_is_named(place) -> None:
+    before = place.read()
+    os.mkfifo(place.path.with_name("routing.toml.judge.lock"))
+    with pytest.raises(PlaceError, match=r"judge\.lock"):
+        ends(lambda: place.write(before, before.table, State()))
+
+
+def test_nobody_waits_for_ever_for_whoever_holds_the_lock(place, monkeypatch) -> None:
+    monkeypatch.setattr(place_module, "_LOCK_SECONDS", 0.1, raising=False)
+    before = place.read()
+    with place.path.with_name("routing.toml.judge.lock").open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        with pytest.raises(PlaceError, match="holds the lock"):
+            ends(lambda: place.write(before, before.table, State()))
+    place.write(before, before.table, State(Phase.STEPPING, "c" * 16, 0.5))
+    assert place.read().state.share == 0.5
 
 
 class KilledError(Exception):
