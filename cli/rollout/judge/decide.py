@@ -126,6 +126,9 @@ def _start_or_step(state: State, known: Known, rules: Rules, share: float) -> De
         return _begin(state, known, rules, share, ours)
     if state.phase is not Phase.STEPPING:
         return Decision(Action.NONE, state)
+    if state.since > known.now - known.jumped:
+        # A clock that was ahead wrote that, and nobody knows by how much: the hold begins anew.
+        state, known = replace(state, since=known.now), replace(known, jumped=0.0)
     reason = _too_early(state, known, rules, share)
     if reason:
         return _stay(state, reason)

@@ -86,6 +86,16 @@ def test_what_is_missing_stops_a_step_and_is_named(changes, words) -> None:
     assert words in decision.state.reason
 
 
+def test_a_step_of_a_clock_that_was_ahead_holds_from_now_on() -> None:
+    ahead = replace(STEPPING, since=1100.0 + 7200)
+    first = decide(ahead, known(), RULES)
+    assert (first.action, first.state.since, first.state.reason) == (Action.NONE, 1100.0, "holds 1.0% for 60 s")
+    assert decide(first.state, known(now=1159.0), RULES).action is Action.NONE
+    assert decide(first.state, known(now=1160.0), RULES).action is Action.STEP
+    put_back = decide(ahead, known(jumped=-7210.0), RULES)
+    assert (put_back.action, put_back.state.since) == (Action.NONE, ahead.since), "it has held for ten seconds"
+
+
 @pytest.mark.parametrize(
     ("canary", "words", "cause"),
     [
