@@ -62,14 +62,13 @@ class Withdrawals:
         self._problem = ""
 
     async def look(self) -> Withdrawal | None:
-        """The record that is there. While Redis does not answer it is the last one, for as long as a record lives."""
+        """The record that is there. While Redis does not say it is the last one, for as long as a record lives."""
         try:
             # A range and not the whole, so that a huge value under the key is not read.
             value = await self._store.command(lambda redis: redis.getrange(KEY, 0, _MOST_BYTES))
-        except StoreRefusedError as error:
-            self._found = None
-            self._tell(str(error))
-        except StoreError:
+        except StoreError as error:
+            if isinstance(error, StoreRefusedError):
+                self._tell(str(error))
             if self._clock() - self._seen_at > SECONDS:
                 self._found = None
         else:

@@ -16,7 +16,7 @@ from cli.rollout.judge.notice import Notices
 from cli.rollout.judge.place import ConflictError, Place, PlaceError, Snapshot
 from cli.rollout.judge.reading import Counts, Readings, Window
 from cli.rollout.judge.sources import Source
-from cli.rollout.judge.state import LEASE_SECONDS, State
+from cli.rollout.judge.state import LEASE_SECONDS, Phase, State
 from cli.rollout.weights import with_share
 from gateway.routing.table import STABLE
 from gateway.routing.withdrawal import MOST_TABLES, MOST_WORDS, Withdrawal
@@ -32,6 +32,8 @@ _REFERENCE_SECONDS = 10 * WINDOW_SECONDS
 _TRIES = 3
 _JUMP_SECONDS = 5.0
 """Of a clock against one that nobody sets, between two looks: more than clocks drift."""
+_TOLD_SECONDS = 120.0
+"""That gateways are told anew of a canary that was taken back: a Redis may forget, and files take about a minute."""
 
 
 @dataclass(slots=True)
@@ -101,6 +103,8 @@ class Judge:
         # What gateways may still have in their files: the last one may not have reached all of them.
         self._tables: deque[str] = deque(maxlen=MOST_TABLES)
         self._settled = ""
+        # The last notice, and when it was decided.
+        self._told: tuple[Withdrawal, float] | None = None
         self._clock = clock
         self._steady = steady or clock
         self._looked: tuple[float, float] | None = None
@@ -203,11 +207,17 @@ class Judge:
                 reason=state.reason[:MOST_WORDS],
                 by=self._name[:MOST_WORDS],
             )
-            given = self._notices.give(withdrawal)
-            words = "told gateways through Redis" if given else "could not tell gateways through Redis; files tell them"
+            self._told = withdrawal, self._steady()
+            done = self._notices.give(withdrawal)
+            words = "told gateways through Redis" if done else "could not tell gateways through Redis; files tell them"
             return state.with_event(known.now, words)
-        if before.table.shares.get(self._rules.canary, 0.0) <= 0:
+        given = before.table.shares.get(self._rules.canary, 0.0) > 0
+        if given or decision.action is not Action.NONE or state.phase is not Phase.ROLLED_BACK:
+            self._told = None
+        if not given:
             self._settled = ""
+            if self._told is not None and self._steady() - self._told[1] < _TOLD_SECONDS:
+                self._notices.give(self._told[0])
         elif self._settled != before.digest and self._notices.take_back():
             self._settled = before.digest
         return state.events

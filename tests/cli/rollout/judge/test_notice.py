@@ -111,6 +111,20 @@ def test_a_former_file_that_a_person_puts_back_counts(page, place, redis, notice
     assert not redis.exists(KEY)
 
 
+def test_gateways_are_told_again_where_redis_forgets_until_files_have_told_them(page, place, redis, notices) -> None:
+    kept, port = page
+    clock = Clock()
+    judge = Judge("one", place, Gateways([f"127.0.0.1:{port}"]), RULES, notices=notices, clock=clock)
+    run(judge, clock, kept, 2)
+    assert run(judge, clock, kept, 1, failing=20) == [Action.ROLL_BACK]
+    told = redis.getdel(KEY)
+    run(judge, clock, kept, 2)
+    assert redis.getdel(KEY) == told
+    clock.now += 120
+    run(judge, clock, kept, 1)
+    assert not redis.exists(KEY)
+
+
 def test_a_table_that_cannot_be_written_does_not_keep_callers_with_the_canary(page, place, redis, notices) -> None:
     kept, port = page
     clock = Clock()
