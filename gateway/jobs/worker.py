@@ -17,7 +17,7 @@ from gateway.jobs.work import WorkError, unpack
 from gateway.recognize.batch import item_error
 from gateway.routing.hints import Hints
 from gateway.routing.shadow import Room
-from gateway.store.client import StoreError
+from gateway.store.client import StoreBusyError, StoreError, StoreUnavailableError
 from serving.errors import DeadlineError, ServiceError
 from serving.rpc.context import Losses, RequestContext, current
 from serving.telemetry import metrics
@@ -236,9 +236,22 @@ class Worker:
     async def _finish(self, taken: Taken, began: float, state: str, result: bytes) -> None:
         sealed = await aside(self._cipher.seal, result, f"{taken.job_id}:result")
         self._rest_until = 0.0
-        if await self._store.finish(taken, state, sealed):
+        if await self._keep(taken, began, state, sealed):
             metrics.JOBS.labels(state).inc()
             metrics.JOB_SECONDS.observe(taken.age + time.monotonic() - began)
+
+    async def _keep(self, taken: Taken, began: float, state: str, sealed: bytes) -> bool:
+        """Whether the job was still to be worked on. Asks again within the lease: after it, a Redis that was away for a
+        moment would count as a gateway that was lost."""
+        end, tries = began + self._timeout + _TO_STORE_SECONDS, 0
+        while True:
+            try:
+                return await self._store.finish(taken, state, sealed)
+            except (StoreBusyError, StoreUnavailableError):
+                if time.monotonic() + _pause(tries) >= end:
+                    raise
+            await asyncio.sleep(_pause(tries))
+            tries += 1
 
 
 async def aside(work: Callable[[bytes, str], bytes], data: bytes, place: str) -> bytes:

@@ -13,7 +13,7 @@ from gateway.jobs.cipher import Cipher
 from gateway.jobs.store import Bounds, JobStore
 from gateway.jobs.work import Work
 from gateway.routing.hints import NO_HINTS
-from gateway.store.client import StoreClient
+from gateway.store.client import StoreClient, StoreUnavailableError
 from serving.errors import OverloadedError
 from serving.rpc.identity import ANONYMOUS
 from tests.gateway.conftest import redis_url
@@ -120,6 +120,24 @@ async def test_a_job_that_redis_is_about_to_give_when_the_gateway_stops_goes_bac
     assert (await second.until(job_id)).state == State.STATE_SUCCEEDED
     assert redis.hget(names.job(job_id), "lost") == b"0", "its image is no suspect"
     assert len(ensembler.requests) == 1
+
+
+async def test_a_redis_that_is_away_when_a_job_is_done_makes_its_image_no_suspect(start, ensembler, redis, monkeypatch):
+    finish, asked = JobStore.finish, []
+
+    async def stalling(self, taken, state, result):
+        asked.append(taken.job_id)
+        if len(asked) == 1:
+            raise StoreUnavailableError
+        return await finish(self, taken, state, result)
+
+    monkeypatch.setattr(JobStore, "finish", stalling)
+    jobs = await start()
+    job_id = await jobs.submit(jpeg(1))
+    assert (await jobs.until(job_id)).state == State.STATE_SUCCEEDED
+    assert redis.hget(names.job(job_id), "lost") == b"0"
+    assert len(ensembler.requests) == 1
+    assert asked == [job_id] * 2
 
 
 async def test_a_redis_that_hangs_does_not_hold_up_the_end(start, redis, monkeypatch):
