@@ -10,10 +10,20 @@ T = TypeVar("T")
 
 
 def in_time(work: Callable[[], T], seconds: float = 5.0) -> T:
-    """What `work` gives; fails where it does not end."""
+    """What `work` gives, or raises; fails where it does not end."""
     found: list[T] = []
-    thread = threading.Thread(target=lambda: found.append(work()), daemon=True)
+    raised: list[Exception] = []
+
+    def run() -> None:
+        try:
+            found.append(work())
+        except Exception as error:
+            raised.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
     thread.start()
     thread.join(seconds)
-    assert found, "it hangs" if thread.is_alive() else "it failed"
+    assert not thread.is_alive(), "it hangs"
+    for error in raised:
+        raise error
     return found[0]

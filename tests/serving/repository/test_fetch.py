@@ -7,7 +7,6 @@ import hashlib
 import io
 import tarfile
 import time
-from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
@@ -20,27 +19,10 @@ from serving.repository.fetch import FetchSettings, fetch, main
 from serving.repository.repository import InvalidModelError, ModelRepository
 from serving.repository.unpack import MAX_MEMBERS, ArchiveError, unpack
 from tests.full_disk import full_disk
-from tests.serving.repository.archives import packed, tar_of
+from tests.serving.repository.archives import tar_of
 from tests.serving.repository.http_server import Answer, Server, content, status
-from tests.tiny_models import classifier_graph, classifier_manifest, publish
 
 QUICK = Limits(size=1 << 20, seconds=30, attempts=3, pause=0.01)
-
-
-@pytest.fixture
-def server() -> Iterator[Server]:
-    server = Server()
-    yield server
-    server.close()
-
-
-@pytest.fixture
-def archive(tmp_path: Path) -> bytes:
-    """Of one model, `tiny` 1."""
-    source = tmp_path / "source"
-    source.mkdir()
-    publish(source, classifier_manifest(), classifier_graph())
-    return packed(source)
 
 
 def digest(data: bytes) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import subprocess
 import sys
 import tarfile
-from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler
 from io import BytesIO
 from pathlib import Path
@@ -15,26 +14,8 @@ import pytest
 from serving.repository.fetch import main
 from serving.repository.repository import ModelRepository
 from tests.processes import until
-from tests.serving.repository.archives import packed
 from tests.serving.repository.http_server import Answer, Server, content
 from tests.serving.repository.test_fetch import digest
-from tests.tiny_models import classifier_graph, classifier_manifest, publish
-
-
-@pytest.fixture
-def server() -> Iterator[Server]:
-    server = Server()
-    yield server
-    server.close()
-
-
-@pytest.fixture
-def archive(tmp_path: Path) -> bytes:
-    """Of one model, `tiny` 1."""
-    source = tmp_path / "source"
-    source.mkdir()
-    publish(source, classifier_manifest(), classifier_graph())
-    return packed(source)
 
 
 def half(data: bytes) -> Answer:

@@ -6,8 +6,6 @@ import fcntl
 import io
 import os
 import stat
-import threading
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -20,6 +18,7 @@ from cli.rollout.judge.sources import Gateways
 from cli.rollout.judge.state import Phase, State
 from cli.rollout.weights import with_share
 from tests.cli.rollout.judge.conftest import RULES, TABLE, Clock, run
+from tests.in_time import in_time
 
 
 def test_state_and_table_are_on_the_disk_before_they_are_in_place(place, monkeypatch) -> None:
@@ -99,30 +98,12 @@ def test_what_is_no_api_server_is_named(monkeypatch) -> None:
         ConfigMapPlace("http://127.0.0.1:1", "ferry", None, None).read()
 
 
-def ends(work: Callable[[], object]) -> None:
-    """That `work` comes to its end; what it raises is raised here."""
-    raised: list[Exception] = []
-
-    def done() -> None:
-        try:
-            work()
-        except Exception as error:
-            raised.append(error)
-
-    thread = threading.Thread(target=done, daemon=True)
-    thread.start()
-    thread.join(30)
-    assert not thread.is_alive(), "it waits for ever"
-    for error in raised:
-        raise error
-
-
 def test_a_pipe_in_place_of_the_state_is_said_and_judging_goes_on_without_it(page, place) -> None:
     kept, port = page
     clock = Clock()
     judge = Judge("one", place, Gateways([f"127.0.0.1:{port}"]), RULES, clock=clock)
     os.mkfifo(place.state_path)
-    ends(lambda: run(judge, clock, kept, 1))
+    in_time(lambda: run(judge, clock, kept, 1), 30)
     assert "nothing is judged" in judge.reason
     assert "routing.toml.judge is no file" in judge.reason
     place.state_path.unlink()
@@ -132,7 +113,7 @@ def test_a_pipe_in_place_of_the_state_is_said_and_judging_goes_on_without_it(pag
 def test_a_pipe_in_place_of_what_is_written_is_removed(place) -> None:
     before = place.read()
     os.mkfifo(place.path.with_name(".routing.toml.judge.new"))
-    ends(lambda: place.write(before, before.table, State(Phase.STEPPING, "c" * 16, 0.5)))
+    in_time(lambda: place.write(before, before.table, State(Phase.STEPPING, "c" * 16, 0.5)), 30)
     assert place.read().state.share == 0.5
 
 
@@ -140,7 +121,7 @@ def test_a_pipe_in_place_of_the_lock_is_named(place) -> None:
     before = place.read()
     os.mkfifo(place.path.with_name("routing.toml.judge.lock"))
     with pytest.raises(PlaceError, match=r"judge\.lock"):
-        ends(lambda: place.write(before, before.table, State()))
+        in_time(lambda: place.write(before, before.table, State()), 30)
 
 
 def test_nobody_waits_for_ever_for_whoever_holds_the_lock(place, monkeypatch) -> None:
@@ -149,7 +130,7 @@ def test_nobody_waits_for_ever_for_whoever_holds_the_lock(place, monkeypatch) ->
     with place.path.with_name("routing.toml.judge.lock").open("a") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         with pytest.raises(PlaceError, match="holds the lock"):
-            ends(lambda: place.write(before, before.table, State()))
+            in_time(lambda: place.write(before, before.table, State()), 30)
     place.write(before, before.table, State(Phase.STEPPING, "c" * 16, 0.5))
     assert place.read().state.share == 0.5
 
