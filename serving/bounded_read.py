@@ -40,13 +40,15 @@ def read_json(path: Path, most: int) -> Any:
 
     Raises:
         OSError: as `read_bounded`.
-        ValueError: it is no JSON, or longer.
-        RecursionError: it is nested too deeply.
+        ValueError: it is no JSON, longer, or nested too deeply.
     """
     data = read_bounded(path, most + 1)
     if len(data) > most:
         raise ValueError(f"more than {most} bytes")
-    return json.loads(data.decode())
+    try:
+        return json.loads(data.decode())
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
 
 
 def _without_waiting(path: str, flags: int) -> int:

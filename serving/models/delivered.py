@@ -27,8 +27,8 @@ log = logging.getLogger(__name__)
 PREFIX = "tuned-"
 _MOST_FILES = 256
 """Of a version that are looked at."""
-_MOST_BYTES = 1 << 20
-"""Of a file."""
+MOST_BYTES = 1 << 20
+"""Of a file of measurements."""
 
 
 def here() -> dict[str, Any]:
@@ -53,11 +53,11 @@ def records(stored: StoredModel) -> Iterator[dict[str, Any]]:
     mine: dict[str, Any] | None = None
     for path in sorted(stored.directory.glob(f"{PREFIX}*.json"))[:_MOST_FILES]:
         try:
-            record = read_json(path, _MOST_BYTES)
+            record = read_json(path, MOST_BYTES)
             mine = mine or {"digest": stored.manifest.digest, **here()}
             if all(record[key] == value for key, value in mine.items()):
                 yield record
-        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        except (OSError, ValueError, KeyError, TypeError) as error:
             log.warning("%s is left out: %s", path, error)
 
 

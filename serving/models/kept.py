@@ -32,8 +32,6 @@ PRECISIONS = (FULL_PRECISION, "bf16", "fp16", "int8")
 QUANTIZED_VARIANTS = ("int8",)
 VARIANTS = (*QUANTIZED_VARIANTS, "fp16")
 """Variants of a model that are files of their own; each is named for its precision."""
-_MOST_BYTES = 1 << 20
-"""Of a file of measurements."""
 
 
 def machine_id() -> str:
@@ -70,8 +68,8 @@ def _own(stored: StoredModel) -> Iterator[Any]:
     """What was kept here, the latest first: where the first place had no room the second one has it."""
     for path in sorted(_files(stored), key=_written, reverse=True):
         try:
-            yield read_json(path, _MOST_BYTES)
-        except (OSError, ValueError, RecursionError):
+            yield read_json(path, delivered.MOST_BYTES)
+        except (OSError, ValueError):
             continue
 
 

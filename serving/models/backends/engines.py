@@ -90,7 +90,7 @@ class EngineCache:
         """Whether an engine was built for just this key."""
         try:
             kept = read_json(self.folder(key) / KEY_FILE, _MOST_KEY_BYTES)
-        except (OSError, ValueError, RecursionError):
+        except (OSError, ValueError):
             return False
         return bool(kept == json.loads(json.dumps(asdict(key))))
 
