@@ -21,6 +21,11 @@ MODELS_DIR = _default()
 """`models` here, or where there is none, beside the installed source tree."""
 
 
+def none_in(models_dir: Path) -> str:
+    """Says that there are no models, and what to do."""
+    return f"there are no models in {models_dir}; name another place with --models-dir"
+
+
 def served(models_dir: Path, names: Sequence[str] = ()) -> list[StoredModel]:
     """The version that is served of each of these models; of all where none is named.
 
@@ -33,7 +38,7 @@ def served(models_dir: Path, names: Sequence[str] = ()) -> list[StoredModel]:
     repository = ModelRepository(models_dir)
     chosen = names or repository.names()
     if not chosen:
-        raise typer.BadParameter(f"there are no models in {models_dir}; name another place with --models-dir")
+        raise typer.BadParameter(none_in(models_dir))
     try:
         return [repository.open(name, STABLE) for name in chosen]
     except (NotFoundError, InvalidModelError) as error:

@@ -17,6 +17,7 @@ from benchmarks.chaos import picture
 from benchmarks.chaos.faults import HOSTILE, SEED, faults, patient
 from benchmarks.chaos.run import Verdict, run
 from benchmarks.chaos.table import markdown, table
+from benchmarks.only import chosen
 from serving.cpu import available_cpus, cpu_name
 
 
@@ -47,12 +48,8 @@ def chaos(
     known = faults(inputs, seed)
     if deadline is not None:
         known = [patient(fault, deadline) for fault in known]
-    wanted = [fault for fault in known if not only or any(text in fault.name for text in only)]
-    names = [fault.name for fault in known]
-    if unknown := [text for text in only or () if not any(text in name for name in names)]:
-        raise typer.BadParameter(
-            f"no fault has {unknown[0]!r} in its name; there are {', '.join(names)}", param_hint="--only"
-        )
+    names = chosen((fault.name for fault in known), only, "fault")
+    wanted = [fault for fault in known if fault.name in names]
     if list_them:
         print("\n".join(fault.name for fault in wanted))
         return

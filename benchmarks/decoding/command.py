@@ -12,6 +12,7 @@ from rich.table import Table
 
 from benchmarks.decoding.measure import measure
 from benchmarks.decoding.pictures import KINDS, every
+from benchmarks.only import chosen
 from serving.images.cost import outline
 
 
@@ -22,11 +23,7 @@ def decoding(
     ] = None,
 ) -> None:
     """Measure the memory that decoding takes, each picture in a fresh process, by format, mode and orientation."""
-    if unknown := [text for text in only or () if not any(text in name for name in KINDS)]:
-        raise typer.BadParameter(
-            f"no kind has {unknown[0]!r} in its name; there are {'; '.join(KINDS)}", param_hint="--only"
-        )
-    kinds = [name for name in KINDS if not only or any(text in name for text in only)]
+    kinds = chosen(KINDS, only, "kind", between="; ")
     sizes = megapixels or [3.0, 12.0, 39.9]
     table = Table(title="Bytes a pixel at the peak: measured, and reckoned with", title_justify="left")
     table.add_column("picture")

@@ -9,7 +9,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from cli.models.common import ModelsOption
-from cli.models_dir import MODELS_DIR
+from cli.models_dir import MODELS_DIR, none_in
 from cli.output import JsonOption, answers, errors, print_json
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def list_models(models_dir: ModelsOption = MODELS_DIR, as_json: JsonOption = Fal
         print_json(rows)
         return
     if not rows:
-        answers.print(f"there are no models in {models_dir}; name another place with --models-dir", soft_wrap=True)
+        answers.print(none_in(models_dir), soft_wrap=True)
         return
     # In a narrow terminal the task, which the architecture tells, gives way, and then the ends of long architectures go
     # on in the next line: nothing is cut off, and what other commands are given stays whole.

@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from cli.models.common import ModelsOption, explained, fail
-from cli.models_dir import MODELS_DIR
+from cli.models_dir import MODELS_DIR, none_in
 from cli.output import JsonOption, answers, print_json
 
 
@@ -29,7 +29,7 @@ def verify(
         repository = ModelRepository(models_dir)
         chosen = names or repository.names()
         if not chosen:
-            fail(f"there are no models in {models_dir}; name another place with --models-dir")
+            fail(none_in(models_dir))
         for name in chosen:
             versions = repository.versions(name)
             if not versions:

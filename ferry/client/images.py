@@ -44,13 +44,10 @@ def read(image: Image, limit: int = LARGEST_IMAGE_BYTES, *, lossy: bool = False)
         InvalidImageError: the file cannot be read, holds more than a message can carry, or the array is no picture.
         TypeError: `image` is none of the kinds above.
     """
-    try:
-        if isinstance(image, Pixels):  # which has Pillow read the file of an image
-            from ferry.client.pixels import encode  # with Pillow, which nobody else needs
+    if _is_pixels(image):
+        from ferry.client.pixels import encode  # with Pillow, which nobody else needs
 
-            return _bounded(encode(image, lossy=lossy), limit)
-    except (OSError, ValueError, SyntaxError) as error:
-        raise InvalidImageError(f"cannot read the image: {error}", field="image") from error
+        return _bounded(encode(image, lossy=lossy), limit)
     if isinstance(image, (bytes, bytearray, memoryview)):
         return _bounded(bytes(image), limit)
     if isinstance(image, (str, os.PathLike)):
@@ -69,6 +66,13 @@ def read(image: Image, limit: int = LARGEST_IMAGE_BYTES, *, lossy: bool = False)
             raise TypeError("open the image file in binary mode ('rb')")
         return _bounded(data, limit)
     raise TypeError(f"an image is a path, bytes, a file opened in binary mode or pixels, not {type(image).__name__}")
+
+
+def _is_pixels(image: Image) -> bool:
+    try:
+        return isinstance(image, Pixels)
+    except (OSError, ValueError, SyntaxError) as error:  # to look has Pillow read the file of an image
+        raise InvalidImageError(f"cannot read the image: {error}", field="image") from error
 
 
 def read_small(image: Image) -> tuple[bytes, Size | None, float]:
