@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections import defaultdict
 
 import pytest
 
+from tests.deploy.manifests import name
 from tests.kubernetes.scenarios import callers
 from tests.kubernetes.scenarios.callers import calling
 from tests.kubernetes.scenarios.cluster import Cluster, has_image
@@ -41,7 +43,7 @@ def test_shares_stickiness_promotion_and_the_way_back(installed: Cluster, reques
                 assert forced("stable") == {"arcface:1"}
                 run.event(f"canary {SHARE:.0%}")
                 rollout("canary", "--weight", str(SHARE))
-                until(lambda: bool(taken(outside, "probing")), seconds=120, what="callers of the canary", pause=2)
+                until(lambda: followed(installed, SHARE), seconds=120, what="gateways that follow", pause=2)
                 answered = taken(outside, "crowd")
                 spread = _SIGMAS * math.sqrt(CALLERS * SHARE * (1 - SHARE))
                 assert abs(len(answered) - CALLERS * SHARE) <= spread, f"{len(answered)} of {CALLERS} callers"
@@ -49,6 +51,7 @@ def test_shares_stickiness_promotion_and_the_way_back(installed: Cluster, reques
                 run.fact(f"{len(answered)} of {CALLERS} callers at {SHARE:.0%}, twice the same ones")
                 run.event("promote")
                 rollout("promote")
+                installed.settled()  # pods of the former version answer until they end
                 assert forced("stable") == {"arcface:2"}
                 run.event("rollback")
                 rollout("rollback")
@@ -57,6 +60,13 @@ def test_shares_stickiness_promotion_and_the_way_back(installed: Cluster, reques
             assert not run.outcome.failures, run.outcome.said()
         finally:
             without_canary(installed)
+
+
+def followed(cluster: Cluster, share: float) -> bool:
+    """Whether every gateway has a table that gives the canary this share: they read a ConfigMap one after the other."""
+    logs = [cluster.kubectl("logs", name(pod)).splitlines() for pod in cluster.pods("gateway")]
+    tables = [[json.loads(line)["shares"] for line in lines if "routing table in use" in line] for lines in logs]
+    return all(found and found[-1]["canary"] == share for found in tables)
 
 
 def taken(kubectl: callers.Kubectl, pod: str) -> set[int]:
