@@ -13,8 +13,6 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import grpc
-
 from benchmarks.chaos.counters import add, alerts, rises, scrape, silent
 from benchmarks.chaos.faults import Fault
 from benchmarks.chaos.outcome import Finding, Outcome
@@ -22,8 +20,8 @@ from benchmarks.chaos.stage import Stage, stage
 from benchmarks.closed_loop import closed_loop
 from benchmarks.load.mix import Mix, Requests
 from benchmarks.load.run import Load, sending
-from ferry.transport import channel_options, target
-from ferry.v1 import gateway_pb2_grpc
+from benchmarks.load.worker import RECOGNIZE
+from benchmarks.unary import Pool, addresses
 
 LATE = 5.0
 """Seconds by which a fault may begin late, while a process does not say what it has counted; its load lasts as long."""
@@ -103,15 +101,16 @@ def measure_capacity(cluster: Stage) -> float:
 
 
 async def _measure(address: str) -> float:
-    requests = Requests(Mix(), seed=os.getpid())
-    async with grpc.aio.insecure_channel(target(address), channel_options("ferry-bench-chaos")) as channel:
-        stub = gateway_pb2_grpc.ExpressionRecognitionStub(channel)
+    requests, pool = Requests(Mix(), seed=os.getpid()), Pool(addresses(address))
 
-        async def ask(_: int) -> None:
-            await stub.Recognize(next(requests), timeout=30)
+    async def ask(_: int) -> None:
+        await pool.call(RECOGNIZE, next(requests).SerializeToString(), 30)
 
+    try:
         await closed_loop(ask, CALLERS, WARM)
         return (await closed_loop(ask, CALLERS, MEASURED)).per_second
+    finally:
+        pool.close()
 
 
 def suffer(cluster: Stage, fault: Fault, capacity: float) -> Verdict:

@@ -14,21 +14,21 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any, TypeAlias
 
-import grpc
 from hdrh.histogram import HdrHistogram
 
 from benchmarks.load.mix import Mix, Requests
 from benchmarks.load.schedule import Arrivals, due_times
+from benchmarks.unary import Pool, UnaryError, addresses
 from ferry.client import AsyncClient, FerryError
-from ferry.transport import channel_options, target
-from ferry.v1 import gateway_pb2, gateway_pb2_grpc
+from ferry.v1 import gateway_pb2
 
 LONGEST_US = 600_000_000
 DIGITS = 3
 Ask: TypeAlias = Callable[[gateway_pb2.RecognizeRequest], Awaitable[str]]
 """Sends one request; gRPC's code, or DEGRADED."""
-MAX_OPEN = 4096
-"""Calls of one process that wait at once; what is due beyond is not sent."""
+RECOGNIZE = "/ferry.v1.ExpressionRecognition/Recognize"
+MAX_OPEN = 512
+"""Calls of one process that wait at once, each over a connection; what is due beyond is not sent."""
 UNSENT = "UNSENT"
 """The code of that."""
 
@@ -39,19 +39,20 @@ def histogram() -> HdrHistogram:
 
 
 @asynccontextmanager
-async def _by_stub(address: str, timeout: float) -> AsyncIterator[Ask]:
-    async with grpc.aio.insecure_channel(target(address), options=channel_options("ferry-bench-load")) as channel:
-        stub = gateway_pb2_grpc.ExpressionRecognitionStub(channel)
-        await channel.channel_ready()
+async def _by_pool(address: str, timeout: float) -> AsyncIterator[Ask]:
+    pool = Pool(addresses(address))
 
-        async def ask(request: gateway_pb2.RecognizeRequest) -> str:
-            try:
-                answer = await stub.Recognize(request, timeout=timeout)
-            except grpc.aio.AioRpcError as error:
-                return str(error.code().name)
-            return "DEGRADED" if answer.degraded else "OK"
+    async def ask(request: gateway_pb2.RecognizeRequest) -> str:
+        try:
+            answer = await pool.call(RECOGNIZE, request.SerializeToString(), timeout)
+        except UnaryError as error:
+            return error.code
+        return "DEGRADED" if gateway_pb2.RecognizeResponse.FromString(answer).degraded else "OK"
 
+    try:
         yield ask
+    finally:
+        pool.close()
 
 
 @asynccontextmanager
@@ -92,7 +93,7 @@ async def drive(order: dict[str, Any]) -> dict[str, Any]:
     latencies, codes = histogram(), Counter[str]()
     events: list[tuple[float, float, str]] = []
     late, in_time = 0.0, 0
-    async with (_by_client if order.get("client") else _by_stub)(order["address"], order["timeout"]) as ask:
+    async with (_by_client if order.get("client") else _by_pool)(order["address"], order["timeout"]) as ask:
         open_calls: set[asyncio.Task[None]] = set()
 
         async def one(due: float, request: gateway_pb2.RecognizeRequest) -> None:

@@ -11,7 +11,7 @@ from typing import Any, cast
 import numpy as np
 
 from benchmarks.peers.kernels import EXPRESSIONS
-from benchmarks.peers.unary import Connection, LeftError
+from benchmarks.unary import Pool
 from ferry.v1 import classifier_pb2, gateway_pb2
 from serving.tensors import from_tensor, to_tensor
 
@@ -166,41 +166,20 @@ class Grpc(Door):
 
     def __init__(self, port: int) -> None:
         super().__init__(port)
-        self._idle: list[Connection] = []
+        self._pool = Pool([("127.0.0.1", port)])
 
     def wrap(self, body: bytes) -> bytes:
         """The request's message."""
         return body
 
     async def ask(self, body: bytes) -> Any:
-        message = self.wrap(body)
-        async with asyncio.timeout(TIMEOUT):
-            while True:
-                fresh = not self._idle
-                connection = await Connection.open("127.0.0.1", self.port) if fresh else self._idle.pop()
-                try:
-                    answer = await connection.call(self.path, message)
-                    break
-                except LeftError:  # as gRPC's own clients do, that call goes over another one
-                    connection.close()
-                    if fresh:
-                        raise
-                except BaseException:
-                    connection.close()
-                    raise
-        if connection.leaving:
-            connection.close()
-        else:
-            self._idle.append(connection)
-        return answer
+        return await self._pool.call(self.path, self.wrap(body), TIMEOUT)
 
     def read(self, response: Any) -> Any:
         return json.loads(response)
 
     async def close(self) -> None:
-        for connection in self._idle:
-            connection.close()
-        self._idle.clear()
+        self._pool.close()
 
 
 class Ferry(Grpc):
