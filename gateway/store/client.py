@@ -116,12 +116,13 @@ class StoreClient:
 
     async def stop(self) -> None:
         """Finishes what is under way, for a bounded time, and closes the connections."""
-        if self._recovery is not None:
-            self._recovery.cancel()
         if self._running:
             await asyncio.wait(self._running, timeout=4 * self._timeout)
-        for task in self._running:
+        # Only now: what was under way may just have failed, and then somebody looks whether Redis is back.
+        left = [*self._running, *([] if self._recovery is None else [self._recovery])]
+        for task in left:
             task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
         await self._redis.aclose()
 
     async def command(self, command: Command[T]) -> T:

@@ -86,6 +86,24 @@ async def test_a_failure_that_nobody_waited_for_is_not_heard_of(connect, caplog)
     assert "never retrieved" not in caplog.text
 
 
+async def test_after_its_end_nobody_looks_whether_redis_is_back(connect):
+    store = connect("redis://127.0.0.1:1", failures=1)
+    asked = asyncio.Event()
+
+    async def fail_later(redis):
+        await asked.wait()
+        return await redis.get("a")
+
+    caller = asyncio.create_task(store.command(fail_later))
+    await asyncio.sleep(0)
+    stopping = asyncio.create_task(store.stop())
+    await asyncio.sleep(0)
+    asked.set()
+    await asyncio.wait({caller, stopping})
+    assert isinstance(caller.exception(), StoreUnavailableError)
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
 async def asked_of(reader):
     """The words of the next command."""
     words = []
