@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Final
 
 import grpc
@@ -139,9 +140,11 @@ class Worker:
             if self._stopped:
                 await self._store.put_back(taken, 0.0, tried=False)
                 return
+            # Of an earlier turn, whose lease ran out while the process stood still: nobody takes its result any more.
+            self.give_up(taken.job_id)
             task = asyncio.create_task(self._work(taken))
             self._running[taken.job_id] = task
-            task.add_done_callback(lambda _, job_id=taken.job_id: self._done(job_id))  # type: ignore[misc]
+            task.add_done_callback(partial(self._done, taken.job_id))
             # It takes its room, before the next one is looked for.
             await asyncio.sleep(0)
 
@@ -160,8 +163,9 @@ class Worker:
     def _rest(self) -> None:
         self._rest_until = time.monotonic() + _NO_ROOM_PAUSE
 
-    def _done(self, job_id: str) -> None:
-        self._running.pop(job_id, None)
+    def _done(self, job_id: str, task: asyncio.Task[None]) -> None:
+        if self._running.get(job_id) is task:
+            del self._running[job_id]
         self.wake()
 
     async def _measure(self) -> None:

@@ -140,6 +140,24 @@ async def test_a_redis_that_is_away_when_a_job_is_done_makes_its_image_no_suspec
     assert asked == [job_id] * 2
 
 
+async def test_a_job_that_comes_back_while_it_is_worked_on_has_one_turn_here(start, ensembler, redis, monkeypatch):
+    """As after the process stood still for longer than its lease."""
+    take = JobStore.take
+
+    async def first_briefly(self, lease):
+        return await take(self, 0.1 if not ensembler.requests else lease)
+
+    monkeypatch.setattr(JobStore, "take", first_briefly)
+    jobs = await start(cache_enabled=False)
+    ensembler.gate.clear()
+    job_id = await jobs.submit(jpeg(1))
+    await eventually(lambda: len(ensembler.requests) == 2)
+    await eventually(lambda: ensembler.cancelled == 1)
+    await jobs.gateway.service._kept_jobs.stop()
+    assert takes(redis, job_id) == 2
+    assert redis.hget(names.job(job_id), "state") == b"queued", "the turn that it has goes back"
+
+
 async def test_a_redis_that_hangs_does_not_hold_up_the_end(start, redis, monkeypatch):
     asked = asyncio.Event()
 
