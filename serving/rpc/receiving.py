@@ -86,8 +86,9 @@ class Receiving:
         del read
         message.since = loop.time()
         self._reading[ended] = message
-        if self._expiring is None:
-            self._expiring = loop.call_at(message.end, self._expire)
+        if self._expiring is None or message.end < self._expiring.when():
+            # Sooner than those that have come before it, where it has waited for its place for longer.
+            self._look_at(message.end)
         try:
             await ended
         except BaseException:
@@ -206,8 +207,16 @@ class Receiving:
             if message.end <= now and not ended.done():
                 self._faults.add(message)
                 ended.set_exception(DeadlineError(f"no complete message within {self._timeout:g} s"))
+        self._expiring = None
         ends = [message.end for ended, message in self._reading.items() if not ended.done()]
-        self._expiring = loop.call_at(min(ends), self._expire) if ends else None
+        if ends:
+            self._look_at(min(ends))
+
+    def _look_at(self, when: float) -> None:
+        """Looks then, and not before, whose time is up; by the loop's clock."""
+        if self._expiring is not None:
+            self._expiring.cancel()
+        self._expiring = asyncio.get_running_loop().call_at(when, self._expire)
 
     def _refuse(self, place: asyncio.Future[None]) -> None:
         self._waiting.pop(place, None)

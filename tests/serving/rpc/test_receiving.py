@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import zlib
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from typing import Any
 
 import grpc
@@ -14,6 +14,8 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from ferry.v1 import classifier_pb2, classifier_pb2_grpc
 from serving.errors import ServiceError, UnauthenticatedError
+from serving.rpc.local import LocalContext
+from serving.rpc.receiving import Receiving
 from serving.telemetry import metrics
 from tests.circles import no_circles
 from tests.serving.fakes import FakeService, at_once, running
@@ -245,6 +247,39 @@ async def test_one_connection_more_than_may_be_open_is_closed() -> None:
                 assert await reader.read() == b""
         finally:
             writer.close()
+
+
+class Silent(LocalContext):
+    """Sends nothing until it is told to."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(peer=f"{name}:1")
+        self.sends = asyncio.Event()
+
+    async def read(self) -> Any:
+        await self.sends.wait()
+
+
+async def test_who_has_waited_for_its_place_the_longest_has_the_least_time_left() -> None:
+    receiving, ended = Receiving(2, 1.0), []
+
+    async def read(name: str, context: Silent) -> None:
+        with suppress(ServiceError):
+            await receiving.read(context)
+        ended.append(name)
+
+    async with asyncio.TaskGroup() as reads:
+        callers = {name: Silent(name) for name in ("first", "second", "early", "late")}
+        for name in ("first", "second"):
+            reads.create_task(read(name, callers[name]))
+        await asyncio.sleep(0.2)
+        reads.create_task(read("early", callers["early"]))
+        await asyncio.sleep(0.5)
+        reads.create_task(read("late", callers["late"]))
+        await asyncio.sleep(0)
+        # Those that wait have waited for long: the newest is next. The time of the second is up before the early one's.
+        callers["first"].sends.set()
+    assert ended == ["first", "second", "early", "late"]
 
 
 @pytest.mark.parametrize("path", [CLASSIFY, CHECK])
