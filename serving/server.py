@@ -79,8 +79,6 @@ class Service(ABC):
     foresee: Mapping[str, Callable[[], None]] = {}
     """Of methods that take one message and give one: asked within each call, before its message is received; raises a
     ServiceError where the call would be refused with it."""
-    has_streams: bool = False
-    """Whether it serves methods that live as long as their callers like (`Kind.STREAM`); connections then do, too."""
 
     @property
     def max_request_bytes(self) -> int:
@@ -280,7 +278,6 @@ class Server:
         # When a call has ended for us, gRPC still waits for its caller to take in the answer, for ever. Only the end of
         # the connection ends that, so it comes no later than the longest call needs (serving.rpc.open_calls: sooner,
         # where others find no room).
-        longest = self.settings.max_stream_age if self.service.has_streams else self.settings.max_timeout
         return [
             ("grpc.so_reuseport", int(self.settings.reuse_port)),
             ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
@@ -296,7 +293,7 @@ class Server:
             # that is being read gets the window it needs.
             ("grpc.http2.bdp_probe", 0),
             ("grpc.max_connection_age_ms", age_ms),
-            ("grpc.max_connection_age_grace_ms", int(longest * 1000)),
+            ("grpc.max_connection_age_grace_ms", int(self.settings.max_timeout * 1000)),
             # Callers ping two to three times a second while a call is open (ferry.transport).
             ("grpc.http2.min_recv_ping_interval_without_data_ms", 250),
             ("grpc.keepalive_permit_without_calls", 1),

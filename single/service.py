@@ -33,7 +33,6 @@ class SingleService(Service):
     grpc_services = GatewayService.grpc_services
     probes = GatewayService.probes
     kinds = GatewayService.kinds
-    has_streams = GatewayService.has_streams
     runs_models = True
 
     def __init__(self, settings: SingleSettings, recipe: Recipe) -> None:

@@ -14,7 +14,7 @@ from single.settings import SingleSettings
 async def test_it_hands_on_all_that_a_gateway_says_of_itself() -> None:
     settings = SingleSettings(redis_url=None)
     single = SingleService(settings, read_recipe(settings.recipe))
-    for name in ("grpc_services", "probes", "kinds", "has_streams"):
+    for name in ("grpc_services", "probes", "kinds"):
         assert getattr(SingleService, name) == getattr(GatewayService, name)
     foreseen = {method: check.__func__ for method, check in GatewayService(settings).foresee.items()}  # type: ignore[attr-defined]
     assert {method: check.__func__ for method, check in single.foresee.items()} == foreseen  # type: ignore[attr-defined]
