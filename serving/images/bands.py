@@ -8,21 +8,14 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from serving.images.orientation import UPRIGHT
+
 ToRgb = Callable[[Image.Image], npt.NDArray[np.uint8]]
 """Makes uint8 [height, width, 3] of a band of an image."""
 
 BAND_PIXELS = 1 << 18
 """Pixels of one band: its copies take a few megabytes, and a row more is never needed."""
 
-_UPRIGHT = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
 ON_SIDE = frozenset({5, 6, 7, 8})
 """Orientations that exchange width and height."""
 _FROM_THE_END = frozenset({3, 4, 6, 7})
@@ -48,7 +41,7 @@ def upright_pixels(
     pixels: npt.NDArray[np.uint8], orientation: int, to_rgb: ToRgb | None = None
 ) -> npt.NDArray[np.uint8]:
     """As `upright_rgb`, of pixels that are RGB already, uint8 [height, width, 3]; to_rgb: of their colours, if any."""
-    if to_rgb is None and orientation not in _UPRIGHT:
+    if to_rgb is None and orientation not in UPRIGHT:
         return pixels
 
     def band(top: int, bottom: int) -> npt.NDArray[np.uint8]:
@@ -61,7 +54,7 @@ def upright_pixels(
 def _upright(
     width: int, height: int, orientation: int, part: Callable[[int, int], npt.NDArray[np.uint8]]
 ) -> npt.NDArray[np.uint8]:
-    turn = _UPRIGHT.get(orientation)
+    turn = UPRIGHT.get(orientation)
     upright = np.empty((width, height, 3) if orientation in ON_SIDE else (height, width, 3), np.uint8)
     rows = max(BAND_PIXELS // width, 1)
     for top in range(0, height, rows):

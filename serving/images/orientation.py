@@ -10,6 +10,16 @@ from PIL import Image
 from serving.errors import InvalidArgumentError
 from serving.images.tiff.directory import ORIENTATION, read_directory
 
+UPRIGHT: Final = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What turns a stored picture upright, by its orientation; 1 needs nothing."""
 _PREFIX: Final = b"Exif\0\0"
 _IN_TEXT: Final = "Raw profile type exif"
 _XMP: Final = re.compile(rb'tiff:Orientation(?:="|>)([1-8])\b')

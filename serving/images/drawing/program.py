@@ -17,7 +17,7 @@ from PIL import Image
 from serving.errors import InvalidArgumentError
 from serving.images.drawing.draw import Mark, draw
 from serving.images.header import open_image
-from serving.images.orientation import read_orientation
+from serving.images.orientation import UPRIGHT, read_orientation
 
 REFUSED: Final = 3
 """The picture cannot be drawn into: too large, broken, or of a format that needs more than Pillow."""
@@ -28,15 +28,6 @@ MAX_MEGAPIXELS: Final = 17.0
 MEMORY: Final = 384 << 20
 """Bytes of address space; 17 megapixels of four channels and their copy in three are 119 MB."""
 CPU_SECONDS: Final = 10
-_UPRIGHT: Final = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
 
 
 class Task(TypedDict):
@@ -76,7 +67,7 @@ def upright(data: bytes) -> Image.Image:
         if opened.width * opened.height > MAX_MEGAPIXELS * 1e6:
             raise InvalidArgumentError("image", "is too large to draw into")
         opened.load()
-        turn = _UPRIGHT.get(read_orientation(opened))
+        turn = UPRIGHT.get(read_orientation(opened))
         image = opened.convert("RGBA") if opened.has_transparency_data else opened.convert("RGB")
     if image.mode == "RGBA":
         ground = Image.new("RGB", image.size, "white")
