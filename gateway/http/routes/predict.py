@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
@@ -95,7 +95,7 @@ def router(door: Door, max_image_bytes: int, max_seconds: float) -> APIRouter:
     return routes
 
 
-async def _lines(first: bytes, others: Any) -> AsyncGenerator[bytes, None]:
+async def _lines(first: bytes, others: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
     async with aclosing(others):
         yield first
         try:

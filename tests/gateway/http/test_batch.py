@@ -9,7 +9,6 @@ from tests.gateway.http.conftest import problem
 from tests.gateway.http.sockets import chunk, connect, multipart_file, request_head
 
 URL = "/api/predict-batch"
-FORM = {"content-type": "multipart/form-data; boundary=B", "transfer-encoding": "chunked"}
 
 
 def files(*images):
