@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import AfterValidator, Field, ValidationInfo, WithJsonSchema, field_validator
 
 from gateway.redis_url import SCHEMES, redis_url
-from serving.config_file import host_and_port
+from serving.config_file import ConfigFileError, host_and_port
 from serving.faces import MAX_FACES
 from serving.images.header import MAX_IMAGE_BYTES, MAX_MEGAPIXELS
 from serving.settings import DEFAULT_PATIENCE, SECRET, Names, Patience, Port, Seconds, ServiceSettings
@@ -159,6 +159,14 @@ class GatewaySettings(ServiceSettings):
     def grpc_public_port(self) -> int:
         """The port that others are told of."""
         return self.public_port or self.port
+
+    def of_file(self, error: ConfigFileError) -> str:
+        """Name of the setting whose file `error` is about, such as `routing_file`: its message begins with the file."""
+        for name in ("routing_file", "drift_baseline", "jobs_key"):
+            path = getattr(self, name)
+            if path is not None and str(error).startswith(str(path)):
+                return name
+        return "routing_file"
 
     @field_validator("jobs_key")
     @classmethod

@@ -19,13 +19,7 @@ if __name__ == "__main__":
         print(f"--recipe (or FERRY_RECIPE): {error}", file=sys.stderr)
         raise SystemExit(2) from error
     except ConfigFileError as error:
-        flags = {
-            "routing_file": settings.routing_file,
-            "drift_baseline": settings.drift_baseline,
-            "jobs_key": settings.jobs_key,
-        }
-        # The message begins with the file that it is about.
-        name = next((name for name, path in flags.items() if path and str(error).startswith(str(path))), "routing_file")
+        name = settings.of_file(error)
         print(f"--{name.replace('_', '-')} (or FERRY_{name.upper()}): {error}", file=sys.stderr)
         raise SystemExit(2) from error
     run(service, settings)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from gateway.settings import GatewaySettings
+from serving.config_file import ConfigFileError
 from serving.settings import load
 
 
@@ -43,3 +46,10 @@ def test_metrics_of_several_processes_are_named_with_commas() -> None:
 def test_jobs_need_a_key() -> None:
     with pytest.raises(ValueError, match="what lies there is encrypted"):
         GatewaySettings(jobs_redis_url="redis://localhost")
+
+
+@pytest.mark.parametrize("name", ["routing_file", "drift_baseline", "jobs_key"])
+def test_an_error_in_a_file_is_told_with_its_setting(name: str) -> None:
+    files = {"routing_file": Path("routing.toml"), "drift_baseline": Path("drift.json"), "jobs_key": Path("key")}
+    settings = GatewaySettings(**files, jobs_redis_url="redis://localhost")
+    assert settings.of_file(ConfigFileError(f"{files[name]}: is broken")) == name
