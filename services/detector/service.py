@@ -135,7 +135,10 @@ class DetectorService(ModelService, detector_pb2_grpc.DetectorServicer):
     ) -> Detected:
         """As `detect`; turn: a suspect's."""
         seen = eyes.at_once(image)
-        if seen is None:
+        if seen is None and turn is not None:
+            # Kept until the thread is done, or pictures that nobody waits for any more would gather before it.
+            seen = await turn.run(eyes.headers, eyes.outline, image)
+        elif seen is None:
             seen = await asyncio.get_running_loop().run_in_executor(eyes.headers, eyes.outline, image)
         check_cost(seen, seen.costs[1], self._settings.decode_budget)
         if seen.apart and eyes is self._eyes:

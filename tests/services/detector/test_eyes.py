@@ -42,12 +42,16 @@ class HeldUp(Helper):
         super().__init__("no.such.program")
         self._may = may
         self.asked = 0
+        self.from_the_header_on = False
 
     @property
     def start_seconds(self) -> float:
         return 0.0
 
     def outline(self, data: bytes, max_megapixels: float) -> Outline:
+        if self.from_the_header_on:
+            self.asked += 1
+            assert self._may.wait(60)
         return outline(data, max_megapixels)
 
     def decode(self, data: bytes, reduction: int, max_megapixels: float, memory: int) -> Picture:
@@ -128,3 +132,17 @@ async def test_who_leaves_gives_the_turn_back_when_the_thread_is_done(crowd: Cro
     may.set()
     assert len((await last).faces) == 1
     assert crowd.helper.asked == 2
+
+
+@pytest.mark.parametrize("crowd", [(SUSPECT, 1)], indirect=True)
+async def test_a_header_that_nobody_waits_for_any_more_keeps_its_turn_too(crowd: Crowd, may: threading.Event) -> None:
+    crowd.helper.from_the_header_on = True
+    leaving = crowd.comes()
+    await eventually(lambda: crowd.helper.asked == 1)
+    leaving.cancel()
+    await asyncio.gather(leaving, return_exceptions=True)
+    others = [crowd.comes() for _ in range(MAX_QUEUE + 1)]
+    (refused,), waiting = await asyncio.wait(others, timeout=10, return_when=asyncio.FIRST_COMPLETED)
+    assert isinstance(refused.exception(), OverloadedError), "its picture would lie with the thread, counted by nobody"
+    may.set()
+    assert [len(found.faces) for found in await asyncio.gather(*waiting)] == [1] * MAX_QUEUE
