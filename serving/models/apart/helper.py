@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -65,22 +66,25 @@ class ModelApart:
         asked = time.monotonic()
         if deadline - asked < self.start_seconds:
             raise DeadlineError("too little time is left to start a process that runs the model for it")
+        wanted = [rows]
         try:
             async with asyncio.timeout(max(deadline - asked, 0)):
-                return await asyncio.get_running_loop().run_in_executor(self._pool, self._run, rows, asked, deadline)
+                return await asyncio.get_running_loop().run_in_executor(self._pool, self._run, wanted, asked, deadline)
         except TimeoutError:
             raise DeadlineError("the deadline passed before the model had run") from None
+        finally:
+            # The pool keeps what it was given until its thread comes to it, whether anybody still waits or not.
+            wanted.clear()
 
     def close(self) -> None:
         """Ends the process, after the run that is under way."""
         self._pool.submit(self._companion.close)
         self._pool.shutdown(wait=False)
 
-    def _run(self, rows: Rows, asked: float, deadline: float) -> BatchResult:
+    def _run(self, wanted: list[Rows], asked: float, deadline: float) -> BatchResult:
+        """On the thread; `wanted` holds the rows for as long as somebody waits."""
         began = time.monotonic()
-        if began >= deadline:
-            raise DeadlineError("the deadline passed before the model could run")
-        parts = [self._ask(rows[start : start + ROWS]) for start in range(0, len(rows), ROWS)]
+        parts = [self._ask(part) for part in _parts(wanted, deadline)]
         outputs = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
         return BatchResult(outputs, began - asked, time.monotonic() - began)
 
@@ -94,6 +98,22 @@ class ModelApart:
         if "error" in answer:
             raise ServiceError(f"the model did not run: {answer['error']}")
         return outputs
+
+
+def _parts(wanted: list[Rows], deadline: float) -> Iterator[Rows]:
+    """As many rows as are run at once, again and again until all were.
+
+    Raises:
+        DeadlineError: nobody waits for them any more.
+    """
+    at, size = 0, 1
+    while at < size:
+        rows = next(iter(wanted), None)
+        if rows is None or time.monotonic() >= deadline:
+            raise DeadlineError("the deadline passed before the model could run")
+        size = len(rows)
+        yield rows[at : at + ROWS]
+        at += ROWS
 
 
 def _take(answer: Answer, read: Read) -> tuple[Answer, Outputs]:

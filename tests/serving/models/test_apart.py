@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import threading
 import time
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +16,8 @@ import pytest
 from serving.errors import DeadlineError, LostError, ServiceError
 from serving.models.apart.helper import ROWS, START_SECONDS, ModelApart
 from serving.models.backends.onnx_runtime import OnnxRuntimeBackend
+from serving.models.batching.result import BatchResult
+from tests.gateway.fakes import eventually
 from tests.services.classifier.deadly import DEADLY, NAME
 from tests.serving.scarce import SECONDS, spare_threads
 from tests.tiny_models import SIDE, classifier_graph
@@ -82,6 +87,58 @@ async def test_a_file_that_is_no_model_is_an_error(tmp_path: Path) -> None:
 async def test_a_run_needs_no_thread_that_was_not_there_before(apart: ModelApart) -> None:
     with spare_threads():
         assert len((await apart.run(rows(1), LATER)).outputs["logits"]) == 1
+
+
+class HeldUp:
+    """In the place of the process: it has the answer when it may."""
+
+    def __init__(self, helper: ModelApart, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.asked: list[int] = []
+        self.may = threading.Event()
+        monkeypatch.setattr(helper, "_ask", self._ask)
+
+    def _ask(self, part: np.ndarray) -> dict[str, np.ndarray]:
+        self.asked.append(len(part))
+        assert self.may.wait(60)
+        return {"logits": np.zeros((len(part), 7), np.float32)}
+
+
+@pytest.fixture
+def held_up(apart: ModelApart, monkeypatch: pytest.MonkeyPatch) -> Iterator[HeldUp]:
+    process = HeldUp(apart, monkeypatch)
+    yield process
+    process.may.set()
+
+
+async def leave(task: asyncio.Task[BatchResult]) -> None:
+    task.cancel()
+    await asyncio.wait({task})
+
+
+async def test_rows_of_who_leaves_before_its_turn_are_let_go_of(apart: ModelApart, held_up: HeldUp) -> None:
+    first = asyncio.create_task(apart.run(rows(1), LATER))
+    await eventually(lambda: held_up.asked == [1])
+    asked = rows(ROWS)
+    lies_there = weakref.ref(asked)
+    second = asyncio.create_task(apart.run(asked, LATER))
+    await asyncio.sleep(0)
+    del asked
+    assert lies_there() is not None
+    await leave(second)
+    del second
+    gc.collect()
+    assert lies_there() is None
+    held_up.may.set()
+    await first
+
+
+async def test_a_run_of_who_has_left_goes_no_further(apart: ModelApart, held_up: HeldUp) -> None:
+    leaving = asyncio.create_task(apart.run(rows(3 * ROWS), LATER))
+    await eventually(lambda: held_up.asked == [ROWS])
+    await leave(leaving)
+    held_up.may.set()
+    await apart.run(rows(1), LATER)
+    assert held_up.asked == [ROWS, 1]
 
 
 def test_its_thread_ends_with_it(file: Path) -> None:
