@@ -115,11 +115,16 @@ class _Piece(Generic[T]):
 
     def __init__(self, work: Callable[[], T]) -> None:
         self.done: Future[T] = Future()
-        self._work = work
+        self._work: Callable[[], T] | None = work
+
+    def forget(self) -> None:
+        """It was called off: the pool keeps this, and nothing that the work needs."""
+        self._work = None
 
     def run(self) -> None:
         if not self.done.set_running_or_notify_cancel():
             return
+        assert self._work is not None
         try:
             result = self._work()
         except BaseException as error:
@@ -158,16 +163,18 @@ class Lease:
         except RuntimeError as error:
             # The pool may have queued it before no thread could be started: it is not to run with nothing held for it.
             if future.cancel():
+                piece.forget()
                 raise OverloadedError("no thread is free", retry_after=1.0) from error
-        del piece
         self._work = future  # type: ignore[assignment]
         try:
             return await asyncio.wrap_future(future)
         finally:
+            if future.cancelled():
+                piece.forget()
             # An error's traceback holds this frame, which is not to hold the error: a circle would keep the picture.
             if future.done():
                 self._work = None
-            del future
+            del future, piece
 
     def _end(self) -> None:
         units, self._units = self._units, 0

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import random
 import threading
 import time
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -205,6 +207,33 @@ async def test_units_of_a_cancelled_task_are_held_until_its_thread_is_done() -> 
         async with asyncio.timeout(5):
             await other.holding.wait()
         await other.let_go()
+
+
+async def test_work_of_who_leaves_before_a_thread_comes_to_it_is_let_go_of_with_its_units() -> None:
+    class Picture:
+        """Unlike bytes it can be seen to go."""
+
+    budget, go_on = Budget(100, max_waiting=1, what="images"), threading.Event()
+    picture = Picture()
+    lies_there = weakref.ref(picture)
+
+    async def look(picture: Picture) -> None:
+        async with budget.hold(100) as lease:
+            await lease.run(pool, id, picture)
+
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(go_on.wait, 60)
+        leaving = asyncio.create_task(look(picture))
+        del picture
+        await settle()
+        assert lies_there() is not None
+        leaving.cancel()
+        await asyncio.wait({leaving})
+        del leaving
+        gc.collect()
+        found = lies_there()
+        go_on.set()
+    assert found is None
 
 
 async def test_work_that_no_thread_could_be_started_for_never_runs() -> None:
