@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import grpc
@@ -30,12 +31,19 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     settings = ClusterSettings(
         port=0, http_port=0, models_dir=MODELS, threads=1, runs=1, jobs=True, log_dir=tmp_path_factory.mktemp("logs")
     )
+    with healthy(settings) as running:
+        # A gateway that started long before the models learns a moment later that it can answer.
+        until(lambda: all_serving(running), what="health to say so")
+        yield running
+
+
+@contextmanager
+def healthy(settings: ClusterSettings) -> Iterator[Cluster]:
+    """A cluster whose models are all available; afterwards it stops without having to be killed."""
     running = Cluster(settings)
     running.start()
     try:
         wait_until_healthy(running)
-        # A gateway that started long before the models learns a moment later that it can answer.
-        until(lambda: all_serving(running), what="health to say so")
         yield running
     finally:
         clean = running.stop()

@@ -7,7 +7,6 @@ import os
 import signal
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
@@ -15,7 +14,7 @@ from typer.testing import CliRunner
 from cli.cluster import Cluster, ClusterSettings
 from cli.main import app
 from ferry.client import Client, FerryError
-from tests.e2e.conftest import MODELS, SAMPLES, wait_until_healthy
+from tests.e2e.conftest import MODELS, SAMPLES, healthy
 from tests.processes import until
 
 pytestmark = pytest.mark.e2e
@@ -26,14 +25,8 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     settings = ClusterSettings(
         port=0, models_dir=MODELS, threads=1, runs=1, processes=1, jobs=True, log_dir=tmp_path_factory.mktemp("logs")
     )
-    running = Cluster(settings)
-    running.start()
-    try:
-        wait_until_healthy(running)
+    with healthy(settings) as running:
         yield running
-    finally:
-        clean = running.stop()
-    assert clean
 
 
 def finished(client: Client, job_id: str) -> bool:
@@ -68,7 +61,7 @@ def test_jobs_outlive_a_gateway_that_is_killed(cluster: Cluster) -> None:
         assert {client.job(job).state for job in jobs} == {"succeeded"}, time.monotonic() - began
 
 
-def test_the_command_line(cluster: Cluster, tmp_path: Path) -> None:
+def test_the_command_line(cluster: Cluster) -> None:
     run = CliRunner().invoke
     photo = next(iter(SAMPLES.values()))
     where = ["--address", cluster.address]

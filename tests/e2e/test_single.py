@@ -10,7 +10,7 @@ import pytest
 from cli.cluster import Cluster, ClusterSettings
 from ferry.v1 import gateway_pb2, gateway_pb2_grpc
 from tests.e2e import test_golden, test_recognize
-from tests.e2e.conftest import MODELS, SAMPLES, open_channel, wait_until_healthy
+from tests.e2e.conftest import MODELS, SAMPLES, healthy, open_channel
 
 pytestmark = pytest.mark.e2e
 
@@ -21,14 +21,8 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     settings = ClusterSettings(
         port=0, models_dir=MODELS, threads=1, runs=1, processes=1, log_dir=tmp_path_factory.mktemp("logs")
     )
-    running = Cluster(settings)
-    running.start()
-    try:
-        wait_until_healthy(running)
+    with healthy(settings) as running:
         yield running
-    finally:
-        clean = running.stop()
-    assert clean
 
 
 @pytest.fixture(scope="module")
