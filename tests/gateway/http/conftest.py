@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,6 +55,23 @@ async def start_http(start_gateway: StartGateway) -> AsyncIterator[StartHttp]:
 async def http(start_http: StartHttp) -> Http:
     """With default settings."""
     return await start_http()
+
+
+@asynccontextmanager
+async def metrics_of(page: str) -> AsyncIterator[int]:
+    """Another process, whose metrics are `page`; yields their port."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(f"HTTP/1.0 200 OK\r\ncontent-length: {len(page)}\r\n\r\n{page}".encode())
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    try:
+        yield server.sockets[0].getsockname()[1]
+    finally:
+        server.close()
 
 
 def problem(response: httpx.Response, status: int) -> dict[str, Any]:

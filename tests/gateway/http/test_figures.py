@@ -6,6 +6,7 @@ from gateway.http import watch
 from serving.telemetry.exposition import MetricsServer
 from serving.thread_pool import ThreadPool
 from tests.gateway.fakes import jpeg
+from tests.gateway.http.conftest import metrics_of
 from tests.serving.scarce import spare_threads
 
 
@@ -68,7 +69,7 @@ async def test_a_look_needs_no_thread_that_was_not_there_before(start_http):
     assert (seen.status_code, seen.json()["processes"]) == (200, 1)
 
 
-async def test_verdicts_of_a_judge_are_shown(start_http, tmp_path):
+async def test_verdicts_of_a_judge_are_shown(start_http):
     page = """# TYPE rpc_server_call_duration_seconds histogram
 # TYPE ferry_verdict_interval gauge
 ferry_verdict_interval{variant="canary",metric="accuracy",end="low"} 0.004
@@ -78,17 +79,9 @@ ferry_verdict_interval{variant="canary",metric="errors",end="high"} NaN
 # TYPE ferry_verdict_worse gauge
 ferry_verdict_worse{variant="canary",metric="errors"} 1.0
 """
-
-    async def answer(reader, writer):
-        await reader.readuntil(b"\r\n\r\n")
-        writer.write(f"HTTP/1.0 200 OK\r\ncontent-length: {len(page)}\r\n\r\n{page}".encode())
-        await writer.drain()
-        writer.close()
-
-    judge = await asyncio.start_server(answer, "127.0.0.1", 0)
-    http = await start_http(metrics_endpoints=f"localhost:{judge.sockets[0].getsockname()[1]}")
-    seen = (await http.client.get("/api/figures")).json()
-    judge.close()
+    async with metrics_of(page) as port:
+        http = await start_http(metrics_endpoints=f"localhost:{port}")
+        seen = (await http.client.get("/api/figures")).json()
     assert seen["experiments"] == [
         {"variant": "canary", "metric": "accuracy", "low": 0.004, "high": 0.038, "worse": False},
         {"variant": "canary", "metric": "errors", "low": 0.01, "high": None, "worse": True},

@@ -14,6 +14,7 @@ import trustme
 from ferry.v1.types_pb2 import VOTE_HARD
 from tests.certificates import Certificates
 from tests.gateway.fakes import eventually, jpeg
+from tests.gateway.http.conftest import metrics_of
 from tests.processes import ROOT, free_port
 
 expect = pytest.importorskip("playwright.async_api").expect
@@ -219,18 +220,10 @@ ferry_verdict_interval{variant="canary",metric="errors",end="high"} 0.03
 # TYPE ferry_verdict_worse gauge
 ferry_verdict_worse{variant="canary",metric="errors"} 1.0
 """
-
-    async def answer(reader, writer):
-        await reader.readuntil(b"\r\n\r\n")
-        writer.write(f"HTTP/1.0 200 OK\r\ncontent-length: {len(page)}\r\n\r\n{page}".encode())
-        await writer.drain()
-        writer.close()
-
-    judge = await asyncio.start_server(answer, "127.0.0.1", 0)
-    opened = await open_page(path="/#cluster", metrics_endpoints=f"127.0.0.1:{judge.sockets[0].getsockname()[1]}")
-    for text in ("canary", "0.4 and 3.8", "better", "1.0 and 3.0", "worse"):
-        await opened.sees(text, "#experiments")
-    judge.close()
+    async with metrics_of(page) as port:
+        opened = await open_page(path="/#cluster", metrics_endpoints=f"127.0.0.1:{port}")
+        for text in ("canary", "0.4 and 3.8", "better", "1.0 and 3.0", "worse"):
+            await opened.sees(text, "#experiments")
 
 
 async def test_calls_for_programs_name_the_port_that_people_reach(open_page):
@@ -272,7 +265,7 @@ async def test_calls_for_programs_do_what_the_page_did(open_page, ensembler, tmp
         assert (request.image, request.options.max_faces, request.options.vote) == (PICTURE, 3, VOTE_HARD), language
 
 
-async def test_calls_for_programs_name_the_certificate_where_callers_need_one(open_page, ensembler, tmp_path):
+async def test_calls_for_programs_name_the_certificate_where_callers_need_one(open_page, tmp_path):
     own = Certificates(tmp_path / "own", trustme.CA())
     page = await open_page(tls=own.tls, port=free_port())
     await page.upload(PICTURE)
