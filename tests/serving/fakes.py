@@ -28,6 +28,24 @@ async def at_once(request: classifier_pb2.ClassifyRequest, context: Any) -> clas
     return classifier_pb2.ClassifyResponse(queue_ms=1)
 
 
+class Endless:
+    """Answers never.
+
+    Attributes:
+        begun, ended: set when a call has begun, and when its work has been ended.
+    """
+
+    def __init__(self) -> None:
+        self.begun, self.ended = asyncio.Event(), asyncio.Event()
+
+    async def __call__(self, request: Any, context: Any) -> Any:
+        self.begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self.ended.set()
+
+
 class FakeService(Service, classifier_pb2_grpc.ClassifierServicer, gateway_pb2_grpc.ExpressionRecognitionServicer):
     """Classify does what `answer` does, RecognizeBatch streams one answer per request through `each`; the rest of
     both contracts is left as generated."""

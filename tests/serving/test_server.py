@@ -23,7 +23,7 @@ from serving.server import Server
 from serving.settings import ServiceSettings
 from serving.telemetry.exposition import MetricsServer
 from tests.processes import NOT_SERVING, SERVING, free_port, health, outcome, process, until
-from tests.serving.fakes import FakeService, running
+from tests.serving.fakes import Endless, FakeService, running
 from tests.tiny_models import classifier_graph, classifier_manifest, publish
 
 FAKE = ("-m", "tests.serving.fakes")
@@ -199,16 +199,10 @@ async def test_stop_lets_a_call_in_flight_finish_and_takes_no_new_one() -> None:
 
 
 async def test_calls_longer_than_the_grace_are_ended() -> None:
-    entered = asyncio.Event()
-
-    async def answer(request: object, context: object) -> classifier_pb2.ClassifyResponse:
-        entered.set()
-        await asyncio.Event().wait()
-        raise AssertionError
-
+    answer = Endless()
     async with running(FakeService(answer), grace=0.05) as (server, channel):
         call = classifier_pb2_grpc.ClassifierStub(channel).Classify(classifier_pb2.ClassifyRequest(), timeout=30)
-        await entered.wait()
+        await answer.begun.wait()
         await asyncio.wait_for(server.stop(), 20)
         with pytest.raises(grpc.aio.AioRpcError):
             await call
@@ -276,7 +270,7 @@ def test_sigterm_drains_a_real_process(tmp_path: Path) -> None:
     assert answers == [classifier_pb2.ClassifyResponse(queue_ms=1)]
 
 
-def test_a_process_that_a_service_starts_takes_no_thread(tmp_path: Path) -> None:
+def test_a_process_that_a_service_starts_takes_no_thread() -> None:
     port = free_port()
     script = """
 import asyncio, sys

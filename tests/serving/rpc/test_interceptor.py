@@ -30,7 +30,7 @@ from serving.rpc import context as request_context
 from serving.server import Server
 from serving.settings import ServiceSettings
 from serving.telemetry import metrics, tracing
-from tests.serving.fakes import FakeService, running
+from tests.serving.fakes import Endless, FakeService, running
 
 Status = grpc.StatusCode
 
@@ -253,40 +253,23 @@ async def test_no_call_may_exceed_the_longest_time() -> None:
 
 
 async def test_a_call_that_takes_too_long_is_ended_and_told_so() -> None:
-    ended = asyncio.Event()
-
-    async def answer(request: Any, context: Any) -> Any:
-        try:
-            await asyncio.Event().wait()
-        finally:
-            ended.set()
-
-    before = counted("DEADLINE_EXCEEDED")
+    answer, before = Endless(), counted("DEADLINE_EXCEEDED")
     async with running(FakeService(answer), default_timeout=0.5) as (_, channel):
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await classify(channel, timeout=None)
-        await asyncio.wait_for(ended.wait(), 10)
+        await asyncio.wait_for(answer.ended.wait(), 10)
     assert caught.value.code() is Status.DEADLINE_EXCEEDED
     assert "0.500 s" in (caught.value.details() or "")
     assert counted("DEADLINE_EXCEEDED") == before + 1
 
 
 async def test_a_cancelled_call_stops_its_work() -> None:
-    entered, ended = asyncio.Event(), asyncio.Event()
-
-    async def answer(request: Any, context: Any) -> Any:
-        entered.set()
-        try:
-            await asyncio.Event().wait()
-        finally:
-            ended.set()
-
-    before = counted("CANCELLED")
+    answer, before = Endless(), counted("CANCELLED")
     async with running(FakeService(answer)) as (_, channel):
         task = asyncio.create_task(classify(channel))
-        await asyncio.wait_for(entered.wait(), 10)
+        await asyncio.wait_for(answer.begun.wait(), 10)
         task.cancel()
-        await asyncio.wait_for(ended.wait(), 10)
+        await asyncio.wait_for(answer.ended.wait(), 10)
         await until(lambda: counted("CANCELLED") == before + 1)
 
 

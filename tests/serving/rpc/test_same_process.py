@@ -28,7 +28,7 @@ from serving.rpc.same_process import LocalServer
 from serving.rpc.upstream import Upstream
 from serving.settings import ServiceSettings
 from serving.telemetry import metrics
-from tests.serving.fakes import FakeService
+from tests.serving.fakes import Endless, FakeService
 
 REQUEST = classifier_pb2.ClassifyRequest(model_name="tiny")
 
@@ -96,31 +96,20 @@ async def test_a_defect_does_not_show_what_it_was() -> None:
 
 
 async def test_a_service_that_is_late_is_named() -> None:
-    async def forever(request: Any, context: Any) -> Any:
-        await asyncio.Event().wait()
-
-    async with local(FakeService(forever)), calling() as call:
+    async with local(FakeService(Endless())), calling() as call:
         with pytest.raises(DeadlineError, match="the classifier"):
             await call(timeout=0.3)
 
 
 async def test_whoever_leaves_ends_the_work() -> None:
-    begun, ended = asyncio.Event(), asyncio.Event()
-
-    async def forever(request: Any, context: Any) -> Any:
-        begun.set()
-        try:
-            await asyncio.Event().wait()
-        finally:
-            ended.set()
-
-    async with local(FakeService(forever)), calling() as call:
+    answer = Endless()
+    async with local(FakeService(answer)), calling() as call:
         task = asyncio.ensure_future(call())
-        await begun.wait()
+        await answer.begun.wait()
         task.cancel()
         await asyncio.wait([task])
     assert task.cancelled()
-    assert ended.is_set()
+    assert answer.ended.is_set()
 
 
 async def test_request_id_and_deadline_go_along_and_the_callers_own_context_is_back_afterwards() -> None:

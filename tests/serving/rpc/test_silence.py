@@ -17,7 +17,7 @@ from serving.rpc import context as request_context
 from serving.rpc.silence import Silence
 from serving.rpc.upstream import Upstream
 from tests.processes import SERVING, free_port, health, process, until
-from tests.serving.fakes import FakeService, running
+from tests.serving.fakes import Endless, FakeService, running
 
 REQUEST = classifier_pb2.ClassifyRequest()
 
@@ -123,10 +123,7 @@ async def test_what_is_slow_keeps_its_place_and_is_asked_twice_at_most() -> None
 
 
 async def test_a_deadline_ends_both() -> None:
-    async def never(request: Any, context: Any) -> Any:
-        await asyncio.Event().wait()
-
-    async with running(FakeService(never)) as (server, _), upstream(server.port) as where:
+    async with running(FakeService(Endless())) as (server, _), upstream(server.port) as where:
         with pytest.raises(DeadlineError):
             await ask(where, timeout=1.5)
 

@@ -17,7 +17,7 @@ from h2.exceptions import ProtocolError
 from serving.rpc.connections import Connections
 from serving.rpc.open_calls import OpenCalls
 from serving.telemetry import metrics
-from tests.serving.fakes import FakeService, at_once, running
+from tests.serving.fakes import Endless, FakeService, at_once, running
 from tests.serving.peer import Peer, connected, framed
 from tests.serving.rpc.test_receiving import CHECK, CLASSIFY, WATCH, answered, classify
 
@@ -181,7 +181,7 @@ async def test_one_connection_is_ended_and_no_other() -> None:
 async def test_connections_without_a_call_give_way_to_new_ones(monkeypatch: pytest.MonkeyPatch, path: str) -> None:
     monkeypatch.setattr("serving.rpc.connections.IDLE_SECONDS", 0.05)
     monkeypatch.setattr("serving.server.IDLE_SECONDS", 0.05)
-    async with running(FakeService(never), max_connections=10) as (server, _), AsyncExitStack() as stack:
+    async with running(FakeService(Endless()), max_connections=10) as (server, _), AsyncExitStack() as stack:
         busy = await stack.enter_async_context(connected(server.port))
         await busy.send(await busy.call(path), framed(b""), end=True)
         idle = [await stack.enter_async_context(connected(server.port)) for _ in range(9)]
@@ -203,7 +203,3 @@ async def let_in(stack: AsyncExitStack, port: int) -> Peer:
         while True:
             with suppress(ProtocolError, ConnectionError):
                 return await stack.enter_async_context(connected(port))
-
-
-async def never(request: Any, context: Any) -> Any:
-    await asyncio.Event().wait()

@@ -32,7 +32,7 @@ from serving.rpc.context import RequestContext
 from serving.rpc.upstream import Upstream
 from serving.telemetry import tracing
 from tests.processes import free_port
-from tests.serving.fakes import FakeService, running
+from tests.serving.fakes import Endless, FakeService, running
 
 REQUEST = classifier_pb2.ClassifyRequest()
 
@@ -90,12 +90,8 @@ async def test_nobody_there_is_unavailable() -> None:
         await ask(free_port())
 
 
-async def forever(request: Any, context: Any) -> Any:
-    await asyncio.Event().wait()
-
-
 async def test_no_answer_in_time_is_a_deadline_error_that_names_the_service() -> None:
-    async with running(FakeService(forever)) as (server, _):
+    async with running(FakeService(Endless())) as (server, _):
         with pytest.raises(DeadlineError, match="the classifier"):
             await ask(server.port, timeout=0.5)
 
@@ -148,7 +144,7 @@ async def test_a_call_that_is_refused_at_its_end_says_so_while_its_caller_waits(
 
 
 async def test_the_requests_own_deadline_counts_when_it_is_earlier() -> None:
-    async with running(FakeService(forever)) as (server, _):
+    async with running(FakeService(Endless())) as (server, _):
         token = request_context.current.set(RequestContext("order-4711", time.monotonic() + 0.5))
         try:
             with pytest.raises(DeadlineError):
@@ -186,20 +182,12 @@ async def test_request_id_and_deadline_travel_along() -> None:
 
 
 async def test_a_cancelled_caller_cancels_the_call_behind_it() -> None:
-    entered, ended = asyncio.Event(), asyncio.Event()
-
-    async def answer(request: Any, context: Any) -> Any:
-        entered.set()
-        try:
-            await asyncio.Event().wait()
-        finally:
-            ended.set()
-
+    answer = Endless()
     async with running(FakeService(answer)) as (server, _):
         task = asyncio.create_task(ask(server.port))
-        await asyncio.wait_for(entered.wait(), 10)
+        await asyncio.wait_for(answer.begun.wait(), 10)
         task.cancel()
-        await asyncio.wait_for(ended.wait(), 10)
+        await asyncio.wait_for(answer.ended.wait(), 10)
 
 
 @pytest.fixture
@@ -232,15 +220,10 @@ async def test_a_failed_call_is_a_failed_span_without_its_message(
 
 
 async def test_a_cancelled_call_ends_its_span(spans: InMemorySpanExporter) -> None:
-    entered = asyncio.Event()
-
-    async def answer(request: Any, context: Any) -> Any:
-        entered.set()
-        await asyncio.Event().wait()
-
+    answer = Endless()
     async with running(FakeService(answer)) as (server, _):
         task = asyncio.create_task(ask(server.port))
-        await asyncio.wait_for(entered.wait(), 10)
+        await asyncio.wait_for(answer.begun.wait(), 10)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
