@@ -15,7 +15,7 @@ from tests.gateway.fakes import eventually, jpeg
 from tests.processes import NOT_SERVING, SERVING
 
 
-async def test_status(ensembler, start_gateway, valkey):
+async def test_status(start_gateway, valkey):
     gateway = await start_gateway(redis_url=redis_url(valkey))
     await gateway.recognize(jpeg())
     status = await gateway.stub.GetStatus(gateway_pb2.GetStatusRequest(), timeout=20)

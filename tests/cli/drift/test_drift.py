@@ -195,7 +195,7 @@ def test_too_few_answers_are_not_taken_for_answers_alike(tmp_path, monkeypatch) 
     assert few.exit_code == 3
 
 
-def test_what_goes_wrong_is_never_taken_for_a_change(tmp_path, monkeypatch) -> None:
+def test_what_goes_wrong_is_never_taken_for_a_change(tmp_path) -> None:
     for wrong in (["report", "--gateway", "g:1"], ["repot"], ["--bogus"], ["report"]):
         assert CliRunner().invoke(app, wrong).exit_code == USAGE
     away = CliRunner().invoke(app, ["baseline", "--gateways", "127.0.0.1:1", "--out", str(tmp_path / "a.json")])

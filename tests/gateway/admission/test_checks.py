@@ -65,7 +65,7 @@ async def test_admitted(ensembler, gateway, options):
     assert len(ensembler.requests) == 1
 
 
-async def test_options_are_checked_before_a_kept_answer_is_given(ensembler, gateway):
+async def test_options_are_checked_before_a_kept_answer_is_given(gateway):
     await gateway.recognize(jpeg())
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await gateway.recognize(jpeg(), options=ensembler_pb2.RecognizeOptions(vote=7))

@@ -19,7 +19,7 @@ async def written(gateway):
     await eventually(lambda: gateway.service._store.idle)
 
 
-async def test_gateways_share_answers(ensembler, start_gateway, valkey):
+async def test_gateways_share_answers(start_gateway, valkey):
     hits = Counted("ferry_cache_requests_total", {"tier": "redis", "result": "hit"})
     one, other = [await start_gateway(redis_url=redis_url(valkey)) for _ in range(2)]
     image = jpeg(100)
@@ -34,7 +34,7 @@ async def test_gateways_share_answers(ensembler, start_gateway, valkey):
     assert hits() == 1, "the second time it was in memory"
 
 
-async def test_what_redis_holds_is_no_image_and_expires(ensembler, start_gateway, valkey):
+async def test_what_redis_holds_is_no_image_and_expires(start_gateway, valkey):
     gateway = await start_gateway(redis_url=redis_url(valkey), cache_ttl=1000)
     image = jpeg(101)
     with Redis(unix_socket_path=str(valkey.unix_socket_path)) as redis:
@@ -46,7 +46,7 @@ async def test_what_redis_holds_is_no_image_and_expires(ensembler, start_gateway
         assert 850 <= redis.ttl(name) <= 1100
 
 
-async def test_garbage_in_redis_is_a_miss(ensembler, start_gateway, valkey):
+async def test_garbage_in_redis_is_a_miss(start_gateway, valkey):
     image = jpeg(102)
     with Redis(unix_socket_path=str(valkey.unix_socket_path)) as redis:
         before = set(redis.keys())
@@ -69,7 +69,7 @@ async def test_garbage_in_redis_is_a_miss(ensembler, start_gateway, valkey):
         assert fresh.service._cache.redis_available
 
 
-async def test_redis_dies_and_comes_back(ensembler, start_gateway, own_valkey):
+async def test_redis_dies_and_comes_back(start_gateway, own_valkey):
     gateway = await start_gateway(
         redis_url=redis_url(own_valkey), redis_failures=1, redis_retry_interval=0.05, cache_entries=1
     )
@@ -91,7 +91,7 @@ async def test_redis_dies_and_comes_back(ensembler, start_gateway, own_valkey):
         assert redis.keys(), "it is used again"
 
 
-async def test_without_redis_at_the_start_it_serves_and_says_so_once(ensembler, start_gateway, caplog):
+async def test_without_redis_at_the_start_it_serves_and_says_so_once(start_gateway, caplog):
     caplog.set_level(logging.INFO)
     gateway = await start_gateway(redis_url="redis://127.0.0.1:1", redis_retry_interval=0.01)
     for shade in range(5):
@@ -115,7 +115,7 @@ async def silent_redis():
             server.close()
 
 
-async def test_a_redis_that_hangs_is_left_alone(ensembler, start_gateway):
+async def test_a_redis_that_hangs_is_left_alone(start_gateway):
     async with silent_redis() as (url, connections):
         gateway = await start_gateway(redis_url=url, redis_timeout=0.02, redis_retry_interval=3600)
         asked = len(connections)
@@ -125,7 +125,7 @@ async def test_a_redis_that_hangs_is_left_alone(ensembler, start_gateway):
         assert len(connections) == asked
 
 
-async def test_nobody_waits_for_a_redis_that_begins_to_hang(ensembler, start_gateway, own_valkey):
+async def test_nobody_waits_for_a_redis_that_begins_to_hang(start_gateway, own_valkey):
     gateway = await start_gateway(redis_url=redis_url(own_valkey), redis_timeout=3600)
     own_valkey._process.send_signal(signal.SIGSTOP)
     try:
@@ -148,7 +148,7 @@ async def test_what_a_slow_redis_has_is_answered_while_the_models_are_still_aske
     await eventually(lambda: ensembler.cancelled == 1)
 
 
-async def test_a_redis_that_begins_to_hang_costs_a_few_timeouts(ensembler, start_gateway, own_valkey):
+async def test_a_redis_that_begins_to_hang_costs_a_few_timeouts(start_gateway, own_valkey):
     errors = Counted("ferry_cache_requests_total", {"tier": "redis", "result": "error"})
     gateway = await start_gateway(
         redis_url=redis_url(own_valkey), redis_timeout=0.25, redis_failures=3, redis_retry_interval=3600

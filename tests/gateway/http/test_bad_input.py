@@ -339,7 +339,7 @@ async def test_requests_one_behind_the_other_on_a_connection(http):
             assert (await answer(reader))[0] == 200
 
 
-async def test_nothing_is_left_open(http, ensembler):
+async def test_nothing_is_left_open(http):
     """After all that goes wrong, nobody holds a place."""
     for body in (b"", b"[]", b"no image"):
         await http.client.post(URL, content=body, headers=RAW)

@@ -57,9 +57,7 @@ def _store(server):
     return client, JobStore(client, Bounds(100, 1 << 20, 100, 1 << 20, 3600))
 
 
-async def test_a_job_of_a_gateway_that_was_lost_is_taken_again_and_not_for_ever(
-    start, own_valkey, key, ensembler, redis
-):
+async def test_a_job_of_a_gateway_that_was_lost_is_taken_again_and_not_for_ever(start, own_valkey, key, ensembler):
     client, store = _store(own_valkey)
     cipher = Cipher(key)
     owner = cipher.hash(b"owner anonymous")
@@ -119,7 +117,7 @@ async def test_jobs_are_their_submitters(start, tmp_path):
     assert (await refused(Jobs(gateway).submit(jpeg(1)))).code() is grpc.StatusCode.UNAUTHENTICATED
 
 
-async def test_the_same_idempotency_key_is_the_same_job(start, ensembler):
+async def test_the_same_idempotency_key_is_the_same_job(start):
     jobs = await start()
     first = await jobs.submit(jpeg(1), key="order-7")
     await jobs.until(first)
@@ -280,7 +278,7 @@ async def test_a_job_makes_room_for_a_caller_and_is_done_later(start, ensembler)
     assert (await jobs.until(job_id)).state == State.STATE_SUCCEEDED
 
 
-async def test_redis_away_is_said_and_jobs_go_on_when_it_is_back(start, own_valkey, redis):
+async def test_redis_away_is_said_and_jobs_go_on_when_it_is_back(start, own_valkey):
     jobs = await start(jobs_redis_timeout=0.3)
     own_valkey.terminate()
     for call in (jobs.submit(jpeg(1)), jobs.get(UNKNOWN), jobs.cancel(UNKNOWN)):

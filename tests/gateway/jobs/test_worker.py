@@ -158,7 +158,7 @@ async def test_a_job_that_comes_back_while_it_is_worked_on_has_one_turn_here(sta
     assert redis.hget(names.job(job_id), "state") == b"queued", "the turn that it has goes back"
 
 
-async def test_a_redis_that_hangs_does_not_hold_up_the_end(start, redis, monkeypatch):
+async def test_a_redis_that_hangs_does_not_hold_up_the_end(start, monkeypatch):
     asked = asyncio.Event()
 
     async def hang(self, lease):

@@ -22,7 +22,7 @@ def batch(*images, **fields):
     )
 
 
-async def test_every_image_is_answered_under_its_index(ensembler, gateway):
+async def test_every_image_is_answered_under_its_index(gateway):
     answers = [a async for a in gateway.stub.RecognizeBatch(batch(*map(jpeg, range(20))), timeout=20)]
     assert sorted(answer.index for answer in answers) == list(range(20))
     assert all(len(answer.response.faces) == 1 for answer in answers)
@@ -82,7 +82,7 @@ async def test_an_image_that_fails_can_be_found_in_the_log(gateway, caplog):
 
 
 @pytest.mark.parametrize("defect", [ZeroDivisionError, TimeoutError])
-async def test_a_defect_in_one_image_does_not_end_the_batch(ensembler, gateway, monkeypatch, defect):
+async def test_a_defect_in_one_image_does_not_end_the_batch(gateway, monkeypatch, defect):
     recognize = gateway.service._recognizer.recognize
 
     async def stumble(request, hints):

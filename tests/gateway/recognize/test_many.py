@@ -38,7 +38,7 @@ async def test_an_image_is_answered_before_the_next_one_comes(gateway):
     assert await call.read() is grpc.aio.EOF
 
 
-async def test_an_image_that_fails_fails_alone(ensembler, gateway):
+async def test_an_image_that_fails_fails_alone(gateway):
     requests = each(jpeg(1), b"not an image", b"", jpeg(3))
     requests[2].request.options.CopyFrom(ensembler_pb2.RecognizeOptions(max_faces=1000))
     answers = await answers_of(gateway, requests)

@@ -14,7 +14,7 @@ from tests.gateway.fakes import Counted, detail, eventually, jpeg, leaves_out_wh
 from tests.serving.peer import connected
 
 
-async def test_an_answer_says_who_made_it_and_how_long_it_took(ensembler, gateway):
+async def test_an_answer_says_who_made_it_and_how_long_it_took(gateway):
     answer = await gateway.recognize(jpeg())
     assert [face.expression for face in answer.faces] == [types_pb2.EXPRESSION_HAPPY]
     assert (answer.image_size.width, answer.image_size.height) == (64, 48)
@@ -54,7 +54,7 @@ async def test_the_same_image_is_answered_from_the_cache(ensembler, gateway):
     assert (hits(), misses(), faces(), hit_times()) == (1, 1, 2, 1)
 
 
-async def test_other_options_are_another_question(ensembler, gateway):
+async def test_other_options_are_another_question(gateway):
     await gateway.recognize(jpeg())
     answer = await gateway.recognize(jpeg(), options=ensembler_pb2.RecognizeOptions(test_time_augmentation=True))
     assert not answer.cached
@@ -67,7 +67,7 @@ async def test_bypassing_neither_reads_nor_writes(ensembler, gateway):
     assert len(ensembler.requests) == 3
 
 
-async def test_without_a_cache_every_image_is_asked(ensembler, start_gateway):
+async def test_without_a_cache_every_image_is_asked(start_gateway):
     gateway = await start_gateway(cache_enabled=False)
     assert not any([(await gateway.recognize(jpeg())).cached for _ in range(2)])
 

@@ -70,7 +70,7 @@ async def test_the_last_frame_is_answered_after_its_caller_has_ended(ensembler, 
     assert [answer.frame_id async for answer in call][-1] == 2
 
 
-async def test_a_frame_that_fails_fails_alone(ensembler, gateway):
+async def test_a_frame_that_fails_fails_alone(gateway):
     call = opened(gateway)
     told = []
     wrong = ensembler_pb2.RecognizeOptions(max_faces=1000)

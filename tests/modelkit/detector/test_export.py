@@ -56,7 +56,7 @@ def test_weights_take_two_bytes_each(exported: tuple[torch.nn.Module, Path]) -> 
     assert [o.name for o in graph.output] == [OUTPUT]
 
 
-def test_a_weight_beyond_half_precision_keeps_its_own(tmp_path: Path) -> None:
+def test_a_weight_beyond_half_precision_keeps_its_own() -> None:
     weights = np.full((8, 8), 1e6, np.float32)
     graph = onnx.helper.make_graph(
         [onnx.helper.make_node("Add", ["x", "w"], ["y"])],

@@ -84,7 +84,7 @@ def test_schedules(start: Start) -> None:
     assert trainer.augmentation_strength(steps) == pytest.approx(TINY.augmentation_schedule[-1][1])
 
 
-def test_divergence_is_reported_and_the_checkpoint_stays_good(start: Start, tmp_path: Path) -> None:
+def test_divergence_is_reported_and_the_checkpoint_stays_good(start: Start) -> None:
     start("run", learning_rate=1e38).run(stop_after=1)
     with pytest.raises(DivergedError, match="lower --learning-rate"):
         start("run", learning_rate=1e38).run()

@@ -162,7 +162,7 @@ def test_a_manifest_that_is_no_manifest_is_refused(tmp_path: Path, version: Path
         ModelRepository(tmp_path).open("tiny", "1")
 
 
-def test_the_digest_covers_what_decides_an_answer_and_nothing_else(tmp_path: Path) -> None:
+def test_the_digest_covers_what_decides_an_answer_and_nothing_else() -> None:
     base = classifier_manifest()
     assert base.digest == classifier_manifest(description="other words", evaluation={"accuracy": 1}).digest
     assert base.digest != classifier_manifest(files={"model.onnx": "1" * 64}).digest

@@ -199,7 +199,7 @@ async def test_files_that_do_not_fit_end_the_start_and_are_named(
         await server.start()
 
 
-async def test_the_key_must_be_the_certificate_s(tmp_path: Path, service: Certificates, caller: Certificates) -> None:
+async def test_the_key_must_be_the_certificate_s(service: Certificates, caller: Certificates) -> None:
     with pytest.raises(TlsError, match=r"tls_key: .*is not the key of"):
         Tls(service.tls.ca, service.tls.cert, caller.tls.key).read()
 
