@@ -20,6 +20,8 @@ ORDERS = (
 
 
 class Kind(StrEnum):
+    """What a checkpoint is."""
+
     DETECTOR = "detector"
     EFFICIENTNET = "efficientnet"
     ARCFACE = "arcface"

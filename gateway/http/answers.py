@@ -33,6 +33,7 @@ class ProblemDetails(BaseModel):
 
 
 def recognition_response(message: gateway_pb2.RecognizeResponse) -> Response:
+    """The answer to one image."""
     return Response(recognition_json(message), headers={"x-request-id": message.request_id}, media_type=JSON)
 
 

@@ -76,6 +76,7 @@ class IResNet(nn.Module):
 
 
 def is_insightface(tensors: Mapping[str, Tensor]) -> bool:
+    """Whether a checkpoint with these tensors is one of InsightFace's backbones, by a name that only they have."""
     return any(TELLING in spellings(name) for name in tensors)
 
 
