@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import secrets
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
@@ -17,8 +18,11 @@ def flush(path: Path) -> None:
         os.close(handle)
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Writes a file: whoever reads it, and whoever loses power, has the old one or the new one, whole.
+@contextmanager
+def replacement(path: Path) -> Iterator[Path]:
+    """A name beside `path` to write a file under: it takes the place of `path` when the context ends well.
+
+    Whoever reads `path`, and whoever loses power, has the old file or the new one, whole, however many write at once.
 
     Raises:
         OSError: it cannot be written; the old one stays, and nothing of the new one is left.
@@ -26,8 +30,7 @@ def write_whole(path: Path, text: str) -> None:
     # No process id: containers that share a volume have the same ones.
     new = path.with_name(f".{path.name}.{secrets.token_hex(8)}.new")
     try:
-        with new.open("x", encoding="utf-8") as file:
-            file.write(text)
+        yield new
         flush(new)
         new.replace(path)
     except BaseException:
@@ -35,3 +38,9 @@ def write_whole(path: Path, text: str) -> None:
             new.unlink(missing_ok=True)
         raise
     flush(path.parent)
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Writes a text in the way of `replacement`, which see."""
+    with replacement(path) as new, new.open("x", encoding="utf-8") as file:
+        file.write(text)

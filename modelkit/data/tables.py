@@ -8,9 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from serving.disk import replacement
+
 
 def write_table(path: Path, columns: Mapping[str, Any], *, compressed: bool = False) -> None:
-    """Writes an .npz that is there whole or not at all; its folder is created.
+    """Writes an .npz that is there whole or not at all, whoever else writes it; its folder is created.
 
     Args:
         path: ends in `.npz`.
@@ -18,6 +20,5 @@ def write_table(path: Path, columns: Mapping[str, Any], *, compressed: bool = Fa
         compressed: smaller, and slower to read.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial.npz")
-    (np.savez_compressed if compressed else np.savez)(partial, **columns)
-    partial.replace(path)
+    with replacement(path) as new, new.open("xb") as file:
+        (np.savez_compressed if compressed else np.savez)(file, **columns)
