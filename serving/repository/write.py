@@ -39,7 +39,7 @@ def alone(folder: Path, patience: float = 0.0) -> Iterator[None]:
         patience: seconds to wait for another writer.
 
     Raises:
-        WriteError: another one is still at work there.
+        WriteError: another one is still at work there, or it cannot be written.
     """
     until = time.monotonic() + patience
     with _opened(folder) as handle:
@@ -47,7 +47,10 @@ def alone(folder: Path, patience: float = 0.0) -> Iterator[None]:
             if time.monotonic() >= until:
                 raise WriteError(f"another publish into {folder} is running, or a promotion; try again when it is done")
             time.sleep(_LOOK_AGAIN)
-        (folder / _PARTIAL).unlink(missing_ok=True)
+        try:
+            (folder / _PARTIAL).unlink(missing_ok=True)
+        except OSError as error:
+            raise WriteError(f"{folder} cannot be written ({error.strerror})") from error
         yield
 
 

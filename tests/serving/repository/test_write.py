@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import threading
@@ -134,6 +135,20 @@ def test_a_full_disk_changes_nothing(tmp_path: Path, root: Path, room: int) -> N
         unpack(file, root, MOST)
     assert state(root) == before
     assert [path.name for path in root.iterdir()] == ["tiny"]
+
+
+def test_of_a_folder_that_is_read_only_no_file_is_named_that_nobody_knows(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path, missing_ok: bool = False) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
+
+    monkeypatch.setattr(Path, "unlink", refuse)  # what such a mount says even where there is no file
+    with (
+        pytest.raises(WriteError, match=r"models/tiny cannot be written \(Read-only file system\)$"),
+        alone(root / "tiny"),
+    ):
+        pytest.fail("there is nothing to do here")
 
 
 def test_a_second_writer_waits_and_then_says_who_is_in_its_way(tmp_path: Path, root: Path) -> None:
