@@ -39,6 +39,7 @@ from modelkit.detector.material import Material, load_material
 from modelkit.detector.network import build
 from modelkit.networks.architectures import computes_bfloat16, pick_device
 from modelkit.networks.published import restore_detector
+from modelkit.training.checkpoint import write_checkpoint
 from serving.disk import write_whole
 
 CHECKPOINT = "last.pt"
@@ -227,9 +228,7 @@ class Trainer:
             "elapsed": self.elapsed,
             "settings": asdict(self.settings),
         }
-        partial = self.directory / (CHECKPOINT + ".partial")
-        torch.save(state, partial)
-        partial.replace(self.directory / CHECKPOINT)
+        write_checkpoint(self.directory / CHECKPOINT, state)
 
     def train_step(self, batch: Sequence[Tensor]) -> Tensor:
         """One optimiser step on a batch of `feed`; returns the three losses per image, on the device."""

@@ -11,6 +11,8 @@ from typing import Any
 
 import torch
 
+from modelkit.training.checkpoint import write_checkpoint
+
 log = logging.getLogger(__name__)
 
 
@@ -48,14 +50,11 @@ class Progress:
 
     def write(self, state: dict[str, Any]) -> None:
         """Keeps a state: the old one or the new one, whenever the machine stops. Where it cannot, work goes on."""
-        partial = self.file.with_suffix(".partial")
         try:
             self.file.parent.mkdir(parents=True, exist_ok=True)
-            torch.save({"run": self.run, "state": state}, partial)
-            partial.replace(self.file)
-        except (OSError, RuntimeError) as error:
+            write_checkpoint(self.file, {"run": self.run, "state": state})
+        except OSError as error:
             log.warning("the progress of fine-tuning cannot be kept in %s: %s", self.file.parent, error)
-            partial.unlink(missing_ok=True)
 
     def forget(self) -> None:
         """The run is over: nothing is left of it."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
@@ -26,6 +25,7 @@ from modelkit.data.expressions import ExpressionSet
 from modelkit.networks.architectures import build, computes_bfloat16, load_initial
 from modelkit.networks.published import restore, start_from_mobilenet
 from modelkit.training.augment import augment
+from modelkit.training.checkpoint import write_checkpoint
 from modelkit.training.degrade import equalized
 from modelkit.training.manifests import input_spec
 from modelkit.training.recipes import Recipe
@@ -330,12 +330,7 @@ class Trainer:
             "average": self.average,
             "optimizer": self.optimizer.state_dict(),
         }
-        partial = self.folder / f"{CHECKPOINT}.partial"
-        with partial.open("wb") as file:
-            torch.save(state, file)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(self.folder / CHECKPOINT)
+        write_checkpoint(self.folder / CHECKPOINT, state)
         history = [asdict(epoch) for epoch in self.progress.history]
         (self.folder / HISTORY).write_text(json.dumps(history, indent=1) + "\n")
 

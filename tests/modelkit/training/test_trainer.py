@@ -12,6 +12,7 @@ from modelkit.networks.architectures import computes_bfloat16
 from modelkit.training.teachers import TrainedTeacher
 from modelkit.training.trainer import CHECKPOINT, DivergedError, ResumeError, Trainer, answer
 from serving.expressions import EXPRESSIONS, Expression
+from tests.full_disk import full_disk
 from tests.modelkit.recipe import TINY
 
 pytestmark = pytest.mark.toolchain
@@ -50,6 +51,17 @@ def test_killed_run_ends_with_the_very_weights_of_an_uninterrupted_one(start: St
     pairs = list(zip(whole.progress.history, second.progress.history, strict=True))
     assert [a.validation_loss for a, _ in pairs] == [b.validation_loss for _, b in pairs]
     assert [a.train_loss for a, _ in pairs] == pytest.approx([b.train_loss for _, b in pairs])
+
+
+@pytest.mark.parametrize("room", [0, 5_000])
+def test_on_a_full_disk_the_checkpoint_stays_and_it_is_said(start: Start, tmp_path: Path, room: int) -> None:
+    trainer = start("run")
+    trainer.run(stop_after=1)
+    before = (tmp_path / "run" / CHECKPOINT).read_bytes()
+    with full_disk(room), pytest.raises(OSError, match="File too large"):
+        trainer.save()
+    assert (tmp_path / "run" / CHECKPOINT).read_bytes() == before
+    assert not list((tmp_path / "run").glob("*.partial"))
 
 
 def test_finished_run_does_nothing_more(start: Start) -> None:
