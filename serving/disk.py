@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import secrets
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+_NEW = ".new"
+_LEFT_SECONDS = 3600.0
+"""Nobody writes one file for so long."""
 
 
 def flush(path: Path) -> None:
@@ -27,8 +33,9 @@ def replacement(path: Path) -> Iterator[Path]:
     Raises:
         OSError: it cannot be written; the old one stays, and nothing of the new one is left.
     """
+    _clear(path)
     # No process id: containers that share a volume have the same ones.
-    new = path.with_name(f".{path.name}.{secrets.token_hex(8)}.new")
+    new = path.with_name(f".{path.name}.{secrets.token_hex(8)}{_NEW}")
     try:
         yield new
         flush(new)
@@ -38,6 +45,14 @@ def replacement(path: Path) -> Iterator[Path]:
             new.unlink(missing_ok=True)
         raise
     flush(path.parent)
+
+
+def _clear(path: Path) -> None:
+    """Removes what writers of `path` that were killed have left."""
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*{_NEW}"):
+        with suppress(OSError):
+            if time.time() - left.stat().st_mtime > _LEFT_SECONDS:
+                left.unlink()
 
 
 def write_whole(path: Path, text: str) -> None:

@@ -36,3 +36,13 @@ def test_what_cannot_be_written_leaves_the_old_file_and_nothing_else(tmp_path: P
     with pytest.raises(UnicodeEncodeError):
         write_whole(tmp_path / "file", "new \udc80")
     assert [path.read_text() for path in tmp_path.iterdir()] == ["old"]
+
+
+def test_what_a_killed_writer_left_is_removed_and_what_another_writes_is_not(tmp_path: Path) -> None:
+    path = tmp_path / "tuning [1].json"
+    left, others = tmp_path / f".{path.name}.0123456789abcdef.new", tmp_path / f".{path.name}.fedcba9876543210.new"
+    for file in (left, others):
+        file.write_text("ha")
+    os.utime(left, (0, 0))
+    write_whole(path, "whole")
+    assert sorted(tmp_path.iterdir()) == sorted([path, others])
