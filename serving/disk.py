@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import os
 import secrets
+import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -33,7 +34,7 @@ def replacement(path: Path) -> Iterator[Path]:
     Raises:
         OSError: it cannot be written; the old one stays, and nothing of the new one is left.
     """
-    _clear(path)
+    clear_left(path.parent, f".{glob.escape(path.name)}.*{_NEW}", _LEFT_SECONDS)
     # No process id: containers that share a volume have the same ones.
     new = path.with_name(f".{path.name}.{secrets.token_hex(8)}{_NEW}")
     try:
@@ -47,12 +48,18 @@ def replacement(path: Path) -> Iterator[Path]:
     flush(path.parent)
 
 
-def _clear(path: Path) -> None:
-    """Removes what writers of `path` that were killed have left."""
-    for left in path.parent.glob(f".{glob.escape(path.name)}.*{_NEW}"):
+def clear_left(folder: Path, names: str, seconds: float) -> None:
+    """Removes from a folder what writers that were killed have left.
+
+    Args:
+        folder: see above.
+        names: of files or folders, a pattern as `Path.glob` takes it.
+        seconds: what was changed in them may still be somebody's work.
+    """
+    for left in folder.glob(names):
         with suppress(OSError):
-            if time.time() - left.stat().st_mtime > _LEFT_SECONDS:
-                left.unlink()
+            if time.time() - left.lstat().st_mtime > seconds:
+                shutil.rmtree(left) if left.is_dir() else left.unlink()
 
 
 def write_whole(path: Path, text: str) -> None:

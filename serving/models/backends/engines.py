@@ -20,6 +20,7 @@ from typing import Self
 import numpy as np
 
 from serving.bounded_read import read_json
+from serving.disk import clear_left
 from serving.models.backends import Backend, load_backend
 from serving.models.backends.buckets import bucket_sizes
 from serving.models.backends.gpu import Gpu, GpuSettings, find_gpu, require, runtime_version, tensorrt_version
@@ -31,6 +32,8 @@ log = logging.getLogger(__name__)
 
 KEY_FILE = "engine.json"
 _MOST_KEY_BYTES = 1 << 16
+_LEFT_SECONDS = 86_400.0
+"""No engine is built for so long."""
 _NAME_A_FOLDER = "name a folder that can be written with --engine-cache or FERRY_ENGINE_CACHE"
 
 
@@ -106,6 +109,7 @@ class EngineCache:
         target = self.folder(key)
         try:
             self._root.mkdir(parents=True, exist_ok=True)
+            clear_left(self._root, f".{key.folder}-*", _LEFT_SECONDS)
             staging = Path(tempfile.mkdtemp(prefix=f".{key.folder}-", dir=self._root))
         except OSError as error:
             raise EngineError(f"engines cannot be kept in {self._root} ({error.strerror}); {_NAME_A_FOLDER}") from error

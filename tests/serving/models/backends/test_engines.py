@@ -16,3 +16,16 @@ def test_a_key_that_is_a_pipe_does_not_hang(tmp_path: Path) -> None:
     cache.folder(KEY).mkdir()
     os.mkfifo(cache.folder(KEY) / KEY_FILE)
     assert not in_time(lambda: cache.has(KEY))
+
+
+def test_what_a_builder_that_was_killed_left_is_removed_and_what_another_builds_is_not(tmp_path: Path) -> None:
+    cache, left, somebodys = EngineCache(tmp_path), tmp_path / f".{KEY.folder}-killed", tmp_path / ".somebody's"
+    for folder in (left, somebodys):
+        folder.mkdir()
+        (folder / "half.engine").write_bytes(b"half")
+        os.utime(folder, (0, 0))
+    with cache.building(KEY) as other:
+        with cache.building(KEY) as mine:
+            (mine / "whole.engine").write_bytes(b"whole")
+        assert sorted(tmp_path.iterdir()) == sorted([somebodys, other, cache.folder(KEY)])
+        (other / "whole.engine").write_bytes(b"whole")
