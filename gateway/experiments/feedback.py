@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
@@ -15,7 +15,7 @@ from gateway.experiments import names
 from gateway.experiments.queue import FLUSH_SECONDS
 from gateway.experiments.record import EXPRESSIONS, Head, RecordError, head_of
 from gateway.experiments.salt import Salt
-from gateway.store.client import StoreClient, StoreError, checked
+from gateway.store.client import Command, StoreClient, StoreError, StoreRefusedError, checked
 from serving.errors import InvalidArgumentError, NotFoundError, PermissionDeniedError, ServiceError, UnavailableError
 from serving.rpc.identity import Identity
 from serving.telemetry import metrics
@@ -28,6 +28,11 @@ _LABEL_BYTES = 200
 _MOST_PATIENT = 64
 """Calls that wait at once for an answer that another gateway may just be writing."""
 _PATIENCE_SECONDS = 2.4 * FLUSH_SECONDS
+_PAUSES = (0.1, 0.3)
+"""Seconds after which Redis is asked again. How long it may take is set for callers of images, who wait for it; a label
+has time, and the same one again changes nothing."""
+
+T = TypeVar("T")
 
 Label = gateway_pb2.SubmitFeedbackRequest
 
@@ -112,7 +117,7 @@ class Feedback:
             return {}
         order = sorted(ids)
         keys = [names.record(names.EXPOSURE, name) for name in order]
-        values = await self._store.command(lambda redis: redis.mget(keys))
+        values = await self._ask(lambda redis: redis.mget(keys))
         found = {}
         for name, value in zip(order, values, strict=True):
             try:
@@ -156,13 +161,24 @@ class Feedback:
                 checked(await pipe.execute(raise_on_error=False))
             return [*done[: len(fields)], *listed]
 
-        done = await self._store.command(command)
+        done = await self._ask(command)
         refused = {name for name, answer in zip(fields, done, strict=False) if isinstance(answer, ResponseError)}
         for ids, answer in zip(answers.values(), done[len(fields) :], strict=True):
             if isinstance(answer, ResponseError):
                 # A label that is in no list is one that no report finds.
                 refused |= ids
         return [index for index, label, _ in kept if label.request_id in refused]
+
+    async def _ask(self, command: Command[T]) -> T:
+        """As `StoreClient.command`, and again after a pause where Redis was slow for a moment."""
+        for pause in _PAUSES:
+            try:
+                return await self._store.command(command)
+            except StoreRefusedError:
+                raise
+            except StoreError:
+                await asyncio.sleep(pause)
+        return await self._store.command(command)
 
 
 def _form(label: Label) -> ServiceError | None:

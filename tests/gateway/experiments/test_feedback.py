@@ -8,6 +8,7 @@ from google.rpc import error_details_pb2
 
 from ferry.v1 import gateway_pb2, types_pb2
 from gateway.experiments import names
+from gateway.store.client import StoreUnavailableError
 from tests.gateway.experiments.conftest import exposures, written
 from tests.gateway.fakes import Counted, detail, eventually, jpeg
 
@@ -122,6 +123,24 @@ async def test_without_redis_a_label_says_come_again(start, own_valkey):
     own_valkey.terminate()
     assert (await refused(give(gateway, answer.request_id))).code() is grpc.StatusCode.UNAVAILABLE
     own_valkey.start()
+
+
+async def test_a_redis_that_is_slow_for_a_moment_costs_no_label(start, redis, monkeypatch):
+    gateway = await start()
+    answer = await gateway.recognize(jpeg(1))
+    await written(gateway)
+    store, slow = gateway.service._store, [1, 1, 0, 1]
+    ask = store.command
+
+    async def command(what):
+        if slow and slow.pop(0):
+            raise StoreUnavailableError("Timeout reading")
+        return await ask(what)
+
+    monkeypatch.setattr(store, "command", command)
+    await give(gateway, answer.request_id)
+    assert slow == []
+    assert labels(redis, answer.request_id) == {0: HAPPY}
 
 
 async def test_a_replica_is_as_good_as_no_redis(start, redis):
