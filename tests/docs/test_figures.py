@@ -1,4 +1,4 @@
-"""The plan on the page about capacity is that of the manifests and costs as they are."""
+"""Figures on pages that follow from code and manifests as they are."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ import pytest
 from deploy.capacity.costs import read_costs
 from deploy.capacity.manifests import read_manifests
 from deploy.capacity.plan import Load, plan
+from tests.deploy.composition import OVERLAYS, every
 from tests.processes import ROOT
 
 LOAD = Load(5000, 0.3, 1.2, None, 3600.0, 1)
 
 
-def test_the_plan_is_that_of_the_code() -> None:
+def test_the_plan_of_capacity_is_that_of_the_manifests() -> None:
     page = (ROOT / "docs/capacity.md").read_text(encoding="utf-8")
     (table,) = re.findall(r"\| service \| CPU ms an image \|.*\n\|[-|]+\n((?:\|.*\n)+)", page)
     written = {}
@@ -38,3 +39,9 @@ def test_the_plan_is_that_of_the_code() -> None:
     assert written.keys() == expected.keys()
     for name, numbers in expected.items():
         assert written[name] == pytest.approx(numbers, rel=1e-3, abs=0.051), name
+
+
+def test_operations_says_how_many_overlays_with_components_are_built() -> None:
+    page = (ROOT / "docs/operations.md").read_text(encoding="utf-8")
+    combinations = sum(1 for overlay in OVERLAYS for _ in every(overlay))
+    assert f"There are {combinations:,} of them" in page
