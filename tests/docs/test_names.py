@@ -88,6 +88,19 @@ def test_operations_lists_every_alert_and_component() -> None:
     assert missing == []
 
 
+def test_architecture_lists_every_room() -> None:
+    (table,) = re.findall(r"\n\| room \| holds \|\n\|[-|]+\n((?:\|.*\n)+)", text(ROOT / "docs/architecture.md"))
+    listed = set()
+    for row in table.splitlines():
+        package = ""
+        for room in re.findall(r"`([a-z0-9_/]+)`", row.split("|")[1]):
+            package = room.partition("/")[0] if "/" in room else package
+            listed.add(room if "/" in room else f"{package}/{room}")
+    packages = sorted({room.partition("/")[0] for room in listed})
+    rooms = {f"{of}/{path.parent.name}" for of in packages for path in (ROOT / of).glob("*/__init__.py")}
+    assert listed == rooms
+
+
 @cache
 def dashboards() -> dict[str, set[str]]:
     """Titles of panels and rows by what a dashboard is called."""
