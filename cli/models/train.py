@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -129,7 +131,19 @@ def train(
             if not every_view:
                 run.teach(selection, models)
             run.trainer(selection, [*runs, *models] if every_view else runs).run()
-    typer.echo(f"done; next: ferry models export {name} --data {data}{' --refine' if refine else ''}")
+    settings: dict[str, object] = {"--work-dir": None if work_dir == WORK_DIR else work_dir}
+    if name != DETECTOR:
+        settings |= {"--epochs": epochs, "--learning-rate": learning_rate, "--seed": seed}
+        settings |= {"--from": base if refine and base != "stable" else None}
+    settings |= {"--models-dir": None if models_dir == MODELS_DIR else models_dir}
+    typer.echo(f"done; next: {next_command(name, data, settings, refine=refine)}")
+
+
+def next_command(name: str, data: Path, settings: Mapping[str, object], *, refine: bool) -> str:
+    """How the run is exported: with the settings that it was given, since a run of others is another one."""
+    given = [word for flag, value in settings.items() if value is not None for word in (flag, str(value))]
+    refined = ["--refine"] if refine else []
+    return shlex.join(["ferry", "models", "export", name, "--data", str(data), *refined, *given])
 
 
 def _published(models_dir: Path) -> list[str]:

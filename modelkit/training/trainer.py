@@ -338,7 +338,10 @@ class Trainer:
         path = self.folder / CHECKPOINT
         state: dict[str, Any] = torch.load(path, map_location=self.device, weights_only=True)
         if state["identity"] != self._identity:
-            raise ResumeError(f"{path} was made with other settings or data; use another --work-dir or remove it")
+            raise ResumeError(
+                f"{path} was made with other settings or data; name those (--epochs, --learning-rate, --seed, "
+                "--refine, --data), use another --work-dir, or remove it"
+            )
         self.network.load_state_dict(state["network"])
         self.average = state["average"]
         self.optimizer.load_state_dict(state["optimizer"])
