@@ -19,6 +19,10 @@ from openvino.properties import hint
 from serving.models.backends import deferred
 from serving.models.backends.base import Backend, ModelLoadError, Outputs, Rows
 
+_CORE = ov.Core()
+"""The only one of the process: each gives a thread that compiles with it a stack for signals. Where the first of two
+ended before the second, that thread was left with the first one's, and the next signal killed the process."""
+
 
 class OpenVinoBackend(Backend):
     """One compiled model with an inference request for each run at a time."""
@@ -47,11 +51,10 @@ class OpenVinoBackend(Backend):
             properties.num_streams: concurrency,
         }
         try:
-            core = ov.Core()
-            graph = core.read_model(str(path))
+            graph = _CORE.read_model(str(path))
             # Compiling may merge tensors and rename outputs; their order stays.
             self._outputs = [output.get_any_name() for output in graph.outputs]
-            self._model = core.compile_model(graph, "CPU", config)
+            self._model = _CORE.compile_model(graph, "CPU", config)
         except Exception as error:
             raise ModelLoadError(path, str(error)) from error
         if len(self._model.inputs) != 1:

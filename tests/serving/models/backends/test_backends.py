@@ -162,3 +162,19 @@ def test_the_runtime_keeps_no_record_of_what_it_loads_and_reports_it_to_nobody(t
     environment = kept | {"HOME": str(home), "XDG_CACHE_HOME": str(home / "cache")}
     subprocess.run([sys.executable, "-c", program, str(tmp_path / "model.onnx")], check=True, env=environment)
     assert list(home.rglob("*")) == []
+
+
+def test_a_signal_is_handled_after_models_have_come_and_gone(tmp_path: Path, name: str) -> None:
+    """A backend that leaves its thread a stack for signals which is gone lets the next one kill the process."""
+    path = tmp_path / "model.onnx"
+    path.write_bytes(classifier_graph(SLOPE))
+    program = (
+        "import os, signal, sys; from pathlib import Path; from serving.models.backends import load_backend\n"
+        f"load = lambda: load_backend(Path(sys.argv[1]), backend={name!r}, threads=1)\n"
+        "first, second = load(), load()\n"
+        "del first; del second\n"
+        "signal.signal(signal.SIGTERM, lambda *_: print('handled'))\n"
+        "os.kill(os.getpid(), signal.SIGTERM)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program, str(path)], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "handled\n"), done.stderr
