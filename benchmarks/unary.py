@@ -103,8 +103,10 @@ class Connection:
                 break
         if sent < len(body):  # the server has said all; what it has not been sent stays here
             self._writer.write(_frame(RST_STREAM, 0, self._stream, _CANCEL))
-        if self._status != "OK" or len(answer) != _PREFIX.size + _PREFIX.unpack_from(answer)[1]:
+        if self._status != "OK":
             raise UnaryError(f"{path} was not answered: {self._status}", self._status)
+        if len(answer) < _PREFIX.size or len(answer) != _PREFIX.size + _PREFIX.unpack_from(answer)[1]:
+            raise UnaryError(f"{path} was answered without a whole message")
         return bytes(answer[_PREFIX.size :])
 
     def close(self) -> None:
