@@ -211,7 +211,7 @@ def test_a_refinement_goes_on_from_the_published_version(ferry_models, data: Pat
     gentle = {"epochs": 1, "learning_rate": 1e-6, "augmentation_schedule": ((1.0, 0.0),)}
     monkeypatch.setitem(RECIPES, "arcface", TINY.with_changes(name="arcface", refinement=gentle))
     assert "arcface --data" in (said := ferry_models("train", "arcface", "--refine"))
-    assert said.rstrip().endswith("--refine")
+    assert "--refine" in said.partition("next: ")[2]
     ferry_models("export", "arcface", "--refine")
     ferry_models("publish", "arcface", "--refine")
 
