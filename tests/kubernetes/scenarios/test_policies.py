@@ -76,6 +76,8 @@ def places(installed: Cluster, objects: tuple[Json, ...]) -> Iterator[list[Place
     yield found
     for who, where in strays.items():
         installed.in_namespace(where)("delete", "pod", who, "--now", "--wait=false")
+    for who, where in strays.items():  # the next scenario may want a pod of the same name
+        installed.in_namespace(where)("delete", "pod", who, "--ignore-not-found", "--timeout=60s")
 
 
 def _place(who: str, item: Json, ports: tuple[int, ...]) -> Place:
