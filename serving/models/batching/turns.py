@@ -1,10 +1,10 @@
 """Whose model runs next where several models share the CPUs of a process.
 
 More runs at once than there are CPUs compute nothing sooner: they only take the caches from each other. So a run waits
-for CPUs that are free, and meanwhile rows gather for it. A model whose rows are much cheaper in company lets others go
-first, until enough of them are there or they have waited a fair part of what the others' have; then it comes before
-them, since what it does was begun before. So under load, where all wait anyway, its runs become large, and at rest it
-never waits.
+for CPUs that are free, and meanwhile rows gather for it. Whose oldest request has waited longest goes first, but for a
+model whose rows are much cheaper in company: when enough of them are there for a full run it comes before all, since
+what it does was begun before. So under load, where a detector's requests wait, a classifier's runs become full, and at
+rest it never waits.
 
 The threads that run choose for themselves: whoever ends a run takes the next at once. Had they to ask the event loop, a
 CPU would stand still until it came to them. What comes after a run waits until the next one computes, where it can.
@@ -26,10 +26,6 @@ from serving.models.backends import deferred
 
 log = logging.getLogger(__name__)
 
-PATIENCE_SHARE = 0.25
-"""Of the longest wait of any request here: for so long rows wait for company. A request that has stood in line for a
-detector for 200 ms bears 50 more; one that has not waited bears nothing."""
-_GATHERING, _READY, _GATHERED = range(3)
 _BEGIN_SECONDS = 1.0
 """That a thread which was started may take until it begins."""
 
@@ -240,13 +236,5 @@ class Turns:
 
 
 def _first(ready: list[Runs]) -> Runs:
-    if len(ready) == 1:
-        return ready[0]
-    enough = PATIENCE_SHARE * max(runs.waited() for runs in ready)
-    return max(ready, key=lambda runs: (_rank(runs, enough), runs.waited()))
-
-
-def _rank(runs: Runs, enough: float) -> int:
-    if runs.company == 1:
-        return _READY
-    return _GATHERED if runs.waited() >= enough or runs.rows >= runs.company else _GATHERING
+    """A full run, else that of the oldest request."""
+    return max(ready, key=lambda runs: (1 < runs.company <= runs.rows, runs.waited()))

@@ -142,12 +142,12 @@ def test_rows_that_want_company_let_others_go_first_until_enough_are_there() -> 
         few.gate.release()
 
 
-def test_rows_that_have_waited_a_fair_part_want_no_more_company() -> None:
+def test_rows_that_have_waited_longest_want_no_more_company() -> None:
     with order(1) as given:
         busy = given.model("busy")
         assert given.next() == "busy"
         given.model("detector", seconds=0.4)
-        given.model("classifier", company=8, seconds=0.11)
+        given.model("classifier", company=8, seconds=0.5)
         busy.gate.release()
         assert given.next() == "classifier"
 
