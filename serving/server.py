@@ -34,7 +34,7 @@ from serving.cpu import available_cpus
 from serving.daemon_thread import any_left
 from serving.health import Health
 from serving.listening import refusal, why
-from serving.memory import release_promptly, release_regularly
+from serving.memory import collect_seldom, release_promptly, release_regularly
 from serving.rpc import context, upstream
 from serving.rpc.call_log import calls
 from serving.rpc.certificates import server_credentials
@@ -358,6 +358,7 @@ def run(service: Service, settings: ServiceSettings) -> None:
 def _serve(service: Service, settings: ServiceSettings) -> int:
     """The exit code."""
     release_promptly()
+    collect_seldom()
     logs.configure(service.name, settings.log_level, context.request_id)
     descriptors.allow(settings.max_connections)
     calls.share = settings.access_log
