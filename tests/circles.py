@@ -8,12 +8,12 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def no_circles(kind: type[BaseException] = BaseException) -> Iterator[None]:
+def no_circles(kind: type[BaseException] | tuple[type[BaseException], ...] = BaseException) -> Iterator[None]:
     """What happens here must leave no error in a circle: its traceback would keep every frame that it went through, and
     with the frames a request and its image. To be left when the other side has had its turn.
 
     Args:
-        kind: of the errors looked for, where fakes make circles of their own.
+        kind: of the errors looked for, where fakes make circles of their own; several: each.
 
     Raises:
         AssertionError: it did.

@@ -6,6 +6,7 @@ import asyncio
 import contextvars
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
@@ -126,8 +127,8 @@ def _was_short(flight: _Flight[T], deadline: float) -> bool:
 
 
 async def _until(deadline: float, compute: Callable[[], Awaitable[T]]) -> T:
-    try:
+    with suppress(TimeoutError):
         async with asyncio.timeout(None if deadline == float("inf") else deadline - time.monotonic()):
             return await compute()
-    except TimeoutError as error:
-        raise DeadlineError("no answer in time") from error
+    # Not from that one: the frame in which it was raised holds this task, and the task its error.
+    raise DeadlineError("no answer in time")

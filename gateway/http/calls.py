@@ -65,7 +65,7 @@ class HttpContext(LocalContext):
         self._body = body
         self._closing = closing
         self._write = write
-        self._refusal: BodyError | None = None
+        self._refusal: Problem | None = None
         self._slow = False
 
     async def read(self) -> Any:
@@ -74,7 +74,10 @@ class HttpContext(LocalContext):
         except SenderGoneError:
             return grpc.aio.EOF
         except BodyError as error:
-            self._refusal = error
+            # Not the error: its traceback holds this frame, and so a circle would keep the body.
+            self._refusal = Problem(
+                error.status, error.description, error.code.name, error.field, self.request_id, error.headers
+            )
             raise
 
     def received(self) -> bool:
@@ -96,9 +99,7 @@ class HttpContext(LocalContext):
         problem = of_status(status, self.request_id)
         refusal = self._refusal
         if refusal is not None and problem.code == "INVALID_ARGUMENT":
-            return Problem(
-                refusal.status, refusal.description, problem.code, refusal.field, self.request_id, refusal.headers
-            )
+            return refusal
         late = problem.status == 504 and self._body is not None and not self._body.complete
         if late or (self._slow and problem.status == 429):
             return Problem(408, problem.detail, problem.code, "body", self.request_id, problem.headers)
@@ -143,10 +144,13 @@ class Door:
         """
         context = _context(request, _once(read), body, timeout, headers)
         calling = asyncio.create_task(self.calls.call(f"/{self._service}/{method}", context))
-        await _until_done(calling, body)
-        if context.failure is not None:
-            raise ProblemError(context.problem(context.failure))
-        return calling.result()
+        try:
+            await _until_done(calling, body)
+            if context.failure is not None:
+                raise ProblemError(context.problem(context.failure))
+            return calling.result()
+        finally:
+            del calling  # an error's traceback holds this frame, and the task the error
 
     async def ask_many(
         self,
@@ -184,6 +188,7 @@ class Door:
             watching.cancel()
             answers.close()
             await asyncio.gather(watching, return_exceptions=True)
+            del watching, calling  # as above
         if context.failure is not None:
             raise ProblemError(context.problem(context.failure))
 
@@ -205,7 +210,10 @@ async def while_wanted(work: Coroutine[Any, Any, T], body: Body, timeout: float 
             await _until_done(working, body)
     except TimeoutError as error:
         raise ProblemError(Problem(504, "no answer within the time that the request allows")) from error
-    return working.result()
+    try:
+        return working.result()
+    finally:
+        del working  # as above
 
 
 def _context(

@@ -126,8 +126,9 @@ async def recognize_one(
         seconds: that it may take; None: as long as its call.
     """
     name, began = item_context(index, seconds), time.monotonic()
+    timer = asyncio.timeout(seconds)
     try:
-        async with asyncio.timeout(seconds) as timer:
+        async with timer:
             return Answer(index, await recognize(request))
     except ServiceError as error:
         item = _ended(error, began)
@@ -137,6 +138,8 @@ async def recognize_one(
         else:
             log.exception("unexpected error in image %d of a batch", index)
             item = item_error(ServiceError(f"internal error; look for request id {name} in the logs"))
+    finally:
+        del timer  # the traceback of a cancellation holds this frame, the timer the task, and that the cancellation
     return Answer(index, item)
 
 

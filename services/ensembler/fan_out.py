@@ -45,12 +45,17 @@ async def ask_all(
         *(model.classify(crops, augment, timeout, patience, again) for model in classifiers), return_exceptions=True
     )
     checked: list[Outcome] = []
+    unexpected: list[BaseException] = []
     for model, outcome in zip(classifiers, outcomes, strict=True):
         if isinstance(outcome, (ServiceError, NonsenseError)):
             model.complain(outcome)
         elif isinstance(outcome, BaseException):
-            raise outcome
+            unexpected.append(outcome)
+            continue
         checked.append(outcome)
+    if unexpected:
+        del outcomes, outcome  # an error's traceback holds this frame
+        raise unexpected.pop(0)
     return checked
 
 

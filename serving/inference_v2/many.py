@@ -37,9 +37,15 @@ async def each(name: str, items: Sequence[bytes], ask: Callable[[int, bytes], Aw
     try:
         return await asyncio.gather(*tasks)
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await _end(tasks)
+
+
+async def _end(tasks: list[asyncio.Task[T]]) -> None:
+    """Afterwards nothing is in the list: an error's traceback holds the frame that has it, and the task the error."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    tasks.clear()
 
 
 def check_count(name: str, count: int, largest: int) -> None:

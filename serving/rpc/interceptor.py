@@ -213,14 +213,20 @@ def _requests_of(handler: Handler, lane: Lane) -> Callable[[Context], Awaitable[
         if message is grpc.aio.EOF:
             raise InvalidArgumentError("request", "is missing: the call ended before a whole message had come")
         if isinstance(message, InvalidArgumentError):
-            raise message
+            try:
+                raise message
+            finally:
+                del message  # an error's traceback holds this frame
         return message
 
     async def every(context: Context) -> AsyncIterator[Any]:
         async for message in lane.receiving.messages(context):
             lane.heard(context)
             if isinstance(message, InvalidArgumentError):
-                raise message
+                try:
+                    raise message
+                finally:
+                    del message  # as above
             yield message
 
     async def iterator(context: Context) -> AsyncIterator[Any]:

@@ -236,7 +236,10 @@ def _message(context: Context, now: float, timeout: float, *, first: bool) -> Me
 
 
 async def _awaited(task: asyncio.Task[Any]) -> Any:
-    return await task
+    try:
+        return await task
+    finally:
+        del task  # an error's traceback holds this frame, and the task the error
 
 
 class _Read:
@@ -275,7 +278,9 @@ class _Read:
         """Nobody waits for it any more. The traceback of an error holds this read, and the future the error."""
         self.ended = self._error = None
 
-    def _step(self, _: object = None) -> None:
+    def _step(self, awaited: Any = None) -> None:
+        """Goes on, after `awaited`, up to the next future that the read awaits."""
+        del awaited  # an error's traceback holds this frame, and a task the error
         try:
             awaited = self._read.send(None)
         except StopIteration as end:

@@ -294,6 +294,7 @@ class Upstream:
             if another:
                 another[0].cancel()
                 await asyncio.gather(*another, return_exceptions=True)
+                another.clear()  # an error's traceback holds this frame, and the task the error
         self._silence.learn(time.monotonic() - began)
         return answer
 

@@ -143,6 +143,7 @@ async def _serve(
         for task in (answering, receiving):
             task.cancel()
         await asyncio.gather(answering, receiving, return_exceptions=True)
+        del answering, receiving, task  # an error's traceback holds this frame, and the task the error
 
 
 async def _hello(socket: WebSocket) -> Hello:

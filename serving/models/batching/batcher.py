@@ -191,12 +191,11 @@ class MicroBatcher:
             async with asyncio.TaskGroup() as group:
                 tasks = [group.create_task(self._submit(part, deadline)) for part in parts]
         except* ServiceError as errors:
-            failure = errors.exceptions[0]
-            while isinstance(failure, BaseExceptionGroup):
-                failure = failure.exceptions[0]
+            failures = [errors.exceptions[0]]
         else:
             return [task.result() for task in tasks]
-        raise failure
+        del group, tasks  # an error's traceback holds this frame, and these the error
+        raise failures.pop()
 
     def _backlog_seconds(self) -> float:
         """About how long what waits will take: a run takes as many rows as fit. Within 0.05 to 5."""

@@ -10,6 +10,7 @@ from gateway.cache import single_flight
 from gateway.cache.single_flight import SingleFlight
 from serving.errors import DeadlineError, UnavailableError
 from serving.rpc.context import RequestContext, current
+from tests.circles import no_circles
 
 
 class Work:
@@ -262,3 +263,15 @@ async def test_nobody_is_left_behind_by_many_who_come_and_leave_in_any_turn(flig
     await settle()
     assert not flights._flights
     assert await call(flights, good) == ("good", False)
+
+
+async def test_what_a_computation_out_of_time_was_asked_with_is_let_go_of_at_once():
+    flights = SingleFlight()
+    token = current.set(RequestContext("late", time.monotonic() + 0.05))
+    try:
+        with no_circles((DeadlineError, TimeoutError)):
+            with pytest.raises(DeadlineError):
+                await flights.run(b"key", Work())
+            await asyncio.sleep(0)
+    finally:
+        current.reset(token)

@@ -13,6 +13,7 @@ from gateway.recognize.batch import recognize_batch
 from serving.errors import InvalidArgumentError, UnavailableError
 from serving.rpc.context import request_id
 from serving.telemetry.logs import _Correlate
+from tests.circles import no_circles
 from tests.gateway.fakes import detail, eventually, jpeg, refuse
 
 
@@ -218,3 +219,14 @@ async def test_a_batch_of_no_or_too_many_images_is_refused(gateway, images):
         await gateway.stub.RecognizeBatch(batch(*[b"x"] * images), timeout=20).read()
     assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
     assert detail(caught.value, error_details_pb2.BadRequest).field_violations[0].field == "requests"
+
+
+async def test_images_that_are_given_up_are_let_go_of_at_once(ensembler, gateway):
+    ensembler.gate.clear()
+    with no_circles(asyncio.CancelledError):
+        call = gateway.stub.RecognizeBatch(batch(*map(jpeg, range(3))), timeout=20)
+        await eventually(lambda: len(ensembler.requests) == 3)
+        call.cancel()
+        await eventually(lambda: ensembler.cancelled == 3)
+        await eventually(lambda: gateway.service._admission.images == 0)
+        await asyncio.sleep(0.05)

@@ -9,6 +9,7 @@ import pytest
 from redis import Redis
 
 from gateway.store.client import StoreBusyError, StoreClient, StoreRefusedError, StoreUnavailableError
+from tests.circles import no_circles
 from tests.gateway.conftest import redis_url
 from tests.gateway.fakes import eventually
 
@@ -161,3 +162,22 @@ async def test_a_replica_is_left_alone_until_it_takes_writes(own_valkey, connect
         assert not store.available, "it answers, and that is not enough"
         redis.replicaof("NO", "ONE")
     await eventually(lambda: store.available)
+
+
+async def test_a_command_that_had_no_connection_is_let_go_of_at_once(valkey, connect):
+    store = connect(redis_url(valkey), timeout=0.05)
+    begun, done = [], asyncio.Event()
+
+    async def slow(redis):
+        begun.append(1)
+        return await done.wait()
+
+    taken = [asyncio.create_task(store.command(slow)) for _ in range(2)]
+    await eventually(lambda: len(begun) == 2)
+    with no_circles((StoreBusyError, TimeoutError)):
+        for _ in range(3):
+            with pytest.raises(StoreBusyError):
+                await store.command(lambda redis: redis.ping())
+        await asyncio.sleep(0)
+    done.set()
+    await asyncio.gather(*taken)

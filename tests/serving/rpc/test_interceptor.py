@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 from collections.abc import Callable
 from typing import Any
@@ -145,29 +144,6 @@ async def test_bytes_that_are_no_message_are_the_callers_fault() -> None:
             await channel.unary_unary("/ferry.v1.Classifier/Classify")(b"\xff\xff\xff\xff", timeout=10)
     assert caught.value.code() is Status.INVALID_ARGUMENT
     assert caught.value.details() == "request: is not a message of this method"
-
-
-async def test_a_refused_request_does_not_stay_in_memory() -> None:
-    """Without the garbage collector: an error must not be part of a cycle that holds the request."""
-
-    class MarkedError(ServiceError):
-        pass
-
-    async def answer(request: Any, context: Any) -> Any:
-        raise MarkedError("no")
-
-    async with running(FakeService(answer)) as (_, channel):
-        gc.collect()
-        gc.disable()
-        try:
-            for _ in range(5):
-                with pytest.raises(grpc.aio.AioRpcError):
-                    await classify(channel)
-            async with asyncio.timeout(10):
-                while any(isinstance(thing, MarkedError) for thing in gc.get_objects()):
-                    await asyncio.sleep(0.05)
-        finally:
-            gc.enable()
 
 
 async def test_a_service_goes_on_after_an_unexpected_exception() -> None:

@@ -13,6 +13,7 @@ from serving.errors import OverloadedError, ServiceError
 from serving.models.backends.base import Rows
 from serving.models.batching import turns
 from serving.models.batching.result import BatchResult
+from tests.circles import no_circles
 from tests.serving import scarce
 from tests.serving.models.batching.asking import Make, answer, ask, in_flight, queued, rows, settle, until
 from tests.serving.models.batching.gated import POISON, GatedModel
@@ -137,3 +138,17 @@ async def test_nobody_is_left_behind_by_many_who_come_and_leave_in_any_turn(make
     await until(lambda: batcher.pending == 0)
     assert in_flight() == 0
     assert answer(await settle(ask(batcher, 3))) == [6]
+
+
+async def test_a_request_whose_part_breaks_is_let_go_of_at_once(model: GatedModel, make: Make) -> None:
+    batcher = make(max_batch=8, concurrency=2)
+    with no_circles(ServiceError):
+        for _ in range(3):
+            task = ask(batcher, 1, 2, POISON, 4)
+            await model.started()
+            await model.started()
+            model.finish(2)
+            with pytest.raises(ServiceError):
+                await settle(task)
+            del task
+            await until(lambda: not batcher.pending)
