@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from starlette.types import Receive, Scope
 
 from gateway.http.problems import BodyError
+from serving import memory
 from serving.units import size_text
 
 
@@ -60,6 +61,7 @@ class Body:
                 raise SenderGoneError
             chunk = message.get("body", b"")
             size += len(chunk)
+            memory.received(len(chunk))
             if limit is not None and size > limit:
                 raise _too_large(limit)
             if not message.get("more_body", False):

@@ -19,6 +19,7 @@ from typing import Any, TypeAlias
 import grpc
 from google.protobuf.message import DecodeError
 
+from serving import memory
 from serving.errors import InvalidArgumentError, RefusedError, ServiceError
 from serving.rpc import fields
 from serving.rpc.call import Call, Context, Method, end, texts
@@ -301,6 +302,7 @@ def _tolerant(parse: Callable[[bytes], Any] | None) -> Callable[[bytes], Any] | 
     of = fields.descriptor_of(parse)
 
     def tolerant(data: bytes) -> Any:
+        memory.received(len(data))
         if excess := fields.excess(data, of):
             return InvalidArgumentError("request", f"has more than {excess}")
         try:

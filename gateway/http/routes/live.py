@@ -25,6 +25,7 @@ from gateway.http.origin import same
 from gateway.http.problems import Problem, ProblemError, of_status
 from gateway.newest import Newest
 from gateway.plain import recognition_json
+from serving import memory
 from serving.errors import OverloadedError
 from serving.rpc.identity import of_certificate
 from serving.rpc.seats import Holder, Seats
@@ -184,6 +185,7 @@ async def _receive(socket: WebSocket, frames: Newest[bytes], heard: Callable[[],
         image = message.get("bytes")
         if image is None:
             return Problem(415, "after the first message only pictures are taken, each a binary message")
+        memory.received(len(image))
         heard()
         frames.put(image)
 
