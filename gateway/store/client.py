@@ -152,21 +152,16 @@ class StoreClient:
 
     async def _ask(self, command: Command[T], decisive: bool = False) -> T:
         """One failure of a decisive command opens the breaker."""
-        if not await self._has_connection():
+        free = False
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._timeout):
+                free = await self._connections.acquire()
+        if not free:  # not from that error: the frame in which it was raised holds this task, and the task its error
             raise StoreBusyError("no connection to Redis was free in time")
         try:
             return await self._run(command, decisive)
         finally:
             self._connections.release()
-
-    async def _has_connection(self) -> bool:
-        """Waits for one. The error of a time that is up would hold the task, and that the error."""
-        try:
-            async with asyncio.timeout(self._timeout):
-                await self._connections.acquire()
-        except TimeoutError:
-            return False
-        return True
 
     async def _run(self, command: Command[T], decisive: bool) -> T:
         try:
