@@ -1,4 +1,4 @@
-"""How the gateway answers what is wrong, where it has no thread to spare."""
+"""How the gateway answers what is wrong: where it has no thread to spare, and without keeping it."""
 
 import asyncio
 
