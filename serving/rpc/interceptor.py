@@ -213,21 +213,11 @@ def _requests_of(handler: Handler, lane: Lane) -> Callable[[Context], Awaitable[
         message = await lane.receiving.read(context)
         if message is grpc.aio.EOF:
             raise InvalidArgumentError("request", "is missing: the call ended before a whole message had come")
-        if isinstance(message, InvalidArgumentError):
-            try:
-                raise message
-            finally:
-                del message  # an error's traceback holds this frame
         return message
 
     async def every(context: Context) -> AsyncIterator[Any]:
         async for message in lane.receiving.messages(context):
             lane.heard(context)
-            if isinstance(message, InvalidArgumentError):
-                try:
-                    raise message
-                finally:
-                    del message  # as above
             yield message
 
     async def iterator(context: Context) -> AsyncIterator[Any]:
@@ -295,7 +285,8 @@ def _service_of(method: str) -> str:
 
 
 def _tolerant(parse: Callable[[bytes], Any] | None) -> Callable[[bytes], Any] | None:
-    """`parse`, but bytes that are no message become the error itself: gRPC's own shows our internals."""
+    """`parse`, but bytes that are no message become the error itself, which is raised where the message is read
+    (serving.rpc.receiving): gRPC's own shows our internals."""
     if parse is None:
         return None
 

@@ -15,7 +15,7 @@ from typing import Any, TypeAlias, cast
 
 import grpc
 
-from serving.errors import DeadlineError, OverloadedError
+from serving.errors import DeadlineError, InvalidArgumentError, OverloadedError
 from serving.rpc.context import current
 from serving.rpc.in_process import InProcessContext
 from serving.rpc.senders import Faults, Message
@@ -68,6 +68,7 @@ class Receiving:
             first: whether none has been read of it before.
 
         Raises:
+            InvalidArgumentError: what came is no message.
             DeadlineError: it was not complete in time.
             OverloadedError: too many others are being received, or wait while this one does not come.
         """
@@ -284,7 +285,10 @@ class _Read:
         try:
             awaited = self._read.send(None)
         except StopIteration as end:
-            self._message = end.value
+            if isinstance(end.value, InvalidArgumentError):  # in the place of a message: what came is none
+                self._error = end.value if self.ended is not None else None
+            else:
+                self._message = end.value
         except BaseException as error:
             if self.ended is not None:
                 self._error = error
